@@ -1,0 +1,437 @@
+"""The door: parses, calls, prints. Results go to stdout, everything else to stderr.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweeps.plan import Plan
+    from sweeps.summary import Arm, Interval
+    from sweeps.sweep import Sweep
+
+MAX_ROWS = 60
+ARM = ("model.activation", "model.layer_norm")
+WIDE = 160
+"""Columns of a table that no terminal bounds."""
+stdout = Console(width=None if sys.stdout.isatty() else WIDE)
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that everything in progress cleans up after itself."""
+
+
+class Door(TyperGroup):
+    """Turns every failure into one sentence and its exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command."""
+        from sweeps.errors import SweepError
+
+        def terminate(_signal: int, _frame: FrameType | None) -> None:
+            raise Terminated
+
+        signal.signal(signal.SIGTERM, terminate)
+        try:
+            return super().invoke(ctx)
+        except SweepError as error:
+            fail(str(error), error.exit_code)
+        except (KeyboardInterrupt, Terminated) as stop:
+            code = 130 if isinstance(stop, KeyboardInterrupt) else 143
+            fail(f"interrupted; what is finished is safe. To continue: {this_command()}", code)
+        except MemoryError:
+            fail("out of memory; what is finished is safe", 1)
+        except Exception as error:
+            # Typer carries its own click, so usage errors are known by what they can do.
+            known = isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "format_message")
+            if known or os.environ.get("TOYMODELS_TRACEBACK"):
+                raise
+            fail(
+                f"unexpected {type(error).__name__}: {error}. This is a bug; set TOYMODELS_TRACEBACK=1 to see where", 1
+            )
+
+
+def fail(sentence: str, code: int) -> None:
+    """Say it on stderr and leave."""
+    print(f"toymodels: {sentence}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def this_command() -> str:
+    """The command line, as it can be typed again."""
+    return shlex.join(["toymodels", *sys.argv[1:]])
+
+
+app = typer.Typer(
+    cls=Door,
+    help="Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, measured "
+    "against the truth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@app.command()
+def sweep(
+    name_or_file: Annotated[
+        str, typer.Argument(help="A shipped sweep (see 'toymodels list'), or a file: a name with / or .toml.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.  [default: runs/<name of the sweep>]", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting and take it out of the grid. Repeatable."),
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, autograd or fused.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
+    from sweeps.estimate import estimate
+    from sweeps.plan import make_plan
+    from sweeps.run import resolve_device, resolve_engine, run
+
+    chosen = read_sweep(name_or_file, set_ or [], grid or [])
+    engine, device = resolve_engine(engine), resolve_device(device)
+    plan = make_plan(chosen)
+    if dry_run:
+        show_estimate(chosen, estimate(plan, engine, device), as_json)
+        return
+    folder = out if out is not None else Path("runs") / chosen.stem
+    with Progress(plan, f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}") as progress:
+        outcome = run(plan, folder, engine, device, progress.advance, progress.note)
+    drawn = draw_own_figure(chosen.stem, folder, progress.note)
+    arms = summary_of(folder) if outcome.failed.keys() != {p.index for p in plan.packs} else []
+    if as_json:
+        document = {
+            "folder": str(folder),
+            "models": outcome.models,
+            "trained": outcome.trained,
+            "diverged": outcome.diverged,
+            "failed": {str(pack): reason for pack, reason in outcome.failed.items()},
+            "figures": [str(path) for path in drawn],
+            "arms": [arm_json(arm) for arm in arms],
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        stdout.print(f"[bold]{chosen.question}[/bold]" if chosen.question else chosen.stem, highlight=False)
+        stdout.print(arm_table(arms))
+        for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
+            print(path)
+        print(f"Next: toymodels show {folder}")
+    if outcome.diverged:
+        share = (
+            "every model" if outcome.diverged == outcome.models else f"{outcome.diverged} of {outcome.models} models"
+        )
+        progress.note(f"{share} diverged: their measures are empty (status = diverged in models.parquet)")
+    if outcome.failed:
+        fail(f"{len(outcome.failed)} of {len(plan.packs)} packs failed; the rest is finished in {folder}", 3)
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="The figure (see 'toymodels list').")],
+    run: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write.  [default: the run folder]", show_default=False)
+    ] = None,
+) -> None:
+    """Draw a figure of a run, as SVG and PNG."""
+    import figures
+    from sweeps.reading import load
+
+    for path in figures.draw(name, load(run), out if out is not None else run):
+        print(path)
+
+
+@app.command()
+def show(run: RunFolder, as_json: Json = False) -> None:
+    """Print the summary table of a run: a row an arm, mean and 95 % interval over its models."""
+    from sweeps.reading import load
+
+    loaded = load(run)
+    arms = summary_of(run)
+    if as_json:
+        document = {"folder": str(run), "question": loaded.question, "arms": [arm_json(arm) for arm in arms]}
+        print(json.dumps(document, indent=2))
+        return
+    stdout.print(f"[bold]{loaded.question}[/bold]", highlight=False)
+    stdout.print(arm_table(arms))
+
+
+@app.command()
+def tables(run: RunFolder) -> None:
+    """Measure the packs of a run anew and rebuild its tables."""
+    from sweeps.plan import make_plan
+    from sweeps.run import rebuild
+    from sweeps.store import Store
+
+    store = Store.open_existing(run)
+    store.lock()
+    plan = make_plan(store.sweep())
+    packs = rebuild(store, plan)
+    print(f"{run}: tables rebuilt from {packs} of {len(plan.packs)} packs")
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write report.html: the question, the table and the figures of a run in one file."""
+    from figures.report import write_report
+    from sweeps.reading import load
+
+    print(write_report(load(run)))
+
+
+@app.command(name="list")
+def list_(as_json: Json = False) -> None:
+    """List the shipped sweeps and the figures."""
+    import figures
+    from sweeps.sweep import read, shipped
+
+    found = {name: read(path) for name, path in shipped().items()}
+    if as_json:
+        rows = [{"name": name, "models": len(s), "question": s.question} for name, s in found.items()]
+        print(json.dumps({"sweeps": rows, "figures": list(figures.NAMES)}, indent=2))
+        return
+    print("sweeps:")
+    for name, each in found.items():
+        print(f"  {name:14} {len(each):6,} models  {each.question}")
+    print("figures:\n  " + "\n  ".join(figures.NAMES))
+
+
+@app.command()
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """Say how much of a run is finished."""
+    from sweeps.store import Store
+
+    store = Store.open_existing(run)
+    manifest = store.manifest()
+    done = sum(path.suffix == ".safetensors" for path in store.packs.iterdir())
+    if as_json:
+        print(json.dumps({"folder": str(run), "packs": manifest["packs"], "packs_done": done, **manifest}, indent=2))
+        return
+    print(f"{run}: {done} of {manifest['packs']} packs ({manifest['models']:,} models), engine {manifest['engine']}")
+    if done < manifest["packs"]:
+        print("To continue, run the same sweep command again.")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Print the versions, device, threads, memory and disk that a sweep would use."""
+    import platform
+    import shutil
+    from importlib.metadata import version
+
+    import psutil
+    import torch
+
+    names = (
+        "toymodels",
+        "torch",
+        "numpy",
+        "scipy",
+        "numba",
+        "pydantic",
+        "safetensors",
+        "pyarrow",
+        "pandas",
+        "matplotlib",
+    )
+    facts = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
+        "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, fact in facts.items():
+        print(f"{name:24} {fact}")
+
+
+# -------------------------------------------------------------------------------------------------- reading and saying
+
+
+def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
+    """The sweep that the command line means."""
+    from sweeps.sweep import find, parse_assignment, parse_axis, read
+
+    chosen = read(find(name_or_file))
+    for text in axes:
+        chosen = chosen.with_axis(*parse_axis(text))
+    for text in fixed:
+        chosen = chosen.with_setting(*parse_assignment(text, "--set"))
+    return chosen
+
+
+def draw_own_figure(stem: str, folder: Path, note: Any) -> list[Path]:
+    """The figure of the sweep's own stem, where there is one and it can be drawn."""
+    import figures
+    from sweeps.errors import SweepError
+    from sweeps.reading import load
+
+    if stem not in figures.NAMES:
+        return []
+    try:
+        return figures.draw(stem, load(folder), folder)
+    except SweepError as error:
+        note(f"no figure: {error}")
+        return []
+
+
+def summary_of(folder: Path) -> list[Arm]:
+    """The arms of a run."""
+    from sweeps.reading import load
+    from sweeps.summary import summarise
+
+    return summarise(load(folder))
+
+
+def arm_json(arm: Arm) -> dict[str, Any]:
+    """One arm for ``--json``."""
+    measures = {
+        name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
+        for name, value in arm.measures.items()
+    }
+    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
+
+
+def arm_table(arms: list[Arm]) -> Table:
+    """A row an arm, mean ± half width of the 95 % interval."""
+    from rich.table import Table
+
+    from sweeps.summary import COUNTED, INTERVALS, TIERS, arm_name
+
+    names = [name for name in dict.fromkeys(n for arm in arms for n in arm.settings) if name not in ARM]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ["arm", *(column_title(name) for name in names)]:
+        table.add_column(title)
+    for title in ["models", *INTERVALS.values(), " / ".join(TIERS.values())]:
+        table.add_column(title, justify="right")
+    for arm in arms[:MAX_ROWS]:
+        models = f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else "")
+        tiers = " / ".join(mean_text(arm.measures[name]) for name in TIERS)
+        settings = [setting_text(arm.settings.get(name)) for name in names]
+        intervals = [interval_text(arm.measures[name], 1 if name in COUNTED else 3) for name in INTERVALS]
+        table.add_row(arm_name(arm), *settings, models, *intervals, tiers)
+    if len(arms) > MAX_ROWS:
+        table.caption = f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet"
+    return table
+
+
+def column_title(name: str) -> str:
+    """A setting's dotted name, short."""
+    section, _, rest = name.partition(".")
+    return rest.replace(".law", "") if section in ("features", "model", "train", "task", "eval") else name
+
+
+def setting_text(value: Any) -> str:
+    """One setting in a table."""
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def interval_text(value: Interval | None, digits: int) -> str:
+    """Mean and half width in a table."""
+    if value is None:
+        return "-"
+    return f"{value.mean:.{digits}f}" + ("" if value.half_width is None else f" ± {value.half_width:.{digits}f}")
+
+
+def mean_text(value: Interval | None) -> str:
+    """A mean count in a table."""
+    return "-" if value is None else f"{value.mean:.1f}"
+
+
+def show_estimate(chosen: Sweep, estimate: Any, as_json: bool) -> None:
+    """What ``--dry-run`` prints."""
+    import dataclasses
+
+    if as_json:
+        print(json.dumps({"sweep": chosen.stem, **dataclasses.asdict(estimate)}, indent=2))
+        return
+    minutes = estimate.seconds / 60
+    print(f"{chosen.stem}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
+    print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
+    print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
+    print(
+        f"time: about {f'{minutes:.1f} minutes' if minutes >= 1 else f'{estimate.seconds:.0f} seconds'} on this machine"
+    )
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a heartbeat line now and then. On stderr."""
+
+    def __init__(self, plan: Plan, title: str) -> None:
+        self.total, self.done, self.title = len(plan), 0.0, title
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        import time
+
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.clock = time.monotonic
+        self.begun = self.last_beat = self.clock()
+        self.bar = None
+        stderr.print(self.title)
+        if stderr.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f} models"))
+            self.bar = Bar(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=stderr)
+            self.task = self.bar.add_task("", total=self.total, rate="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def advance(self, models: float) -> None:
+        """So many models' worth of training is done."""
+        self.done += models
+        now = self.clock()
+        rate = f"{self.done / max(now - self.begun, 1e-9):.2f} models/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, rate=rate)
+        elif now - self.last_beat > 10:
+            self.last_beat = now
+            stderr.print(f"{self.done:,.0f} of {self.total:,} models, {rate}")
+
+    def note(self, sentence: str) -> None:
+        """Say something beside the progress."""
+        stderr.print(sentence)
+
+
+if __name__ == "__main__":
+    app()

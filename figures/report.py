@@ -1,0 +1,68 @@
+"""The report: one HTML file with the question, the summary and the figures of a run. Everything is inlined and escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+
+import figures
+from sweeps import atomic
+from sweeps.errors import FolderError
+from sweeps.reading import Run
+from sweeps.summary import INTERVALS, TIERS, Arm, summarise
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
+th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid #eee }}
+img {{ max-width: 100% }}
+</style>
+<h1>{title}</h1>
+<p>{models} models, {diverged} diverged. Means over the models of an arm, with 95 % intervals.</p>
+<table><tr>{head}</tr>
+{rows}
+</table>
+{images}
+</html>
+"""
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` into the run folder, with whichever figures have been drawn there; returns its path."""
+    arms = summarise(run)
+    names = list(dict.fromkeys(name for arm in arms for name in arm.settings))
+    head = [*names, "models", *INTERVALS.values(), *TIERS.values()]
+    page = PAGE.format(
+        title=html.escape(run.question or run.path.name),
+        models=f"{sum(arm.models for arm in arms):,}",
+        diverged=f"{sum(arm.diverged for arm in arms):,}",
+        head="".join(f"<th>{html.escape(title)}</th>" for title in head),
+        rows="\n".join(_row(arm, names) for arm in arms),
+        images="\n".join(_image(run.path / f"{name}.png") for name in figures.NAMES if _drawn(run, name)),
+    )
+    path = run.path / "report.html"
+    try:
+        atomic.write(path, page.encode())
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def _row(arm: Arm, names: list[str]) -> str:
+    cells = [str(arm.settings.get(name, "")) for name in names] + [str(arm.models)]
+    for name in (*INTERVALS, *TIERS):
+        value = arm.measures[name]
+        spread = "" if value is None or value.half_width is None else f" ± {value.half_width:.3g}"
+        cells.append("–" if value is None else f"{value.mean:.3g}{spread}")
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _drawn(run: Run, name: str) -> bool:
+    return (run.path / f"{name}.png").is_file()
+
+
+def _image(path: Path) -> str:
+    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'

@@ -1,0 +1,68 @@
+"""two_tiers: alignment against recovery, one point a feature, a panel an arm, coloured by how often the feature occurs.
+
+Two tiers would show as two clouds: recovered features (high R^2) both at the right edge, in one neuron, and at the left,
+in none. The dashed line is the threshold of "recovered".
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
+
+from sweeps.errors import FolderError
+from sweeps.reading import Run
+from toymodels.metrics.recovery import RECOVERED
+
+ROW = ["features.values", "model.layer_norm"]
+COLUMN = "model.activation"
+MOST_POINTS = 6000
+
+
+def draw(run: Run) -> Figure:
+    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained."""
+    models = run.models[run.models["status"] == "ok"]
+    if models.empty:
+        raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    columns = list(models[COLUMN].unique())
+    rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
+    figure, axes = plt.subplots(
+        len(rows),
+        len(columns),
+        figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    density = run.features["density"]
+    norm = LogNorm(density.min(), max(density.max(), density.min() * 1.01))
+    for (values, layer_norm), line in zip(rows, axes, strict=True):
+        for activation, axis in zip(columns, line, strict=True):
+            arm = models[(models[ROW] == [values, layer_norm]).all(axis=1) & (models[COLUMN] == activation)]
+            features = run.features[run.features["model"].isin(arm["model"])].dropna(
+                subset=["response_alignment", "r2"]
+            )
+            if len(features) > MOST_POINTS:
+                features = features.sample(MOST_POINTS, random_state=0)
+            axis.scatter(
+                features["response_alignment"],
+                features["r2"].clip(lower=-0.25),
+                c=features["density"],
+                norm=norm,
+                s=5,
+                alpha=0.6,
+                linewidths=0,
+                rasterized=True,
+            )
+            axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
+            axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
+    axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
+    figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
+    figure.supylabel("R² of the model", fontsize=9)
+    shades = ScalarMappable(norm)
+    figure.colorbar(
+        shades, ax=axes, shrink=0.6, label="P(feature active)", format=FormatStrFormatter("%g")
+    ).minorticks_off()
+    return figure

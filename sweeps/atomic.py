@@ -1,0 +1,39 @@
+"""One atomic writer: a file is there whole, or not at all.
+
+Temporary name in the same folder, fsync, rename, fsync of the folder: a kill at any moment leaves the old file or the
+new one, and at worst a temporary, which `sweep_temporaries` removes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+PREFIX = ".writing-"
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``. Raises ``OSError`` and leaves nothing behind where that fails."""
+    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what an interrupted `write` left in ``folder``. Only the holder of the folder's lock may call this."""
+    for path in folder.glob(f"{PREFIX}*"):
+        path.unlink(missing_ok=True)

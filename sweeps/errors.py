@@ -1,0 +1,21 @@
+"""The ways a sweep fails, each one sentence with its exit code."""
+
+from __future__ import annotations
+
+
+class SweepError(Exception):
+    """A failure the user can act on; ``exit_code`` is the process's."""
+
+    exit_code = 1
+
+
+class SpecError(SweepError):
+    """A sweep file or an option that cannot be used."""
+
+    exit_code = 2
+
+
+class FolderError(SweepError):
+    """A run folder that is refused: in use, another sweep's, newer, damaged, or not writable."""
+
+    exit_code = 4

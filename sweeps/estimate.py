@@ -1,0 +1,76 @@
+"""The estimate: what a plan will take, from a short measured burst of each group."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from sweeps.plan import Plan
+from sweeps.run import ENGINES
+from toymodels.metrics import measure
+from toymodels.training.experiment import Experiment
+from toymodels.training.memory import bytes_needed
+from toymodels.training.trained import Trained
+
+BURST_SECONDS = 1.0
+FIRST_STEPS = 3
+MEASURED_SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep will take."""
+
+    models: int
+    groups: int
+    packs: int
+    memory_bytes: int
+    """of the largest pack"""
+    disk_bytes: int
+    seconds: float
+
+
+def estimate(plan: Plan, engine: str, device: str) -> Estimate:
+    """Train a full pack of every group for about a second and measure one of its models; scale up."""
+    seconds, memory, disk = 0.0, 0, 0
+    rate: dict[Hashable, float] = {}
+    for pack in plan.packs:
+        settings = plan.settings(pack.models)
+        experiments = plan.experiments(settings)
+        memory = max(memory, bytes_needed(experiments))
+        disk += sum(_disk_bytes(e) for e in experiments)
+        group = (experiments[0].structure(), settings[0].eval)
+        if group not in rate:
+            rate[group] = _seconds_per_model(experiments, settings[0].eval.samples, engine, device)
+        seconds += rate[group] * len(pack.models)
+    return Estimate(len(plan), plan.n_groups, len(plan.packs), memory, disk, seconds)
+
+
+def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str, device: str) -> float:
+    def burst(steps: int) -> tuple[float, Trained]:
+        short = [dataclasses.replace(e, training=dataclasses.replace(e.training, steps=steps)) for e in experiments]
+        begin = time.perf_counter()
+        trained = ENGINES[engine](short, device=device)
+        return time.perf_counter() - begin, trained
+
+    burst(1)
+    few, _ = burst(FIRST_STEPS)
+    steps = max(2 * FIRST_STEPS, min(500, int(BURST_SECONDS / few * FIRST_STEPS)))
+    many, trained = burst(steps)
+    per_step = max(many - few, 0.0) / (steps - FIRST_STEPS)
+
+    parameters, measured = trained.parameters, min(samples, MEASURED_SAMPLES)
+    begin = time.perf_counter()
+    measure(experiments, parameters, 1)
+    fixed = time.perf_counter() - begin
+    measure(experiments, parameters, measured)
+    per_sample = max(time.perf_counter() - begin - 2 * fixed, 0.0) / measured
+    return (experiments[0].training.steps * per_step + fixed + samples * per_sample) / len(experiments)
+
+
+def _disk_bytes(e: Experiment) -> int:
+    """Near what one model takes in its pack and its measures."""
+    n, m, t = e.features.n, e.bottleneck.hidden, e.training
+    return 4 * (2 * n * m * (1 + t.snapshots) + 3 * m + n + t.curve_points) + 8 * (25 * n + 3 * m + 20) + 500

@@ -1,0 +1,89 @@
+"""Packing: trained models to the tensors of a pack, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweeps.spec import Settings, canonical_json
+from toymodels.bottleneck import Parameters
+from toymodels.metrics import Measures
+from toymodels.training.experiment import Experiment
+from toymodels.training.trained import Trained
+
+OK, DIVERGED = 0, 1
+LEVELS = ("models", "features", "neurons")
+
+
+def pack_tensors(models: Sequence[int], trained: Trained, loss: Tensor) -> dict[str, Tensor]:
+    """The tensors of a pack. Every pack has them all: what an architecture lacks is 0, a gain it lacks is 1.
+
+    ``model, W_in[k,m,n], W_out[k,n,m], b_in[k,m], b_out[k,n], ln_gain[k,m], ln_bias[k,m], ln_eps[k], curve_step[s],
+    curve[k,s], loss[k], status[k]`` (0 ok, 1 diverged), ``diverged_step[k]`` and, with snapshots, ``snapshot_step[s]``
+    and ``snapshot_<name>[k,s,...]``.
+    """
+    parameters = trained.parameters
+    k, m, n = parameters.W_in.shape
+    tensors = {
+        "model": torch.tensor(models, dtype=torch.int64),
+        "W_in": parameters.W_in,
+        "W_out": parameters.decoder,
+        "b_in": torch.zeros(k, m),
+        "b_out": torch.zeros(k, n),
+        "ln_gain": torch.ones(k, m),
+        "ln_bias": torch.zeros(k, m),
+        "ln_eps": torch.zeros(k, dtype=torch.float64),
+        **{name: tensor for name, tensor in parameters.present().items() if name not in ("W_in", "W_out")},
+        "curve_step": torch.from_numpy(trained.curve_step),
+        "curve": trained.curve,
+        "loss": torch.where(trained.diverged, torch.nan, loss),
+        "status": torch.where(trained.diverged, DIVERGED, OK).to(torch.uint8),
+        "diverged_step": trained.diverged_step,
+    }
+    if trained.snapshots:
+        tensors["snapshot_step"] = torch.from_numpy(trained.snapshot_step)
+        tensors |= {f"snapshot_{name}": kept for name, kept in trained.snapshots.items()}
+    return tensors
+
+
+def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Trained) -> dict[str, Any]:
+    """What a pack says of itself: the models' settings and keys, and how many trained together."""
+    return {**common_and_varying(settings), "keys": list(keys), "sub_batches": list(trained.sub_batches)}
+
+
+def common_and_varying(settings: Sequence[Settings]) -> dict[str, Any]:
+    """The settings of several models, said once where they agree, as lists where they do not."""
+    flat = [s.flat() for s in settings]
+    first = {name: canonical_json(value) for name, value in flat[0].items()}
+    common = {name for name in first if all(canonical_json(f[name]) == first[name] for f in flat)}
+    varying = {name: [f[name] for f in flat] for name in first if name not in common}
+    return {"settings": {name: flat[0][name] for name in first if name in common}, "varying": varying}
+
+
+def parameters(tensors: Mapping[str, Tensor], e: Experiment) -> Parameters:
+    """The parameters in a pack, as the architecture of ``e`` has them."""
+    b = e.bottleneck
+    affine = b.layer_norm is not None and b.layer_norm.affine
+    return Parameters(
+        W_in=tensors["W_in"],
+        W_out=None if b.tied else tensors["W_out"],
+        b_in=tensors["b_in"] if b.hidden_bias else None,
+        b_out=tensors["b_out"] if b.output_bias else None,
+        ln_gain=tensors["ln_gain"] if affine else None,
+        ln_bias=tensors["ln_bias"] if affine else None,
+        ln_eps=tensors["ln_eps"] if b.layer_norm is not None else None,
+    )
+
+
+def measure_tensors(measures: Measures) -> dict[str, Tensor]:
+    """The columns of `Measures` as tensors named ``level.column``."""
+    return {f"{level}.{name}": column for level in LEVELS for name, column in getattr(measures, level).items()}
+
+
+def measure_columns(tensors: Mapping[str, Tensor], level: str) -> dict[str, Tensor]:
+    """The columns of one level, from what `measure_tensors` made."""
+    prefix = f"{level}."
+    return {name.removeprefix(prefix): column for name, column in tensors.items() if name.startswith(prefix)}

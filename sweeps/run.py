@@ -1,0 +1,179 @@
+"""Run: from a plan to a finished run folder.
+
+Pack by pack: train, measure, write. A pack that is there and whole is never trained again, so the same command
+continues an interrupted sweep and returns at once from a finished one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+
+from sweeps import packing, tables
+from sweeps.errors import SpecError
+from sweeps.plan import Pack, Plan
+from sweeps.spec import Settings
+from sweeps.store import Damaged, Store, StoredFile
+from toymodels.metrics import measure
+from toymodels.training import autograd
+from toymodels.training.experiment import Experiment
+from toymodels.training.memory import OutOfMemory, train_within
+from toymodels.training.trained import Trained
+
+ENGINES = {"autograd": autograd.train}
+DEVICES = ("cpu", "cuda")
+MEMORY_SHARE = 0.7
+
+OnProgress = Callable[[float], None]
+"""Called with how many models' worth of training was done since the last call."""
+OnNote = Callable[[str], None]
+"""Called with one sentence the user should see."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended: model counts, and the packs that could not be trained, with the reason."""
+
+    models: int
+    trained: int = 0
+    diverged: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def resolve_engine(engine: str) -> str:
+    """The engine that ``auto`` means, or the one named; raises `SpecError` for one that this version lacks."""
+    if engine == "auto":
+        return "autograd"
+    if engine not in ENGINES:
+        raise SpecError(f"--engine: '{engine}' is not in this version (choose auto or {', '.join(ENGINES)})")
+    return engine
+
+
+def resolve_device(device: str) -> str:
+    """The device that ``auto`` means, or the one named; raises `SpecError` where it is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in DEVICES:
+        raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+    return device
+
+
+def memory_budget(device: str) -> int | None:
+    """Bytes that a batch may take on this device; None where the device itself says when it is full."""
+    return int(MEMORY_SHARE * psutil.virtual_memory().available) if device == "cpu" else None
+
+
+def run(plan: Plan, folder: Path, engine: str, device: str, on_progress: OnProgress, on_note: OnNote) -> Outcome:
+    """Train, measure and store every model of ``plan`` that ``folder`` does not hold yet, and derive the tables.
+
+    ``engine`` and ``device`` are resolved ones. Raises `FolderError` where the folder is refused.
+    """
+    store = Store.create_or_open(folder, plan, engine, device)
+    try:
+        outcome = Outcome(models=len(plan))
+        parts = []
+        for pack in plan.packs:
+            settings = plan.settings(pack.models)
+            job = _Job(store, plan, pack, settings, plan.experiments(settings))
+            stored = job.stored_pack(on_note)
+            if stored is None:
+                try:
+                    stored = job.train(engine, device, on_progress)
+                    outcome.trained += len(pack.models)
+                except OutOfMemory as error:
+                    outcome.failed[pack.index] = str(error)
+                    on_note(f"pack {pack.index} (models {pack.models[0]} to {pack.models[-1]}) failed: {error}")
+                    continue
+            else:
+                on_progress(len(pack.models))
+            outcome.diverged += int((stored.tensors["status"] == packing.DIVERGED).sum())
+            parts.append((pack.models, stored, job.stored_measures(stored)))
+        derive(store, plan, parts)
+        return outcome
+    finally:
+        store.release()
+
+
+def derive(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]]) -> None:
+    """Build the tables unless they already say what these packs say."""
+    fingerprint = "\n".join(pack.metadata["digest"] + derived.metadata["digest"] for _, pack, derived in parts).encode()
+    marker = store.measures / "tables.digest"
+    there = all((store.path / f"{name}.parquet").exists() for name in tables.TABLES)
+    if parts and not (there and marker.exists() and marker.read_bytes() == fingerprint):
+        tables.build(store, plan, parts)
+        store.write_bytes(marker, fingerprint)
+
+
+def rebuild(store: Store, plan: Plan) -> int:
+    """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
+    parts = []
+    for pack in plan.packs:
+        settings = plan.settings(pack.models)
+        job = _Job(store, plan, pack, settings, plan.experiments(settings))
+        stored = job.stored_pack(lambda _: None)
+        if stored is not None:
+            parts.append((pack.models, stored, job.measure(stored)))
+    if parts:
+        tables.build(store, plan, parts)
+    return len(parts)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One pack on its way through train, measure and write."""
+
+    store: Store
+    plan: Plan
+    pack: Pack
+    settings: Sequence[Settings]
+    experiments: Sequence[Experiment]
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.plan.keys[model] for model in self.pack.models]
+
+    def stored_pack(self, on_note: OnNote) -> StoredFile | None:
+        """The pack if it is there and whole; a damaged one is moved aside and said."""
+        try:
+            return self.store.read_pack(self.pack, self.keys)
+        except Damaged as damage:
+            aside = self.store.set_aside(self.store.pack_path(self.pack))
+            on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models are trained again")
+            return None
+
+    def train(self, engine: str, device: str, on_progress: OnProgress) -> StoredFile:
+        """Train and measure the pack and write both files."""
+
+        def engine_train(experiments: Sequence[Experiment]) -> Trained:
+            per_step = len(experiments) / experiments[0].training.steps
+            return ENGINES[engine](experiments, device=device, on_step=lambda steps: on_progress(per_step * steps))
+
+        trained = train_within(engine_train, self.experiments, memory_budget(device))
+        measures = measure(self.experiments, trained.parameters, self.settings[0].eval.samples)
+        stored = self.store.write(
+            self.store.pack_path(self.pack),
+            packing.pack_tensors(self.pack.models, trained, measures.models["loss"]),
+            packing.pack_metadata(self.settings, self.keys, trained),
+        )
+        self._write_measures(packing.measure_tensors(measures), stored)
+        return stored
+
+    def stored_measures(self, stored: StoredFile) -> StoredFile:
+        """The measures of a stored pack, made again where they are missing or of another pack."""
+        return self.store.read_measures(self.pack, stored.metadata["digest"]) or self.measure(stored)
+
+    def measure(self, stored: StoredFile) -> StoredFile:
+        """Measure a stored pack and write what was measured."""
+        parameters = packing.parameters(stored.tensors, self.experiments[0])
+        measures = measure(self.experiments, parameters, self.settings[0].eval.samples)
+        return self._write_measures(packing.measure_tensors(measures), stored)
+
+    def _write_measures(self, tensors: dict[str, torch.Tensor], stored: StoredFile) -> StoredFile:
+        path = self.store.measures_path(self.pack)
+        return self.store.write(path, tensors, {"pack": stored.metadata["digest"]})

@@ -1,0 +1,287 @@
+"""The spec: what a sweep file may say, validated strictly.
+
+A `Settings` is one cell of a sweep, every setting resolved. Settings are plain values, as in TOML; `Settings.experiment`
+turns them into the objects of `toymodels`. Dotted names (``features.frequency.law``) name settings everywhere: in
+``[grid]``, in ``--set``, in the columns of the tables.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sweeps.errors import SpecError
+
+Activation = Literal["linear", "relu", "gelu", "solu", "silu", "elu", "xexp"]
+LawName = Literal["uniform", "zipf", "geometric", "list"]
+LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
+MAX_SEED = 2**63 - 1
+
+
+class Section(BaseModel):
+    """A table of a sweep file: unknown keys, wrong types, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Law(Section):
+    """``law`` with the one setting it takes."""
+
+    law: LawName = "uniform"
+    exponent: float | None = None
+    ratio: float | None = None
+    values: Annotated[tuple[float, ...] | None, BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _one_setting(self) -> Law:
+        for law, setting in LAW_SETTING.items():
+            if setting is None:
+                continue
+            given = getattr(self, setting) is not None
+            if given and law != self.law:
+                raise ValueError(f"law '{self.law}' takes no {setting}")
+            if not given and law == self.law:
+                raise ValueError(f"law '{law}' needs {setting}")
+        return self
+
+
+class Frequency(Law):
+    """How often each feature is active."""
+
+    cap: float = 1.0
+
+
+class Importance(Law):
+    """What an error in each feature costs."""
+
+    shuffle: bool = False
+    shuffle_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+
+
+class Firing(Section):
+    """Which features are active together."""
+
+    kind: Literal["independent", "one", "correlated", "anticorrelated"] = "independent"
+    groups: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _groups(self) -> Firing:
+        if (self.groups is not None) != (self.kind in ("correlated", "anticorrelated")):
+            takes = "takes no groups" if self.groups is not None else "needs groups"
+            raise ValueError(f"firing '{self.kind}' {takes}")
+        return self
+
+
+def _named(key: str) -> BeforeValidator:
+    """Lets a table with one key be written as its bare string."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class FeaturesSection(Section):
+    """``[features]``"""
+
+    n: Annotated[int, Field(ge=1, le=10**6)]
+    density: float | None = None
+    frequency: Annotated[Frequency, _named("law")] = Frequency()
+    importance: Annotated[Importance, _named("law")] = Importance()
+    values: Literal["uniform", "binary", "folded_normal", "exponential"] = "uniform"
+    signed: bool = False
+    firing: Annotated[Firing, _named("kind")] = Firing()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _density_of_one(cls, data: Any) -> Any:
+        """With exactly one feature active the density is 1/n, and need not be said."""
+        if isinstance(data, Mapping) and data.get("density") is None:
+            firing, n = data.get("firing"), data.get("n")
+            kind = firing.get("kind") if isinstance(firing, Mapping) else firing
+            if kind == "one" and type(n) is int and n > 0:
+                return {**data, "density": 1 / n}
+        return data
+
+    @model_validator(mode="after")
+    def _density(self) -> FeaturesSection:
+        if self.density is None:
+            raise ValueError("density is missing (mean over features of P(active), 0 < density <= 1)")
+        return self
+
+
+class ModelSection(Section):
+    """``[model]``"""
+
+    hidden: Annotated[int, Field(ge=1, le=10**5)]
+    activation: Activation = "linear"
+    layer_norm: bool = False
+    layer_norm_eps: Annotated[float, Field(ge=0)] | Literal["matched"] = 1e-5
+    layer_norm_affine: bool = True
+    output: Literal["relu", "linear"] = "relu"
+    output_bias: bool = True
+    tied: bool = True
+    hidden_bias: bool = False
+    init_scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class TaskSection(Section):
+    """``[task]``"""
+
+    target: Literal["identity", "absolute"] = "identity"
+    loss: Literal["squared"] = "squared"
+
+
+class TrainSection(Section):
+    """``[train]``"""
+
+    steps: Annotated[int, Field(ge=1, le=10**9)] = 10_000
+    batch: Annotated[int, Field(ge=1, le=10**7)] = 1024
+    optimizer: Literal["adam", "sgd", "rotated_adam"] = "adam"
+    learning_rate: Annotated[float, Field(ge=0)] = 1e-3
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    curve_points: Annotated[int, Field(ge=1, le=10**5)] = 50
+    snapshots: Annotated[int, Field(ge=0, le=10**5)] = 0
+
+
+class EvalSection(Section):
+    """``[eval]``"""
+
+    samples: Annotated[int, Field(ge=1, le=10**9)] = 50_000
+
+
+class Settings(Section):
+    """One cell of a sweep: every setting that determines one trained model and how it is measured."""
+
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    features: FeaturesSection
+    model: ModelSection
+    task: TaskSection = TaskSection()
+    train: TrainSection = TrainSection()
+    eval: EvalSection = EvalSection()
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted name; a setting that does not apply is None."""
+        return dict(_flatten(self))
+
+    def non_default(self) -> dict[str, Any]:
+        """The settings that differ from the schema's default: what a model's key is made of."""
+        defaults = schema_defaults()
+        return {name: value for name, value in self.flat().items() if value != defaults.get(name)}
+
+    def key(self) -> str:
+        """The model's key: a hash of its resolved settings, defaults left out, so that a new setting changes no key."""
+        return hashlib.sha256(canonical_json(self.non_default()).encode()).hexdigest()[:24]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling: keys sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _flatten(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif isinstance(section, Firing) and name == "kind":
+            yield prefix[:-1], value
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+@cache
+def schema_defaults() -> dict[str, Any]:
+    """The default of every setting that has one, by dotted name."""
+    smallest = Settings(features=FeaturesSection(n=1, density=1.0), model=ModelSection(hidden=1))
+    required = {"features.n", "features.density", "model.hidden"}
+    return {name: value for name, value in smallest.flat().items() if name not in required}
+
+
+@cache
+def setting_names() -> frozenset[str]:
+    """Every dotted name that ``[grid]`` and ``--set`` accept: leaves, and the tables that stand for one choice."""
+    tables = {"features.frequency", "features.importance", "features.firing", "features.firing.kind"}
+    return frozenset(schema_defaults()) | {"features.n", "features.density", "model.hidden"} | tables
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `SpecError` unless ``name`` is a setting."""
+    if name not in setting_names():
+        raise SpecError(f"{where}: unknown setting '{name}'{did_you_mean(name, setting_names())}")
+
+
+def did_you_mean(given: str, choices: Iterable[str]) -> str:
+    """The nearest valid choices, as the end of a sentence."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (expected one of: {', '.join(choices)})"
+
+
+def override(raw: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """``raw`` with the setting of this dotted name replaced; tables on the way are copied, not changed."""
+    head, _, rest = name.partition(".")
+    if not rest:
+        return {**raw, head: value}
+    inside = raw.get(head, {})
+    if isinstance(inside, str):
+        inside = {"kind" if head == "firing" else "law": inside}
+    return {**raw, head: override(dict(inside) if isinstance(inside, Mapping) else {}, rest, value)}
+
+
+def validate(raw: Mapping[str, Any], where: str) -> Settings:
+    """The settings of one cell; raises `SpecError` naming ``where``, the key, the value and the valid choices."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    path = [
+        str(part) for part in problem["loc"] if part not in ("float", "int") and not str(part).startswith("literal[")
+    ]
+    name, given = ".".join(path), problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            siblings = [n for n in _keys_beside(path) if n != path[-1]]
+            return f"unknown key '{name}'{did_you_mean(path[-1], siblings)}"
+        case "missing":
+            return f"{name}: missing"
+        case "literal_error":
+            expected = str(problem.get("ctx", {}).get("expected", ""))
+            hint = did_you_mean(given, _choices(expected)) if isinstance(given, str) else ""
+            return f"{name}: expected {expected}, got {_short(given)}{hint if 'did you' in hint else ''}"
+        case "value_error":
+            text = problem["msg"].removeprefix("Value error, ")
+            return f"{name}: {text}" if name else text
+        case _:
+            text = problem["msg"].removeprefix("Input should be ").removeprefix("a ")
+            return f"{name}: expected {text[0].lower()}{text[1:]}, got {_short(given)}"
+
+
+def _choices(expected: str) -> list[str]:
+    return [part for part in expected.split("'") if part.strip() and part.strip() not in (",", "or")]
+
+
+def _keys_beside(path: list[str]) -> list[str]:
+    section: Any = Settings
+    for part in path[:-1]:
+        annotation = section.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+    names = list(section.model_fields)
+    return [*names, "grid", "case", "question"] if section is Settings else names
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,101 @@
+"""The summary: a row an arm, mean and 95 % interval over its models.
+
+An arm is what the grid varies, seeds aside. The interval is Student's t over the arm's models that did not diverge.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from scipy.stats import t as student
+
+from sweeps.reading import Run
+
+INTERVALS = {
+    "loss_fraction": "loss fraction",
+    "features_recovered": "R² > .5",
+    "best_neuron_recovered_mid": "one neuron, mid",
+    "best_neuron_recovered_post": "one neuron, post",
+}
+"""Measures shown with their intervals: the loss fraction, and how many features are recovered by the model, by their
+best single neuron at mid, and at post."""
+TIERS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
+COUNTED = {*INTERVALS, *TIERS} - {"loss_fraction"}
+MEASURES = (*INTERVALS, *TIERS, "dead_features", "dead_neurons", "unexplained_by_affine")
+NOT_AN_ARM = ("seed",)
+IRRELEVANT_WITHOUT_LN = ("model.layer_norm_eps", "model.layer_norm_affine")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of ``n`` values and the half width of its 95 % interval (None with fewer than two)."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of the settings that vary."""
+
+    settings: dict[str, Any]
+    models: int
+    diverged: int
+    measures: dict[str, Interval | None]
+
+
+def summarise(run: Run) -> list[Arm]:
+    """The arms of a run, in plan order."""
+    models = run.models
+    names = varying(models)
+    if not names:
+        return [_arm({}, models)]
+    return [
+        _arm(dict(zip(names, _plain(key), strict=True)), rows)
+        for key, rows in models.groupby(names, sort=False, dropna=False)
+    ]
+
+
+def varying(models: pd.DataFrame) -> list[str]:
+    """The settings, seeds aside, in which the models of a run differ."""
+    names = list(models.columns[1 : models.columns.get_loc("key")])
+    return [name for name in names if name not in NOT_AN_ARM and models[name].astype(str).nunique(dropna=False) > 1]
+
+
+def arm_name(arm: Arm) -> str:
+    """The hidden layer of an arm, as far as it varies: ``solu + LN``."""
+    activation, layer_norm = arm.settings.get("model.activation", ""), arm.settings.get("model.layer_norm")
+    return " + ".join(part for part in (activation, "LN" if layer_norm else "") if part) or "all"
+
+
+def interval(values: pd.Series) -> Interval | None:
+    """Mean and 95 % interval of the defined values; None where there are none."""
+    defined = values.dropna()
+    n = len(defined)
+    if n == 0:
+        return None
+    half = float(student.ppf(0.975, n - 1) * defined.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return Interval(float(defined.mean()), half, n)
+
+
+def _plain(key: Any) -> list[Any]:
+    key = key if isinstance(key, tuple) else (key,)
+    return [
+        None if value is None or value != value else getattr(value, "item", lambda value=value: value)()
+        for value in key
+    ]
+
+
+def _arm(settings: dict[str, Any], rows: pd.DataFrame) -> Arm:
+    if settings.get("model.layer_norm") is False:
+        settings = {name: value for name, value in settings.items() if name not in IRRELEVANT_WITHOUT_LN}
+    return Arm(
+        settings=settings,
+        models=len(rows),
+        diverged=int((rows["status"] == "diverged").sum()),
+        measures={name: interval(rows[name]) for name in MEASURES},
+    )

@@ -1,0 +1,230 @@
+"""A sweep file: a question, base settings, a grid over them, and cases.
+
+The grid is the cross product of its axes, keys sorted, the last one fastest; ``[[case]]`` tables, settings that vary
+together, are one more axis, the slowest. A cell is a place in that product.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import SpecError
+from sweeps.spec import Settings, check_name, did_you_mean, override, validate
+
+MAX_MODELS = 10**7
+MAX_AXIS = 10**7
+RESERVED = ("question", "grid", "case")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Settings that vary: one override table a value."""
+
+    values: tuple[Mapping[str, Any], ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(name for value in self.values for name in value)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as written, with ``--set`` and ``--grid`` applied; cells are validated one by one by `settings`."""
+
+    stem: str
+    where: str
+    question: str
+    base: Mapping[str, Any]
+    grid: Mapping[str, tuple[Any, ...]]
+    cases: tuple[Mapping[str, Any], ...]
+
+    def axes(self) -> list[Axis]:
+        """The axes, slowest first."""
+        grid = [Axis(tuple({name: value} for value in self.grid[name])) for name in sorted(self.grid)]
+        return [Axis(self.cases), *grid] if self.cases else grid
+
+    def __len__(self) -> int:
+        return math.prod(len(axis.values) for axis in self.axes())
+
+    def overrides(self, cell: int) -> dict[str, Any]:
+        """What this cell sets, by dotted name."""
+        overrides: dict[str, Any] = {}
+        for axis in reversed(self.axes()):
+            cell, place = divmod(cell, len(axis.values))
+            overrides.update(axis.values[place])
+        return overrides
+
+    def settings(self, cell: int) -> Settings:
+        """The resolved settings of a cell; raises `SpecError`."""
+        raw, overrides = dict(self.base), self.overrides(cell)
+        for name in sorted(overrides, key=lambda name: name.count(".")):
+            raw = override(raw, name, overrides[name])
+        return validate(raw, self.where)
+
+    def with_setting(self, name: str, value: Any) -> Sweep:
+        """The setting fixed, and taken out of the grid and the cases."""
+        check_name(name, "--set")
+        grid = {key: values for key, values in self.grid.items() if not _overlap(key, name)}
+        cases = [{k: v for k, v in case.items() if not _overlap(k, name)} for case in self.cases]
+        distinct = [case for i, case in enumerate(cases) if case and case not in cases[:i]]
+        return replace(self, base=override(dict(self.base), name, value), grid=grid, cases=tuple(distinct))
+
+    def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
+        """The grid with this axis replaced, or added."""
+        check_name(name, "--grid")
+        grid = {key: old for key, old in self.grid.items() if not _overlap(key, name)}
+        swept = replace(self, grid={**grid, name: axis_values(name, values, "--grid")})
+        swept.check()
+        return swept
+
+    def check(self) -> None:
+        """Raise `SpecError` where the grid as a whole makes no sense."""
+        names = [*self.grid, *{name for case in self.cases for name in case}]
+        for i, name in enumerate(names):
+            clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
+            if clash:
+                raise SpecError(f"{self.where}: '{name}' and '{clash}' both set the same thing: let one of them vary")
+        if len(self) > MAX_MODELS:
+            raise SpecError(
+                f"{self.where}: the grid has {len(self):,} models, more than the {MAX_MODELS:,} that one sweep may plan"
+            )
+
+
+def _overlap(a: str, b: str) -> bool:
+    return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
+
+
+def axis_values(name: str, given: Any, where: str) -> tuple[Any, ...]:
+    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``."""
+    at = f"{where}: grid '{name}'"
+    match given:
+        case list() | tuple():
+            values = list(given)
+        case {"range": [int(first), int(end)], **rest} if not rest and not {type(first), type(end)} & {bool}:
+            if end - first > MAX_AXIS:
+                raise SpecError(f"{at}: {end - first:,} values are more than {MAX_AXIS:,}")
+            values = list(range(first, end))
+        case {"log": [first, last, count], **rest} if not rest and _spaced(first, last, count):
+            if first <= 0 or last <= 0:
+                raise SpecError(f"{at}: log needs both ends above 0, got {first} and {last}")
+            values = [_tidy(v) for v in np.geomspace(first, last, count)]
+        case {"linear": [first, last, count], **rest} if not rest and _spaced(first, last, count):
+            values = [_tidy(v) for v in np.linspace(first, last, count)]
+        case _:
+            raise SpecError(
+                f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }} or "
+                f"{{ range = [first, end] }}, got {given!r:.80}"
+            )
+    if not values:
+        raise SpecError(f"{at}: expected at least one value, got none")
+    if len({repr(value) for value in values}) < len(values):
+        raise SpecError(f"{at}: a value stands twice")
+    return tuple(values)
+
+
+def _spaced(first: Any, last: Any, count: Any) -> bool:
+    numbers = all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e300 for v in (first, last))
+    return numbers and type(count) is int and 1 <= count <= MAX_AXIS
+
+
+def _tidy(value: float) -> int | float:
+    """A computed grid value, to 12 digits, whole numbers as such: so that ``linear = [4, 64, 16]`` can be widths."""
+    value = float(f"{value:.12g}")
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def shipped() -> dict[str, Path]:
+    """The shipped sweeps by name."""
+    folder = Path(str(resources.files("sweeps")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(name_or_file: str) -> Path:
+    """The file that a name means: one with ``/`` or ``.toml`` is a file, any other a shipped sweep."""
+    if "/" in name_or_file or name_or_file.endswith(".toml"):
+        return Path(name_or_file)
+    choices = shipped()
+    if name_or_file not in choices:
+        raise SpecError(f"no shipped sweep is called '{name_or_file}'{did_you_mean(name_or_file, choices)}")
+    return choices[name_or_file]
+
+
+def read(path: Path) -> Sweep:
+    """The sweep in a file; raises `SpecError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    return parse(text, path.stem, str(path))
+
+
+def parse(text: str, stem: str, where: str) -> Sweep:
+    """The sweep in a TOML text; raises `SpecError`. Cells are validated by `Sweep.settings`."""
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise SpecError(f"{where}: not valid TOML: {error}") from None
+    question = raw.get("question", "")
+    if not isinstance(question, str):
+        raise SpecError(f"{where}: question: expected a string, got {question!r:.60}")
+    grid, cases = raw.get("grid", {}), raw.get("case", [])
+    if not isinstance(grid, Mapping):
+        raise SpecError(f"{where}: grid: expected a table, got {grid!r:.60}")
+    if not (isinstance(cases, list) and all(isinstance(case, Mapping) and case for case in cases)):
+        raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {cases!r:.60}")
+    axes = {}
+    for name, values in grid.items():
+        check_name(name, f"{where}: [grid]")
+        axes[name] = axis_values(name, values, where)
+    for name in (name for case in cases for name in case):
+        check_name(name, f"{where}: [[case]]")
+    sweep = Sweep(
+        stem=stem,
+        where=where,
+        question=question,
+        base={key: value for key, value in raw.items() if key not in RESERVED},
+        grid=axes,
+        cases=tuple(dict(case) for case in cases),
+    )
+    sweep.check()
+    return sweep
+
+
+def parse_assignment(text: str, option: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, VALUE a TOML value or, where it is none, a bare string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise SpecError(f"{option}: expected KEY=VALUE, got '{text}'")
+    return name.strip(), _toml_value(value.strip())
+
+
+def parse_axis(text: str) -> tuple[str, Any]:
+    """``KEY=V1,V2`` or ``KEY={ range = [0, 8] }``."""
+    name, equals, values = text.partition("=")
+    if not equals or not name.strip() or not values.strip():
+        raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
+    parsed = _toml_value(values.strip())
+    if isinstance(parsed, list | dict) and ({"log", "linear", "range"} & set(parsed) or isinstance(parsed, list)):
+        return name.strip(), parsed
+    try:
+        return name.strip(), tomllib.loads(f"v = [{values}]")["v"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"v = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return text
+    return parsed["v"] if set(parsed) == {"v"} else text

@@ -1,0 +1,179 @@
+"""The bottleneck: n features squeezed through m hidden neurons and read out again.
+
+    pre  z = W_in x + b_in                    [model, hidden, batch]
+    mid  a = act(z)                           [model, hidden, batch]
+    post h = LayerNorm(a), or a               [model, hidden, batch]
+    read-out = W_out h + b_out                [model, feature, batch]
+    out  y = out(read-out)                    [model, feature, batch]
+
+Examples are columns, as in the equations, so every product is ``W @ x``. With ``activation`` linear, ``tied``, no
+``hidden_bias`` and a ReLU output this is the model of Elhage et al. 2022 (*Toy Models of Superposition*).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from toymodels import random
+from toymodels.activations import Activation, Linear, ReLU
+from toymodels.features import Sampler
+from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
+from toymodels.random import Domain
+
+MATCHING_SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """The architecture of one model.
+
+    ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T / init_scale^2,
+    so that no output is born dead.
+    """
+
+    hidden: int
+    activation: Activation = field(default_factory=Linear)
+    layer_norm: LayerNorm | None = None
+    output: Activation = field(default_factory=ReLU)
+    output_bias: bool = True
+    tied: bool = True
+    hidden_bias: bool = False
+    init_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError(f"hidden: expected at least 1 neuron, got {self.hidden}")
+        if not (math.isfinite(self.init_scale) and self.init_scale > 0):
+            raise ValueError(f"init_scale: expected a number > 0, got {self.init_scale}")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The numbers of a batch of models; what an architecture does not have is None."""
+
+    W_in: Tensor
+    """[model, hidden, feature]"""
+    W_out: Tensor | None = None
+    """[model, feature, hidden]; None when tied, for then it is W_in^T"""
+    b_in: Tensor | None = None
+    """[model, hidden]"""
+    b_out: Tensor | None = None
+    """[model, feature]"""
+    ln_gain: Tensor | None = None
+    """[model, hidden]"""
+    ln_bias: Tensor | None = None
+    """[model, hidden]"""
+    ln_eps: Tensor | None = None
+    """[model], float64; a setting, not trained"""
+
+    @property
+    def decoder(self) -> Tensor:
+        """W_out, or W_in^T when tied: [model, feature, hidden]."""
+        return self.W_in.transpose(1, 2) if self.W_out is None else self.W_out
+
+    def trained(self) -> dict[str, Tensor]:
+        """The tensors that training moves, by name."""
+        return {name: tensor for name, tensor in self.present().items() if name != "ln_eps"}
+
+    def present(self) -> dict[str, Tensor]:
+        """The tensors this architecture has, by name."""
+        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: tensor for name, tensor in named if tensor is not None}
+
+    def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Parameters:
+        """The parameters of some of the models."""
+        return Parameters(**{name: tensor[models] for name, tensor in self.present().items()})
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Parameters:
+        """On another device or in another precision (``ln_eps`` stays float64)."""
+        moved = {name: tensor.to(device, dtype) for name, tensor in self.trained().items()}
+        return Parameters(**moved, ln_eps=None if self.ln_eps is None else self.ln_eps.to(device))
+
+
+@dataclass(frozen=True)
+class Taps:
+    """One forward pass, at each place where it can be looked at. See the module's equations."""
+
+    pre: Tensor
+    mid: Tensor
+    post: Tensor
+    readout: Tensor
+    out: Tensor
+
+
+def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtype = torch.float32) -> Parameters:
+    """Starting parameters, each model from its own seed alone: never from how many are drawn together.
+
+    The normals are Phi^-1((word + 1/2) / 2^32) of the stream, word (feature, neuron) of domain ``INITIALISATION``.
+    """
+    first, n_models, n = bottlenecks[0], len(bottlenecks), sampler.n
+    uniforms = random.uniforms(sampler.seeds, n, first.hidden, 0, Domain.INITIALISATION)
+    scale = np.array([b.init_scale for b in bottlenecks])[:, None, None]
+    W_in = ndtri(uniforms).transpose(0, 2, 1) * scale / math.sqrt(first.hidden)
+    affine = first.layer_norm is not None and first.layer_norm.affine
+
+    def constant(value: float, size: int, present: bool) -> Tensor | None:
+        return torch.full((n_models, size), value, dtype=dtype, device=sampler.device) if present else None
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(sampler.device, dtype)
+
+    parameters = Parameters(
+        W_in=tensor(W_in),
+        W_out=None if first.tied else tensor((W_in / scale**2).transpose(0, 2, 1)),
+        b_in=constant(0.0, first.hidden, first.hidden_bias),
+        b_out=constant(0.0, n, first.output_bias),
+        ln_gain=constant(1.0, first.hidden, affine),
+        ln_bias=constant(0.0, first.hidden, affine),
+    )
+    if first.layer_norm is None:
+        return parameters
+    return dataclasses.replace(parameters, ln_eps=_resolved_eps(bottlenecks, parameters, sampler))
+
+
+def _resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:
+    """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
+    norms = [b.layer_norm for b in bottlenecks]
+    matched = torch.tensor([isinstance(norm.eps, Matched) for norm in norms if norm], device=sampler.device)
+    given = [norm.eps if isinstance(norm.eps, float | int) else 0.0 for norm in norms if norm]
+    eps = torch.tensor(given, dtype=torch.float64, device=sampler.device)
+    if not matched.any():
+        return eps
+    x = sampler.training(0, MATCHING_SAMPLES).to(parameters.W_in.dtype)
+    mid = bottlenecks[0].activation(_pre(parameters, x), dim=1)
+    return torch.where(matched, MATCHED_FRACTION * mid.double().var(1, correction=0).mean(1), eps)
+
+
+def forward(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Taps:
+    """Run a batch of models of one architecture on x ``[model, feature, batch]``."""
+    pre = _pre(parameters, x)
+    mid = bottleneck.activation(pre, dim=1)
+    return read_out(bottleneck, parameters, pre, mid)
+
+
+def read_out(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor, mid: Tensor) -> Taps:
+    """The second half of `forward`: from ``mid`` to the output."""
+    post = mid
+    if bottleneck.layer_norm is not None:
+        assert parameters.ln_eps is not None
+        post = normalise(mid, parameters.ln_eps[:, None, None].to(mid.dtype), dim=1)
+        if parameters.ln_gain is not None and parameters.ln_bias is not None:
+            post = post * parameters.ln_gain[:, :, None] + parameters.ln_bias[:, :, None]
+    readout = _affine(parameters.decoder, post, parameters.b_out)
+    return Taps(pre, mid, post, readout, bottleneck.output(readout, dim=1))
+
+
+def _pre(parameters: Parameters, x: Tensor) -> Tensor:
+    return _affine(parameters.W_in, x, parameters.b_in)
+
+
+def _affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    return weight @ x if bias is None else torch.baddbmm(bias[:, :, None], weight, x)

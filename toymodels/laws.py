@@ -1,0 +1,111 @@
+"""Laws: how a quantity falls off over the features i = 0 ... n-1.
+
+The same family serves frequency (how often a feature is active) and importance (how much its error costs); the two vary
+independently. A law gives unnormalised positive weights w_i.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class Law:
+    """Weights over features. Subclasses are frozen dataclasses with a ``name`` and ``weights``."""
+
+    name: str
+
+    def weights(self, n: int) -> np.ndarray:
+        """Weights w_i >= 0 as float64 ``[feature]``."""
+        raise TypeError(f"{type(self).__name__} defines no weights")
+
+
+@dataclass(frozen=True)
+class Uniform(Law):
+    """w_i = 1."""
+
+    name = "uniform"
+
+    def weights(self, n: int) -> np.ndarray:
+        return np.ones(n)
+
+
+@dataclass(frozen=True)
+class Zipf(Law):
+    """w_i = (i + 1)^-exponent (Zipf 1949), exponent >= 0."""
+
+    exponent: float
+    name = "zipf"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.exponent) and self.exponent >= 0):
+            raise ValueError(f"exponent: expected a number >= 0, got {self.exponent}")
+
+    def weights(self, n: int) -> np.ndarray:
+        return np.arange(1, n + 1, dtype=np.float64) ** -self.exponent
+
+
+@dataclass(frozen=True)
+class Geometric(Law):
+    """w_i = ratio^i, ratio > 0."""
+
+    ratio: float
+    name = "geometric"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ratio) and self.ratio > 0):
+            raise ValueError(f"ratio: expected a number > 0, got {self.ratio}")
+
+    def weights(self, n: int) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            weights = self.ratio ** np.arange(n, dtype=np.float64)
+        if not np.isfinite(weights).all():
+            raise ValueError(f"ratio: {self.ratio} to the power {n - 1} overflows")
+        return weights
+
+
+@dataclass(frozen=True)
+class Listed(Law):
+    """w_i as listed, one number a feature, each >= 0."""
+
+    values: tuple[float, ...]
+    name = "list"
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value >= 0 for value in self.values):
+            raise ValueError("values: expected finite numbers >= 0")
+
+    def weights(self, n: int) -> np.ndarray:
+        if len(self.values) != n:
+            raise ValueError(f"values: expected {n} numbers, got {len(self.values)}")
+        return np.asarray(self.values, dtype=np.float64)
+
+
+def probabilities(law: Law, n: int, density: float, cap: float = 1.0) -> np.ndarray:
+    """P_i = min(cap, c w_i) with c such that the mean of P is ``density``; float64 ``[feature]``.
+
+    Raises ``ValueError`` if no such c exists: density outside (0, 1] or above the cap, or a weight of 0.
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"density: expected 0 < density <= 1, got {density}")
+    if not 0 < cap <= 1:
+        raise ValueError(f"frequency.cap: expected 0 < cap <= 1, got {cap}")
+    if density > cap:
+        raise ValueError(f"density: expected at most frequency.cap = {cap}, got {density}")
+    weights = law.weights(n)
+    if not (weights > 0).all():
+        raise ValueError("frequency: every weight must be above 0 (a feature that never fires has no frequency)")
+    if density == cap:
+        return np.full(n, density)
+    capped = np.zeros(n, dtype=bool)
+    while not capped.all():
+        with np.errstate(over="ignore"):
+            scale = (n * density - cap * capped.sum()) / weights[~capped].sum()
+            scaled = scale * weights
+        over = ~capped & (scaled > cap)
+        if not over.any():
+            return np.where(capped, cap, scaled)
+        capped |= over
+    return np.full(n, cap)

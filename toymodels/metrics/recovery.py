@@ -1,0 +1,42 @@
+"""Recovery: how much of a feature can be read, from the model's output or from one neuron.
+
+On fresh data, R^2_i = 1 - E (t_i - prediction)^2 / Var(t_i), the variance of the same samples. Fewer than `ENOUGH`
+active examples make an R^2 unreliable: they are marked.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from toymodels.metrics.moments import Moments
+
+ENOUGH = 200
+RECOVERED = 0.5
+UNMOVED = 1e-6
+
+
+def r2(moments: Moments) -> Tensor:
+    """R^2 of the model's output: float64 [model, feature], at most 1; NaN for a feature never seen."""
+    variance = moments.target_variance
+    return torch.where(variance > 0, 1 - moments.squared_error / variance, torch.nan)
+
+
+def best_neuron_r2(moments: Moments, tap: str) -> Tensor:
+    """R^2 of the best affine read-out of one neuron at ``tap``: max_k corr(t_i, tap_k)^2, float64 [model, feature].
+
+    0 where no neuron moves, NaN for a feature never seen.
+    """
+    covariance = moments.tap_target[tap] - moments.tap[tap][:, :, None] * moments.t[:, None, :]
+    product = moments.tap_variance(tap)[:, :, None] * moments.target_variance[:, None, :]
+    squared = torch.where(product > 0, covariance.square() / product, 0.0).clamp(max=1)
+    return torch.where(moments.target_variance > 0, squared.amax(1), torch.nan)
+
+
+def dead_features(moments: Moments) -> Tensor:
+    """Features whose output does not move on fresh data: Var(y_i) <= 1e-6 Var(t_i). bool [model, feature].
+
+    A ReLU output that is never positive has no gradient and stays dead: such features are counted, not averaged away.
+    """
+    variance = (moments.yy - moments.y.square()).clamp(min=0)
+    return (variance <= UNMOVED * moments.target_variance) & (moments.target_variance > 0)

@@ -1,0 +1,77 @@
+"""The null of alignment: what would the measure say of a model whose hidden basis means nothing?
+
+W_in is replaced by Q W_in, Q Haar-random, and *then* the activation is applied: activations sharpen, so rotating the
+responses instead would call random directions aligned. `DRAWS` rotations a model, all its features pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels.activations import Activation
+from toymodels.metrics.alignment import participation_ratio, response_alignment, responses, weight_alignment
+from toymodels.rotations import haar
+
+DRAWS = 1000
+DRAWS_AT_ONCE = 50
+MEASURES = ("weight_alignment", "response_alignment", "participation_ratio")
+
+
+@dataclass(frozen=True)
+class Null:
+    """The pooled null values of one measure, sorted: ``[model, draw x feature]``, NaN last."""
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", self.values.sort(dim=1).values)
+
+    @property
+    def defined(self) -> Tensor:
+        """How many null values of each model are defined: [model]."""
+        return (~self.values.isnan()).sum(1)
+
+    def percentile(self, measured: Tensor) -> Tensor:
+        """Percent of null values strictly below: [model, feature]; NaN where the measure or the null is undefined."""
+        defined = self.defined[:, None]
+        below = torch.searchsorted(self.values, measured.contiguous(), right=False)
+        return torch.where(measured.isnan() | (defined == 0), torch.nan, 100.0 * below / defined)
+
+    def quantile(self, percent: float) -> Tensor:
+        """The smallest null value with at least ``percent`` percent at or below it: [model]; NaN without a null."""
+        index = torch.ceil(percent / 100 * self.defined).long().clamp(min=1) - 1
+        return self.values.gather(1, index[:, None])[:, 0]
+
+
+@lru_cache(maxsize=1)
+def _rotations(size: int) -> Tensor:
+    """The same `DRAWS` rotations for every model of this width, from seed 0: float32 ``[draw, size, size]``."""
+    return torch.cat([haar(np.zeros(1, np.int64), size, step=1 + draw) for draw in range(DRAWS)]).float()
+
+
+def rotation_nulls(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> dict[str, Null]:
+    """The null of each of `MEASURES`, for a batch of models: ``W_in [model, hidden, feature]``, ``values [model]``."""
+    n_models, n_hidden, n_features = W_in.shape
+    pooled: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
+    for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
+        # [model, draw, hidden, feature] as a batch of model x draw models.
+        rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
+        bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
+        delta = responses(activation, rotated, bias, values.repeat_interleave(len(chunk)))
+        for name, measure in _measures(rotated, delta).items():
+            pooled[name].append(measure().view(n_models, -1))
+    return {name: Null(torch.cat(chunks, dim=1)) for name, chunks in pooled.items()}
+
+
+def _measures(W_in: Tensor, delta: Tensor) -> dict[str, Callable[[], Tensor]]:
+    return {
+        "weight_alignment": lambda: weight_alignment(W_in),
+        "response_alignment": lambda: response_alignment(delta),
+        "participation_ratio": lambda: participation_ratio(delta),
+    }

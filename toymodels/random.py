@@ -1,0 +1,162 @@
+"""The counter-based stream: random words as a pure function of where they are used.
+
+A word is addressed, not drawn: Philox-4x32-10 (Salmon, Moraes, Dror, Shaw 2011, *Parallel random numbers: as easy as
+1, 2, 3*) maps a counter and a key to four 32-bit words. Here
+
+    counter = (feature, sample >> 2, step, domain)      key = (seed mod 2^32, seed >> 32)
+    word(seed, feature, sample, step, domain) = philox(counter, key)[sample & 3]
+
+so a model sees the same data alone, in a batch, in any order, on any engine and after any interruption.
+
+Two versions give equal words: Numba, with which every CPU engine draws, and torch operations, its readable reference
+and the version for other devices. The Numba kernels stay in this one file and call nothing outside it, because Numba's
+on-disk cache does not notice a change in another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
+ROUNDS = 10
+MASK_32 = 0xFFFFFFFF
+MAX_SEED = 2**63 - 1
+
+
+class Domain(IntEnum):
+    """What a word is for. Words of different domains are independent, so no draw is ever used twice."""
+
+    DATA = 0
+    FIRING = 1
+    INITIALISATION = 2
+    EVALUATION = 3
+    EVALUATION_FIRING = 4
+    SHUFFLE = 5
+    ROTATION = 6
+
+
+# ---------------------------------------------------------------------------------------------------------- Numba
+
+
+@numba.njit(cache=True, inline="always")
+def _philox(c0, c1, c2, c3, k0, k1):
+    for _ in range(10):
+        p0 = np.uint64(c0) * np.uint64(0xD2511F53)
+        p1 = np.uint64(c2) * np.uint64(0xCD9E8D57)
+        c0 = np.uint32(np.uint32(p1 >> np.uint64(32)) ^ c1 ^ k0)
+        c1 = np.uint32(p1)
+        c2 = np.uint32(np.uint32(p0 >> np.uint64(32)) ^ c3 ^ k1)
+        c3 = np.uint32(p0)
+        k0 = np.uint32(k0 + np.uint32(0x9E3779B9))
+        k1 = np.uint32(k1 + np.uint32(0xBB67AE85))
+    return c0, c1, c2, c3
+
+
+@numba.njit(cache=True)
+def _fill(out, seeds, first_sample, step, domain):
+    """Fill ``out[model, feature, sample]``; the samples start at ``first_sample``, a multiple of 4."""
+    n_models, n_features, n_samples = out.shape
+    whole = n_samples // 4
+    rest = n_samples - 4 * whole
+    first = np.uint32(first_sample // 4)
+    step = np.uint32(step)
+    domain = np.uint32(domain)
+    for model in range(n_models):
+        low = np.uint32(seeds[model] & np.uint64(0xFFFFFFFF))
+        high = np.uint32(seeds[model] >> np.uint64(32))
+        for feature in range(n_features):
+            row = out[model, feature]
+            for block in range(whole):
+                w0, w1, w2, w3 = _philox(
+                    np.uint32(feature), np.uint32(first + np.uint32(block)), step, domain, low, high
+                )
+                row[4 * block] = w0
+                row[4 * block + 1] = w1
+                row[4 * block + 2] = w2
+                row[4 * block + 3] = w3
+            if rest:
+                last = _philox(np.uint32(feature), np.uint32(first + np.uint32(whole)), step, domain, low, high)
+                for k in range(rest):
+                    row[4 * whole + k] = last[k]
+
+
+# ---------------------------------------------------------------------------------------------------------- torch
+
+
+def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of a 32 x 32 bit product, in halves so that int64 never overflows."""
+    low = multiplier * (x & 0xFFFF)
+    high = multiplier * (x >> 16) + (low >> 16)
+    return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
+
+
+def philox(counter: Sequence[Tensor | int], key: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox-4x32-10 in torch operations (Salmon et al. 2011).
+
+    ``counter`` (4) and ``key`` (2) hold 32-bit values as int64 tensors or ints that broadcast together. Returns the four
+    words as int64 tensors in ``[0, 2^32)``.
+    """
+    c0, c1, c2, c3 = torch.broadcast_tensors(*(torch.as_tensor(c, dtype=torch.int64) for c in counter))
+    k0, k1 = (torch.as_tensor(k, dtype=torch.int64) for k in key)
+    for _ in range(ROUNDS):
+        high_0, low_0 = _multiply(MULTIPLIER_0, c0)
+        high_1, low_1 = _multiply(MULTIPLIER_1, c2)
+        c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
+        k0, k1 = (k0 + WEYL_0) & MASK_32, (k1 + WEYL_1) & MASK_32
+    return c0, c1, c2, c3
+
+
+def words_torch(
+    seeds: Tensor, n_features: int, n_samples: int, step: int, domain: Domain, first_sample: int = 0
+) -> Tensor:
+    """The words of `words` as int64 ``[model, feature, sample]``, in torch operations on the device of ``seeds``."""
+    _check_range(n_features, n_samples, step, first_sample)
+    device = seeds.device
+    blocks = torch.arange(first_sample // 4, (first_sample + n_samples + 3) // 4, device=device)
+    feature = torch.arange(n_features, device=device)
+    quads = philox(
+        (
+            feature[None, :, None],
+            blocks[None, None, :],
+            torch.tensor(step, device=device),
+            torch.tensor(int(domain), device=device),
+        ),
+        ((seeds & MASK_32)[:, None, None], (seeds >> 32)[:, None, None]),
+    )
+    return torch.stack(quads, dim=-1).flatten(2)[:, :, :n_samples]
+
+
+def words(
+    seeds: np.ndarray, n_features: int, n_samples: int, step: int, domain: Domain, first_sample: int = 0
+) -> np.ndarray:
+    """Words of the stream, uint32 ``[model, feature, sample]``, drawn with Numba.
+
+    ``seeds`` is one non-negative int64 a model; samples run from ``first_sample`` (a multiple of 4). Raises
+    ``ValueError`` outside the ranges of a 32-bit counter.
+    """
+    _check_range(n_features, n_samples, step, first_sample)
+    out = np.empty((len(seeds), n_features, n_samples), np.uint32)
+    _fill(out, np.asarray(seeds).astype(np.uint64), first_sample, step, int(domain))
+    return out
+
+
+def uniforms(seeds: np.ndarray, n_features: int, n_samples: int, step: int, domain: Domain) -> np.ndarray:
+    """Uniform float64 in the open interval (0, 1), ``[model, feature, sample]``: (word + 1/2) / 2^32."""
+    return (words(seeds, n_features, n_samples, step, domain) + 0.5) / 2.0**32
+
+
+def _check_range(n_features: int, n_samples: int, step: int, first_sample: int) -> None:
+    if first_sample % 4:
+        raise ValueError(f"expected first_sample to be a multiple of 4, got {first_sample}")
+    if not (0 <= step < 2**32 and 0 < n_features < 2**32 and 0 < n_samples and first_sample + n_samples <= 2**34):
+        raise ValueError(
+            f"expected step, features and samples / 4 to fit in 32 bits, got step {step}, "
+            f"{n_features} features, samples {first_sample} to {first_sample + n_samples}"
+        )

@@ -1,0 +1,22 @@
+"""Haar-random rotations of the hidden basis, from the stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from toymodels import random
+from toymodels.random import Domain
+
+
+def haar(seeds: np.ndarray, size: int, step: int) -> Tensor:
+    """One Haar-random orthogonal matrix a seed: float64 ``[seed, size, size]``.
+
+    QR of a Gaussian matrix, with the signs of R's diagonal moved into Q (Mezzadri 2007, *How to generate random
+    matrices from the classical compact groups*); without that the result is not Haar.
+    """
+    normals = ndtri(random.uniforms(np.asarray(seeds, dtype=np.int64), size, size, step, Domain.ROTATION))
+    q, r = torch.linalg.qr(torch.from_numpy(normals))
+    return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2))[:, None, :]

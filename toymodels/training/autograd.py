@@ -1,0 +1,101 @@
+"""The autograd engine: plain PyTorch on any device. The reference for every other engine.
+
+All models of one structure train at once on the leading ``model`` axis. Their losses are summed, so each model's
+gradient is its own; optimizer state, learning rate and weight decay are per model too.
+
+A model diverges when its loss or a gradient is not finite, or its loss exceeds `CEILING` times where it started. It is
+frozen as it was before that step and marked; its neighbours never notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters, forward, initialise
+from toymodels.training.experiment import Experiment, check_one_structure, sampler
+from toymodels.objectives import losses
+from toymodels.training.trained import Trained
+
+CEILING = 1e6
+REPORT_EVERY = 50
+
+OnStep = Callable[[int], None]
+"""Called now and then with the number of steps done since the last call."""
+
+
+def train(
+    experiments: Sequence[Experiment],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_step: OnStep | None = None,
+) -> Trained:
+    """Train the models of ``experiments``, which share one structure. Raises ``ValueError`` if they do not."""
+    check_one_structure(experiments)
+    first = experiments[0]
+    recipe = first.training
+    data = sampler(experiments, device)
+
+    def per_model(values: Sequence[float] | np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
+
+    importance = per_model(np.stack([e.importance() for e in experiments]))
+    rate = per_model([e.training.learning_rate for e in experiments])
+    decay = per_model([e.training.weight_decay for e in experiments])
+    scale = per_model([e.best_constant_loss() for e in experiments])
+
+    parameters = initialise([e.bottleneck for e in experiments], data, dtype)
+    weights = parameters.trained()
+    for weight in weights.values():
+        weight.requires_grad_()
+    directions = {name: recipe.optimizer.begin(name, weight.detach(), data.seeds) for name, weight in weights.items()}
+
+    curve_step, snapshot_step = recipe.curve_steps(), recipe.snapshot_steps()
+    keep_loss, keep_weights = set(curve_step.tolist()), set(snapshot_step.tolist())
+    curve: list[Tensor] = []
+    snapshots: dict[str, list[Tensor]] = {name: [] for name in weights}
+    diverged_step = torch.zeros(len(experiments), dtype=torch.int64, device=device)
+    ceiling = torch.full_like(rate, torch.inf)
+
+    for t in range(1, recipe.steps + 1):
+        x = data.training(t - 1, recipe.batch).to(dtype)
+        loss = losses(importance, first.target(x), forward(first.bottleneck, parameters, x).out)
+        gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
+        loss = loss.detach()
+        if t == 1:
+            ceiling = CEILING * (loss + scale)
+        finite = torch.isfinite(loss) & (loss <= ceiling)
+        for gradient in gradients:
+            finite &= torch.isfinite(gradient).flatten(1).all(1)
+        diverged_step = torch.where((diverged_step == 0) & ~finite, t, diverged_step)
+        alive = diverged_step == 0
+        step_rate = torch.where(alive, rate * recipe.schedule.factor((t - 1) / recipe.steps), 0.0)
+        with torch.no_grad():
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                model = (-1,) + (1,) * (weight.dim() - 1)
+                gradient = torch.where(alive.view(model), gradient, 0.0)
+                direction = directions[name](gradient, weight, decay.view(model), t)
+                weight.addcmul_(step_rate.view(model), direction, value=-1)
+        if t in keep_loss:
+            curve.append(loss)
+        if t in keep_weights:
+            for name, weight in weights.items():
+                snapshots[name].append(weight.detach().clone())
+        if on_step and (t % REPORT_EVERY == 0 or t == recipe.steps):
+            on_step((t - 1) % REPORT_EVERY + 1)
+
+    trained = {name: weight.detach().cpu() for name, weight in weights.items()}
+    ln_eps = None if parameters.ln_eps is None else parameters.ln_eps.cpu()
+    return Trained(
+        experiments=tuple(experiments),
+        parameters=Parameters(**trained, ln_eps=ln_eps),
+        curve_step=curve_step,
+        curve=torch.stack(curve, dim=1).cpu(),
+        diverged_step=diverged_step.cpu(),
+        snapshot_step=snapshot_step,
+        snapshots={name: torch.stack(kept, dim=1).cpu() for name, kept in snapshots.items() if kept},
+        sub_batches=(len(experiments),),
+    )

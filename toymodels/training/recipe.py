@@ -1,0 +1,52 @@
+"""The recipe: how a model learns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toymodels.training.optimizers import Adam, Optimizer
+from toymodels.training.schedules import Constant, Schedule
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
+
+    The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
+    """
+
+    steps: int = 10_000
+    batch: int = 1024
+    optimizer: Optimizer = field(default_factory=Adam)
+    learning_rate: float = 1e-3
+    schedule: Schedule = field(default_factory=Constant)
+    weight_decay: float = 0.0
+    curve_points: int = 50
+    snapshots: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("curve_points", 1), ("snapshots", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: expected a number >= 0, got {value}")
+
+    def curve_steps(self) -> np.ndarray:
+        """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""
+        return log_spaced(self.steps, self.curve_points)
+
+    def snapshot_steps(self) -> np.ndarray:
+        """The steps, counted from 1, after which the weights are kept."""
+        return log_spaced(self.steps, self.snapshots)
+
+
+def log_spaced(last: int, points: int) -> np.ndarray:
+    """At most ``points`` distinct whole numbers from 1 to ``last``, evenly spaced in their logarithm; int64."""
+    if points < 2:
+        return np.full(points, last, dtype=np.int64)
+    return np.unique(np.rint(np.geomspace(1, last, points)).astype(np.int64))

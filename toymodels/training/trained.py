@@ -1,0 +1,62 @@
+"""What every engine returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters
+from toymodels.training.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A batch of trained models, on the CPU."""
+
+    experiments: tuple[Experiment, ...]
+    parameters: Parameters
+    curve_step: np.ndarray
+    """[point], counted from 1"""
+    curve: Tensor
+    """[model, point]: the batch loss at that step, before its update"""
+    diverged_step: Tensor
+    """[model], int64: the step at which the model diverged and was frozen; 0 for a model that did not"""
+    snapshot_step: np.ndarray
+    """[snapshot], counted from 1"""
+    snapshots: dict[str, Tensor]
+    """by parameter, [model, snapshot, ...]: the weights after that step"""
+    sub_batches: tuple[int, ...]
+    """how many models trained together; one entry unless memory ran out"""
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    @property
+    def diverged(self) -> Tensor:
+        """[model], bool."""
+        return self.diverged_step > 0
+
+
+def concatenate(parts: Sequence[Trained]) -> Trained:
+    """Batches of one structure as one batch, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+
+    def join(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([t[name] for t in tensors]) for name in tensors[0]}
+
+    return Trained(
+        experiments=tuple(e for part in parts for e in part.experiments),
+        parameters=Parameters(**join([part.parameters.present() for part in parts])),
+        curve_step=first.curve_step,
+        curve=torch.cat([part.curve for part in parts]),
+        diverged_step=torch.cat([part.diverged_step for part in parts]),
+        snapshot_step=first.snapshot_step,
+        snapshots=join([part.snapshots for part in parts]),
+        sub_batches=tuple(size for part in parts for size in part.sub_batches),
+    )

@@ -1,0 +1,78 @@
+"""Values: how large a feature is when it is active.
+
+Every value is a function of one uniform v: v = r in [0, 1) when values are unsigned; v = 2r - 1 in [-1, 1) when signed,
+whose sign is the value's sign and whose size serves the magnitude. As each function is odd and maps 0 to 0, it is
+applied to a whole array at once, inactive entries (0) included.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LARGEST_BELOW_ONE = 1 - 2.0**-24
+
+
+class Values:
+    """Distribution of |value| given active: E|v| = ``mean`` and E v^2 = ``second_moment``."""
+
+    name: str
+    mean: float
+    second_moment: float
+    binary = False
+
+    def from_uniform(self, v: Tensor) -> Tensor:
+        """Values of this law from uniforms v in [-1, 1], elementwise; odd, with 0 for 0."""
+        raise TypeError(f"{type(self).__name__} defines no from_uniform")
+
+
+@dataclass(frozen=True)
+class UniformValues(Values):
+    """U(0, 1), as in Elhage et al. 2022 (*Toy Models of Superposition*)."""
+
+    name = "uniform"
+    mean = 1 / 2
+    second_moment = 1 / 3
+
+    def from_uniform(self, v: Tensor) -> Tensor:
+        return v
+
+
+@dataclass(frozen=True)
+class Binary(Values):
+    """1 when active (+1 or -1 when signed)."""
+
+    name = "binary"
+    mean = 1.0
+    second_moment = 1.0
+    binary = True
+
+    def from_uniform(self, v: Tensor) -> Tensor:
+        return v
+
+
+@dataclass(frozen=True)
+class FoldedNormal(Values):
+    """|N(0, 1)|: sqrt(2) erfinv(v)."""
+
+    name = "folded_normal"
+    mean = math.sqrt(2 / math.pi)
+    second_moment = 1.0
+
+    def from_uniform(self, v: Tensor) -> Tensor:
+        return math.sqrt(2) * torch.erfinv(v.clamp(-LARGEST_BELOW_ONE, LARGEST_BELOW_ONE))
+
+
+@dataclass(frozen=True)
+class Exponential(Values):
+    """Exp(1): -log(1 - |v|) with the sign of v."""
+
+    name = "exponential"
+    mean = 1.0
+    second_moment = 2.0
+
+    def from_uniform(self, v: Tensor) -> Tensor:
+        return -torch.sign(v) * torch.log1p(-v.abs().clamp(max=LARGEST_BELOW_ONE))
