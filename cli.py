@@ -40,7 +40,7 @@ class Terminated(BaseException):
 class Door(TyperGroup):
     """Turns every failure into one sentence and its exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         from sweeps.errors import SweepError
 
@@ -80,8 +80,8 @@ def this_command() -> str:
 
 app = typer.Typer(
     cls=Door,
-    help="Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, measured "
-    "against the truth.",
+    help="Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, "
+    "measured against the truth.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The report: one HTML file with the question, the summary and the figures of a run. Everything is inlined and escaped."""
+"""The report: one HTML file with the question, the summary and the figures of a run, all inlined and escaped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _row(arm: Arm, names: list[str]) -> str:
     for name in (*INTERVALS, *TIERS):
         value = arm.measures[name]
         spread = "" if value is None or value.half_width is None else f" ± {value.half_width:.3g}"
-        cells.append("–" if value is None else f"{value.mean:.3g}{spread}")
+        cells.append("-" if value is None else f"{value.mean:.3g}{spread}")
     return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
@@ -65,4 +65,5 @@ def _drawn(run: Run, name: str) -> bool:
 
 
 def _image(path: Path) -> str:
-    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'

@@ -1,7 +1,7 @@
 """tms_intro: the feature directions in the plane, a panel a density, of the best of its restarts.
 
-As features get sparser, two orthogonal ones become two antipodal pairs, then a pentagon (Elhage et al. 2022, *Toy Models
-of Superposition*, section 2). Colour is importance.
+As features get sparser, two orthogonal ones become two antipodal pairs, then a pentagon (Elhage et al. 2022, *Toy
+Models of Superposition*, section 2). Colour is importance.
 """
 
 from __future__ import annotations

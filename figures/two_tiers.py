@@ -1,7 +1,7 @@
 """two_tiers: alignment against recovery, one point a feature, a panel an arm, coloured by how often the feature occurs.
 
-Two tiers would show as two clouds: recovered features (high R^2) both at the right edge, in one neuron, and at the left,
-in none. The dashed line is the threshold of "recovered".
+Two tiers would show as two clouds: recovered features (high R^2) both at the right edge, in one neuron, and at the
+left, in none. The dashed line is the threshold of "recovered".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from toymodels.metrics.recovery import RECOVERED
 ROW = ["features.values", "model.layer_norm"]
 COLUMN = "model.activation"
 MOST_POINTS = 6000
+TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 
 def draw(run: Run) -> Figure:
@@ -62,7 +63,8 @@ def draw(run: Run) -> Figure:
     figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
     figure.supylabel("R² of the model", fontsize=9)
     shades = ScalarMappable(norm)
-    figure.colorbar(
-        shades, ax=axes, shrink=0.6, label="P(feature active)", format=FormatStrFormatter("%g")
-    ).minorticks_off()
+    bar = figure.colorbar(shades, ax=axes, shrink=0.6, label="P(feature active)")
+    bar.set_ticks([tick for tick in TICKS if density.min() <= tick <= density.max()], labels=None)
+    bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    bar.minorticks_off()
     return figure

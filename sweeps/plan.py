@@ -46,9 +46,11 @@ class Plan:
         return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
 
     def settings(self, models: Sequence[int]) -> list[Settings]:
+        """The resolved settings of some of the models."""
         return [self.sweep.settings(model) for model in models]
 
     def experiments(self, settings: Sequence[Settings]) -> list[Experiment]:
+        """What `toymodels` trains for these settings."""
         return [experiment(s, self.sweep.where) for s in settings]
 
 

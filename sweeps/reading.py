@@ -63,6 +63,7 @@ class Run:
 
     @property
     def question(self) -> str:
+        """What the sweep asks."""
         return self._store.sweep().question
 
     def model(self, model: int) -> LoadedModel:

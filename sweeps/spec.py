@@ -1,8 +1,8 @@
 """The spec: what a sweep file may say, validated strictly.
 
-A `Settings` is one cell of a sweep, every setting resolved. Settings are plain values, as in TOML; `Settings.experiment`
-turns them into the objects of `toymodels`. Dotted names (``features.frequency.law``) name settings everywhere: in
-``[grid]``, in ``--set``, in the columns of the tables.
+A `Settings` is one cell of a sweep, every setting resolved. Settings are plain values, as in TOML;
+`sweeps.building` turns them into the objects of `toymodels`. Dotted names (``features.frequency.law``) name settings
+everywhere: in ``[grid]``, in ``--set``, in the columns of the tables.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list"
 MAX_SEED = 2**63 - 1
 
 
-class Section(BaseModel):
+class Section(BaseModel, frozen=True):
     """A table of a sweep file: unknown keys, wrong types, NaN and infinities are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Law(Section):
+class Law(Section, frozen=True):
     """``law`` with the one setting it takes."""
 
     law: LawName = "uniform"
@@ -53,20 +53,20 @@ class Law(Section):
         return self
 
 
-class Frequency(Law):
+class Frequency(Law, frozen=True):
     """How often each feature is active."""
 
     cap: float = 1.0
 
 
-class Importance(Law):
+class Importance(Law, frozen=True):
     """What an error in each feature costs."""
 
     shuffle: bool = False
     shuffle_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
 
 
-class Firing(Section):
+class Firing(Section, frozen=True):
     """Which features are active together."""
 
     kind: Literal["independent", "one", "correlated", "anticorrelated"] = "independent"
@@ -85,7 +85,7 @@ def _named(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
-class FeaturesSection(Section):
+class FeaturesSection(Section, frozen=True):
     """``[features]``"""
 
     n: Annotated[int, Field(ge=1, le=10**6)]
@@ -114,7 +114,7 @@ class FeaturesSection(Section):
         return self
 
 
-class ModelSection(Section):
+class ModelSection(Section, frozen=True):
     """``[model]``"""
 
     hidden: Annotated[int, Field(ge=1, le=10**5)]
@@ -129,14 +129,14 @@ class ModelSection(Section):
     init_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
-class TaskSection(Section):
+class TaskSection(Section, frozen=True):
     """``[task]``"""
 
     target: Literal["identity", "absolute"] = "identity"
     loss: Literal["squared"] = "squared"
 
 
-class TrainSection(Section):
+class TrainSection(Section, frozen=True):
     """``[train]``"""
 
     steps: Annotated[int, Field(ge=1, le=10**9)] = 10_000
@@ -149,13 +149,13 @@ class TrainSection(Section):
     snapshots: Annotated[int, Field(ge=0, le=10**5)] = 0
 
 
-class EvalSection(Section):
+class EvalSection(Section, frozen=True):
     """``[eval]``"""
 
     samples: Annotated[int, Field(ge=1, le=10**9)] = 50_000
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """One cell of a sweep: every setting that determines one trained model and how it is measured."""
 
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0

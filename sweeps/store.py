@@ -155,14 +155,17 @@ class Store:
 
     @property
     def packs(self) -> Path:
+        """The folder of the packs."""
         return self.path / "packs"
 
     @property
     def measures(self) -> Path:
+        """The folder of what was measured of them."""
         return self.path / "measures"
 
     @property
     def manifest_path(self) -> Path:
+        """The manifest's file."""
         return self.path / "manifest.json"
 
     def manifest(self) -> dict[str, Any]:
@@ -223,9 +226,11 @@ class Store:
     # ------------------------------------------------------------------------------------------- packs
 
     def pack_path(self, pack: Pack) -> Path:
+        """The file of a pack."""
         return self.packs / f"{pack.index:08d}.safetensors"
 
     def measures_path(self, pack: Pack) -> Path:
+        """The file of what was measured of a pack."""
         return self.measures / f"{pack.index:08d}.safetensors"
 
     def read_pack(self, pack: Pack, keys: Sequence[str]) -> StoredFile | None:

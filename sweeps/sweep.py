@@ -32,6 +32,7 @@ class Axis:
 
     @property
     def names(self) -> frozenset[str]:
+        """The settings that vary along this axis."""
         return frozenset(name for value in self.values for name in value)
 
 

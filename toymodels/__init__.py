@@ -1,5 +1,5 @@
-"""toymodels: features, drawn sparsely, are squeezed through a bottleneck, trained thousands at once, measured against the
-truth, and put to the hypotheses.
+"""toymodels: features, drawn sparsely, are squeezed through a bottleneck, trained thousands at once, measured against
+the truth, and put to the hypotheses.
 
     import toymodels as tm
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from toymodels.activations import ELU, XExp, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU
+from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Independent, One

@@ -35,8 +35,8 @@ MATCHING_SAMPLES = 4096
 class Bottleneck:
     """The architecture of one model.
 
-    ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T / init_scale^2,
-    so that no output is born dead.
+    ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
+    init_scale^2, so that no output is born dead.
     """
 
     hidden: int

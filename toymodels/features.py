@@ -4,9 +4,9 @@ x[model, feature, batch] is sparse: feature i is active with probability P_i (fr
 value (value law); which features are active together is the firing law's. Importance I_i says how much an error in
 feature i costs, and varies independently of frequency.
 
-Drawn from the stream of `toymodels.random`: with T_i = clamp(round(P_i 2^32), 1, 2^32) and u the feature's word, feature
-i is active iff u <= T_i - 1, and then r = u / T_i is U(0, 1) and serves the value. Elhage et al. 2022, *Toy Models of
-Superposition*, section 2, has the uniform case.
+Drawn from the stream of `toymodels.random`: with T_i = clamp(round(P_i 2^32), 1, 2^32) and u the feature's word,
+feature i is active iff u <= T_i - 1, and then r = u / T_i is U(0, 1) and serves the value. Elhage et al. 2022,
+*Toy Models of Superposition*, section 2, has the uniform case.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Features:
             raise ValueError(f"n: expected at least 1 feature, got {self.n}")
         self.firing.check(self.n, self.density)
         p = self.probabilities()
-        if self.firing.groups is not None:
+        if self.firing.n_groups is not None:
             self.firing.intervals(p)
         self.importance.law.weights(self.n)
 
@@ -106,12 +106,12 @@ class Sampler:
         self.device = torch.device(device)
         self.seeds = np.asarray(seeds, dtype=np.int64)
         p = np.stack([f.probabilities() for f in features])
-        if self.firing.groups is None:
+        if self.firing.n_groups is None:
             self._thresholds = np.clip(np.rint(p * SCALE), 1, SCALE).astype(np.uint64)
         else:
             intervals = [self.firing.intervals(row) for row in p]
             self._low, self._high = (np.stack(edge) for edge in zip(*intervals, strict=True))
-            self._member = np.arange(self.n) // (self.n // self.firing.groups)
+            self._member = np.arange(self.n) // (self.n // self.firing.n_groups)
 
     def training(self, step: int, batch: int) -> Tensor:
         """The training batch of ``step``: x as float32 ``[model, feature, batch]``."""
@@ -128,10 +128,10 @@ class Sampler:
     def _on_cpu(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         words = random.words(self.seeds, self.n, samples, step, data, first_sample)
         out = np.empty(words.shape, np.float32)
-        if self.firing.groups is None:
+        if self.firing.n_groups is None:
             _independent(words, self._thresholds, self.values.binary, self.signed, out)
         else:
-            group = random.words(self.seeds, self.firing.groups, samples, step, firing, first_sample)
+            group = random.words(self.seeds, self.firing.n_groups, samples, step, firing, first_sample)
             _grouped(words, group, self._member, self._low, self._high, self.values.binary, self.signed, out)
         return torch.from_numpy(out)
 
@@ -139,12 +139,12 @@ class Sampler:
         """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
         seeds = torch.from_numpy(self.seeds).to(self.device)
         words = random.words_torch(seeds, self.n, samples, step, data, first_sample)
-        if self.firing.groups is None:
+        if self.firing.n_groups is None:
             thresholds = self._to_device(self._thresholds)
             active = words <= thresholds - 1
             r = words.double() / thresholds
         else:
-            group = random.words_torch(seeds, self.firing.groups, samples, step, firing, first_sample)
+            group = random.words_torch(seeds, self.firing.n_groups, samples, step, firing, first_sample)
             group = group[:, torch.from_numpy(self._member).to(self.device)]
             active = (self._to_device(self._low) <= group) & (group < self._to_device(self._high))
             r = words.double() / SCALE

@@ -14,10 +14,14 @@ SCALE = 2.0**32
 
 
 class Firing:
-    """Joint law of the active sets, given marginals P_i. ``groups`` is None where features fire independently."""
+    """Joint law of the active sets, given marginals P_i."""
 
     name: str
-    groups: int | None = None
+
+    @property
+    def n_groups(self) -> int | None:
+        """How many groups decide, None where every feature decides for itself."""
+        return None
 
     def check(self, n: int, density: float) -> None:
         """Raise ``ValueError`` where this law cannot have ``n`` features of mean density ``density``."""
@@ -47,7 +51,10 @@ class One(Firing):
     """Exactly one feature active in every sample: the P_i sum to 1, so the density is 1/n."""
 
     name = "one"
-    groups = 1
+
+    @property
+    def n_groups(self) -> int:
+        return 1
 
     def check(self, n: int, density: float) -> None:
         if abs(density * n - 1) > 1e-9:
@@ -64,6 +71,10 @@ class _Grouped(Firing):
     """``groups`` groups of n / groups neighbouring features; the frequency law runs over groups."""
 
     groups: int = 1
+
+    @property
+    def n_groups(self) -> int:
+        return self.groups
 
     def check(self, n: int, density: float) -> None:
         if self.groups < 1 or n % self.groups:
@@ -89,7 +100,7 @@ class Correlated(_Grouped):
 
 @dataclass(frozen=True)
 class Anticorrelated(_Grouped):
-    """At most one member of a group is active; the density is a member's, so a group fires with probability P n/groups."""
+    """At most one member of a group is active. The density is a member's; a group fires with P n / groups."""
 
     name = "anticorrelated"
 

@@ -1,8 +1,8 @@
 """LayerNorm: the hidden layer rescaled to mean 0 and variance 1, example by example.
 
-LN(a)_k = gain_k (a_k - mean(a)) / sqrt(var(a) + eps) + bias_k, var the mean square over the m neurons (Ba, Kiros, Hinton
-2016). It is an axis of its own, apart from the activation. eps acts relative to var(a), which SoLU shrinks about m^2
-fold, so it is never a detail here: see `Matched`.
+LN(a)_k = gain_k (a_k - mean(a)) / sqrt(var(a) + eps) + bias_k, var the mean square over the m neurons (Ba, Kiros,
+Hinton 2016). It is an axis of its own, apart from the activation. eps acts relative to var(a), which SoLU
+shrinks about m^2 fold, so it is never a detail here: see `Matched`.
 """
 
 from __future__ import annotations

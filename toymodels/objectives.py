@@ -76,5 +76,8 @@ def check_objective(target: Target, features: Features, output: Activation) -> N
 
 
 def losses(importance: Tensor, target: Tensor, output: Tensor) -> Tensor:
-    """Mean over the batch of sum_i I_i (t_i - y_i)^2: [model], from ``[model, feature]`` and ``[model, feature, batch]``."""
+    """Mean over the batch of sum_i I_i (t_i - y_i)^2: ``[model]``.
+
+    ``importance`` is ``[model, feature]``, target and output are ``[model, feature, batch]``.
+    """
     return ((target - output).square().mean(2) * importance).sum(1)

@@ -100,8 +100,8 @@ def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:
 def philox(counter: Sequence[Tensor | int], key: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox-4x32-10 in torch operations (Salmon et al. 2011).
 
-    ``counter`` (4) and ``key`` (2) hold 32-bit values as int64 tensors or ints that broadcast together. Returns the four
-    words as int64 tensors in ``[0, 2^32)``.
+    ``counter`` (4) and ``key`` (2) hold 32-bit values as int64 tensors or ints that broadcast together. Returns the
+    four words as int64 tensors in ``[0, 2^32)``.
     """
     c0, c1, c2, c3 = torch.broadcast_tensors(*(torch.as_tensor(c, dtype=torch.int64) for c in counter))
     k0, k1 = (torch.as_tensor(k, dtype=torch.int64) for k in key)

@@ -1,7 +1,7 @@
 """Alignment: does a feature sit in one neuron?
 
-The hidden response to feature i alone is Delta_i = mid(e_i) - mid(0), with e_i at the feature's mean active value. It is
-taken at ``mid``: after LayerNorm a perfect one-neuron feature would show 1/2, not 1.
+The hidden response to feature i alone is Delta_i = mid(e_i) - mid(0), with e_i at the feature's mean active value. It
+is taken at ``mid``: after LayerNorm a perfect one-neuron feature would show 1/2, not 1.
 """
 
 from __future__ import annotations

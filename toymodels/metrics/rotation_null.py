@@ -57,7 +57,7 @@ def _rotations(size: int) -> Tensor:
 
 def rotation_nulls(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> dict[str, Null]:
     """The null of each of `MEASURES`, for a batch of models: ``W_in [model, hidden, feature]``, ``values [model]``."""
-    n_models, n_hidden, n_features = W_in.shape
+    n_models, n_hidden, _ = W_in.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
     for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward, initialise
-from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.objectives import losses
+from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.training.trained import Trained
 
 CEILING = 1e6

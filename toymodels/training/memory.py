@@ -27,7 +27,7 @@ def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
     """Upper estimate of the memory that training these models at once takes.
 
     Counted: about 10 arrays [model, feature, batch] and 16 [model, hidden, batch] alive at the peak of a backward pass,
-    weights with gradients and two moments, curves and snapshots. `tests/training/test_memory.py` holds it against the measured peak.
+    weights with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
     """
     total = 0
     for e in experiments:

@@ -56,7 +56,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Gradient descent with momentum (Sutskever et al. 2013): buffer = momentum * buffer + gradient + decay * weight."""
+    """Gradient descent with momentum (Sutskever et al. 2013): buffer = momentum buffer + gradient + decay weight."""
 
     momentum: float = 0.9
     name = "sgd"
