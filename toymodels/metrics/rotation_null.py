@@ -30,7 +30,7 @@ class Null:
     values: Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", self.values.sort(dim=1).values)
+        object.__setattr__(self, "values", self.values.sort(dim=1).values)  # NaN sorts last
 
     @property
     def defined(self) -> Tensor:
@@ -40,7 +40,8 @@ class Null:
     def percentile(self, measured: Tensor) -> Tensor:
         """Percent of null values strictly below: [model, feature]; NaN where the measure or the null is undefined."""
         defined = self.defined[:, None]
-        below = torch.searchsorted(self.values, measured.contiguous(), right=False)
+        ordered = self.values.nan_to_num(nan=torch.inf)  # a binary search must not meet NaN
+        below = torch.searchsorted(ordered, measured.contiguous(), right=False)
         return torch.where(measured.isnan() | (defined == 0), torch.nan, 100.0 * below / defined)
 
     def quantile(self, percent: float) -> Tensor:

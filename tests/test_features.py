@@ -1,0 +1,206 @@
+"""Features: densities, means and variances against closed forms, joint laws, and both versions of the draw.
+
+Statistical tests hold means to 5 standard errors: one false alarm in 10^6 per number, and the seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from toymodels import (
+    AbsoluteValue,
+    Anticorrelated,
+    Binary,
+    Correlated,
+    Exponential,
+    Features,
+    FoldedNormal,
+    Frequency,
+    Geometric,
+    Identity,
+    Importance,
+    Independent,
+    One,
+    Sampler,
+    UniformValues,
+    Zipf,
+)
+from toymodels.random import Domain
+
+VALUES = [UniformValues(), Binary(), FoldedNormal(), Exponential()]
+FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2)]
+SIGMAS = 5
+
+
+def features(values=UniformValues(), signed=False, firing=Independent(), n=8, density=0.2, law=None):
+    if isinstance(firing, One):
+        density = 1 / n
+    frequency = Frequency(law) if law else Frequency()
+    return Features(n, density, frequency=frequency, values=values, signed=signed, firing=firing)
+
+
+def draw(spec, samples=40_000, seed=0):
+    return Sampler([spec], [seed]).evaluation(0, samples)[0].double().numpy()
+
+
+def closed_form_variance(spec):
+    """Var of |x| and of x, written down apart from the package: P E v^2 - (P E v)^2, and P E v^2 when signed."""
+    p = spec.probabilities()
+    second = {"uniform": 1 / 3, "binary": 1, "folded_normal": 1, "exponential": 2}[spec.values.name]
+    mean = {"uniform": 1 / 2, "binary": 1, "folded_normal": math.sqrt(2 / math.pi), "exponential": 1}[spec.values.name]
+    return p * second - (p * mean) ** 2, p * second - (0 if spec.signed else (p * mean) ** 2), p * mean
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("firing", FIRING, ids=lambda f: f.name)
+def test_density_mean_and_variance_are_the_laws(values, signed, firing):
+    spec = features(values, signed, firing)
+    x = draw(spec)
+    n_samples = x.shape[1]
+    p = spec.probabilities()
+    variance_abs, variance, mean_abs = closed_form_variance(spec)
+    active = (x != 0).mean(1)
+    assert (abs(active - p) < SIGMAS * np.sqrt(p * (1 - p) / n_samples)).all()
+    assert (abs(abs(x).mean(1) - mean_abs) < SIGMAS * np.sqrt(variance_abs / n_samples)).all()
+    assert (abs(x.mean(1) - (0 if signed else mean_abs)) < SIGMAS * np.sqrt(variance / n_samples)).all()
+    fourth = {"uniform": 1 / 5, "binary": 1, "folded_normal": 3, "exponential": 24}[values.name]
+    second = p * {"uniform": 1 / 3, "binary": 1, "folded_normal": 1, "exponential": 2}[values.name]
+    spread = np.sqrt((p * fourth - second**2) / n_samples)
+    assert (abs((x**2).mean(1) - second) < SIGMAS * spread).all()
+
+
+@pytest.mark.parametrize(
+    "values, cdf", [(UniformValues(), "uniform"), (FoldedNormal(), "halfnorm"), (Exponential(), "expon")]
+)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_active_values_follow_their_law(values, cdf, signed):
+    x = draw(features(values, signed)).ravel()
+    assert kstest(abs(x[x != 0]), cdf).pvalue > 1e-4
+    if signed:
+        assert abs((x[x != 0] > 0).mean() - 0.5) < SIGMAS * 0.5 / math.sqrt((x != 0).sum())
+
+
+@pytest.mark.parametrize("p", [1e-9, 2.0**-32, 0.3, 1.0])
+def test_thresholds_at_the_edges(p):
+    x = draw(Features(3, p), samples=4000)
+    assert (x != 0).mean() == (1.0 if p == 1.0 else pytest.approx(p, abs=SIGMAS * math.sqrt(p / 12_000)))
+    assert (x >= 0).all()
+    assert (x <= 1).all()
+
+
+@given(st.sampled_from(VALUES), st.booleans(), st.sampled_from(FIRING), st.floats(0.001, 0.2), st.integers(0, 2**62))
+def test_numba_and_torch_draw_the_same_x(values, signed, firing, density, seed):
+    spec = features(values, signed, firing, density=density)
+    sampler = Sampler([spec, spec], [seed, seed + 1])
+    where = (3, 50, 8, Domain.DATA, Domain.FIRING)
+    assert torch.equal(sampler._on_cpu(*where), sampler._in_torch(*where))
+
+
+def test_x_is_word_over_threshold():
+    from toymodels import random
+
+    spec = features(density=0.37)
+    words = random.words(np.array([5]), 8, 32, 2, Domain.DATA)[0].astype(np.float64)
+    threshold = round(0.37 * 2**32)
+    expected = np.where(words <= threshold - 1, words / threshold, 0).astype(np.float32)
+    assert np.array_equal(Sampler([spec], [5]).training(2, 32)[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
+def test_values_stay_finite_where_the_uniform_rounds_to_one(values):
+    v = torch.tensor([-1.0, -(1 - 2.0**-24), -0.0, 0.0, 1e-38, 1.0])
+    x = values.from_uniform(v)
+    assert x.isfinite().all()
+    assert torch.equal(values.from_uniform(-v), -x)
+    assert x[3] == 0
+
+
+def test_one_means_exactly_one():
+    x = draw(Features(8, 1 / 8, Frequency(Zipf(1.0)), firing=One(), values=Binary()), samples=8000)
+    assert ((x != 0).sum(0) == 1).all()
+
+
+def test_groups_fire_together_or_apart():
+    together = draw(features(Binary(), firing=Correlated(2)), samples=8000).reshape(2, 4, -1)
+    assert (together == together[:, :1]).all()
+    apart = draw(features(Binary(), firing=Anticorrelated(2)), samples=8000).reshape(2, 4, -1)
+    assert ((apart != 0).sum(1) <= 1).all()
+    assert (apart != 0).sum() > 0
+
+
+def test_groups_are_independent_of_each_other():
+    x = draw(features(Binary(), firing=Correlated(2)))
+    both = (x[0] * x[4]).mean()
+    assert abs(both - 0.04) < SIGMAS * math.sqrt(0.04 * 0.96 / x.shape[1])
+
+
+def test_independent_features_are_uncorrelated():
+    x = draw(features(Binary()))
+    correlation = np.corrcoef(x) - np.eye(8)
+    assert abs(correlation).max() < SIGMAS / math.sqrt(x.shape[1])
+
+
+def test_same_seed_same_data_whatever_the_batch():
+    small, large = features(density=0.1), features(density=0.3)
+    alone = Sampler([small], [7]).training(5, 100)
+    together = Sampler([large, small], [1, 7]).training(5, 100)
+    assert torch.equal(alone[0], together[1])
+    assert torch.equal(Sampler([small], [7]).training(5, 60), alone[:, :, :60])
+    assert not torch.equal(Sampler([small], [7]).training(6, 100), alone)
+
+
+def test_training_and_evaluation_data_differ():
+    sampler = Sampler([features()], [0])
+    assert not torch.equal(sampler.training(0, 64), sampler.evaluation(0, 64))
+
+
+def test_importance_is_shuffled_by_its_seed_and_independent_of_order():
+    law = Geometric(0.9)
+    shuffled = Importance(law, shuffle=True)
+    weights = law.weights(50)
+    assert np.array_equal(Importance(law).weights(50, seed=3), weights)
+    assert np.array_equal(np.sort(shuffled.weights(50, seed=3)), np.sort(weights))
+    assert not np.array_equal(shuffled.weights(50, seed=3), shuffled.weights(50, seed=4))
+    fixed = Importance(law, shuffle=True, shuffle_seed=3)
+    assert np.array_equal(fixed.weights(50, seed=8), shuffled.weights(50, seed=3))
+    order = np.array([np.corrcoef(shuffled.weights(50, seed=s), np.arange(50))[0, 1] for s in range(200)])
+    assert abs(order.mean()) < SIGMAS / math.sqrt(50 * 200)
+
+
+@pytest.mark.parametrize(
+    "make, word",
+    [
+        (lambda: Features(0, 0.1), "at least 1"),
+        (lambda: Features(4, 0.5, firing=One()), "1/n"),
+        (lambda: Features(4, 0.2, firing=Correlated(3)), "divisor"),
+        (lambda: Features(4, 0.6, firing=Anticorrelated(2)), "at most"),
+        (lambda: Features(4, 0.6, Frequency(cap=0.5)), "cap"),
+        (lambda: Sampler([features(), features(Binary())], [0, 1]), "one values"),
+    ],
+)
+def test_contradictions_are_refused_by_name(make, word):
+    with pytest.raises(ValueError, match=word):
+        make()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
+def test_target_variance_is_the_closed_form_of_the_science(values):
+    p = 0.2
+    unsigned, signed = features(values, density=p), features(values, signed=True, density=p)
+    expected = {
+        "uniform": p / 3 - p**2 / 4,
+        "binary": p * (1 - p),
+        "folded_normal": p - 2 * p**2 / math.pi,
+        "exponential": 2 * p - p**2,
+    }[values.name]
+    assert np.allclose(Identity().variance(unsigned), expected)
+    assert np.allclose(AbsoluteValue().variance(signed), expected)
+    assert np.allclose(Identity().variance(signed), p * values.second_moment)

@@ -1,0 +1,87 @@
+"""Memory: halves where a batch does not fit, and an estimate that holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from toymodels import Bottleneck, Experiment, Features, OutOfMemory, SoLU, Training, train
+from toymodels.training import autograd
+from toymodels.training.memory import bytes_needed, train_within
+
+EXPERIMENTS = [
+    Experiment(Features(8, 0.2), Bottleneck(3, SoLU()), Training(steps=30, batch=32, snapshots=3), seed=seed)
+    for seed in range(7)
+]
+
+
+def refuse_above(limit, error):
+    def engine(experiments):
+        if len(experiments) > limit:
+            raise error
+        return autograd.train(experiments)
+
+    return engine
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_a_refused_allocation_halves_and_finishes(error):
+    whole = autograd.train(EXPERIMENTS)
+    halved = train_within(refuse_above(2, error), EXPERIMENTS)
+    assert halved.sub_batches == (2, 2, 2, 1)
+    assert [e.seed for e in halved.experiments] == list(range(7))
+    assert torch.allclose(halved.parameters.W_in, whole.parameters.W_in, atol=1e-5)
+    assert torch.allclose(halved.snapshots["b_out"], whole.snapshots["b_out"], atol=1e-5)
+    assert torch.allclose(halved.curve, whole.curve, rtol=1e-4)
+
+
+def test_a_budget_halves_before_anything_is_allocated():
+    budget = bytes_needed(EXPERIMENTS[:3])
+    trained = train(EXPERIMENTS, memory_bytes=budget)
+    assert trained.sub_batches == (2, 2, 3)
+    assert train(EXPERIMENTS, memory_bytes=bytes_needed(EXPERIMENTS)).sub_batches == (7,)
+
+
+def test_one_model_that_does_not_fit_is_an_error_that_says_how_much():
+    with pytest.raises(OutOfMemory, match="MiB"):
+        train(EXPERIMENTS, memory_bytes=10)
+
+
+def test_other_errors_are_not_taken_for_memory():
+    with pytest.raises(RuntimeError, match="something else"):
+        train_within(refuse_above(0, RuntimeError("something else")), EXPERIMENTS)
+
+
+@pytest.mark.parametrize("arm", ["Linear(), None", "SoLU(), LayerNorm()"])
+def test_the_estimate_is_above_the_measured_peak(arm):
+    """In a process of its own: the growth of its peak resident memory over one training step."""
+    program = f"""
+        import resource
+        from toymodels import *
+        from toymodels.training.memory import bytes_needed
+        def make(k, batch):
+            b = Bottleneck(64, *({arm}), tied=False)
+            return [Experiment(Features(128, 0.1), b, Training(steps=2, batch=batch), seed=s) for s in range(k)]
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        train(make(2, 8))
+        before = peak()
+        big = make(16, 4096)
+        train(big)
+        print((peak() - before) / bytes_needed(big))
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    assert 0.1 < float(result.stdout) < 1.0
