@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ ARCHITECTURES = [
 ]
 
 
-def sampler(seeds=range(K), n=N, density=0.3):
+def sampler(seeds: Sequence[int] = range(K), n=N, density=0.3):
     return Sampler([Features(n, density)] * len(seeds), list(seeds))
 
 

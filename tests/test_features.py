@@ -32,14 +32,16 @@ from toymodels import (
     UniformValues,
     Zipf,
 )
+from toymodels.firing import Firing
 from toymodels.random import Domain
+from toymodels.values import Values
 
 VALUES = [UniformValues(), Binary(), FoldedNormal(), Exponential()]
 FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2)]
 SIGMAS = 5
 
 
-def features(values=UniformValues(), signed=False, firing=Independent(), n=8, density=0.2, law=None):
+def features(values: Values = UniformValues(), signed=False, firing: Firing = Independent(), n=8, density=0.2, law=None):
     if isinstance(firing, One):
         density = 1 / n
     frequency = Frequency(law) if law else Frequency()

@@ -113,10 +113,13 @@ def test_a_run_is_that_of_one_model_written_with_torch_optim(act, norm, output, 
     data = Sampler([f], [5])
     start = initialise([b], data, torch.float64)
     p = {name: torch.nn.Parameter(tensor[0].clone()) for name, tensor in start.trained().items()}
-    make = torch.optim.AdamW if isinstance(optimizer, Adam) else torch.optim.SGD
-    extra = {} if isinstance(optimizer, Adam) else {"momentum": 0.9}
-    theirs = make(p.values(), lr=0.01, weight_decay=decay, **extra)
+    theirs = (
+        torch.optim.AdamW(p.values(), lr=0.01, weight_decay=decay)
+        if isinstance(optimizer, Adam)
+        else torch.optim.SGD(p.values(), lr=0.01, weight_decay=decay, momentum=0.9)
+    )
     importance = torch.from_numpy(e.importance())
+    loss = torch.tensor(0.0)
     for t in range(20):
         theirs.param_groups[0]["lr"] = 0.01 * 0.5 * (1 + math.cos(math.pi * t / 20))
         x = data.training(t, 16)[0].double()
@@ -131,7 +134,7 @@ def test_a_run_is_that_of_one_model_written_with_torch_optim(act, norm, output, 
         theirs.step()
     for name, tensor in p.items():
         assert torch.allclose(ours.parameters.present()[name][0], tensor, rtol=1e-6, atol=1e-8), name
-    assert ours.curve[0, -1].item() == pytest.approx(loss.item(), rel=1e-6)  # pyright: ignore[reportPossiblyUnbound]
+    assert ours.curve[0, -1].item() == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_float32_follows_the_float64_reference():

@@ -1,0 +1,61 @@
+# Everything goes through one environment, .venv, made from constraints.txt by the targets that need it.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PYTHONUNBUFFERED = 1
+
+# The main job at reduced size: one density, Zipf frequency, four seeds; both value laws, every activation and LayerNorm.
+DEMO := two_tiers --out runs/demo --set features.density=0.062 \
+        --set 'features.frequency={law = "zipf", exponent = 1.2, cap = 0.5}' --set train.steps=3000 \
+        --grid 'seed={range = [0, 4]}'
+
+.PHONY: demo test slow lint types wheel bench device clean
+
+demo: $(VENV)/installed
+	$(BIN)/toymodels sweep $(DEMO)
+
+test: $(VENV)/installed-test
+	$(BIN)/pytest -q -m "not slow and not cuda"
+
+slow: $(VENV)/installed-test
+	$(BIN)/pytest -q -m "slow and not cuda"
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/basedpyright
+
+# A wheel built from a clean tree, installed in a fresh environment and run from another folder.
+wheel: $(VENV)/installed-dev
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	sh tests/wheel.sh dist/*.whl
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.autograd
+
+# On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
+device:
+	$(PYTHON) -m pytest -q -p no:cacheprovider -m cuda tests/training/test_device.py
+	$(PYTHON) -m benchmarks.autograd --device cuda
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
