@@ -30,7 +30,7 @@ def pack_tensors(models: Sequence[int], trained: Trained, loss: Tensor) -> dict[
     tensors = {
         "model": torch.tensor(models, dtype=torch.int64),
         "W_in": parameters.W_in,
-        "W_out": parameters.decoder,
+        "W_out": parameters.decoder.clone(memory_format=torch.contiguous_format),  # never a view of W_in
         "b_in": torch.zeros(k, m),
         "b_out": torch.zeros(k, n),
         "ln_gain": torch.ones(k, m),

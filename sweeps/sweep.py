@@ -73,18 +73,22 @@ class Sweep:
     def with_setting(self, name: str, value: Any) -> Sweep:
         """The setting fixed, and taken out of the grid and the cases."""
         check_name(name, "--set")
+        return replace(self._without(name), base=override(dict(self.base), name, value))
+
+    def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
+        """The setting as an axis of the grid, in the place of what varied it before."""
+        check_name(name, "--grid")
+        rest = self._without(name)
+        swept = replace(rest, grid={**rest.grid, name: axis_values(name, values, "--grid")})
+        swept.check()
+        return swept
+
+    def _without(self, name: str) -> Sweep:
+        """The sweep with this setting taken out of its grid and its cases."""
         grid = {key: values for key, values in self.grid.items() if not _overlap(key, name)}
         cases = [{k: v for k, v in case.items() if not _overlap(k, name)} for case in self.cases]
         distinct = [case for i, case in enumerate(cases) if case and case not in cases[:i]]
-        return replace(self, base=override(dict(self.base), name, value), grid=grid, cases=tuple(distinct))
-
-    def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
-        """The grid with this axis replaced, or added."""
-        check_name(name, "--grid")
-        grid = {key: old for key, old in self.grid.items() if not _overlap(key, name)}
-        swept = replace(self, grid={**grid, name: axis_values(name, values, "--grid")})
-        swept.check()
-        return swept
+        return replace(self, grid=grid, cases=tuple(distinct))
 
     def check(self) -> None:
         """Raise `SpecError` where the grid as a whole makes no sense."""

@@ -11,4 +11,6 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# One thread, here and in the processes that tests start: two processes of two threads on two cores fight.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"

@@ -41,7 +41,9 @@ FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2)]
 SIGMAS = 5
 
 
-def features(values: Values = UniformValues(), signed=False, firing: Firing = Independent(), n=8, density=0.2, law=None):
+def features(
+    values: Values = UniformValues(), signed=False, firing: Firing = Independent(), n=8, density=0.2, law=None
+):
     if isinstance(firing, One):
         density = 1 / n
     frequency = Frequency(law) if law else Frequency()

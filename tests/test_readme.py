@@ -1,0 +1,107 @@
+"""The README and CONTRIBUTING, run: every command and every Python block, small, in the reader's order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SMALL = ["--set", "train.steps=20", "--set", "train.batch=32", "--set", "eval.samples=256"]
+COMMAND = [sys.executable, "-c", "from cli import app; app()"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks(README, "sh") for line in block.splitlines() if line.strip()]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_command_of_the_readme_is_make_or_toymodels():
+    assert {line.split()[0] for line in commands()} == {"make", "toymodels"}
+
+
+def test_make_commands_are_targets_that_ci_runs():
+    ci = (ROOT / ".ci" / "run").read_text()
+    for line in commands():
+        if line.startswith("make "):
+            assert line in ci, f"{line} is not run by CI"
+    mentioned = set(re.findall(r"`make (\w+)`", README))
+    assert mentioned <= make_targets()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which the README's toymodels commands have been run, in order, with sweeps made small."""
+    where = tmp_path_factory.mktemp("reader")
+    for line in commands():
+        program, *arguments = shlex.split(line)
+        if program != "toymodels":
+            continue
+        if arguments[0] == "sweep":
+            arguments += SMALL
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=where,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert result.returncode == 0, f"{line}: {result.stderr}"
+        assert result.stdout, f"{line} printed nothing"
+    return where
+
+
+def test_every_toymodels_command_works(folder):
+    assert (folder / "runs" / "tms_intro" / "report.html").exists()
+    assert (folder / "runs" / "small" / "two_tiers.png").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_python_blocks_run_as_they_stand(page, folder):
+    program = "\n".join(blocks((ROOT / page).read_text(), "python"))
+    program = program.replace("steps=1000", "steps=20")
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_the_module_map_names_every_module():
+    map_ = README.split("## Where things are")[1]
+    for path in (ROOT / "toymodels").iterdir():
+        if path.suffix == ".py" and path.stem != "__init__":
+            assert f"{path.name} " in map_, path.name
+        elif path.is_dir() and (path / "__init__.py").exists():
+            assert f"{path.name}/" in map_, path.name
+
+
+def test_the_sweep_file_in_the_docs_is_a_sweep_file():
+    from sweeps.spec import setting_names
+    from sweeps.sweep import parse
+
+    (text,) = blocks((ROOT / "docs" / "SWEEPS.md").read_text(), "toml")
+    sweep = parse(text, "docs", "docs/SWEEPS.md")
+    assert len(sweep) == 2 * 6 * 8
+    sweep.settings(0)
+    tables = {"features.frequency", "features.importance", "features.firing.kind"}
+    leaves = {name.rpartition(".")[2] for name in setting_names() - tables}
+    undocumented = {leaf for leaf in leaves if not re.search(rf"\b{leaf}\b", (ROOT / "docs" / "SWEEPS.md").read_text())}
+    assert not undocumented

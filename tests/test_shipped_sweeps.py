@@ -1,0 +1,118 @@
+"""Every shipped sweep, run small: it asks a question, its laws hold, its figure draws; and what tms_intro finds."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import torch
+from pandas import notna
+
+import figures
+import toymodels as tm
+from sweeps.plan import make_plan
+from sweeps.reading import Run
+from sweeps.run import run
+from sweeps.sweep import Sweep, find, read, shipped
+
+SMALL = {
+    "first_look": {"seed": 0, "train.steps": 40},
+    "tms_absolute": {"train.steps": 20, "train.batch": 64},
+    "tms_geometry": {"train.steps": 20, "train.batch": 64},
+    "tms_intro": {"train.steps": 100, "train.batch": 64},
+    "tms_neurons": {"features.density": 0.1, "train.steps": 50},
+    "tms_phase": {"seed": 0, "train.steps": 50},
+    "tms_recovery": {"seed": 0, "train.steps": 50, "train.batch": 64},
+    "two_tiers": {"seed": 0, "features.density": 0.062, "train.steps": 40},
+}
+QUESTIONS = {path.stem: path.read_text().splitlines()[0] for path in shipped().values()}
+
+
+def small(name: str) -> Sweep:
+    sweep = read(find(name)).with_setting("eval.samples", 2048)
+    for key, value in SMALL[name].items():
+        sweep = sweep.with_setting(key, value)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Runs of shipped sweeps, each made once."""
+    folders = {}
+
+    def get(name: str) -> Run:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            run(make_plan(small(name)), folders[name], "autograd", "cpu", lambda _: None, lambda _: None)
+        return tm.load(folders[name])
+
+    return get
+
+
+def test_every_shipped_sweep_is_tried_here():
+    assert set(SMALL) == set(shipped())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_first_line_is_the_question(name):
+    assert QUESTIONS[name].startswith('question = "')
+    assert QUESTIONS[name].endswith('?"')
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_laws_hold_in_every_table(name, ran):
+    run_ = ran(name)
+    models, features, neurons = run_.models, run_.features, run_.neurons
+    assert (models["status"] == "ok").all()
+    bound = np.minimum(models["features.n"], models["model.hidden"])
+    assert (models["dimensionality_sum"] <= bound + 1e-5).all()
+    assert (models["welch_gap"].dropna() >= -1e-5).all()
+    assert models["loss"].notna().all()
+    assert (features["r2"].dropna() <= 1).all()
+    assert features["response_alignment"].dropna().between(0, 1 + 1e-6).all()
+    assert features["response_alignment_percentile"].dropna().between(0, 100).all()
+    assert neurons["monosemanticity"].dropna().between(0, 1 + 1e-6).all()
+    tiers = models["features_neuron"] + models["features_hidden"] + models["features_lost"]
+    seen = features[notna(features["tier"])].groupby("model").size().reindex(models["model"], fill_value=0)
+    assert (tiers.to_numpy() == seen.to_numpy()).all()
+
+
+@pytest.mark.parametrize("name", figures.NAMES)
+def test_figures_are_drawn_of_their_sweep_and_are_the_same_twice(name, ran, tmp_path):
+    first = figures.draw(name, ran(name), tmp_path / "a")
+    second = figures.draw(name, ran(name), tmp_path / "b")
+    assert [path.name for path in first] == [f"{name}.svg", f"{name}.png"]
+    assert ET.parse(first[0]).getroot().tag.endswith("svg")
+    for a, b in zip(first, second, strict=True):
+        assert a.stat().st_size > 5000
+        assert a.read_bytes() == b.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ what tms_intro finds
+
+
+def best_of_tms_intro(density: float) -> torch.Tensor:
+    """W_in [2, 5] of the best of tms_intro's eight restarts at this density."""
+    sweep = read(find("tms_intro")).with_setting("features.density", density)
+    plan = make_plan(sweep)
+    experiments = plan.experiments(plan.settings(range(len(plan))))
+    trained = tm.train(experiments)
+    loss = tm.measure(experiments, trained.parameters).models["loss"]
+    return trained.parameters.W_in[loss.argmin()].double()
+
+
+def test_tms_intro_finds_a_pentagon_at_high_sparsity():
+    W = best_of_tms_intro(0.05)
+    angles = torch.atan2(W[1], W[0]).sort().values
+    gaps = torch.diff(torch.cat([angles, angles[:1] + 2 * math.pi])) * 180 / math.pi
+    assert gaps.tolist() == pytest.approx([72.0] * 5, abs=4)
+    assert W.norm(dim=0).tolist() == pytest.approx([W.norm(dim=0).mean().item()] * 5, rel=0.05)
+
+
+def test_tms_intro_finds_two_orthogonal_features_when_dense():
+    W = best_of_tms_intro(1.0)
+    assert W.norm(dim=0)[:2].tolist() == pytest.approx([1, 1], abs=0.05)
+    assert W.norm(dim=0)[2:].max() < 0.1
+    assert abs(W[:, 0] @ W[:, 1]) < 0.05
