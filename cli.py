@@ -189,15 +189,13 @@ def show(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def tables(run: RunFolder) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
-    from sweeps.plan import make_plan
     from sweeps.run import rebuild
     from sweeps.store import Store
 
     store = Store.open_existing(run)
     store.lock()
-    plan = make_plan(store.sweep())
-    packs = rebuild(store, plan)
-    print(f"{run}: tables rebuilt from {packs} of {len(plan.packs)} packs")
+    packs = rebuild(store, store.plan())
+    print(f"{run}: tables rebuilt from {packs} of {store.manifest()['packs']} packs")
 
 
 @app.command()

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sweeps import packing
 from sweeps.errors import FolderError
-from sweeps.plan import Plan, make_plan
-from sweeps.store import Damaged, Store
+from sweeps.plan import Plan
+from sweeps.store import Store
+from sweeps.tensorfile import Damaged
 from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.training.experiment import Experiment
 
@@ -59,7 +60,7 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """The plan that made this folder."""
-        return make_plan(self._store.sweep())
+        return self._store.plan()
 
     @property
     def question(self) -> str:

@@ -17,7 +17,8 @@ from sweeps import packing, tables
 from sweeps.errors import SpecError
 from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
-from sweeps.store import Damaged, Store, StoredFile
+from sweeps.store import Store
+from sweeps.tensorfile import Damaged, StoredFile
 from toymodels.metrics import measure
 from toymodels.training import autograd
 from toymodels.training.experiment import Experiment

@@ -20,6 +20,8 @@ from sweeps.errors import SpecError
 
 Activation = Literal["linear", "relu", "gelu", "solu", "silu", "elu", "xexp"]
 LawName = Literal["uniform", "zipf", "geometric", "list"]
+BRANCHES = ("literal[", "constrained-", "float", "int")
+"""What pydantic adds to a setting's path to say which branch of a choice it tried."""
 LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
 MAX_SEED = 2**63 - 1
 
@@ -231,9 +233,11 @@ def override(raw: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
     if not rest:
         return {**raw, head: value}
     inside = raw.get(head, {})
-    if isinstance(inside, str):
+    if isinstance(inside, str) and head in ("frequency", "importance", "firing"):
         inside = {"kind" if head == "firing" else "law": inside}
-    return {**raw, head: override(dict(inside) if isinstance(inside, Mapping) else {}, rest, value)}
+    if not isinstance(inside, Mapping):
+        return raw  # not a table: left as it is, to be refused by name
+    return {**raw, head: override(dict(inside), rest, value)}
 
 
 def validate(raw: Mapping[str, Any], where: str) -> Settings:
@@ -246,10 +250,12 @@ def validate(raw: Mapping[str, Any], where: str) -> Settings:
 
 def _sentence(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    path = [
-        str(part) for part in problem["loc"] if part not in ("float", "int") and not str(part).startswith("literal[")
-    ]
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] != "extra_forbidden":
+        path = [part for part in path if not part.startswith(BRANCHES)]
     name, given = ".".join(path), problem["input"]
+    if name == "model.layer_norm_eps":
+        return f"{name}: expected a number >= 0 or 'matched', got {short(given)}"
     match problem["type"]:
         case "extra_forbidden":
             siblings = [n for n in _keys_beside(path) if n != path[-1]]
@@ -259,13 +265,13 @@ def _sentence(error: ValidationError) -> str:
         case "literal_error":
             expected = str(problem.get("ctx", {}).get("expected", ""))
             hint = did_you_mean(given, _choices(expected)) if isinstance(given, str) else ""
-            return f"{name}: expected {expected}, got {_short(given)}{hint if 'did you' in hint else ''}"
+            return f"{name}: expected {expected}, got {short(given)}{hint if 'did you' in hint else ''}"
         case "value_error":
             text = problem["msg"].removeprefix("Value error, ")
             return f"{name}: {text}" if name else text
         case _:
             text = problem["msg"].removeprefix("Input should be ").removeprefix("a ")
-            return f"{name}: expected {text[0].lower()}{text[1:]}, got {_short(given)}"
+            return f"{name}: expected {text[0].lower()}{text[1:]}, got {short(given)}"
 
 
 def _choices(expected: str) -> list[str]:
@@ -282,6 +288,10 @@ def _keys_beside(path: list[str]) -> list[str]:
     return [*names, "grid", "case", "question"] if section is Settings else names
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def short(value: Any, longest: int = 60) -> str:
+    """A value as it can stand in a sentence."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python refuses to print whole numbers of thousands of digits
+        text = f"a {type(value).__name__} too long to print"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

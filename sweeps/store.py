@@ -6,92 +6,33 @@
     measures/%08d.safetensors   derived from the pack of that number
     *.parquet, figures, report  derived
 
-A pack carries one metadata key, ``toymodels``, canonical JSON with the digest of its tensors; nothing in it depends on
-time. Nothing read back is ever executed. Damaged files are moved aside and named, never deleted.
+Damaged files are moved aside and named, never deleted.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tomli_w
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from sweeps import atomic
 from sweeps.errors import FolderError, SpecError
-from sweeps.plan import Pack, Plan
-from sweeps.spec import canonical_json
+from sweeps.plan import Pack, Plan, make_plan
+from sweeps.resolved import changed_keys, resolved_toml
 from sweeps.sweep import Sweep, parse
+from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, serialise
 
-SCHEMA = 1
 NUMERICS = 1
 """Raised when the same plan on the same machine would give other bytes."""
-METADATA_KEY = "toymodels"
 LOCK = ".lock"
-
-
-class Damaged(Exception):
-    """A file of the folder that is not what it should be."""
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A safetensors file read back and verified: its tensors and the JSON beside them."""
-
-    tensors: dict[str, Tensor]
-    metadata: dict[str, Any]
-
-
-def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """One safetensors file with one metadata key; the digest of the tensors is added to ``metadata``."""
-    whole = {"schema": SCHEMA, "numerics": NUMERICS, **metadata, "digest": digest(tensors)}
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return save_tensors(contiguous, metadata={METADATA_KEY: canonical_json(whole)})
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
-    hashed = hashlib.sha256()
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name].numpy())
-        hashed.update(canonical_json([name, str(array.dtype), list(array.shape)]).encode())
-        hashed.update(array.tobytes())
-    return hashed.hexdigest()
-
-
-def deserialise(path: Path) -> StoredFile:
-    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, ``FileNotFoundError`` if absent."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise Damaged(f"{path}: cannot be opened ({error.strerror})") from None
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read()
-    try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = json.loads(header["__metadata__"][METADATA_KEY])
-        tensors = load_tensors(data)
-        intact = metadata["digest"] == digest(tensors) and metadata["schema"] == SCHEMA
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path}: not a file of this store ({type(error).__name__})") from None
-    if not intact:
-        raise Damaged(f"{path}: its tensors do not match its digest")
-    return StoredFile(tensors, metadata)
+MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
 
 class Store:
@@ -120,7 +61,11 @@ class Store:
         except (FileExistsError, NotADirectoryError):
             raise FolderError(f"{path}: a file stands where the run folder should be: choose another --out") from None
         except OSError as error:
+            store.release()
             raise FolderError(f"{path}: cannot be written ({error.strerror}): choose another --out") from None
+        except BaseException:
+            store.release()
+            raise
         return store
 
     @staticmethod
@@ -173,21 +118,39 @@ class Store:
         try:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
             schema = int(manifest["schema"])
+            whole = all(type(manifest.get(name)) is kind for name, kind in MANIFEST.items())
         except FileNotFoundError:
             raise FolderError(f"{self.path}: not a run folder (it has no manifest.json)") from None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise FolderError(f"{self.manifest_path}: damaged: move the folder away and run the sweep again") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            schema, whole, manifest = 0, False, {}
         if schema > SCHEMA:
             raise FolderError(f"{self.path}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")
+        if not whole:
+            raise FolderError(f"{self.manifest_path}: damaged: move the folder away and run the sweep again")
         return manifest
 
     def sweep(self) -> Sweep:
-        """The sweep that this folder holds."""
+        """The sweep that this folder holds. Raises `FolderError` where its file is damaged."""
         path = self.path / "sweep.toml"
         try:
-            return parse(path.read_text(encoding="utf-8"), self.path.name, str(path))
+            sweep = parse(path.read_text(encoding="utf-8"), self.path.name, str(path))
+            sweep.settings(0)
+            return sweep
         except (OSError, UnicodeDecodeError, SpecError) as error:
-            raise FolderError(f"{path}: damaged ({error})") from None
+            raise FolderError(f"{path}: damaged: put it back, or move the folder away ({error})") from None
+
+    def plan(self) -> Plan:
+        """The plan that this folder holds. Raises `FolderError` where ``sweep.toml`` is not what made the folder."""
+        sweep = self.sweep()
+        try:
+            plan = make_plan(sweep)
+        except SpecError as error:
+            raise FolderError(f"{sweep.where}: damaged: put it back, or move the folder away ({error})") from None
+        if plan.hash != self.manifest()["plan"]:
+            raise FolderError(
+                f"{sweep.where}: not the sweep that made this folder: put it back, or move the folder away"
+            )
+        return plan
 
     def _begin(self, plan: Plan, engine: str, device: str) -> None:
         if any(self.packs.iterdir()):
@@ -209,17 +172,17 @@ class Store:
         atomic.write(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
 
     def _check_is(self, plan: Plan, engine: str, device: str) -> None:
-        manifest = self.manifest()
-        if manifest.get("plan") != plan.hash:
-            changed = changed_keys(self.sweep(), plan.sweep)
+        manifest, mine = self.manifest(), self.plan()
+        if mine.hash != plan.hash:
+            changed = changed_keys(mine.sweep, plan.sweep)
             raise FolderError(
                 f"{self.path}: holds another sweep (changed: {', '.join(changed) or 'its models'}): "
                 "give --out another folder"
             )
         for name, now in (("engine", engine), ("device", device), ("numerics", NUMERICS)):
-            if manifest.get(name) != now:
+            if manifest[name] != now:
                 raise FolderError(
-                    f"{self.path}: was made with {name} {manifest.get(name)}, now {now}: its packs would not be "
+                    f"{self.path}: was made with {name} {manifest[name]}, now {now}: its packs would not be "
                     "comparable; give --out another folder"
                 )
 
@@ -261,17 +224,15 @@ class Store:
         return aside
 
     def write(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredFile:
-        """Write a safetensors file of this store atomically."""
+        """Write a tensor file of this store; returns it as it would be read back."""
+        metadata = {"numerics": NUMERICS, **metadata}
         self.write_bytes(path, serialise(tensors, metadata))
-        return StoredFile(dict(tensors), {**metadata, "digest": digest(tensors)})
+        return StoredFile(dict(sorted(tensors.items())), sealed(tensors, metadata))
 
     def write_bytes(self, path: Path, data: bytes) -> None:
         """Write a file of this store atomically; a full or read-only disk is a `FolderError` that says what is safe."""
-        self._guard(path, lambda: atomic.write(path, data))
-
-    def _guard(self, path: Path, action: Callable[[], None]) -> None:
         try:
-            action()
+            atomic.write(path, data)
         except OSError as error:
             failure = FolderError(
                 f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
@@ -279,39 +240,3 @@ class Store:
             )
             failure.exit_code = 1
             raise failure from None
-
-
-def resolved_toml(sweep: Sweep) -> str:
-    """The sweep with every setting of its first cell spelled out, the grid as lists: a sweep file again."""
-    document: dict[str, Any] = {"question": sweep.question} if sweep.question else {}
-    vary = {name for axis in sweep.axes() for name in axis.names}
-    base = sweep.settings(0).model_dump(exclude_none=True)
-    for name in sorted(vary):
-        _drop(base, name.split("."))
-    document.update(base)
-    document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}
-    if sweep.cases:
-        document["case"] = [dict(case) for case in sweep.cases]
-    return tomli_w.dumps(_without_tuples(document))
-
-
-def _drop(table: dict[str, Any], path: list[str]) -> None:
-    inside = table.get(path[0])
-    if len(path) == 1:
-        table.pop(path[0], None)
-    elif isinstance(inside, dict):
-        _drop(inside, path[1:])
-
-
-def _without_tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_tuples(inside) for key, inside in value.items()}
-    return [_without_tuples(inside) for inside in value] if isinstance(value, list | tuple) else value
-
-
-def changed_keys(old: Sweep, new: Sweep) -> list[str]:
-    """The settings and axes in which two sweeps differ."""
-    was, now = old.settings(0).flat(), new.settings(0).flat()
-    names = {name for name in was if was[name] != now.get(name)}
-    names |= {name for name in {*old.grid, *new.grid} if old.grid.get(name) != new.grid.get(name)}
-    return sorted(names | ({"case"} if old.cases != new.cases else set()))

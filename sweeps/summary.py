@@ -54,9 +54,10 @@ def summarise(run: Run) -> list[Arm]:
     names = varying(models)
     if not names:
         return [_arm({}, models)]
+    spelled = models[names].map(repr).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
     return [
-        _arm(dict(zip(names, _plain(key), strict=True)), rows)
-        for key, rows in models.groupby(names, sort=False, dropna=False)
+        _arm({name: _plain(rows[name].iloc[0]) for name in names}, rows)
+        for _, rows in models.groupby(spelled, sort=False)
     ]
 
 
@@ -82,12 +83,11 @@ def interval(values: pd.Series) -> Interval | None:
     return Interval(float(defined.mean()), half, n)
 
 
-def _plain(key: Any) -> list[Any]:
-    key = key if isinstance(key, tuple) else (key,)
-    return [
-        None if value is None or value != value else getattr(value, "item", lambda value=value: value)()
-        for value in key
-    ]
+def _plain(value: Any) -> Any:
+    """A cell of a table as a Python value; None where it is null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if value is None or value != value else value
 
 
 def _arm(settings: dict[str, Any], rows: pd.DataFrame) -> Arm:

@@ -10,6 +10,7 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import SpecError
-from sweeps.spec import Settings, check_name, did_you_mean, override, validate
+from sweeps.spec import Settings, check_name, did_you_mean, override, short, validate
 
 MAX_MODELS = 10**7
-MAX_AXIS = 10**7
 RESERVED = ("question", "grid", "case")
 
 
@@ -47,18 +47,19 @@ class Sweep:
     grid: Mapping[str, tuple[Any, ...]]
     cases: tuple[Mapping[str, Any], ...]
 
-    def axes(self) -> list[Axis]:
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
         """The axes, slowest first."""
         grid = [Axis(tuple({name: value} for value in self.grid[name])) for name in sorted(self.grid)]
-        return [Axis(self.cases), *grid] if self.cases else grid
+        return (Axis(self.cases), *grid) if self.cases else tuple(grid)
 
     def __len__(self) -> int:
-        return math.prod(len(axis.values) for axis in self.axes())
+        return math.prod(len(axis.values) for axis in self.axes)
 
     def overrides(self, cell: int) -> dict[str, Any]:
         """What this cell sets, by dotted name."""
         overrides: dict[str, Any] = {}
-        for axis in reversed(self.axes()):
+        for axis in reversed(self.axes):
             cell, place = divmod(cell, len(axis.values))
             overrides.update(axis.values[place])
         return overrides
@@ -87,8 +88,8 @@ class Sweep:
         """The sweep with this setting taken out of its grid and its cases."""
         grid = {key: values for key, values in self.grid.items() if not _overlap(key, name)}
         cases = [{k: v for k, v in case.items() if not _overlap(k, name)} for case in self.cases]
-        distinct = [case for i, case in enumerate(cases) if case and case not in cases[:i]]
-        return replace(self, grid=grid, cases=tuple(distinct))
+        distinct = [case for i, case in enumerate(cases) if case not in cases[:i]]
+        return replace(self, grid=grid, cases=tuple(distinct) if any(distinct) else ())
 
     def check(self) -> None:
         """Raise `SpecError` where the grid as a whole makes no sense."""
@@ -97,47 +98,69 @@ class Sweep:
             clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
             if clash:
                 raise SpecError(f"{self.where}: '{name}' and '{clash}' both set the same thing: let one of them vary")
-        if len(self) > MAX_MODELS:
-            raise SpecError(
-                f"{self.where}: the grid has {len(self):,} models, more than the {MAX_MODELS:,} that one sweep may plan"
-            )
+        check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
+
+
+def check_size(models: int, where: str) -> None:
+    """Raise `SpecError` for more models than one sweep may plan."""
+    if models > MAX_MODELS:
+        many = f"{models:,}" if models < 10**15 else "too many"
+        raise SpecError(f"{where}: {many} models, more than the {MAX_MODELS:,} that one sweep may plan")
 
 
 def _overlap(a: str, b: str) -> bool:
     return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
 
 
+def axis_size(given: Any) -> int:
+    """How many values an axis has, before it is expanded; 1 for what `axis_values` will refuse."""
+    match given:
+        case list():
+            return len(given)
+        case {"range": [int(first), int(end)]}:
+            return max(1, end - first)
+        case {"log": [_, _, int(count)]} | {"linear": [_, _, int(count)]}:
+            return max(1, count)
+        case _:
+            return 1
+
+
 def axis_values(name: str, given: Any, where: str) -> tuple[Any, ...]:
     """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``."""
     at = f"{where}: grid '{name}'"
+    check_size(axis_size(given), at)
     match given:
         case list() | tuple():
             values = list(given)
+            if len({short(value, 10**6) for value in values}) < len(values):
+                raise SpecError(f"{at}: a value stands twice")
         case {"range": [int(first), int(end)], **rest} if not rest and not {type(first), type(end)} & {bool}:
-            if end - first > MAX_AXIS:
-                raise SpecError(f"{at}: {end - first:,} values are more than {MAX_AXIS:,}")
             values = list(range(first, end))
         case {"log": [first, last, count], **rest} if not rest and _spaced(first, last, count):
             if first <= 0 or last <= 0:
                 raise SpecError(f"{at}: log needs both ends above 0, got {first} and {last}")
-            values = [_tidy(v) for v in np.geomspace(first, last, count)]
+            values = _distinct([_tidy(v) for v in np.geomspace(first, last, count)], at)
         case {"linear": [first, last, count], **rest} if not rest and _spaced(first, last, count):
-            values = [_tidy(v) for v in np.linspace(first, last, count)]
+            values = _distinct([_tidy(v) for v in np.linspace(first, last, count)], at)
         case _:
             raise SpecError(
                 f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }} or "
-                f"{{ range = [first, end] }}, got {given!r:.80}"
+                f"{{ range = [first, end] }}, got {short(given)}"
             )
     if not values:
         raise SpecError(f"{at}: expected at least one value, got none")
-    if len({repr(value) for value in values}) < len(values):
-        raise SpecError(f"{at}: a value stands twice")
     return tuple(values)
 
 
+def _distinct(values: list[int | float], at: str) -> list[int | float]:
+    if len(set(values)) < len(values):
+        raise SpecError(f"{at}: its ends are too close for so many values")
+    return values
+
+
 def _spaced(first: Any, last: Any, count: Any) -> bool:
-    numbers = all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e300 for v in (first, last))
-    return numbers and type(count) is int and 1 <= count <= MAX_AXIS
+    numbers = all(type(v) in (int, float) and abs(v) < 1e300 for v in (first, last))  # NaN compares false
+    return numbers and type(count) is int and count >= 1
 
 
 def _tidy(value: float) -> int | float:
@@ -181,16 +204,18 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         raise SpecError(f"{where}: not valid TOML: {error}") from None
     question = raw.get("question", "")
     if not isinstance(question, str):
-        raise SpecError(f"{where}: question: expected a string, got {question!r:.60}")
+        raise SpecError(f"{where}: question: expected a string, got {short(question)}")
     grid, cases = raw.get("grid", {}), raw.get("case", [])
     if not isinstance(grid, Mapping):
-        raise SpecError(f"{where}: grid: expected a table, got {grid!r:.60}")
-    if not (isinstance(cases, list) and all(isinstance(case, Mapping) and case for case in cases)):
-        raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {cases!r:.60}")
-    axes = {}
-    for name, values in grid.items():
+        raise SpecError(f"{where}: grid: expected a table, got {short(grid)}")
+    tables = isinstance(cases, list) and all(isinstance(case, Mapping) for case in cases)
+    if not tables or (cases and not any(cases)):
+        raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {short(cases)}")
+    for name in grid:
         check_name(name, f"{where}: [grid]")
-        axes[name] = axis_values(name, values, where)
+        check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
+    check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
+    axes = {name: axis_values(name, values, where) for name, values in grid.items()}
     for name in (name for case in cases for name in case):
         check_name(name, f"{where}: [[case]]")
     sweep = Sweep(
@@ -219,7 +244,7 @@ def parse_axis(text: str) -> tuple[str, Any]:
     if not equals or not name.strip() or not values.strip():
         raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
     parsed = _toml_value(values.strip())
-    if isinstance(parsed, list | dict) and ({"log", "linear", "range"} & set(parsed) or isinstance(parsed, list)):
+    if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
         return name.strip(), parsed
     try:
         return name.strip(), tomllib.loads(f"v = [{values}]")["v"]

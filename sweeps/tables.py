@@ -21,7 +21,8 @@ from torch import Tensor
 from sweeps.packing import DIVERGED, measure_columns
 from sweeps.plan import Plan
 from sweeps.spec import Settings
-from sweeps.store import Store, StoredFile
+from sweeps.store import Store
+from sweeps.tensorfile import StoredFile
 from toymodels.metrics.tiers import Tier
 
 TABLES = ("models", "features", "neurons")

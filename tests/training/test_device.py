@@ -81,7 +81,8 @@ def test_the_torch_draw_is_the_numba_draw(spec, device):
 @pytest.mark.parametrize("optimizer", [None, RotatedAdam()], ids=["adam", "rotated_adam"])
 @pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
 def test_cuda_trains_the_models_of_the_cpu(arm, optimizer):
-    es = experiments(*arm, optimizer)
+    features, bottleneck = arm
+    es = experiments(features, bottleneck, optimizer)
     on_cpu, on_cuda = train(es), train(es, device="cuda")
     assert torch.allclose(on_cuda.curve, on_cpu.curve, rtol=1e-3)
     for name, tensor in on_cuda.parameters.trained().items():
@@ -93,7 +94,7 @@ def test_cuda_trains_the_models_of_the_cpu(arm, optimizer):
 
 @CUDA
 def test_cuda_in_float64_is_the_cpu_in_float64():
-    es = experiments(*arms()[2])
+    es = experiments(arms()[2][0], arms()[2][1])
     on_cpu, on_cuda = train(es, dtype=torch.float64), train(es, device="cuda", dtype=torch.float64)
     for name, tensor in on_cuda.parameters.trained().items():
         assert torch.allclose(tensor, on_cpu.parameters.trained()[name], rtol=1e-6, atol=1e-8), name

@@ -1,0 +1,97 @@
+"""A tensor file: safetensors with one metadata key, verified when read.
+
+The key ``toymodels`` holds canonical JSON: what the writer says of the tensors, the digest of their bytes, and a seal
+over all of that. One key, because with several safetensors orders them at random. Nothing depends on time, nothing read
+is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from sweeps.spec import canonical_json
+
+SCHEMA = 1
+METADATA_KEY = "toymodels"
+
+
+class Damaged(Exception):
+    """A file that is not what it should be."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A tensor file read back and verified; tensors in the order of their names."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """The file's bytes: the same for the same tensors and metadata, on every machine and in every process."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return save_tensors(contiguous, metadata={METADATA_KEY: canonical_json(sealed(tensors, metadata))})
+
+
+def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """``metadata`` with the schema number, the tensors' digest, and the seal over everything else."""
+    said = {"schema": SCHEMA, **metadata, "digest": digest(tensors)}
+    return {**said, "seal": _seal(said)}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    hashed = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name].numpy())
+        hashed.update(canonical_json([name, str(array.dtype), list(array.shape)]).encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()
+
+
+def deserialise(path: Path) -> StoredFile:
+    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, ``FileNotFoundError`` if absent."""
+    data = _read(path)
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = json.loads(header["__metadata__"][METADATA_KEY])
+        tensors = dict(sorted(load_tensors(data).items()))  # safetensors gives them in no order
+        unsealed = {name: value for name, value in metadata.items() if name != "seal"}
+        intact = metadata["digest"] == digest(tensors) and metadata["seal"] == _seal(unsealed)
+        schema = metadata["schema"]
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path}: not a file of this store ({type(error).__name__})") from None
+    if not intact or schema != SCHEMA:
+        raise Damaged(f"{path}: it does not match its digest")
+    return StoredFile(tensors, metadata)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file: no link is followed, no pipe waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Damaged(f"{path}: not a regular file")
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _seal(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()

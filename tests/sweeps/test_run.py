@@ -1,0 +1,440 @@
+"""A run: the folder it leaves, and that nothing done to it on the way changes a byte of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import figures
+from figures.report import write_report
+from sweeps import atomic
+from sweeps import run as running
+from sweeps.errors import FolderError, SpecError
+from sweeps.plan import Plan, make_plan
+from sweeps.reading import load
+from sweeps.run import Outcome, rebuild, resolve_device, resolve_engine, run
+from sweeps.store import Store
+from sweeps.summary import summarise
+from sweeps.sweep import parse
+from sweeps.tensorfile import StoredFile, deserialise
+from toymodels.training.memory import bytes_needed
+
+BODY = """
+question = "tiny?"
+[features]
+n = 6
+density = 0.3
+[model]
+hidden = 2
+[train]
+steps = 30
+batch = 16
+[eval]
+samples = 256
+"""
+GRID = """
+[grid]
+"model.activation" = ["relu", "solu"]
+"model.layer_norm" = [false, true]
+seed = { range = [0, 2] }
+"""
+TENSORS = ["model", "W_in", "W_out", "b_in", "b_out", "ln_gain", "ln_bias", "curve_step", "curve", "loss", "status"]
+TABLES = ("models.parquet", "features.parquet", "neurons.parquet")
+
+
+def plan(rest: str = GRID, body: str = BODY) -> Plan:
+    return make_plan(parse(body + rest, "tiny", "tiny.toml"))
+
+
+def nothing(_: Any) -> None:
+    return None
+
+
+def go(
+    folder: Path,
+    made: Plan | None = None,
+    on_progress: Callable[[float], None] = nothing,
+    on_note: Callable[[str], None] = nothing,
+) -> Outcome:
+    return run(made or plan(), folder, "autograd", "cpu", on_progress, on_note)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def pack_files(folder: Path) -> list[Path]:
+    return sorted((folder / "packs").iterdir())
+
+
+def pack(folder: Path, index: int = 0) -> StoredFile:
+    return deserialise(folder / "packs" / f"{index:08d}.safetensors")
+
+
+def column(folder: Path, name: str, table: str = "models") -> list[Any]:
+    return pq.read_table(folder / f"{table}.parquet")[name].to_pylist()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads cost these sizes more than they bring, above all where something else runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run, not to be changed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert go(folder) == Outcome(models=8, trained=8)
+    return folder
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def test_run_folder_holds_what_the_contract_says(whole: Path) -> None:
+    numbers = [f"{index:08d}.safetensors" for index in range(4)]
+    assert set(listing(whole)) == {
+        "sweep.toml",
+        "manifest.json",
+        *TABLES,
+        *(f"packs/{number}" for number in numbers),
+        *(f"measures/{number}" for number in numbers),
+        "measures/tables.digest",
+    }
+
+
+def test_pack_holds_what_the_contract_says(whole: Path) -> None:
+    made = plan()
+    for each in made.packs:
+        stored = pack(whole, each.index)
+        k, m, n = 2, 2, 6
+        assert set(TENSORS) <= stored.tensors.keys()
+        shapes = {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()}
+        assert (shapes["W_in"], shapes["W_out"]) == ((k, m, n), (k, n, m))
+        assert (shapes["b_in"], shapes["ln_gain"], shapes["ln_bias"]) == ((k, m),) * 3
+        assert (shapes["b_out"], shapes["loss"], shapes["status"]) == ((k, n), (k,), (k,))
+        assert shapes["curve"] == (k, *shapes["curve_step"])
+        assert stored.tensors["model"].tolist() == list(each.models)
+        assert stored.tensors["curve_step"][[0, -1]].tolist() == [1, 30]
+        assert stored.metadata["keys"] == [made.keys[model] for model in each.models]
+        assert stored.metadata["settings"]["features.n"] == 6
+        assert stored.metadata["varying"] == {"seed": [0, 1]}
+        assert stored.metadata["sub_batches"] == [2]
+
+
+def test_nothing_in_the_folder_tells_the_time(whole: Path) -> None:
+    manifest = json.loads((whole / "manifest.json").read_bytes())
+    assert manifest.keys() == {"schema", "numerics", "plan", "models", "packs", "engine", "device", "versions"}
+
+
+def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file() and path.name != ".lock"}
+    bytes_before = listing(copied)
+    monkeypatch.setitem(running.ENGINES, "autograd", None)
+    monkeypatch.setattr(running, "measure", None)
+    monkeypatch.setattr(running.tables, "build", None)
+    assert go(copied) == Outcome(models=8, trained=0)
+    assert listing(copied) == bytes_before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_progress_adds_up_to_the_models(tmp_path: Path, copied: Path) -> None:
+    for folder in (tmp_path / "new", copied):
+        advanced: list[float] = []
+        go(folder, on_progress=advanced.append)
+        assert sum(advanced) == pytest.approx(8)
+
+
+def test_same_command_in_another_folder_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    go(tmp_path / "an other é" / "run")
+    assert listing(tmp_path / "an other é" / "run") == listing(whole)
+
+
+@pytest.mark.parametrize("packs_done", [0, 1, 3])
+def test_interrupted_then_continued_is_uninterrupted(whole: Path, tmp_path: Path, packs_done: int) -> None:
+    calls: list[float] = []
+
+    def stop(models: float) -> None:
+        calls.append(models)
+        if len(calls) > packs_done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, on_progress=stop)
+    kept = {path.name: path.stat().st_mtime_ns for path in pack_files(tmp_path)}
+    assert len(kept) == packs_done
+    assert go(tmp_path).trained == 8 - 2 * packs_done
+    assert listing(tmp_path) == listing(whole)
+    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in pack_files(tmp_path)}.items()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("moment", [0, 1, 2, 3, 5, 9, 10, 12, 13])
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_stopped_in_any_write_then_continued_is_uninterrupted(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, moment: int, error: BaseException
+) -> None:
+    real, calls = getattr(os, call), 0
+
+    def stop(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > moment:
+            raise error
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.os, call, stop)
+        with pytest.raises((KeyboardInterrupt, FolderError)):
+            go(tmp_path)
+    assert not list(tmp_path.rglob(f"{atomic.PREFIX}*"))
+    for path in pack_files(tmp_path):
+        assert path.read_bytes() == (whole / "packs" / path.name).read_bytes()
+    go(tmp_path)
+    assert listing(tmp_path) == listing(whole)
+
+
+def test_temporaries_of_a_killed_run_are_swept(copied: Path, whole: Path) -> None:
+    for place in (copied, copied / "packs", copied / "measures"):
+        (place / f"{atomic.PREFIX}abc").write_bytes(b"half")
+    go(copied)
+    assert listing(copied) == listing(whole)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "flipped": lambda data: data[:-5] + bytes([data[-5] ^ 4]) + data[-4:],
+    "truncated": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_pack_is_kept_aside_said_and_trained_to_the_same_bytes(whole: Path, copied: Path, name: str) -> None:
+    path = copied / "packs" / "00000001.safetensors"
+    damaged = DAMAGE[name](path.read_bytes())
+    path.write_bytes(damaged)
+    notes: list[str] = []
+    assert go(copied, on_note=notes.append).trained == 2
+    aside = copied / "packs" / "00000001.safetensors.damaged-0"
+    assert aside.read_bytes() == damaged
+    assert len(notes) == 1
+    assert str(path) in notes[0]
+    assert aside.name in notes[0]
+    aside.unlink()
+    assert listing(copied) == listing(whole)
+
+
+def test_pack_in_the_place_of_another_is_damage(whole: Path, copied: Path) -> None:
+    shutil.copy(copied / "packs" / "00000000.safetensors", copied / "packs" / "00000001.safetensors")
+    assert go(copied).trained == 2
+    (copied / "packs" / "00000001.safetensors.damaged-0").unlink()
+    assert listing(copied) == listing(whole)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["measures/00000002.safetensors"],
+        ["measures/tables.digest"],
+        ["models.parquet"],
+        ["features.parquet", "neurons.parquet"],
+        [*TABLES, "measures/00000000.safetensors", "measures/00000003.safetensors", "measures/tables.digest"],
+    ],
+)
+def test_what_is_derived_is_built_again_identical_without_training(whole: Path, copied: Path, lost: list[str]) -> None:
+    for name in lost:
+        (copied / name).unlink()
+    assert go(copied).trained == 0
+    assert listing(copied) == listing(whole)
+
+
+def test_damaged_measures_are_made_again_without_training(whole: Path, copied: Path) -> None:
+    (copied / "measures" / "00000001.safetensors").write_bytes(b"")
+    assert go(copied).trained == 0
+    assert listing(copied) == listing(whole)
+
+
+def test_rebuilding_makes_every_table_again_identical(whole: Path, copied: Path) -> None:
+    for name in TABLES:
+        (copied / name).write_bytes(b"damaged")
+    assert rebuild(Store.open_existing(copied), plan()) == 4
+    assert listing(copied) == listing(whole)
+
+
+def test_folder_of_another_sweep_is_refused_and_left_alone(whole: Path, copied: Path) -> None:
+    with pytest.raises(FolderError, match=r"changed: model\.layer_norm, seed, train\.steps") as caught:
+        go(copied, plan('[grid]\n"model.activation" = ["relu", "solu"]\n"train.steps" = [31]\nseed = [7, 8]\n'))
+    assert caught.value.exit_code == 4
+    assert listing(copied) == listing(whole)
+
+
+def test_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    refusals: list[FolderError] = []
+
+    def second(_: float) -> None:
+        with pytest.raises(FolderError, match="in use by") as caught:
+            go(tmp_path)
+        refusals.append(caught.value)
+
+    go(tmp_path, on_progress=second)
+    assert [refusal.exit_code for refusal in refusals] == [4] * 4
+
+
+SEEDS = "[grid]\nseed = { range = [0, 3] }\n"
+
+
+def test_pack_that_does_not_fit_is_halved_recorded_and_the_same_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(SEEDS)
+    (one,) = made.experiments(made.settings([0]))
+    go(tmp_path / "whole", made)
+    monkeypatch.setattr(running, "memory_budget", lambda _device: bytes_needed([one, one]))
+    assert go(tmp_path / "halved", made) == Outcome(models=3, trained=3)
+    together, apart = pack(tmp_path / "whole"), pack(tmp_path / "halved")
+    assert together.metadata["sub_batches"] == [3]
+    assert apart.metadata["sub_batches"] == [2, 1]
+    assert len(pack_files(tmp_path / "halved")) == 1
+    for name, tensor in together.tensors.items():
+        torch.testing.assert_close(apart.tensors[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+def test_model_that_does_not_fit_fails_alone_and_is_trained_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan('[grid]\nseed = [0, 1]\n"train.batch" = [16, 64]\n')
+    small = made.experiments(made.settings(made.packs[0].models))
+    notes: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "memory_budget", lambda _device: bytes_needed(small))
+        outcome = go(tmp_path / "run", made, on_note=notes.append)
+    assert (outcome.trained, list(outcome.failed)) == (2, [1])
+    assert "does not fit" in outcome.failed[1]
+    assert len(notes) == 1
+    assert column(tmp_path / "run", "model") == list(made.packs[0].models)
+    assert column(tmp_path / "run", "train.batch") == [16, 16]
+    assert go(tmp_path / "run", made) == Outcome(models=4, trained=2)
+    go(tmp_path / "whole", made)
+    assert listing(tmp_path / "run") == listing(tmp_path / "whole")
+
+
+def test_no_model_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "memory_budget", lambda _device: 1)
+    outcome = go(tmp_path)
+    assert sorted(outcome.failed) == [0, 1, 2, 3]
+    assert pack_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("refused", [MemoryError("no"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_refused_allocation_halves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: BaseException) -> None:
+    engine = running.ENGINES["autograd"]
+
+    def small_only(experiments: Any, **named: Any) -> Any:
+        if len(experiments) > 1:
+            raise refused
+        return engine(experiments, **named)
+
+    monkeypatch.setitem(running.ENGINES, "autograd", small_only)
+    assert go(tmp_path, plan(SEEDS)).failed == {}
+    assert pack(tmp_path).metadata["sub_batches"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rate", ["1e6", "1e30"])
+@pytest.mark.parametrize(
+    "model", ["", 'activation = "solu"\nlayer_norm = true\n', 'output = "linear"\n', 'activation = "xexp"\n']
+)
+def test_diverging_model_leaves_its_neighbour_bitwise_alone(tmp_path: Path, rate: str, model: str) -> None:
+    body = BODY.replace("hidden = 2\n", f"hidden = 2\n{model}")
+    for name, other in (("wild", rate), ("tame", "0.002")):
+        made = plan(f'[grid]\n"train.learning_rate" = [0.001, {other}]\n', body)
+        assert len(made.packs) == 1
+        assert go(tmp_path / name, made).failed == {}
+    wild, tame = pack(tmp_path / "wild"), pack(tmp_path / "tame")
+    for name, tensor in tame.tensors.items():
+        if name not in ("model", "curve_step"):
+            assert torch.equal(wild.tensors[name][0], tensor[0]), name
+    for table in ("models", "features", "neurons"):
+        rows = [pq.read_table(tmp_path / n / f"{table}.parquet").to_pylist() for n in ("wild", "tame")]
+        first = [[row for row in each if row["model"] == 0] for each in rows]
+        assert first[0] == first[1]
+    statuses = column(tmp_path / "wild", "status")
+    assert statuses[0] == "ok"
+    if model == 'output = "linear"\n':
+        assert statuses[1] == "diverged"
+
+
+def test_sweep_in_which_every_model_diverges_finishes_with_nulls(tmp_path: Path) -> None:
+    made = plan(
+        SEEDS,
+        BODY.replace("steps = 30", "steps = 30\nlearning_rate = 1e30").replace("[train]", 'output = "linear"\n[train]'),
+    )
+    assert go(tmp_path, made) == Outcome(models=3, trained=3, diverged=3)
+    assert go(tmp_path, made) == Outcome(models=3, trained=0, diverged=3)
+    assert column(tmp_path, "status") == ["diverged"] * 3
+    assert column(tmp_path, "loss") == [None] * 3
+    assert column(tmp_path, "tier", "features") == [None] * 18
+    assert all(step >= 1 for step in column(tmp_path, "diverged_step"))
+    loaded = load(tmp_path)
+    (arm,) = summarise(loaded)
+    assert (arm.models, arm.diverged, set(arm.measures.values())) == (3, 3, {None})
+    for name in figures.NAMES:
+        with pytest.raises(FolderError):
+            figures.draw(name, loaded, tmp_path)
+    assert write_report(loaded).stat().st_size > 0
+
+
+def test_features_that_never_fire_or_never_matter_are_nulls_not_failures(tmp_path: Path) -> None:
+    made = plan(
+        '[grid]\n"features.density" = [1e-9, 0.3]\n'
+        '"features.importance" = [{ law = "list", values = [0, 0, 0, 0, 0, 0] }, "uniform"]\n'
+        '"model.layer_norm" = [false, true]\n'
+    )
+    assert go(tmp_path, made).failed == {}
+    unseen = [density == 1e-9 for density in column(tmp_path, "features.density")]
+    assert [value is None for value in column(tmp_path, "tier", "features")] == [u for u in unseen for _ in range(6)]
+    nothing_matters = [law == "list" for law in column(tmp_path, "features.importance.law")]
+    assert [value is None for value in column(tmp_path, "loss_fraction")] == nothing_matters
+    for name in ("models", "features", "neurons"):
+        for values in pq.read_table(tmp_path / f"{name}.parquet").columns:
+            if pa.types.is_floating(values.type):
+                assert all(value == value for value in values.to_pylist())
+
+
+def test_snapshots_are_kept_in_the_pack(tmp_path: Path) -> None:
+    go(tmp_path, plan(SEEDS, BODY.replace("steps = 30", "steps = 30\nsnapshots = 3")))
+    tensors = pack(tmp_path).tensors
+    assert tensors["snapshot_step"][[0, -1]].tolist() == [1, 30]
+    assert tensors["snapshot_W_in"].shape == (3, 3, 2, 6)
+    assert torch.equal(tensors["snapshot_W_in"][:, -1], tensors["W_in"])
+
+
+@pytest.mark.parametrize("engine", ["fused", "", "autograde"])
+def test_unknown_engine_is_refused(engine: str) -> None:
+    with pytest.raises(SpecError, match="--engine"):
+        resolve_engine(engine)
+    assert resolve_engine("auto") == resolve_engine("autograd") == "autograd"
+
+
+def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "tpu", "", "mps"):
+        with pytest.raises(SpecError, match="--device"):
+            resolve_device(device)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"

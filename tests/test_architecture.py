@@ -1,0 +1,100 @@
+"""Imports run downwards only: cli -> figures, sweeps -> toymodels; and the science knows no files and no tables."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ABOVE = {"toymodels": {"sweeps", "figures", "cli"}, "sweeps": {"figures", "cli"}, "figures": {"cli"}}
+EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "typer", "rich", "safetensors", "tomli_w", "tomllib", "psutil"}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Every package imported for more than its types, anywhere in the file, and whether when the module is."""
+
+    def walk(node: ast.AST, at_module_level: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                yield from ((alias.name.partition(".")[0], at_module_level) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, "imports are absolute"
+                yield (child.module or "").partition(".")[0], at_module_level
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from walk(child, at_module_level and not inside)
+
+    return walk(tree, True)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("package", ABOVE)
+def test_nothing_imports_upwards(package: str) -> None:
+    assert files(package)
+    for path in files(package):
+        found = {name for name, _ in imports(parsed(path))}
+        assert not found & ABOVE[package], path
+
+
+def test_the_science_imports_neither_files_nor_tables_nor_drawing() -> None:
+    for path in files("toymodels"):
+        assert not {name for name, _ in imports(parsed(path))} & EDGE, path
+
+
+def test_importlib_is_called_in_load_alone() -> None:
+    callers = []
+    for path in files("toymodels"):
+        for function in ast.walk(parsed(path)):
+            if isinstance(function, ast.FunctionDef) and "import_module" in ast.unparse(function):
+                callers.append((path.relative_to(ROOT).as_posix(), function.name))
+        assert "__import__" not in path.read_text(encoding="utf-8")
+    assert callers == [("toymodels/__init__.py", "load")]
+
+
+@pytest.mark.parametrize("package", ["toymodels", "sweeps", "figures"])
+def test_nothing_read_can_be_run(package: str) -> None:
+    for path in [*files(package), ROOT / "cli.py"]:
+        for call in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)):
+            assert ast.unparse(call.func) not in {
+                "eval",
+                "exec",
+                "compile",
+                "torch.load",
+                "pickle.load",
+                "pickle.loads",
+            }
+        assert not {name for name, _ in imports(parsed(path))} & {"pickle", "marshal", "shelve", "joblib"}, path
+
+
+def loaded(code: str) -> set[str]:
+    """The packages that a fresh process has loaded after ``code``."""
+    script = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_the_door_opens_without_anything_heavy() -> None:
+    names = loaded("import cli")
+    assert "typer" in names
+    assert not names & {"torch", "numpy", "pandas", "pyarrow", "matplotlib", "numba", "scipy", "pydantic", "sweeps"}
+
+
+def test_the_science_loads_where_nothing_of_the_edge_is_installed() -> None:
+    absent = sorted(EDGE - {"tomllib", "psutil", "rich"})
+    names = loaded(f"sys.modules.update(dict.fromkeys({absent}))\nimport toymodels")
+    assert "toymodels" in names
+    assert not names & {"sweeps", "figures", "cli"}

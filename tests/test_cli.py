@@ -1,0 +1,516 @@
+"""The door: results on stdout, one sentence on stderr, the right exit code, and never a traceback."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import figures
+from cli import app
+from sweeps import run as running
+from sweeps.sweep import shipped
+
+COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
+TINY = """
+question = "tiny?"
+[features]
+n = 6
+density = 0.3
+[model]
+hidden = 2
+[train]
+steps = 30
+batch = 16
+[eval]
+samples = 256
+[grid]
+"model.activation" = ["relu", "solu"]
+"model.layer_norm" = [false, true]
+seed = { range = [0, 2] }
+"""
+# Eight packs of about half a second each: time to be interrupted in.
+LONG = TINY.replace("steps = 30", "steps = 1200").replace('["relu", "solu"]', '["relu", "solu", "gelu", "silu"]')
+DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import app; app()"
+
+
+class Answer:
+    """What a command said: exit code, stdout, stderr."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in err
+        assert "Traceback" not in out
+
+    def json(self) -> Any:
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is no JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+def door(*arguments: object) -> Answer:
+    """A command in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def process(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """A command in a process of its own, one thread, so that it does not fight with this one for the cores."""
+    command = [sys.executable, "-c", DOOR, *(str(argument) for argument in arguments)]
+    return subprocess.Popen(
+        command, stdout=-1, stderr=-1, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    )
+
+
+def finish(started: subprocess.Popen[str]) -> Answer:
+    out, err = started.communicate(timeout=60)
+    return Answer(started.returncode, out, err)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads cost these sizes more than they bring, above all where something else runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test in a folder of its own, with the tiny and the long sweep in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "long.toml").write_text(LONG)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(TINY)
+    assert door("sweep", folder / "tiny.toml", "--out", folder / "run").code == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+# ------------------------------------------------------------------------------------------------- help and import
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda c: " ".join(c) or "toymodels")
+def test_help_reads_well(command: list[str]) -> None:
+    answer = door(*command, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert "Usage:" in answer.out
+    assert "--help" in answer.out
+    if not command:
+        assert all(name in answer.out for name in COMMANDS)
+
+
+def test_sweep_help_names_every_option_of_the_contract() -> None:
+    text = door("sweep", "--help").out
+    assert all(f"--{name}" in text for name in ["out", "set", "grid", "device", "engine", "dry-run", "json"])
+
+
+def test_import_takes_under_half_a_second() -> None:
+    script = "import time; begin = time.perf_counter(); import cli; print(time.perf_counter() - begin)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(4)]
+    assert min(seconds) < 0.5
+
+
+# ------------------------------------------------------------------------------------------------- success
+
+
+def test_sweep_says_where_things_are_and_what_comes_next() -> None:
+    answer = door("sweep", "tiny.toml")
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    assert lines[0] == "tiny?"
+    for table in ("models", "features", "neurons"):
+        assert f"runs/tiny/{table}.parquet" in lines
+        assert Path(f"runs/tiny/{table}.parquet").is_file()
+    assert lines[-1] == "Next: toymodels show runs/tiny"
+    assert "8 models" in answer.err
+
+
+def test_same_command_again_trains_nothing_and_changes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = listing(run)
+    monkeypatch.setitem(running.ENGINES, "autograd", None)
+    answer = door("sweep", "tiny.toml", "--out", run, "--json")
+    assert answer.code == 0
+    assert answer.json()["trained"] == 0
+    assert listing(run) == before
+
+
+def test_set_and_grid_shape_the_sweep() -> None:
+    options = ["--set", "model.layer_norm=true", "--set", "train.steps=5", "--grid", "model.activation=gelu,elu,silu"]
+    answer = door("sweep", "tiny.toml", *options, "--grid", "seed={ range = [4, 6] }", "--json")
+    assert answer.code == 0
+    assert (answer.json()["models"], answer.json()["trained"]) == (6, 6)
+    arms = [arm["settings"] for arm in door("show", "runs/tiny", "--json").json()["arms"]]
+    assert [arm["model.activation"] for arm in arms] == ["gelu", "elu", "silu"]
+
+
+def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
+    small = ["train.steps=5", "train.batch=16", "eval.samples=64", "seed=0", "features.n=5"]
+    for name in figures.NAMES:
+        fixed = [f"--set={text}" for text in small] + (["--set=model.hidden=3"] if name == "two_tiers" else [])
+        answer = door("sweep", name, "--json", *fixed, "--set=features.density=0.3")
+        assert answer.code == 0
+        assert answer.json()["figures"] == [f"runs/{name}/{name}.svg", f"runs/{name}/{name}.png"]
+        assert all(Path(path).stat().st_size > 1000 for path in answer.json()["figures"])
+
+
+def test_listed_laws_can_be_swept_and_shown() -> None:
+    listed = [f'{{ law = "list", values = {values} }}' for values in ([1] * 6, [6, 5, 4, 3, 2, 1])]
+    laws = f"features.importance={','.join(listed)}"
+    answer = door("sweep", "tiny.toml", "--grid", laws, "--set", "seed=0", "--json")
+    assert answer.code == 0
+    assert len(answer.json()["arms"]) == 8
+    assert door("show", "runs/tiny").code == 0
+    assert door("report", "runs/tiny").code == 0
+
+
+# ------------------------------------------------------------------------------------------------- JSON
+
+ARM = {"settings", "models", "diverged", "measures"}
+JSON: list[tuple[list[str], set[str]]] = [
+    (["show", "run"], {"folder", "question", "arms"}),
+    (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
+    (["list"], {"sweeps", "figures"}),
+    (["doctor"], {"python", "torch", "toymodels", "device", "threads"}),
+    (["sweep", "tiny.toml", "--out", "run"], {"folder", "models", "trained", "diverged", "failed", "figures", "arms"}),
+    (
+        ["sweep", "tiny.toml", "--dry-run"],
+        {"sweep", "models", "groups", "packs", "memory_bytes", "disk_bytes", "seconds"},
+    ),
+]
+
+
+@pytest.mark.parametrize("command, keys", JSON, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.usefixtures("run")
+def test_json_is_all_of_stdout_with_documented_keys(command: list[str], keys: set[str]) -> None:
+    answer = door(*command, "--json")
+    assert answer.code == 0
+    document = answer.json()
+    assert keys <= document.keys()
+    for arm in document.get("arms", []):
+        assert arm.keys() == ARM
+        assert all(
+            value is None or value.keys() == {"mean", "half_width_95", "n"} for value in arm["measures"].values()
+        )
+
+
+def test_json_counts_are_right(run: Path) -> None:
+    status = door("status", run, "--json").json()
+    assert (status["models"], status["packs"], status["packs_done"]) == (8, 4, 4)
+    arms = door("show", run, "--json").json()["arms"]
+    assert [arm["models"] for arm in arms] == [2] * 4
+    rows = door("list", "--json").json()["sweeps"]
+    assert [row["name"] for row in rows] == sorted(shipped())
+    assert all(row["models"] > 0 and row["question"].endswith("?") for row in rows)
+
+
+def test_plain_output_of_every_reading_command(run: Path) -> None:
+    for command in (["show", run], ["status", run], ["list"], ["doctor"], ["report", run], ["tables", run]):
+        answer = door(*command)
+        assert (answer.code, answer.err) == (0, "")
+        assert answer.out.strip()
+        assert "\x1b" not in answer.out
+
+
+# ------------------------------------------------------------------------------------------------- dry run
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--out", "elsewhere"]])
+def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.estimate.BURST_SECONDS", 0.01)
+    before = sorted(tmp_path.rglob("*"))
+    answer = door("sweep", "tiny.toml", "--dry-run", *options)
+    assert answer.code == 0
+    assert "8" in answer.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# ------------------------------------------------------------------------------------------------- refusals
+
+BILLION = [f"--grid={name}={{ range = [1, 1001] }}" for name in ("seed", "train.steps", "train.batch")]
+BAD: list[tuple[list[str], int, str]] = [
+    (["sweep", "nothing.toml"], 2, "no such file"),
+    (["sweep", "./nothing"], 2, "no such file"),
+    (["sweep", "."], 2, "no shipped sweep"),
+    (["sweep", "./"], 2, "cannot be read"),
+    (["sweep", "two_tier"], 2, "did you mean 'two_tiers'?"),
+    (["sweep", "binary.toml"], 2, "UTF-8"),
+    (["sweep", "tiny.toml", "--set", "model.activaton=relu"], 2, "did you mean 'model.activation'?"),
+    (["sweep", "tiny.toml", "--set", "model.activation=solo"], 2, "did you mean 'solu'?"),
+    (["sweep", "tiny.toml", "--set", "nonsense"], 2, "expected KEY=VALUE"),
+    (["sweep", "tiny.toml", "--set", "=3"], 2, "expected KEY=VALUE"),
+    (["sweep", "tiny.toml", "--set", "features.density=0"], 2, "density"),
+    (["sweep", "tiny.toml", "--set", "features.density=1.5"], 2, "density"),
+    (["sweep", "tiny.toml", "--set", "features.density=nan"], 2, "density"),
+    (["sweep", "tiny.toml", "--set", "features.density=many"], 2, "density"),
+    (["sweep", "tiny.toml", "--set", "features.n=-6"], 2, "features.n"),
+    (["sweep", "tiny.toml", "--set", "model.hidden=0"], 2, "model.hidden"),
+    (["sweep", "tiny.toml", "--set", "train.steps=1e3"], 2, "train.steps"),
+    (["sweep", "tiny.toml", "--grid", "model.width=1,2"], 2, "unknown setting"),
+    (["sweep", "tiny.toml", "--grid", "seed="], 2, "expected KEY=V1,V2"),
+    (["sweep", "tiny.toml", "--grid", "seed=[]"], 2, "at least one value"),
+    (["sweep", "tiny.toml", "--grid", "seed={ range = [0, 1000000000] }"], 2, "1,000,000,000"),
+    (["sweep", "tiny.toml", *BILLION], 2, "models, more than"),
+    (["sweep", "tiny.toml", "--device", "tpu"], 2, "--device"),
+    (["sweep", "tiny.toml", "--device", "cuda"], 2, "no CUDA device"),
+    (["sweep", "tiny.toml", "--engine", "fused"], 2, "--engine: 'fused'"),
+    (["sweep", "tiny.toml", "--out", "tiny.toml"], 4, "a file stands"),
+    (["sweep", "tiny.toml", "--out", "tiny.toml/below"], 4, "a file stands"),
+    (["sweep", "tiny.toml", "--out", "/proc/nothing"], 4, "cannot be written"),
+    (["sweep", "tiny.toml", "--out", "run", "--set", "train.steps=31"], 4, "changed: train.steps"),
+    (["show", "nothing"], 4, "no such run folder"),
+    (["show", "."], 4, "not a run folder"),
+    (["show", "tiny.toml"], 4, "run folder"),
+    (["status", "nothing"], 4, "no such run folder"),
+    (["tables", "nothing"], 4, "no such run folder"),
+    (["report", "nothing"], 4, "no such run folder"),
+    (["figure", "two_tiers", "nothing"], 4, "no such run folder"),
+    (["figure", "two_tier", "run"], 2, "did you mean 'two_tiers'?"),
+    (["figure", "two_tiers", "run", "--out", "tiny.toml"], 4, "cannot be written"),
+]
+
+
+@pytest.mark.parametrize("command, code, words", BAD, ids=[" ".join(command)[:60] for command, _, _ in BAD])
+def test_refusal_is_one_sentence_with_its_exit_code(
+    run: Path, command: list[str], code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    Path("binary.toml").write_bytes(b"\xff\xfe")
+    before = listing(Path())
+    answer = door(*command)
+    said = answer.err.splitlines()
+    assert answer.code == code
+    assert words in answer.err
+    assert said[-1].startswith("toymodels: ")
+    assert len(said) <= 2  # a sweep says what it is before its folder is refused
+    assert "bug" not in answer.err
+    assert answer.out == ""
+    assert listing(Path()) == before
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["swep"], ["sweep"], ["sweep", "tiny.toml", "--nonsense"], ["figure", "two_tiers"], ["show", "a", "b"]]
+)
+def test_wrong_usage_exits_2(command: list[str]) -> None:
+    answer = door(*command)
+    assert (answer.code, answer.out) == (2, "")
+    assert "Usage:" in answer.err
+
+
+def test_folder_in_use_is_refused_naming_the_holder(run: Path) -> None:
+    with (run / ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (["sweep", "tiny.toml", "--out", run], ["tables", run]):
+            answer = door(*command)
+            assert answer.code == 4
+            assert f"in use by process {os.getpid()}" in answer.err
+    assert door("tables", run).code == 0
+
+
+@pytest.mark.parametrize("command", ["show", "tables", "report", "status"])
+@pytest.mark.parametrize("manifest", [b"", b"[]", b'{"schema": 1}', b'{"schema": 99}'])
+def test_damaged_manifest_exits_4(run: Path, command: str, manifest: bytes) -> None:
+    (run / "manifest.json").write_bytes(manifest)
+    answer = door(command, run)
+    assert answer.code == 4
+    assert str(run) in answer.err
+
+
+@pytest.mark.parametrize("text", ["", "not toml ["])
+@pytest.mark.parametrize("command", [["show", "run"], ["tables", "run"], ["figure", "tms_intro", "run"]])
+@pytest.mark.usefixtures("run")
+def test_damaged_sweep_file_exits_4(command: list[str], text: str) -> None:
+    Path("run/sweep.toml").write_text(text)
+    answer = door(*command)
+    assert answer.code == 4
+    assert "sweep.toml" in answer.err
+
+
+def test_tables_rebuilds_what_was_damaged(run: Path) -> None:
+    before = listing(run)
+    for name in ("models", "features", "neurons"):
+        (run / f"{name}.parquet").write_bytes(b"damaged")
+    answer = door("show", run)
+    assert answer.code == 4
+    assert "toymodels tables" in answer.err
+    assert door("tables", run).code == 0
+    assert listing(run) == before
+
+
+def test_damaged_pack_is_said_and_trained_again(run: Path) -> None:
+    before = listing(run)
+    path = run / "packs" / "00000002.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    answer = door("sweep", "tiny.toml", "--out", run, "--json")
+    assert (answer.code, answer.json()["trained"]) == (0, 2)
+    assert "00000002.safetensors.damaged-0" in answer.err
+    path.with_name(f"{path.name}.damaged-0").unlink()
+    assert listing(run) == before
+
+
+# ------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_pack_that_does_not_fit_exits_3_and_is_trained_when_it_does(
+    monkeypatch: pytest.MonkeyPatch, as_json: list[str]
+) -> None:
+    command = ["sweep", "tiny.toml", "--set", "model.layer_norm=true", *as_json]
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "memory_budget", lambda _device: 1)
+        answer = door(*command)
+    assert answer.code == 3
+    assert "2 of 2 packs failed" in answer.err
+    assert "does not fit in memory" in answer.err
+    if as_json:
+        assert answer.json()["failed"].keys() == {"0", "1"}
+    assert door(*command).code == 0
+
+
+def test_diverged_models_are_results_and_said() -> None:
+    answer = door("sweep", "tiny.toml", "--set=train.learning_rate=1e30", "--set=model.output=linear", "--json")
+    assert answer.code == 0
+    document = answer.json()
+    assert document["diverged"] > 0
+    assert sum(arm["diverged"] for arm in document["arms"]) == document["diverged"]
+    assert "diverged" in answer.err
+
+
+def test_sweep_in_which_every_model_diverges_says_so_and_draws_nothing() -> None:
+    Path("two_tiers.toml").write_text(TINY.replace("[features]\n", "[features]\nsigned = true\n"))
+    wild = ["--set=train.learning_rate=1e30", "--set=model.output=linear", "--set=model.activation=linear"]
+    command = ["sweep", "./two_tiers.toml", *wild, "--set=model.layer_norm=false"]
+    answer = door(*command)
+    assert answer.code == 0
+    assert "every model diverged" in answer.err
+    assert door(*command, "--json").json()["figures"] == []
+    assert door("show", "runs/two_tiers").code == 0
+    assert door("figure", "two_tiers", "runs/two_tiers").code == 4
+
+
+def test_full_disk_is_one_sentence_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 9:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        answer = door("sweep", "tiny.toml")
+    assert answer.code == 1
+    assert "No space left on device" in answer.err
+    assert "bug" not in answer.err
+    packs = listing(Path("runs/tiny/packs"))
+    assert packs
+    assert door("sweep", "tiny.toml").code == 0
+    assert packs.items() <= listing(Path("runs/tiny/packs")).items()
+
+
+def test_unexpected_failure_is_one_sentence_and_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setitem(running.ENGINES, "autograd", broken)
+    answer = door("sweep", "tiny.toml")
+    assert answer.code == 1
+    assert "unexpected ZeroDivisionError: division by zero" in answer.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("stop, code", [(KeyboardInterrupt, 130), (MemoryError, 1)])
+def test_stop_in_the_middle_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], code: int
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "measure", stopped)
+        answer = door("sweep", "tiny.toml")
+    assert answer.code == code
+    assert "safe" in answer.err
+    assert door("sweep", "tiny.toml").code == 0
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The long sweep, uninterrupted."""
+    folder = tmp_path_factory.mktemp("long")
+    (folder / "long.toml").write_text(LONG)
+    assert door("sweep", folder / "long.toml", "--out", folder / "run").code == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("signalled, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_signalled_sweep_stops_cleanly_and_the_same_command_completes_it(
+    long_run: Path, signalled: signal.Signals, code: int
+) -> None:
+    command = ["sweep", "long.toml", "--out", "out here"]
+    started = process(*command)
+    deadline = time.monotonic() + 30
+    while not list(Path("out here").glob("packs/*.safetensors")) and started.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    started.send_signal(signalled)
+    answer = finish(started)
+    assert answer.code == code
+    assert answer.out == ""
+    if signalled != signal.SIGKILL:
+        assert answer.err.splitlines()[-1].endswith("To continue: toymodels sweep long.toml --out 'out here'")
+        assert not list(Path("out here").rglob(".writing-*"))
+    kept = listing(Path("out here/packs"))
+    assert 1 <= len(kept) < 8
+    assert kept.items() <= listing(long_run / "packs").items() or signalled == signal.SIGKILL
+    again = door(*command, "--json")
+    assert again.code == 0
+    assert again.json()["trained"] <= 16 - 2 * (len(kept) - 1)
+    assert listing(Path("out here")) == listing(long_run)
+
+
+@pytest.mark.parametrize(
+    "command, code", [(["list"], 0), (["sweep", "nothing.toml"], 2), (["show", "nothing"], 4), (["sweep"], 2)]
+)
+def test_exit_code_and_silence_of_a_real_process(command: list[str], code: int) -> None:
+    environment = {"LANG": "C", "LC_ALL": "C", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "40"}
+    answer = finish(process(*command, **environment))
+    assert answer.code == code
+    assert "\x1b" not in answer.out + answer.err
+    assert bool(answer.out) == (code == 0)
+    assert bool(answer.err) == (code != 0)
