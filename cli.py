@@ -21,16 +21,13 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweeps.plan import Plan
-    from sweeps.summary import Arm, Interval
+    from sweeps.summary import Arm
     from sweeps.sweep import Sweep
 
 MAX_ROWS = 60
-ARM = ("model.activation", "model.layer_norm")
 WIDE = 160
 """Columns of a table that no terminal bounds."""
 stdout = Console(width=None if sys.stdout.isatty() else WIDE)
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 class Terminated(BaseException):
@@ -47,7 +44,7 @@ class Door(TyperGroup):
         def terminate(_signal: int, _frame: FrameType | None) -> None:
             raise Terminated
 
-        signal.signal(signal.SIGTERM, terminate)
+        before = signal.signal(signal.SIGTERM, terminate)
         try:
             return super().invoke(ctx)
         except SweepError as error:
@@ -65,6 +62,8 @@ class Door(TyperGroup):
             fail(
                 f"unexpected {type(error).__name__}: {error}. This is a bug; set TOYMODELS_TRACEBACK=1 to see where", 1
             )
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def fail(sentence: str, code: int) -> None:
@@ -116,6 +115,7 @@ def sweep(
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from sweeps.estimate import estimate
     from sweeps.plan import make_plan
+    from sweeps.progress import Progress
     from sweeps.run import resolve_device, resolve_engine, run
 
     chosen = read_sweep(name_or_file, set_ or [], grid or [])
@@ -125,7 +125,8 @@ def sweep(
         show_estimate(chosen, estimate(plan, engine, device), as_json)
         return
     folder = out if out is not None else Path("runs") / chosen.stem
-    with Progress(plan, f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}") as progress:
+    print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
+    with Progress(len(plan)) as progress:
         outcome = run(plan, folder, engine, device, progress.advance, progress.note)
     drawn = draw_own_figure(chosen.stem, folder, progress.note)
     arms = summary_of(folder) if outcome.failed.keys() != {p.index for p in plan.packs} else []
@@ -325,49 +326,20 @@ def arm_json(arm: Arm) -> dict[str, Any]:
 
 
 def arm_table(arms: list[Arm]) -> Table:
-    """A row an arm, mean ± half width of the 95 % interval."""
+    """The summary as a table for the terminal."""
     from rich.table import Table
 
-    from sweeps.summary import COUNTED, INTERVALS, TIERS, arm_name
+    from sweeps.summary import MEASURED, as_text
 
-    names = [name for name in dict.fromkeys(n for arm in arms for n in arm.settings) if name not in ARM]
+    titles, rows = as_text(arms)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ["arm", *(column_title(name) for name in names)]:
-        table.add_column(title)
-    for title in ["models", *INTERVALS.values(), " / ".join(TIERS.values())]:
-        table.add_column(title, justify="right")
-    for arm in arms[:MAX_ROWS]:
-        models = f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else "")
-        tiers = " / ".join(mean_text(arm.measures[name]) for name in TIERS)
-        settings = [setting_text(arm.settings.get(name)) for name in names]
-        intervals = [interval_text(arm.measures[name], 1 if name in COUNTED else 3) for name in INTERVALS]
-        table.add_row(arm_name(arm), *settings, models, *intervals, tiers)
-    if len(arms) > MAX_ROWS:
-        table.caption = f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet"
+    for title in titles:
+        table.add_column(title, justify="right" if title in MEASURED else "left")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*row)
+    if len(rows) > MAX_ROWS:
+        table.caption = f"the first {MAX_ROWS} of {len(rows)} arms; all are in models.parquet"
     return table
-
-
-def column_title(name: str) -> str:
-    """A setting's dotted name, short."""
-    section, _, rest = name.partition(".")
-    return rest.replace(".law", "") if section in ("features", "model", "train", "task", "eval") else name
-
-
-def setting_text(value: Any) -> str:
-    """One setting in a table."""
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def interval_text(value: Interval | None, digits: int) -> str:
-    """Mean and half width in a table."""
-    if value is None:
-        return "-"
-    return f"{value.mean:.{digits}f}" + ("" if value.half_width is None else f" ± {value.half_width:.{digits}f}")
-
-
-def mean_text(value: Interval | None) -> str:
-    """A mean count in a table."""
-    return "-" if value is None else f"{value.mean:.1f}"
 
 
 def show_estimate(chosen: Sweep, estimate: Any, as_json: bool) -> None:
@@ -384,51 +356,6 @@ def show_estimate(chosen: Sweep, estimate: Any, as_json: bool) -> None:
     print(
         f"time: about {f'{minutes:.1f} minutes' if minutes >= 1 else f'{estimate.seconds:.0f} seconds'} on this machine"
     )
-
-
-class Progress:
-    """A bar on a terminal; elsewhere a heartbeat line now and then. On stderr."""
-
-    def __init__(self, plan: Plan, title: str) -> None:
-        self.total, self.done, self.title = len(plan), 0.0, title
-
-    def __enter__(self) -> Progress:
-        """Begin."""
-        import time
-
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self.clock = time.monotonic
-        self.begun = self.last_beat = self.clock()
-        self.bar = None
-        stderr.print(self.title)
-        if stderr.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f} models"))
-            self.bar = Bar(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=stderr)
-            self.task = self.bar.add_task("", total=self.total, rate="")
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, models: float) -> None:
-        """So many models' worth of training is done."""
-        self.done += models
-        now = self.clock()
-        rate = f"{self.done / max(now - self.begun, 1e-9):.2f} models/s"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, rate=rate)
-        elif now - self.last_beat > 10:
-            self.last_beat = now
-            stderr.print(f"{self.done:,.0f} of {self.total:,} models, {rate}")
-
-    def note(self, sentence: str) -> None:
-        """Say something beside the progress."""
-        stderr.print(sentence)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import figures
 from sweeps import atomic
 from sweeps.errors import FolderError
 from sweeps.reading import Run
-from sweeps.summary import INTERVALS, TIERS, Arm, summarise
+from sweeps.summary import as_text, summarise
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -33,14 +33,13 @@ img {{ max-width: 100% }}
 def write_report(run: Run) -> Path:
     """Write ``report.html`` into the run folder, with whichever figures have been drawn there; returns its path."""
     arms = summarise(run)
-    names = list(dict.fromkeys(name for arm in arms for name in arm.settings))
-    head = [*names, "models", *INTERVALS.values(), *TIERS.values()]
+    titles, rows = as_text(arms)
     page = PAGE.format(
         title=html.escape(run.question or run.path.name),
         models=f"{sum(arm.models for arm in arms):,}",
         diverged=f"{sum(arm.diverged for arm in arms):,}",
-        head="".join(f"<th>{html.escape(title)}</th>" for title in head),
-        rows="\n".join(_row(arm, names) for arm in arms),
+        head=_cells("th", titles),
+        rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         images="\n".join(_image(run.path / f"{name}.png") for name in figures.NAMES if _drawn(run, name)),
     )
     path = run.path / "report.html"
@@ -51,13 +50,8 @@ def write_report(run: Run) -> Path:
     return path
 
 
-def _row(arm: Arm, names: list[str]) -> str:
-    cells = [str(arm.settings.get(name, "")) for name in names] + [str(arm.models)]
-    for name in (*INTERVALS, *TIERS):
-        value = arm.measures[name]
-        spread = "" if value is None or value.half_width is None else f" ± {value.half_width:.3g}"
-        cells.append("-" if value is None else f"{value.mean:.3g}{spread}")
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+def _cells(tag: str, texts: list[str]) -> str:
+    return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
 
 
 def _drawn(run: Run, name: str) -> bool:

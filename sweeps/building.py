@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from sweeps.errors import SpecError
@@ -35,20 +37,33 @@ def experiment(settings: Settings, where: str) -> Experiment:
         raise SpecError(f"{where}: {error}") from None
 
 
+@contextmanager
+def _within(section: str) -> Iterator[None]:
+    """Errors raised inside name a setting of ``section``: say so."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{section}.{error}") from None
+
+
 @lru_cache(maxsize=4096)
 def _features(section: FeaturesSection) -> features.Features:
     assert section.density is not None
-    return features.Features(
-        n=section.n,
-        density=section.density,
-        frequency=features.Frequency(_law(section.frequency), section.frequency.cap),
-        importance=features.Importance(
-            _law(section.importance), section.importance.shuffle, section.importance.shuffle_seed
-        ),
-        values=VALUES[section.values],
-        signed=section.signed,
-        firing=_firing(section.firing),
-    )
+    with _within("features"):
+        with _within("frequency"):
+            frequency = features.Frequency(_law(section.frequency), section.frequency.cap)
+        with _within("importance"):
+            shuffle, shuffle_seed = section.importance.shuffle, section.importance.shuffle_seed
+            importance = features.Importance(_law(section.importance), shuffle, shuffle_seed)
+        return features.Features(
+            n=section.n,
+            density=section.density,
+            frequency=frequency,
+            importance=importance,
+            values=VALUES[section.values],
+            signed=section.signed,
+            firing=_firing(section.firing),
+        )
 
 
 def _law(section: Law) -> laws.Law:

@@ -20,11 +20,13 @@ INTERVALS = {
     "best_neuron_recovered_mid": "one neuron, mid",
     "best_neuron_recovered_post": "one neuron, post",
 }
-"""Measures shown with their intervals: the loss fraction, and how many features are recovered by the model, by their
-best single neuron at mid, and at post."""
+"""Shown with their intervals: the loss fraction, and how many features are recovered by the model, by their best single
+neuron at mid, and at post."""
 TIERS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
-COUNTED = {*INTERVALS, *TIERS} - {"loss_fraction"}
 MEASURES = (*INTERVALS, *TIERS, "dead_features", "dead_neurons", "unexplained_by_affine")
+TIERS_TITLE = " / ".join(TIERS.values())
+MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
+HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 NOT_AN_ARM = ("seed",)
 IRRELEVANT_WITHOUT_LN = ("model.layer_norm_eps", "model.layer_norm_affine")
 
@@ -67,10 +69,42 @@ def varying(models: pd.DataFrame) -> list[str]:
     return [name for name in names if name not in NOT_AN_ARM and models[name].astype(str).nunique(dropna=False) > 1]
 
 
-def arm_name(arm: Arm) -> str:
+def as_text(arms: list[Arm]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the summary: the hidden layer, what else varies, means ± half widths, mean tier counts."""
+    names = [name for name in dict.fromkeys(n for arm in arms for n in arm.settings) if name not in HIDDEN_LAYER]
+    titles = ["arm", *(_title(name) for name in names), *MEASURED]
+    rows = [
+        [
+            _hidden_layer(arm),
+            *(_setting_text(arm.settings.get(name)) for name in names),
+            f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
+            *(_interval_text(arm.measures[name], 3 if name == "loss_fraction" else 1) for name in INTERVALS),
+            " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIERS),
+        ]
+        for arm in arms
+    ]
+    return titles, rows
+
+
+def _hidden_layer(arm: Arm) -> str:
     """The hidden layer of an arm, as far as it varies: ``solu + LN``."""
-    activation, layer_norm = arm.settings.get("model.activation", ""), arm.settings.get("model.layer_norm")
-    return " + ".join(part for part in (activation, "LN" if layer_norm else "") if part) or "all"
+    activation, layer_norm = (arm.settings.get(name) for name in HIDDEN_LAYER)
+    return " + ".join(part for part in (activation, "LN" if layer_norm else None) if part) or "all"
+
+
+def _title(name: str) -> str:
+    """A setting's dotted name without its section: ``frequency``, not ``features.frequency.law``."""
+    return name.partition(".")[2].replace(".law", "") or name
+
+
+def _setting_text(value: Any) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _interval_text(value: Interval | None, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value.mean:.{digits}f}" + ("" if value.half_width is None else f" ± {value.half_width:.{digits}f}")
 
 
 def interval(values: pd.Series) -> Interval | None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +62,7 @@ class Answer:
 
 def door(*arguments: object) -> Answer:
     """A command in this process."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return Answer(result.exit_code, result.stdout, result.stderr)
 
 
@@ -87,15 +82,6 @@ def finish(started: subprocess.Popen[str]) -> Answer:
 def listing(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads cost these sizes more than they bring, above all where something else runs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,6 @@ def pack(folder: Path, index: int = 0) -> StoredFile:
 
 def column(folder: Path, name: str, table: str = "models") -> list[Any]:
     return pq.read_table(folder / f"{table}.parquet")[name].to_pylist()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads cost these sizes more than they bring, above all where something else runs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

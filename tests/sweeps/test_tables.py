@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from sweeps.plan import Plan, make_plan
 from sweeps.reading import load
@@ -58,15 +56,6 @@ SIZES = [(s.features.n, s.model.hidden) for s in PLAN.settings(range(len(PLAN)))
 ROWS = {"models": len(PLAN), "features": sum(n for n, _ in SIZES), "neurons": sum(m for _, m in SIZES)}
 DIVERGED = {0, 1}
 UNSEEN = {2, 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads cost these sizes more than they bring, above all where something else runs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,50 @@
+"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+HEARTBEAT_SECONDS = 10.0
+
+
+class Progress:
+    """Counts models, in parts of one, from when it is entered."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0.0
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Progress:
+        self._begun = self._last_beat = time.monotonic()
+        if self._console.is_terminal:
+            models = TextColumn("{task.completed:,.0f}/{task.total:,.0f} models, {task.fields[rate]}")
+            self._bar = Bar(BarColumn(), models, TimeRemainingColumn(), console=self._console)
+            self._task = self._bar.add_task("", total=self.total, rate="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, models: float) -> None:
+        """So many models' worth of training is done."""
+        self.done += models
+        now = time.monotonic()
+        rate = self.done / max(now - self._begun, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s")
+        elif now - self._last_beat > HEARTBEAT_SECONDS:
+            self._last_beat = now
+            left = (self.total - self.done) / rate
+            self.note(f"{self.done:,.0f} of {self.total:,} models, {rate:,.2f} models/s, about {left:,.0f} s left")
+
+    def note(self, sentence: str) -> None:
+        """Say something beside the progress."""
+        self._console.print(sentence)
