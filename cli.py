@@ -41,6 +41,9 @@ class Door(TyperGroup):
         """Run the command."""
         from sweeps.errors import SweepError
 
+        if sys.platform == "win32":
+            fail("this platform is not supported: toymodels runs on Linux and macOS", 1)
+
         def terminate(_signal: int, _frame: FrameType | None) -> None:
             raise Terminated
 
@@ -108,7 +111,7 @@ def sweep(
         typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, autograd or fused.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto or autograd (fused is not in this version).")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -117,14 +120,16 @@ def sweep(
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
     from sweeps.run import resolve_device, resolve_engine, run
+    from sweeps.store import recorded_choice
 
     chosen = read_sweep(name_or_file, set_ or [], grid or [])
-    engine, device = resolve_engine(engine), resolve_device(device)
+    folder = out if out is not None else Path("runs") / chosen.stem
+    recorded = recorded_choice(folder)
+    engine, device = resolve_engine(engine, recorded), resolve_device(device, recorded)
     plan = make_plan(chosen)
     if dry_run:
         show_estimate(chosen, estimate(plan, engine, device), as_json)
         return
-    folder = out if out is not None else Path("runs") / chosen.stem
     print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
     with Progress(len(plan)) as progress:
         outcome = run(plan, folder, engine, device, progress.advance, progress.note)

@@ -6,7 +6,7 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,19 +45,19 @@ class Outcome:
     failed: dict[int, str] = field(default_factory=dict)
 
 
-def resolve_engine(engine: str) -> str:
-    """The engine that ``auto`` means, or the one named; raises `SpecError` for one that this version lacks."""
+def resolve_engine(engine: str, recorded: Mapping[str, str]) -> str:
+    """The engine named, or for ``auto`` the run folder's; raises `SpecError` for one that this version lacks."""
     if engine == "auto":
-        return "autograd"
+        engine = recorded.get("engine", "autograd")
     if engine not in ENGINES:
         raise SpecError(f"--engine: '{engine}' is not in this version (choose auto or {', '.join(ENGINES)})")
     return engine
 
 
-def resolve_device(device: str) -> str:
-    """The device that ``auto`` means, or the one named; raises `SpecError` where it is not there."""
+def resolve_device(device: str, recorded: Mapping[str, str]) -> str:
+    """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these."""
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in DEVICES:
         raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
     if device == "cuda" and not torch.cuda.is_available():

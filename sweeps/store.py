@@ -35,6 +35,12 @@ LOCK = ".lock"
 MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
 
+def recorded_choice(path: Path) -> dict[str, str]:
+    """The engine and device that a run folder was begun with; empty where there is no such folder."""
+    store = Store(path)
+    return {name: store.manifest()[name] for name in ("engine", "device")} if store.manifest_path.exists() else {}
+
+
 class Store:
     """A run folder. `create_or_open` is how a sweep gets one, `open_existing` how a reader does."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numba
 import numpy as np
@@ -137,24 +138,33 @@ class Sampler:
 
     def _in_torch(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
-        seeds = torch.from_numpy(self.seeds).to(self.device)
-        words = random.words_torch(seeds, self.n, samples, step, data, first_sample)
+        on = self._on_device
+        words = random.words_torch(on["seeds"], self.n, samples, step, data, first_sample)
         if self.firing.n_groups is None:
-            thresholds = self._to_device(self._thresholds)
-            active = words <= thresholds - 1
-            r = words.double() / thresholds
+            active = words < on["thresholds"]
+            r = words.double() / on["thresholds"]
         else:
-            group = random.words_torch(seeds, self.firing.n_groups, samples, step, firing, first_sample)
-            group = group[:, torch.from_numpy(self._member).to(self.device)]
-            active = (self._to_device(self._low) <= group) & (group < self._to_device(self._high))
+            group = random.words_torch(on["seeds"], self.firing.n_groups, samples, step, firing, first_sample)
+            group = group[:, on["member"]]
+            active = (on["low"] <= group) & (group < on["high"])
             r = words.double() / SCALE
         value = 2 * r - 1 if self.signed else r
         if self.values.binary:
             value = torch.where(value >= 0, 1.0, -1.0)
         return torch.where(active, value, 0.0).float()
 
-    def _to_device(self, edges: np.ndarray) -> Tensor:
-        return torch.from_numpy(edges.astype(np.int64)).to(self.device)[:, :, None]
+    @cached_property
+    def _on_device(self) -> dict[str, Tensor]:
+        """What `_in_torch` needs, copied to the device once."""
+
+        def column(edges: np.ndarray) -> Tensor:
+            return torch.from_numpy(edges.astype(np.int64)).to(self.device)[:, :, None]
+
+        seeds = torch.from_numpy(self.seeds).to(self.device)
+        if self.firing.n_groups is None:
+            return {"seeds": seeds, "thresholds": column(self._thresholds)}
+        member = torch.from_numpy(self._member).to(self.device)
+        return {"seeds": seeds, "member": member, "low": column(self._low), "high": column(self._high)}
 
 
 @numba.njit(cache=True)

@@ -22,7 +22,7 @@ from sweeps.errors import FolderError, SpecError
 from sweeps.plan import Plan, make_plan
 from sweeps.reading import load
 from sweeps.run import Outcome, rebuild, resolve_device, resolve_engine, run
-from sweeps.store import Store
+from sweeps.store import Store, recorded_choice
 from sweeps.summary import summarise
 from sweeps.sweep import parse
 from sweeps.tensorfile import StoredFile, deserialise
@@ -419,13 +419,22 @@ def test_snapshots_are_kept_in_the_pack(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["fused", "", "autograde"])
 def test_unknown_engine_is_refused(engine: str) -> None:
     with pytest.raises(SpecError, match="--engine"):
-        resolve_engine(engine)
-    assert resolve_engine("auto") == resolve_engine("autograd") == "autograd"
+        resolve_engine(engine, {})
+    assert resolve_engine("auto", {}) == resolve_engine("autograd", {}) == "autograd"
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "tpu", "", "mps"):
         with pytest.raises(SpecError, match="--device"):
-            resolve_device(device)
-    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+            resolve_device(device, {})
+    assert resolve_device("auto", {}) == resolve_device("cpu", {}) == "cpu"
+
+
+def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:
+    recorded = recorded_choice(whole)
+    assert recorded == {"engine": "autograd", "device": "cpu"}
+    assert (resolve_engine("auto", recorded), resolve_device("auto", recorded)) == ("autograd", "cpu")
+    assert recorded_choice(tmp_path / "none") == {}
+    with pytest.raises(SpecError, match="device"):
+        resolve_device("auto", {"device": "cuda"} if not torch.cuda.is_available() else {"device": "tpu"})
