@@ -36,6 +36,7 @@ wheel: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.autograd
+	$(BIN)/python -m benchmarks.layout
 
 # On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
 device:

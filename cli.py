@@ -132,7 +132,7 @@ def sweep(
         return
     print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
     with Progress(len(plan)) as progress:
-        outcome = run(plan, folder, engine, device, progress.advance, progress.note)
+        outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip)
     drawn = draw_own_figure(chosen.stem, folder, progress.note)
     arms = summary_of(folder) if outcome.failed.keys() != {p.index for p in plan.packs} else []
     if as_json:
@@ -168,13 +168,13 @@ def figure(
     out: Annotated[
         Path | None, typer.Option(help="Where to write.  [default: the run folder]", show_default=False)
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Draw a figure of a run, as SVG and PNG."""
     import figures
     from sweeps.reading import load
 
-    for path in figures.draw(name, load(run), out if out is not None else run):
-        print(path)
+    say_paths(figures.draw(name, load(run), out if out is not None else run), as_json)
 
 
 @app.command()
@@ -193,24 +193,28 @@ def show(run: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
-def tables(run: RunFolder) -> None:
+def tables(run: RunFolder, as_json: Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
     from sweeps.run import rebuild
     from sweeps.store import Store
 
     store = Store.open_existing(run)
     store.lock()
-    packs = rebuild(store, store.plan())
-    print(f"{run}: tables rebuilt from {packs} of {store.manifest()['packs']} packs")
+    packs = rebuild(store, lambda sentence: print(sentence, file=sys.stderr))
+    planned = store.manifest()["packs"]
+    if as_json:
+        print(json.dumps({"folder": str(run), "packs": planned, "packs_done": packs}, indent=2))
+    else:
+        print(f"{run}: tables rebuilt from {packs} of {planned} packs")
 
 
 @app.command()
-def report(run: RunFolder) -> None:
+def report(run: RunFolder, as_json: Json = False) -> None:
     """Write report.html: the question, the table and the figures of a run in one file."""
     from figures.report import write_report
     from sweeps.reading import load
 
-    print(write_report(load(run)))
+    say_paths([write_report(load(run))], as_json)
 
 
 @app.command(name="list")
@@ -237,7 +241,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 
     store = Store.open_existing(run)
     manifest = store.manifest()
-    done = sum(path.suffix == ".safetensors" for path in store.packs.iterdir())
+    done = store.packs_done()
     if as_json:
         print(json.dumps({"folder": str(run), "packs": manifest["packs"], "packs_done": done, **manifest}, indent=2))
         return
@@ -319,6 +323,15 @@ def summary_of(folder: Path) -> list[Arm]:
     from sweeps.summary import summarise
 
     return summarise(load(folder))
+
+
+def say_paths(paths: list[Path], as_json: bool) -> None:
+    """What a command wrote."""
+    if as_json:
+        print(json.dumps({"files": [str(path) for path in paths]}, indent=2))
+    else:
+        for path in paths:
+            print(path)
 
 
 def arm_json(arm: Arm) -> dict[str, Any]:

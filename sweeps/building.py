@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from sweeps.errors import SpecError
-from sweeps.spec import FeaturesSection, Firing, Law, ModelSection, Settings, TrainSection
+from sweeps.spec import FeaturesSection, Firing, Law, ModelSection, Settings, TrainSection, did_you_mean
 from toymodels import activations, features, firing, laws, values
 from toymodels.bottleneck import Bottleneck
 from toymodels.layer_norm import LayerNorm, Matched
@@ -92,6 +92,9 @@ def _firing(section: Firing) -> firing.Firing:
 
 @lru_cache(maxsize=4096)
 def _bottleneck(section: ModelSection) -> Bottleneck:
+    if section.activation not in activations.ACTIVATIONS:
+        hint = did_you_mean(section.activation, activations.ACTIVATIONS)
+        raise ValueError(f"model.activation: unknown activation '{section.activation}'{hint}")
     eps = Matched() if isinstance(section.layer_norm_eps, str) else section.layer_norm_eps
     return Bottleneck(
         hidden=section.hidden,

@@ -8,10 +8,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from sweeps.plan import Plan
-from sweeps.run import ENGINES
+from sweeps.run import ENGINES, memory_budget
 from toymodels.metrics import measure
 from toymodels.training.experiment import Experiment
-from toymodels.training.memory import bytes_needed
+from toymodels.training.memory import bytes_needed, train_within
 from toymodels.training.trained import Trained
 
 BURST_SECONDS = 1.0
@@ -52,7 +52,7 @@ def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str,
     def burst(steps: int) -> tuple[float, Trained]:
         short = [dataclasses.replace(e, training=dataclasses.replace(e.training, steps=steps)) for e in experiments]
         begin = time.perf_counter()
-        trained = ENGINES[engine](short, device=device)
+        trained = train_within(lambda part: ENGINES[engine](part, device=device), short, memory_budget(device))
         return time.perf_counter() - begin, trained
 
     burst(1)

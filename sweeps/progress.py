@@ -15,7 +15,7 @@ class Progress:
     """Counts models, in parts of one, from when it is entered."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0.0
+        self.total, self.done, self._skipped = total, 0.0, 0.0
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._bar: Bar | None = None
         self._task = TaskID(0)
@@ -33,11 +33,16 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def skip(self, models: float) -> None:
+        """So many models were there already: they count, but not towards the rate."""
+        self.done += models
+        self._skipped += models
+
     def advance(self, models: float) -> None:
         """So many models' worth of training is done."""
         self.done += models
         now = time.monotonic()
-        rate = self.done / max(now - self._begun, 1e-9)
+        rate = (self.done - self._skipped) / max(now - self._begun, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s")
         elif now - self._last_beat > HEARTBEAT_SECONDS:

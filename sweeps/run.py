@@ -19,7 +19,8 @@ from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
 from sweeps.store import Store
 from sweeps.tensorfile import Damaged, StoredFile
-from toymodels.metrics import measure
+from toymodels.metrics import evaluate, evaluated_loss, measure
+from toymodels.metrics.moments import Moments
 from toymodels.training import autograd
 from toymodels.training.experiment import Experiment
 from toymodels.training.memory import OutOfMemory, train_within
@@ -33,6 +34,8 @@ OnProgress = Callable[[float], None]
 """Called with how many models' worth of training was done since the last call."""
 OnNote = Callable[[str], None]
 """Called with one sentence the user should see."""
+Part = tuple[Sequence[int], StoredFile, StoredFile]
+"""The models of a finished pack, the pack, and what was measured of it."""
 
 
 @dataclass
@@ -70,18 +73,28 @@ def memory_budget(device: str) -> int | None:
     return int(MEMORY_SHARE * psutil.virtual_memory().available) if device == "cpu" else None
 
 
-def run(plan: Plan, folder: Path, engine: str, device: str, on_progress: OnProgress, on_note: OnNote) -> Outcome:
+def run(
+    plan: Plan,
+    folder: Path,
+    engine: str,
+    device: str,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    on_stored: OnProgress = lambda _: None,
+) -> Outcome:
     """Train, measure and store every model of ``plan`` that ``folder`` does not hold yet, and derive the tables.
 
-    ``engine`` and ``device`` are resolved ones. Raises `FolderError` where the folder is refused.
+    ``engine`` and ``device`` are resolved ones; ``on_stored`` counts models that were there already. Raises
+    `FolderError` where the folder is refused.
     """
     store = Store.create_or_open(folder, plan, engine, device)
     try:
+        for sentence in store.version_changes():
+            on_note(sentence)
         outcome = Outcome(models=len(plan))
         parts = []
         for pack in plan.packs:
-            settings = plan.settings(pack.models)
-            job = _Job(store, plan, pack, settings, plan.experiments(settings))
+            job = _Job.of(store, plan, pack)
             stored = job.stored_pack(on_note)
             if stored is None:
                 try:
@@ -92,7 +105,7 @@ def run(plan: Plan, folder: Path, engine: str, device: str, on_progress: OnProgr
                     on_note(f"pack {pack.index} (models {pack.models[0]} to {pack.models[-1]}) failed: {error}")
                     continue
             else:
-                on_progress(len(pack.models))
+                on_stored(len(pack.models))
             outcome.diverged += int((stored.tensors["status"] == packing.DIVERGED).sum())
             parts.append((pack.models, stored, job.stored_measures(stored)))
         derive(store, plan, parts)
@@ -101,27 +114,27 @@ def run(plan: Plan, folder: Path, engine: str, device: str, on_progress: OnProgr
         store.release()
 
 
-def derive(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]]) -> None:
+def derive(store: Store, plan: Plan, parts: Sequence[Part]) -> None:
     """Build the tables unless they already say what these packs say."""
     fingerprint = "\n".join(pack.metadata["digest"] + derived.metadata["digest"] for _, pack, derived in parts).encode()
     marker = store.measures / "tables.digest"
     there = all((store.path / f"{name}.parquet").exists() for name in tables.TABLES)
     if parts and not (there and marker.exists() and marker.read_bytes() == fingerprint):
+        marker.unlink(missing_ok=True)
         tables.build(store, plan, parts)
         store.write_bytes(marker, fingerprint)
 
 
-def rebuild(store: Store, plan: Plan) -> int:
+def rebuild(store: Store, on_note: OnNote) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
-    parts = []
+    plan, parts = store.plan(), []
     for pack in plan.packs:
-        settings = plan.settings(pack.models)
-        job = _Job(store, plan, pack, settings, plan.experiments(settings))
-        stored = job.stored_pack(lambda _: None)
+        job = _Job.of(store, plan, pack)
+        stored = job.stored_pack(on_note)
         if stored is not None:
             parts.append((pack.models, stored, job.measure(stored)))
-    if parts:
-        tables.build(store, plan, parts)
+    (store.measures / "tables.digest").unlink(missing_ok=True)
+    derive(store, plan, parts)
     return len(parts)
 
 
@@ -135,6 +148,12 @@ class _Job:
     settings: Sequence[Settings]
     experiments: Sequence[Experiment]
 
+    @staticmethod
+    def of(store: Store, plan: Plan, pack: Pack) -> _Job:
+        """The job of a pack."""
+        settings = plan.settings(pack.models)
+        return _Job(store, plan, pack, settings, plan.experiments(settings))
+
     @property
     def keys(self) -> list[str]:
         return [self.plan.keys[model] for model in self.pack.models]
@@ -145,7 +164,7 @@ class _Job:
             return self.store.read_pack(self.pack, self.keys)
         except Damaged as damage:
             aside = self.store.set_aside(self.store.pack_path(self.pack))
-            on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models are trained again")
+            on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
             return None
 
     def train(self, engine: str, device: str, on_progress: OnProgress) -> StoredFile:
@@ -156,25 +175,22 @@ class _Job:
             return ENGINES[engine](experiments, device=device, on_step=lambda steps: on_progress(per_step * steps))
 
         trained = train_within(engine_train, self.experiments, memory_budget(device))
-        measures = measure(self.experiments, trained.parameters, self.settings[0].eval.samples)
+        moments = evaluate(self.experiments, trained.parameters, self.settings[0].eval.samples)
         stored = self.store.write(
             self.store.pack_path(self.pack),
-            packing.pack_tensors(self.pack.models, trained, measures.models["loss"]),
+            packing.pack_tensors(self.pack.models, trained, evaluated_loss(self.experiments, moments)),
             packing.pack_metadata(self.settings, self.keys, trained),
         )
-        self._write_measures(packing.measure_tensors(measures), stored)
+        self.measure(stored, moments)  # after the pack is safe: what goes wrong here costs no training
         return stored
 
     def stored_measures(self, stored: StoredFile) -> StoredFile:
         """The measures of a stored pack, made again where they are missing or of another pack."""
         return self.store.read_measures(self.pack, stored.metadata["digest"]) or self.measure(stored)
 
-    def measure(self, stored: StoredFile) -> StoredFile:
+    def measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
         """Measure a stored pack and write what was measured."""
         parameters = packing.parameters(stored.tensors, self.experiments[0])
-        measures = measure(self.experiments, parameters, self.settings[0].eval.samples)
-        return self._write_measures(packing.measure_tensors(measures), stored)
-
-    def _write_measures(self, tensors: dict[str, torch.Tensor], stored: StoredFile) -> StoredFile:
+        measures = measure(self.experiments, parameters, self.settings[0].eval.samples, moments)
         path = self.store.measures_path(self.pack)
-        return self.store.write(path, tensors, {"pack": stored.metadata["digest"]})
+        return self.store.write(path, packing.measure_tensors(measures), {"pack": stored.metadata["digest"]})

@@ -18,7 +18,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sweeps.errors import SpecError
 
-Activation = Literal["linear", "relu", "gelu", "solu", "silu", "elu", "xexp"]
 LawName = Literal["uniform", "zipf", "geometric", "list"]
 BRANCHES = ("literal[", "constrained-", "float", "int")
 """What pydantic adds to a setting's path to say which branch of a choice it tried."""
@@ -120,7 +119,8 @@ class ModelSection(Section, frozen=True):
     """``[model]``"""
 
     hidden: Annotated[int, Field(ge=1, le=10**5)]
-    activation: Activation = "linear"
+    activation: str = "linear"
+    """by name; `sweeps.building` knows the names"""
     layer_norm: bool = False
     layer_norm_eps: Annotated[float, Field(ge=0)] | Literal["matched"] = 1e-5
     layer_norm_affine: bool = True

@@ -41,6 +41,12 @@ def recorded_choice(path: Path) -> dict[str, str]:
     return {name: store.manifest()[name] for name in ("engine", "device")} if store.manifest_path.exists() else {}
 
 
+def versions() -> dict[str, str]:
+    """The versions on which the bytes of a pack depend."""
+    names = ("toymodels", "torch", "numpy", "numba", "safetensors")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
 class Store:
     """A run folder. `create_or_open` is how a sweep gets one, `open_existing` how a reader does."""
 
@@ -85,7 +91,10 @@ class Store:
 
     def lock(self) -> None:
         """Hold the folder until this process ends; the kernel releases it however that happens."""
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise FolderError(f"{self.path / LOCK}: cannot be opened ({error.strerror})") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -170,12 +179,19 @@ class Store:
             "packs": len(plan.packs),
             "engine": engine,
             "device": device,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("toymodels", "torch", "numpy", "numba", "safetensors")},
-            },
+            "versions": versions(),
         }
         atomic.write(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+
+    def version_changes(self) -> list[str]:
+        """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
+        begun, now = self.manifest().get("versions"), versions()
+        begun = begun if isinstance(begun, dict) else {}
+        return [
+            f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
+            for name in now
+            if begun.get(name) != now[name]
+        ]
 
     def _check_is(self, plan: Plan, engine: str, device: str) -> None:
         manifest, mine = self.manifest(), self.plan()
@@ -193,6 +209,10 @@ class Store:
                 )
 
     # ------------------------------------------------------------------------------------------- packs
+
+    def packs_done(self) -> int:
+        """How many packs are there, not verified."""
+        return sum(path.suffix == ".safetensors" for path in self.packs.iterdir()) if self.packs.is_dir() else 0
 
     def pack_path(self, pack: Pack) -> Path:
         """The file of a pack."""

@@ -89,7 +89,9 @@ def as_text(arms: list[Arm]) -> tuple[list[str], list[list[str]]]:
 def _hidden_layer(arm: Arm) -> str:
     """The hidden layer of an arm, as far as it varies: ``solu + LN``."""
     activation, layer_norm = (arm.settings.get(name) for name in HIDDEN_LAYER)
-    return " + ".join(part for part in (activation, "LN" if layer_norm else None) if part) or "all"
+    if activation is None:
+        return {True: "LN", False: "no LN", None: "all"}[layer_norm]
+    return f"{activation} + LN" if layer_norm else activation
 
 
 def _title(name: str) -> str:

@@ -33,11 +33,9 @@ UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature")
 
 def build(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]]) -> None:
     """Write the three tables from (model ids, pack, measures) of every finished pack, rows in model order."""
-    by_model = {model: place for models, _, _ in parts for place, model in enumerate(models)}
-    assert len(by_model) == sum(len(models) for models, _, _ in parts)
     for name in TABLES:
-        chunks = [(models[0], _rows(name, models, plan, pack, measures)) for models, pack, measures in parts]
-        table = pa.concat_tables([chunk for _, chunk in chunks], promote_options="permissive")
+        chunks = [_rows(name, models, plan, pack, measures) for models, pack, measures in parts]
+        table = pa.concat_tables(chunks, promote_options="permissive")
         order = [("model", "ascending")] + ([(INDEX[name], "ascending")] if name in INDEX else [])
         table = table.sort_by(order).combine_chunks()
         if name == "models":

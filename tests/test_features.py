@@ -27,6 +27,7 @@ from toymodels import (
     Identity,
     Importance,
     Independent,
+    Listed,
     One,
     Sampler,
     UniformValues,
@@ -65,8 +66,10 @@ def closed_form_variance(spec):
 @pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("firing", FIRING, ids=lambda f: f.name)
-def test_density_mean_and_variance_are_the_laws(values, signed, firing):
-    spec = features(values, signed, firing)
+@pytest.mark.parametrize("law", [None, Zipf(0.7), Geometric(0.8)], ids=["uniform", "zipf", "geometric"])
+def test_density_mean_and_variance_are_the_laws(values, signed, firing, law):
+    spec = features(values, signed, firing, law=law, density=0.15)
+    assert spec.probabilities().mean() == pytest.approx(1 / 8 if isinstance(firing, One) else 0.15)
     x = draw(spec)
     n_samples = x.shape[1]
     p = spec.probabilities()
@@ -187,6 +190,8 @@ def test_importance_is_shuffled_by_its_seed_and_independent_of_order():
         (lambda: Features(4, 0.2, firing=Correlated(3)), "divisor"),
         (lambda: Features(4, 0.6, firing=Anticorrelated(2)), "at most"),
         (lambda: Features(4, 0.6, Frequency(cap=0.5)), "cap"),
+        (lambda: Features(3, 1 / 3, Frequency(Listed((1.0, 1e-12, 1.0))), firing=One()), "2.-32"),
+        (lambda: Features(4, 1e-11, firing=Anticorrelated(2)), "2.-32"),
         (lambda: Sampler([features(), features(Binary())], [0, 1]), "one values"),
     ],
 )

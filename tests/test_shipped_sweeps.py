@@ -90,7 +90,23 @@ def test_figures_are_drawn_of_their_sweep_and_are_the_same_twice(name, ran, tmp_
         assert a.read_bytes() == b.read_bytes()
 
 
-# ------------------------------------------------------------------------------------------------ what tms_intro finds
+# --------------------------------------------------------------------------------------------------- what they find
+
+
+def test_first_look_finds_solu_costly_and_layer_norm_winning_it_back():
+    """U(0,1), tied, eps 1e-5, two seeds: the margins are several times the seeds' spread."""
+    sweep = read(find("first_look")).with_setting("features.values", "uniform").with_setting("model.tied", True)
+    sweep = sweep.with_setting("train.steps", 3000).with_setting("model.layer_norm_eps", 1e-5)
+    sweep = sweep.with_axis("seed", [0, 1])
+    fraction = {}
+    plan = make_plan(sweep)
+    for pack in plan.packs:
+        es = plan.experiments(plan.settings(pack.models))
+        arm = (es[0].bottleneck.activation.name, es[0].bottleneck.layer_norm is not None)
+        fraction[arm] = tm.measure(es, tm.train(es).parameters, 20_000).models["loss_fraction"].mean().item()
+    assert fraction["solu", False] > 1.7 * fraction["gelu", False]
+    assert fraction["solu", True] < 0.6 * fraction["solu", False]
+    assert fraction["solu", True] < 0.9 * fraction["gelu", True]
 
 
 def best_of_tms_intro(density: float) -> torch.Tensor:

@@ -63,7 +63,7 @@ class One(Firing):
     def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         edges = np.concatenate([[0.0], np.cumsum(p)])
         edges = np.rint(edges / edges[-1] * SCALE).astype(np.uint64)
-        return edges[:-1], edges[1:]
+        return _each_can_fire(edges[:-1], edges[1:])
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,10 @@ class Anticorrelated(_Grouped):
             )
         high = np.rint(np.minimum(within, 1) * SCALE).astype(np.uint64)
         low = np.concatenate([np.zeros((self.groups, 1), np.uint64), high[:, :-1]], axis=1)
-        return low.ravel(), high.ravel()
+        return _each_can_fire(low.ravel(), high.ravel())
+
+
+def _each_can_fire(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not (low < high).all():
+        raise ValueError("density: where one word decides for a group, every P(active) must be at least 2^-32")
+    return low, high

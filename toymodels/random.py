@@ -125,8 +125,8 @@ def words_torch(
         (
             feature[None, :, None],
             blocks[None, None, :],
-            torch.tensor(step, device=device),
-            torch.tensor(int(domain), device=device),
+            torch.full((), step, device=device),
+            torch.full((), int(domain), device=device),
         ),
         ((seeds & MASK_32)[:, None, None], (seeds >> 32)[:, None, None]),
     )

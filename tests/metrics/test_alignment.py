@@ -45,6 +45,7 @@ def test_neuron_measures_by_hand():
 
 
 def test_small_responses_do_not_underflow():
+    assert weight_alignment(DELTA * 1e-25)[0, :3].tolist() == pytest.approx([1, 1 / math.sqrt(2), 3 / math.sqrt(10)])
     assert participation_ratio(DELTA * 1e-18)[0, :3].tolist() == pytest.approx([1, 2, 100 / 82])
 
 

@@ -146,10 +146,12 @@ def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypat
 
 
 def test_progress_adds_up_to_the_models(tmp_path: Path, copied: Path) -> None:
-    for folder in (tmp_path / "new", copied):
+    for folder, trained in ((tmp_path / "new", 8), (copied, 0)):
         advanced: list[float] = []
-        go(folder, on_progress=advanced.append)
-        assert sum(advanced) == pytest.approx(8)
+        stored: list[float] = []
+        run(plan(), folder, "autograd", "cpu", advanced.append, nothing, stored.append)
+        assert sum(advanced) == pytest.approx(trained)
+        assert sum(stored) == 8 - trained
 
 
 def test_same_command_in_another_folder_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ def test_damaged_measures_are_made_again_without_training(whole: Path, copied: P
 def test_rebuilding_makes_every_table_again_identical(whole: Path, copied: Path) -> None:
     for name in TABLES:
         (copied / name).write_bytes(b"damaged")
-    assert rebuild(Store.open_existing(copied), plan()) == 4
+    assert rebuild(Store.open_existing(copied), nothing) == 4
     assert listing(copied) == listing(whole)
 
 
@@ -438,3 +440,39 @@ def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:
     assert recorded_choice(tmp_path / "none") == {}
     with pytest.raises(SpecError, match="device"):
         resolve_device("auto", {"device": "cuda"} if not torch.cuda.is_available() else {"device": "tpu"})
+
+
+def test_tables_of_a_damaged_folder_name_the_damage_and_are_mended_by_the_sweep(whole: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(whole, tmp_path / "run"))
+    before = listing(copied)
+    path = pack_files(copied)[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    notes: list[str] = []
+    assert rebuild(Store.open_existing(copied), notes.append) == 3
+    assert path.name in notes[0]
+    assert len(column(copied, "model")) == 6
+    assert go(copied).trained == 2
+    after = listing(copied)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_measure_that_raises_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "measure", broken)
+        with pytest.raises(ZeroDivisionError):
+            go(tmp_path / "run")
+    assert len(pack_files(tmp_path / "run")) == 1
+    assert go(tmp_path / "run").trained == 6
+
+
+def test_another_version_is_said(whole: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(whole, tmp_path / "run"))
+    manifest = (copied / "manifest.json").read_text()
+    (copied / "manifest.json").write_text(manifest.replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    notes: list[str] = []
+    go(copied, on_note=notes.append)
+    assert len(notes) == 1
+    assert "torch 1.0" in notes[0]

@@ -161,6 +161,21 @@ def test_a_loss_a_million_times_its_start_is_divergence():
     assert not train([dataclasses.replace(calm, bottleneck=Bottleneck(4, init_scale=100.0))]).diverged.any()
 
 
+@pytest.mark.parametrize("rate", [1e6, 1e30, 1e39])
+@pytest.mark.parametrize("steps", [1, 2, 60])
+def test_divergence_in_any_step_is_seen_and_the_weights_before_it_are_kept(rate, steps):
+    calm = experiments(k=1)[0]
+    recipe = dataclasses.replace(SHORT, steps=steps, learning_rate=rate, snapshots=3)
+    trained = train([dataclasses.replace(calm, training=recipe)])
+    assert trained.diverged.all()
+    assert trained.diverged_step[0] <= steps
+    assert all(tensor.isfinite().all() for tensor in trained.parameters.present().values())
+    assert torch.equal(trained.snapshots["W_in"][:, -1], trained.parameters.W_in)
+    if steps == 1:
+        start = initialise([calm.bottleneck], Sampler([calm.features], [calm.seed]))
+        assert torch.equal(trained.parameters.W_in, start.W_in)
+
+
 def test_no_importance_and_no_activity_are_not_divergence():
     silent = Experiment(Features(4, 1e-9), Bottleneck(2, SoLU(), LayerNorm(1e-12)), SHORT)
     assert not train([silent]).diverged.any()

@@ -32,10 +32,11 @@ def refuse_above(limit, error):
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
         MemoryError(),
     ],
-    ids=["cuda", "cpu", "python"],
+    ids=["cuda", "cublas", "cpu", "python"],
 )
 def test_a_refused_allocation_halves_and_finishes(error):
     whole = autograd.train(EXPERIMENTS)
@@ -54,6 +55,10 @@ def test_a_budget_halves_before_anything_is_allocated():
     assert train(EXPERIMENTS, memory_bytes=bytes_needed(EXPERIMENTS)).sub_batches == (7,)
 
 
+def test_the_budget_counts_the_precision():
+    assert train(EXPERIMENTS, dtype=torch.float64, memory_bytes=bytes_needed(EXPERIMENTS)).sub_batches == (2, 2, 3)
+
+
 def test_one_model_that_does_not_fit_is_an_error_that_says_how_much():
     with pytest.raises(OutOfMemory, match="MiB"):
         train(EXPERIMENTS, memory_bytes=10)
@@ -68,13 +73,15 @@ def test_other_errors_are_not_taken_for_memory():
 def test_the_estimate_is_above_the_measured_peak(arm):
     """In a process of its own: the growth of its peak resident memory over one training step."""
     program = f"""
-        import resource
+        import re
+        from pathlib import Path
         from toymodels import *
         from toymodels.training.memory import bytes_needed
         def make(k, batch):
             b = Bottleneck(64, *({arm}), tied=False)
             return [Experiment(Features(128, 0.1), b, Training(steps=2, batch=batch), seed=s) for s in range(k)]
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        def peak():  # of this process alone: ru_maxrss is inherited from whoever started it
+            return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
         train(make(2, 8))
         before = peak()
         big = make(16, 4096)

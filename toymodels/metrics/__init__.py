@@ -42,25 +42,45 @@ class Measures:
     neurons: dict[str, Tensor]
 
 
-def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> Measures:
-    """Every measure of these models (one structure), on ``samples`` fresh samples of each model's own stream."""
-    first = experiments[0]
-    per_model = max(first.features.n, first.bottleneck.hidden) * max(CHUNK, DRAWS_AT_ONCE * first.bottleneck.hidden)
-    at_once = max(1, WORKING_SET // per_model)
-    parts = [
-        _measure(experiments[start : start + at_once], parameters[start : start + at_once], samples)
-        for start in range(0, len(experiments), at_once)
-    ]
+def evaluate(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> list[Moments]:
+    """Run these models (one structure) on fresh samples of each one's own stream: their moments, slice by slice."""
+    return [collect(experiments[part], parameters[part], samples) for part in _slices(experiments)]
+
+
+def evaluated_loss(experiments: Sequence[Experiment], moments: Sequence[Moments]) -> Tensor:
+    """The loss of models that `evaluate` ran: float64 [model]."""
+    parts = zip(_slices(experiments), moments, strict=True)
+    return torch.cat([loss(experiments[part], of_part) for part, of_part in parts])
+
+
+def measure(
+    experiments: Sequence[Experiment],
+    parameters: Parameters,
+    samples: int = 50_000,
+    moments: Sequence[Moments] | None = None,
+) -> Measures:
+    """Every measure of these models (one structure), from ``moments`` or by `evaluate` on ``samples`` fresh samples."""
+    parameters = parameters.to("cpu", parameters.W_in.dtype)
+    if moments is None:
+        moments = evaluate(experiments, parameters, samples)
+    slices = zip(_slices(experiments), moments, strict=True)
+    parts = [_measure(experiments[part], parameters[part], of_part) for part, of_part in slices]
     return Measures(*(_join([getattr(part, level) for part in parts]) for level in ("models", "features", "neurons")))
+
+
+def _slices(experiments: Sequence[Experiment]) -> list[slice]:
+    """The models in slices that keep the working set bounded, whatever their number."""
+    n, m = experiments[0].features.n, experiments[0].bottleneck.hidden
+    at_once = max(1, WORKING_SET // (max(n, m) * max(CHUNK, DRAWS_AT_ONCE * m)))
+    return [slice(start, start + at_once) for start in range(0, len(experiments), at_once)]
 
 
 def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _measure(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Measures:
+def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
     activation, W = experiments[0].bottleneck.activation, parameters.W_in
-    moments = collect(experiments, parameters, samples)
     values = mean_active_values(experiments, W)
     delta = responses(activation, W, parameters.b_in, values)
     features = _feature_columns(experiments, moments, W, delta)

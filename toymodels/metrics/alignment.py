@@ -29,7 +29,8 @@ def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values:
 
 def weight_alignment(W_in: Tensor) -> Tensor:
     """max_k |W_ki| / |W_i|: [model, feature], in [1/sqrt(m), 1]; NaN for a zero vector."""
-    return W_in.abs().amax(1) / norms(W_in)
+    largest = W_in.abs().amax(1)
+    return 1 / norms(W_in / largest[:, None, :])  # scaled first, so that tiny weights do not underflow
 
 
 def response_alignment(delta: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-UNMOVED = 1e-6
+from toymodels.metrics.recovery import UNMOVED
 
 
 def dead_neurons(delta: Tensor) -> Tensor:

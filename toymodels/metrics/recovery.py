@@ -14,6 +14,7 @@ from toymodels.metrics.moments import Moments
 ENOUGH = 200
 RECOVERED = 0.5
 UNMOVED = 1e-6
+"""Share of a reference at or below which an output, or a neuron, counts as dead."""
 
 
 def r2(moments: Moments) -> Tensor:

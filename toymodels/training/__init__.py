@@ -31,4 +31,5 @@ def train(
     ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. Raises ``ValueError`` for
     experiments of several structures, `OutOfMemory` when a single model does not fit.
     """
-    return train_within(partial(autograd.train, device=device, dtype=dtype, on_step=on_step), experiments, memory_bytes)
+    engine = partial(autograd.train, device=device, dtype=dtype, on_step=on_step)
+    return train_within(engine, experiments, memory_bytes, dtype.itemsize)

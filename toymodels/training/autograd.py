@@ -3,8 +3,9 @@
 All models of one structure train at once on the leading ``model`` axis. Their losses are summed, so each model's
 gradient is its own; optimizer state, learning rate and weight decay are per model too.
 
-A model diverges when its loss or a gradient is not finite, or its loss exceeds `CEILING` times where it started. It is
-frozen as it was before that step and marked; its neighbours never notice.
+A model diverges at a step when its loss, a gradient or its update is not finite, or its loss exceeds `CEILING` times
+where it started; the loss after the last step counts too. It is frozen as it was before that step and marked; its
+neighbours never notice.
 """
 
 from __future__ import annotations
@@ -59,33 +60,51 @@ def train(
     snapshots: dict[str, list[Tensor]] = {name: [] for name in weights}
     diverged_step = torch.zeros(len(experiments), dtype=torch.int64, device=device)
     ceiling = torch.full_like(rate, torch.inf)
+    before: dict[str, Tensor] = {}
+
+    def keep_snapshot() -> None:
+        for name, weight in weights.items():
+            snapshots[name].append(weight.detach().clone())
+
+    def batch_loss(t: int) -> Tensor:
+        x = data.training(t - 1, recipe.batch).to(dtype)
+        return losses(importance, first.target(x), forward(first.bottleneck, parameters, x).out)
 
     for t in range(1, recipe.steps + 1):
-        x = data.training(t - 1, recipe.batch).to(dtype)
-        loss = losses(importance, first.target(x), forward(first.bottleneck, parameters, x).out)
+        loss = batch_loss(t)
         gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
-        loss = loss.detach()
-        if t == 1:
-            ceiling = CEILING * (loss + scale)
-        finite = torch.isfinite(loss) & (loss <= ceiling)
-        for gradient in gradients:
-            finite &= torch.isfinite(gradient).flatten(1).all(1)
-        diverged_step = torch.where((diverged_step == 0) & ~finite, t, diverged_step)
-        alive = diverged_step == 0
-        step_rate = torch.where(alive, rate * recipe.schedule.factor((t - 1) / recipe.steps), 0.0)
         with torch.no_grad():
+            loss = loss.detach()
+            if t == 1:
+                ceiling = CEILING * (loss + scale)
+            sound = _sound(loss, ceiling) & _finite(gradients)
+            step_rate = rate * recipe.schedule.factor((t - 1) / recipe.steps)
+            updates = []
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-                model = (-1,) + (1,) * (weight.dim() - 1)
-                gradient = torch.where(alive.view(model), gradient, 0.0)
-                direction = directions[name](gradient, weight, decay.view(model), t)
-                weight.addcmul_(step_rate.view(model), direction, value=-1)
+                gradient = torch.where(_over(sound, weight), gradient, 0.0)
+                direction = directions[name](gradient, weight, _over(decay, weight), t)
+                updates.append(_over(step_rate, weight) * direction)
+            sound &= _finite(updates)
+            diverged_step = torch.where((diverged_step == 0) & ~sound, t, diverged_step)
+            alive = diverged_step == 0
+            if t == recipe.steps:
+                before = {name: weight.clone() for name, weight in weights.items()}
+            for weight, update in zip(weights.values(), updates, strict=True):
+                weight -= torch.where(_over(alive, weight), update, 0.0)
         if t in keep_loss:
             curve.append(loss)
-        if t in keep_weights:
-            for name, weight in weights.items():
-                snapshots[name].append(weight.detach().clone())
+        if t in keep_weights and t < recipe.steps:
+            keep_snapshot()
         if on_step and (t % REPORT_EVERY == 0 or t == recipe.steps):
             on_step((t - 1) % REPORT_EVERY + 1)
+
+    with torch.no_grad():
+        overshot = (diverged_step == 0) & ~_sound(batch_loss(recipe.steps + 1), ceiling)
+        diverged_step = torch.where(overshot, recipe.steps, diverged_step)
+        for name, weight in weights.items():
+            weight.copy_(torch.where(_over(overshot, weight), before[name], weight))
+    if recipe.steps in keep_weights:
+        keep_snapshot()
 
     trained = {name: weight.detach().cpu() for name, weight in weights.items()}
     ln_eps = None if parameters.ln_eps is None else parameters.ln_eps.cpu()
@@ -99,3 +118,18 @@ def train(
         snapshots={name: torch.stack(kept, dim=1).cpu() for name, kept in snapshots.items() if kept},
         sub_batches=(len(experiments),),
     )
+
+
+def _sound(loss: Tensor, ceiling: Tensor) -> Tensor:
+    """Models whose loss is finite and under its ceiling: bool [model]."""
+    return torch.isfinite(loss) & (loss <= ceiling)
+
+
+def _finite(tensors: Sequence[Tensor]) -> Tensor:
+    """Models all of whose entries are finite: bool [model]."""
+    return torch.stack([torch.isfinite(tensor).flatten(1).all(1) for tensor in tensors]).all(0)
+
+
+def _over(per_model: Tensor, like: Tensor) -> Tensor:
+    """A value a model, shaped to broadcast over a parameter."""
+    return per_model.view((-1,) + (1,) * (like.dim() - 1))

@@ -39,14 +39,18 @@ def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
 
 
 def train_within(
-    train: Callable[[Sequence[Experiment]], Trained], experiments: Sequence[Experiment], budget: int | None = None
+    train: Callable[[Sequence[Experiment]], Trained],
+    experiments: Sequence[Experiment],
+    budget: int | None = None,
+    itemsize: int = 4,
 ) -> Trained:
     """``train(experiments)``, in halves as often as it takes to stay within ``budget`` bytes.
 
     Raises `OutOfMemory` when a single model does not fit.
     """
     experiments = list(experiments)
-    if budget is None or bytes_needed(experiments) <= budget:
+    needed = bytes_needed(experiments, itemsize)
+    if budget is None or needed <= budget:
         try:
             return train(experiments)
         except (RuntimeError, MemoryError) as error:
@@ -56,13 +60,14 @@ def train_within(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     else:
-        reason = f"it needs about {bytes_needed(experiments) / 2**20:,.0f} MiB, the budget is {budget / 2**20:,.0f} MiB"
+        reason = f"it needs about {needed / 2**20:,.0f} MiB, the budget is {budget / 2**20:,.0f} MiB"
     if len(experiments) == 1:
         raise OutOfMemory(f"one model does not fit in memory: {reason}")
     middle = (len(experiments) + 1) // 2
-    return concatenate([train_within(train, half, budget) for half in (experiments[:middle], experiments[middle:])])
+    halves = (experiments[:middle], experiments[middle:])
+    return concatenate([train_within(train, half, budget, itemsize) for half in halves])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    known = ("can't allocate memory", "not enough memory", "out of memory")
+    known = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(k in str(error).lower() for k in known)
