@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
@@ -24,10 +26,19 @@ if TYPE_CHECKING:
     from sweeps.summary import Arm
     from sweeps.sweep import Sweep
 
+
+class Out(Console):
+    """A console that leaves a closed pipe to `Door`."""
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read us has had enough."""
+        raise BrokenPipeError
+
+
 MAX_ROWS = 60
 WIDE = 160
-"""Columns of a table that no terminal bounds."""
-stdout = Console(width=None if sys.stdout.isatty() else WIDE)
+"""Columns of a table: a narrower terminal breaks lines, never cells."""
+stdout = Out(width=WIDE)
 
 
 class Terminated(BaseException):
@@ -47,9 +58,18 @@ class Door(TyperGroup):
         def terminate(_signal: int, _frame: FrameType | None) -> None:
             raise Terminated
 
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that knows no ± still gets its table
         before = signal.signal(signal.SIGTERM, terminate)
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # Whoever read us has had enough; what was to be done is done.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except SweepError as error:
             fail(str(error), error.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
@@ -59,7 +79,7 @@ class Door(TyperGroup):
             fail("out of memory; what is finished is safe", 1)
         except Exception as error:
             # Typer carries its own click, so usage errors are known by what they can do.
-            known = isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "format_message")
+            known = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "format_message")
             if known or os.environ.get("TOYMODELS_TRACEBACK"):
                 raise
             fail(
@@ -92,6 +112,24 @@ app = typer.Typer(
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def say_version(wanted: bool) -> None:
+    """``--version``."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"toymodels {version('toymodels')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Superposition toy models: sparse features, squeezed through a bottleneck, trained and measured."""
 
 
 @app.command()
@@ -147,11 +185,10 @@ def sweep(
         }
         print(json.dumps(document, indent=2))
     else:
-        stdout.print(f"[bold]{chosen.question}[/bold]" if chosen.question else chosen.stem, highlight=False)
-        stdout.print(arm_table(arms))
+        say_summary(chosen.question or chosen.stem, arms)
         for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
             print(path)
-        print(f"Next: toymodels show {folder}")
+        print(f"Next: toymodels report {shlex.quote(str(folder))}")
     if outcome.diverged:
         share = (
             "every model" if outcome.diverged == outcome.models else f"{outcome.diverged} of {outcome.models} models"
@@ -166,7 +203,7 @@ def figure(
     name: Annotated[str, typer.Argument(help="The figure (see 'toymodels list').")],
     run: RunFolder,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write.  [default: the run folder]", show_default=False)
+        Path | None, typer.Option(help="The folder to write into.  [default: the run folder]", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -179,7 +216,7 @@ def figure(
 
 @app.command()
 def show(run: RunFolder, as_json: Json = False) -> None:
-    """Print the summary table of a run: a row an arm, mean and 95 % interval over its models."""
+    """Print the summary table of a run."""
     from sweeps.reading import load
 
     loaded = load(run)
@@ -188,8 +225,9 @@ def show(run: RunFolder, as_json: Json = False) -> None:
         document = {"folder": str(run), "question": loaded.question, "arms": [arm_json(arm) for arm in arms]}
         print(json.dumps(document, indent=2))
         return
-    stdout.print(f"[bold]{loaded.question}[/bold]", highlight=False)
-    stdout.print(arm_table(arms))
+    say_summary(loaded.question or run.name, arms)
+    if loaded.missing:
+        print(loaded.missing, file=sys.stderr)
 
 
 @app.command()
@@ -200,7 +238,10 @@ def tables(run: RunFolder, as_json: Json = False) -> None:
 
     store = Store.open_existing(run)
     store.lock()
-    packs = rebuild(store, lambda sentence: print(sentence, file=sys.stderr))
+    try:
+        packs = rebuild(store, lambda sentence: print(sentence, file=sys.stderr))
+    finally:
+        store.release()
     planned = store.manifest()["packs"]
     if as_json:
         print(json.dumps({"folder": str(run), "packs": planned, "packs_done": packs}, indent=2))
@@ -210,7 +251,7 @@ def tables(run: RunFolder, as_json: Json = False) -> None:
 
 @app.command()
 def report(run: RunFolder, as_json: Json = False) -> None:
-    """Write report.html: the question, the table and the figures of a run in one file."""
+    """Write a run's table and figures into report.html."""
     from figures.report import write_report
     from sweeps.reading import load
 
@@ -252,7 +293,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Print the versions, device, threads, memory and disk that a sweep would use."""
+    """Print versions, device, threads, memory and disk."""
     import platform
     import shutil
     from importlib.metadata import version
@@ -343,6 +384,17 @@ def arm_json(arm: Arm) -> dict[str, Any]:
     return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
 
 
+def say_summary(question: str, arms: list[Arm]) -> None:
+    """The question, the table and its legend."""
+    from sweeps.summary import LEGEND
+
+    stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
+    stdout.print(arm_table(arms))
+    if len(arms) > MAX_ROWS:
+        print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
+    stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
+
+
 def arm_table(arms: list[Arm]) -> Table:
     """The summary as a table for the terminal."""
     from rich.table import Table
@@ -355,8 +407,6 @@ def arm_table(arms: list[Arm]) -> Table:
         table.add_column(title, justify="right" if title in MEASURED else "left")
     for row in rows[:MAX_ROWS]:
         table.add_row(*row)
-    if len(rows) > MAX_ROWS:
-        table.caption = f"the first {MAX_ROWS} of {len(rows)} arms; all are in models.parquet"
     return table
 
 

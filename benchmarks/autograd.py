@@ -2,8 +2,8 @@
 
     python -m benchmarks.autograd [--device cuda] [--out benchmarks/results]
 
-Every model of ours has its own seed. First both sides train the same task, and unless their final losses agree nothing is
-timed. Writes one Markdown and one JSON record.
+Every model of ours has its own seed. First both sides train the same task, and unless their final losses agree
+nothing is timed. Writes one Markdown and one JSON record.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def markdown(record: dict[str, Any]) -> str:
         "",
         f"Density {DENSITY}, tied, ReLU output, Adam 1e-3; {REPEATS} interleaved repeats; ratio = recipe / ours.",
         "",
-        "| workload | ours, ms a step | recipe, ms a step | ratio min / median / max | models x steps / s | our peak, MiB |",
+        "| workload | ours, ms a step | recipe, ms a step | ratio min / median / max | models x steps / s | MiB |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in record["workloads"].items():

@@ -23,7 +23,7 @@ STEPS = 10
 
 
 def step(W: Tensor, x: Tensor, activation: str, columns: bool) -> None:
-    """The loss and gradient of tied models with a ReLU output: x is [model, feature, batch] or [model, batch, feature]."""
+    """Loss and gradient of tied models with a ReLU output; x is [model, feature, batch], or [model, batch, feature]."""
     neurons = 1 if columns else 2
     z = W @ x if columns else x @ W.transpose(1, 2)
     a = z * torch.softmax(z, neurons) if activation == "solu" else torch.relu(z)
@@ -51,8 +51,8 @@ def main() -> None:
     lines = [
         "# Examples as columns or rows",
         "",
-        f"Forward and backward pass, µs a model, median of {REPEATS} interleaved repeats, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}.",
+        f"Forward and backward pass, µs a model, median of {REPEATS} interleaved repeats, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}.",
         "",
         "| shape, batch | models | relu, columns / rows | solu, columns / rows |",
         "|---|---|---|---|",

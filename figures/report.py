@@ -10,7 +10,7 @@ import figures
 from sweeps import atomic
 from sweeps.errors import FolderError
 from sweeps.reading import Run
-from sweeps.summary import as_text, summarise
+from sweeps.summary import LEGEND, as_text, summarise
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -21,11 +21,13 @@ th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px s
 img {{ max-width: 100% }}
 </style>
 <h1>{title}</h1>
-<p>{models} models, {diverged} diverged. Means over the models of an arm, with 95 % intervals.</p>
+<p>{models} models, {diverged} diverged. {missing}</p>
 <table><tr>{head}</tr>
 {rows}
 </table>
+<p><small>{legend}</small></p>
 {images}
+<details><summary>The sweep, as resolved</summary><pre>{sweep}</pre></details>
 </html>
 """
 
@@ -38,6 +40,9 @@ def write_report(run: Run) -> Path:
         title=html.escape(run.question or run.path.name),
         models=f"{sum(arm.models for arm in arms):,}",
         diverged=f"{sum(arm.diverged for arm in arms):,}",
+        missing=html.escape(run.missing),
+        legend=html.escape(LEGEND),
+        sweep=html.escape(run.sweep_text),
         head=_cells("th", titles),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         images="\n".join(_image(run.path / f"{name}.png") for name in figures.NAMES if _drawn(run, name)),

@@ -1,7 +1,7 @@
 """two_tiers: alignment against recovery, one point a feature, a panel an arm, coloured by how often the feature occurs.
 
-Two tiers would show as two clouds: recovered features (high R^2) both at the right edge, in one neuron, and at the
-left, in none. The dashed line is the threshold of "recovered".
+A dot is a feature of one model. Two tiers would show as two clouds: recovered features (high R^2) both at the right
+edge, in one neuron, and at the left, in none. The dashed line is the threshold of "recovered".
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from matplotlib.ticker import FormatStrFormatter
 
 from sweeps.errors import FolderError
 from sweeps.reading import Run
+from sweeps.summary import varying
 from toymodels.metrics.recovery import RECOVERED
 
 ROW = ["features.values", "model.layer_norm"]
@@ -60,6 +61,9 @@ def draw(run: Run) -> Figure:
             axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
             axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
     axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
+    pooled = [name for name in varying(models) if name not in (*ROW, COLUMN)]
+    if pooled:
+        figure.suptitle(f"pooled over {', '.join(pooled)}", fontsize=8, color="0.4")
     figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
     figure.supylabel("R² of the model", fontsize=9)
     shades = ScalarMappable(norm)

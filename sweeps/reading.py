@@ -67,6 +67,20 @@ class Run:
         """What the sweep asks."""
         return self._store.sweep().question
 
+    @property
+    def sweep_text(self) -> str:
+        """The sweep file of this run, as resolved."""
+        return (self.path / "sweep.toml").read_text(encoding="utf-8")
+
+    @property
+    def missing(self) -> str:
+        """What a partial run lacks, as a sentence; empty where the tables hold every planned model."""
+        planned = self._store.manifest()["models"]
+        there = len(self.models)
+        return (
+            "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
+        )
+
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
         pack = next((p for p in self.plan.packs if model in p.models), None)

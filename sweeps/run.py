@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from sweeps import packing, tables
-from sweeps.errors import SpecError
+from sweeps.errors import FolderError, SpecError
 from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
 from sweeps.store import Store
@@ -133,6 +133,8 @@ def rebuild(store: Store, on_note: OnNote) -> int:
         stored = job.stored_pack(on_note)
         if stored is not None:
             parts.append((pack.models, stored, job.measure(stored)))
+    if not parts:
+        raise FolderError(f"{store.path}: none of its {len(plan.packs)} packs is there and whole: run the sweep again")
     (store.measures / "tables.digest").unlink(missing_ok=True)
     derive(store, plan, parts)
     return len(parts)

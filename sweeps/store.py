@@ -32,6 +32,8 @@ from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, 
 NUMERICS = 1
 """Raised when the same plan on the same machine would give other bytes."""
 LOCK = ".lock"
+OWN = {LOCK, "packs", "measures", "sweep.toml"}
+"""What a folder may hold before it has a manifest."""
 MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
 
@@ -61,6 +63,8 @@ class Store:
         """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
         store = Store(path)
         try:
+            if path.is_dir() and not store.manifest_path.exists() and {p.name for p in path.iterdir()} - OWN:
+                raise FolderError(f"{path}: holds other files and no manifest.json: choose another --out")
             for folder in (path, store.packs, store.measures):
                 folder.mkdir(parents=True, exist_ok=True)
             store.lock()

@@ -26,6 +26,10 @@ TIERS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_los
 MEASURES = (*INTERVALS, *TIERS, "dead_features", "dead_neurons", "unexplained_by_affine")
 TIERS_TITLE = " / ".join(TIERS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
+LEGEND = (
+    "loss fraction: 1 is the best constant; R² > .5: features the model recovers; one neuron: features that a single "
+    "neuron there predicts with R² > .5; neuron / hidden / lost: features by tier. Mean ± 95 % over models."
+)
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 NOT_AN_ARM = ("seed",)
 IRRELEVANT_WITHOUT_LN = ("model.layer_norm_eps", "model.layer_norm_affine")
@@ -42,8 +46,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Arm:
-    """One combination of the settings that vary."""
+    """One combination of the settings that vary, and its hidden layer whether or not that does."""
 
+    hidden_layer: str
     settings: dict[str, Any]
     models: int
     diverged: int
@@ -75,7 +80,7 @@ def as_text(arms: list[Arm]) -> tuple[list[str], list[list[str]]]:
     titles = ["arm", *(_title(name) for name in names), *MEASURED]
     rows = [
         [
-            _hidden_layer(arm),
+            arm.hidden_layer,
             *(_setting_text(arm.settings.get(name)) for name in names),
             f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
             *(_interval_text(arm.measures[name], 3 if name == "loss_fraction" else 1) for name in INTERVALS),
@@ -84,14 +89,6 @@ def as_text(arms: list[Arm]) -> tuple[list[str], list[list[str]]]:
         for arm in arms
     ]
     return titles, rows
-
-
-def _hidden_layer(arm: Arm) -> str:
-    """The hidden layer of an arm, as far as it varies: ``solu + LN``."""
-    activation, layer_norm = (arm.settings.get(name) for name in HIDDEN_LAYER)
-    if activation is None:
-        return {True: "LN", False: "no LN", None: "all"}[layer_norm]
-    return f"{activation} + LN" if layer_norm else activation
 
 
 def _title(name: str) -> str:
@@ -129,7 +126,9 @@ def _plain(value: Any) -> Any:
 def _arm(settings: dict[str, Any], rows: pd.DataFrame) -> Arm:
     if settings.get("model.layer_norm") is False:
         settings = {name: value for name, value in settings.items() if name not in IRRELEVANT_WITHOUT_LN}
+    activation, layer_norm = (rows[name].iloc[0] for name in HIDDEN_LAYER)
     return Arm(
+        hidden_layer=f"{activation} + LN" if layer_norm else activation,
         settings=settings,
         models=len(rows),
         diverged=int((rows["status"] == "diverged").sum()),

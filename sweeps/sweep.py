@@ -74,7 +74,8 @@ class Sweep:
     def with_setting(self, name: str, value: Any) -> Sweep:
         """The setting fixed, and taken out of the grid and the cases."""
         check_name(name, "--set")
-        return replace(self._without(name), base=override(dict(self.base), name, value))
+        where = f"{self.where} with --set {name}"
+        return replace(self._without(name), where=where, base=override(dict(self.base), name, value))
 
     def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
         """The setting as an axis of the grid, in the place of what varied it before."""
@@ -97,7 +98,8 @@ class Sweep:
         for i, name in enumerate(names):
             clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
             if clash:
-                raise SpecError(f"{self.where}: '{name}' and '{clash}' both set the same thing: let one of them vary")
+                both = f"'{name}' varies twice" if name == clash else f"'{name}' and '{clash}' vary the same thing"
+                raise SpecError(f"{self.where}: {both} in [grid] and [[case]]: keep one of them")
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
 
 
@@ -191,6 +193,8 @@ def read(path: Path) -> Sweep:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a folder, not a sweep file") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return parse(text, path.stem, str(path))
@@ -212,6 +216,9 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     if not tables or (cases and not any(cases)):
         raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {short(cases)}")
     for name in grid:
+        if isinstance(grid[name], Mapping) and name in ("features", "model", "task", "train", "eval"):
+            inside = next(iter(grid[name]), "...")
+            raise SpecError(f'{where}: [grid]: a dotted name needs quotes: "{name}.{inside}" = [...]')
         check_name(name, f"{where}: [grid]")
         check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
     check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import json
 import os
 import shutil
@@ -141,7 +142,7 @@ def test_sweep_says_where_things_are_and_what_comes_next() -> None:
     for table in ("models", "features", "neurons"):
         assert f"runs/tiny/{table}.parquet" in lines
         assert Path(f"runs/tiny/{table}.parquet").is_file()
-    assert lines[-1] == "Next: toymodels show runs/tiny"
+    assert lines[-1] == "Next: toymodels report runs/tiny"
     assert "8 models" in answer.err
 
 
@@ -251,7 +252,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["sweep", "nothing.toml"], 2, "no such file"),
     (["sweep", "./nothing"], 2, "no such file"),
     (["sweep", "."], 2, "no shipped sweep"),
-    (["sweep", "./"], 2, "cannot be read"),
+    (["sweep", "./"], 2, "is a folder"),
     (["sweep", "two_tier"], 2, "did you mean 'two_tiers'?"),
     (["sweep", "binary.toml"], 2, "UTF-8"),
     (["sweep", "tiny.toml", "--set", "model.activaton=relu"], 2, "did you mean 'model.activation'?"),
@@ -500,3 +501,49 @@ def test_exit_code_and_silence_of_a_real_process(command: list[str], code: int) 
     assert "\x1b" not in answer.out + answer.err
     assert bool(answer.out) == (code == 0)
     assert bool(answer.err) == (code != 0)
+
+
+def test_a_folder_of_other_files_is_not_made_a_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    answer = door("sweep", "tiny.toml", "--out", tmp_path / "mine")
+    assert answer.code == 4
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_reader_who_has_had_enough_is_no_failure(run: Path) -> None:
+    started = process("show", run)
+    assert started.stdout is not None
+    started.stdout.close()
+    assert started.stderr is not None
+    assert "Traceback" not in started.stderr.read()
+    assert started.wait(timeout=60) == 0
+
+
+def test_an_ascii_terminal_gets_its_table(run: Path) -> None:
+    answer = finish(process("show", run, PYTHONIOENCODING="ascii"))
+    assert answer.code == 0
+    assert "?" in answer.out
+
+
+def test_a_partial_run_says_so_and_an_empty_one_has_no_tables(run: Path) -> None:
+    packs = sorted((run / "packs").iterdir())
+    packs[0].unlink()
+    assert door("tables", run).code == 0
+    assert "partial: 6 of 8 models" in door("show", run).err
+    assert door("report", run).code == 0
+    assert "partial: 6 of 8 models" in (run / "report.html").read_text()
+    for pack in packs[1:]:
+        pack.unlink()
+    answer = door("tables", run)
+    assert answer.code == 4
+    assert "packs" in answer.err
+
+
+@pytest.mark.parametrize("command", [["figure", "two_tiers"], ["report"], ["tables"], ["show"], ["status"]])
+def test_every_command_on_a_run_speaks_json(run: Path, command: list[str]) -> None:
+    assert isinstance(door(*command, run, "--json").json(), dict)
+
+
+def test_version_is_the_packages() -> None:
+    assert door("--version").out == f"toymodels {importlib.metadata.version('toymodels')}\n"

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from toymodels import random
 from toymodels.activations import Activation, Linear, ReLU
+from toymodels.checks import expect
 from toymodels.features import Sampler
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
@@ -49,6 +50,9 @@ class Bottleneck:
     init_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        expect(Activation, "ReLU()", activation=self.activation, output=self.output)
+        if self.layer_norm is not None:
+            expect(LayerNorm, "LayerNorm()", layer_norm=self.layer_norm)
         if self.hidden < 1:
             raise ValueError(f"hidden: expected at least 1 neuron, got {self.hidden}")
         if not (math.isfinite(self.init_scale) and self.init_scale > 0):

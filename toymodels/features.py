@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from toymodels import random
+from toymodels.checks import expect
 from toymodels.firing import SCALE, Firing, Independent
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
@@ -34,6 +35,9 @@ class Frequency:
     law: Law = field(default_factory=Uniform)
     cap: float = 1.0
 
+    def __post_init__(self) -> None:
+        expect(Law, "Zipf(1.0)", law=self.law)
+
 
 @dataclass(frozen=True)
 class Importance:
@@ -46,6 +50,9 @@ class Importance:
     law: Law = field(default_factory=Uniform)
     shuffle: bool = False
     shuffle_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        expect(Law, "Geometric(0.9)", law=self.law)
 
     def weights(self, n: int, seed: int) -> np.ndarray:
         """I_i as float64 ``[feature]`` for the model of this seed."""
@@ -73,13 +80,24 @@ class Features:
     firing: Firing = field(default_factory=Independent)
 
     def __post_init__(self) -> None:
+        expect(Frequency, "Frequency(tm.Zipf(1.0))", frequency=self.frequency)
+        expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
+        expect(Values, "Binary()", values=self.values)
+        expect(Firing, "One()", firing=self.firing)
         if self.n < 1:
             raise ValueError(f"n: expected at least 1 feature, got {self.n}")
         self.firing.check(self.n, self.density)
+        for name, law, n in (
+            ("frequency", self.frequency.law, self.firing.n_weights(self.n)),
+            ("importance", self.importance.law, self.n),
+        ):
+            try:
+                law.weights(n)
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from None
         p = self.probabilities()
         if self.firing.n_groups is not None:
             self.firing.intervals(p)
-        self.importance.law.weights(self.n)
 
     def probabilities(self) -> np.ndarray:
         """P_i = P(feature i active), float64 ``[feature]``."""

@@ -199,7 +199,7 @@ def test_grid_of_a_billion_is_refused_at_once(rest: str) -> None:
     ],
 )
 def test_two_axes_over_one_thing_are_refused(rest: str) -> None:
-    assert "both set the same thing" in refusal(rest)
+    assert "keep one of them" in refusal(rest)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 def test_file_that_is_not_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00seed")
     for name in ("binary.toml", ".", "x\0y.toml", "n" * 5000):
-        with pytest.raises(SpecError, match="cannot be read"):
+        with pytest.raises(SpecError, match="cannot be read|is a folder"):
             read(tmp_path / name)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toymodels.bottleneck import Bottleneck
+from toymodels.checks import expect
 from toymodels.features import Features, Sampler
 from toymodels.layer_norm import LayerNorm
 from toymodels.objectives import Identity, Target, check_objective
@@ -31,6 +32,10 @@ class Experiment:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        expect(Features, "Features(n=64, density=0.1)", features=self.features)
+        expect(Bottleneck, "Bottleneck(hidden=16)", bottleneck=self.bottleneck)
+        expect(Training, "Training()", training=self.training)
+        expect(Target, "Identity()", target=self.target)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         check_objective(self.target, self.features, self.bottleneck.output)
@@ -57,6 +62,8 @@ class Experiment:
 
 def check_one_structure(experiments: Sequence[Experiment]) -> None:
     """Raise ``ValueError`` unless the experiments can train together."""
+    if isinstance(experiments, Experiment):
+        raise TypeError("expected a sequence of experiments, got one experiment: put it in a list")
     if not experiments:
         raise ValueError("expected at least one experiment, got none")
     if len({experiment.structure() for experiment in experiments}) > 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from toymodels.checks import expect
 from toymodels.training.optimizers import Adam, Optimizer
 from toymodels.training.schedules import Constant, Schedule
 
@@ -28,6 +29,8 @@ class Training:
     snapshots: int = 0
 
     def __post_init__(self) -> None:
+        expect(Optimizer, "Adam()", optimizer=self.optimizer)
+        expect(Schedule, "Cosine()", schedule=self.schedule)
         for name, least in (("steps", 1), ("batch", 1), ("curve_points", 1), ("snapshots", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
