@@ -79,11 +79,11 @@ def train(
                 ceiling = CEILING * (loss + scale)
             sound = _sound(loss, ceiling) & _finite(gradients)
             step_rate = rate * recipe.schedule.factor((t - 1) / recipe.steps)
-            updates = []
-            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-                gradient = torch.where(_over(sound, weight), gradient, 0.0)
-                direction = directions[name](gradient, weight, _over(decay, weight), t)
-                updates.append(_over(step_rate, weight) * direction)
+            updates = [
+                _over(step_rate, weight)
+                * directions[name](torch.where(_over(sound, weight), gradient, 0.0), weight, _over(decay, weight), t)
+                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            ]
             sound &= _finite(updates)
             diverged_step = torch.where((diverged_step == 0) & ~sound, t, diverged_step)
             alive = diverged_step == 0
