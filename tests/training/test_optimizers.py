@@ -68,7 +68,7 @@ def test_rotated_adam_is_adam_in_rotated_coordinates(parameter, shape, axis):
     Q = haar(np.array([9]), 4, step=0)[0]
 
     def turn(matrix, x):
-        return torch.from_numpy(np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis))
+        return torch.from_numpy(np.moveaxis(np.tensordot(matrix.numpy(), x.numpy(), axes=(1, axis)), 0, axis))
 
     gradient = quadratic(target)
     ours = minimise(RotatedAdam(), start, gradient, [0.05], [0.1], parameter, seeds=[9])
