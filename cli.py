@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sweeps.reading import Run
     from sweeps.summary import Arm
     from sweeps.sweep import Sweep
 
@@ -102,8 +103,6 @@ def this_command() -> str:
 
 app = typer.Typer(
     cls=Door,
-    help="Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, "
-    "measured against the truth.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -129,7 +128,9 @@ def main(
         bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Superposition toy models: sparse features, squeezed through a bottleneck, trained and measured."""
+    """Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, measured
+    against the truth.
+    """
 
 
 @app.command()
@@ -157,8 +158,10 @@ def sweep(
     from sweeps.estimate import estimate
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
+    from sweeps.reading import load
     from sweeps.run import resolve_device, resolve_engine, run
     from sweeps.store import recorded_choice
+    from sweeps.summary import summarise
 
     chosen = read_sweep(name_or_file, set_ or [], grid or [])
     folder = out if out is not None else Path("runs") / chosen.stem
@@ -171,8 +174,9 @@ def sweep(
     print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
     with Progress(len(plan)) as progress:
         outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip)
-    drawn = draw_own_figure(chosen.stem, folder, progress.note)
-    arms = summary_of(folder) if outcome.failed.keys() != {p.index for p in plan.packs} else []
+    trained = load(folder)
+    drawn = draw_own_figure(chosen.stem, trained, progress.note)
+    arms = summarise(trained) if len(outcome.failed) < len(plan.packs) else []
     if as_json:
         document = {
             "folder": str(folder),
@@ -218,9 +222,10 @@ def figure(
 def show(run: RunFolder, as_json: Json = False) -> None:
     """Print the summary table of a run."""
     from sweeps.reading import load
+    from sweeps.summary import summarise
 
     loaded = load(run)
-    arms = summary_of(run)
+    arms = summarise(loaded)
     if as_json:
         document = {"folder": str(run), "question": loaded.question, "arms": [arm_json(arm) for arm in arms]}
         print(json.dumps(document, indent=2))
@@ -343,27 +348,18 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     return chosen
 
 
-def draw_own_figure(stem: str, folder: Path, note: Any) -> list[Path]:
+def draw_own_figure(stem: str, run: Run, note: Any) -> list[Path]:
     """The figure of the sweep's own stem, where there is one and it can be drawn."""
     import figures
     from sweeps.errors import SweepError
-    from sweeps.reading import load
 
     if stem not in figures.NAMES:
         return []
     try:
-        return figures.draw(stem, load(folder), folder)
+        return figures.draw(stem, run, run.path)
     except SweepError as error:
         note(f"no figure: {error}")
         return []
-
-
-def summary_of(folder: Path) -> list[Arm]:
-    """The arms of a run."""
-    from sweeps.reading import load
-    from sweeps.summary import summarise
-
-    return summarise(load(folder))
 
 
 def say_paths(paths: list[Path], as_json: bool) -> None:

@@ -98,7 +98,7 @@ def run(
             stored = job.stored_pack(on_note)
             if stored is None:
                 try:
-                    stored = job.train(engine, device, on_progress)
+                    stored, measured = job.train(engine, device, on_progress)
                     outcome.trained += len(pack.models)
                 except OutOfMemory as error:
                     outcome.failed[pack.index] = str(error)
@@ -106,8 +106,9 @@ def run(
                     continue
             else:
                 on_stored(len(pack.models))
+                measured = job.stored_measures(stored)
             outcome.diverged += int((stored.tensors["status"] == packing.DIVERGED).sum())
-            parts.append((pack.models, stored, job.stored_measures(stored)))
+            parts.append((pack.models, stored, measured))
         derive(store, plan, parts)
         return outcome
     finally:
@@ -117,7 +118,7 @@ def run(
 def derive(store: Store, plan: Plan, parts: Sequence[Part]) -> None:
     """Build the tables unless they already say what these packs say."""
     fingerprint = "\n".join(pack.metadata["digest"] + derived.metadata["digest"] for _, pack, derived in parts).encode()
-    marker = store.measures / "tables.digest"
+    marker = store.tables_digest
     there = all((store.path / f"{name}.parquet").exists() for name in tables.TABLES)
     if parts and not (there and marker.exists() and marker.read_bytes() == fingerprint):
         marker.unlink(missing_ok=True)
@@ -135,7 +136,7 @@ def rebuild(store: Store, on_note: OnNote) -> int:
             parts.append((pack.models, stored, job.measure(stored)))
     if not parts:
         raise FolderError(f"{store.path}: none of its {len(plan.packs)} packs is there and whole: run the sweep again")
-    (store.measures / "tables.digest").unlink(missing_ok=True)
+    store.tables_digest.unlink(missing_ok=True)
     derive(store, plan, parts)
     return len(parts)
 
@@ -169,8 +170,8 @@ class _Job:
             on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
             return None
 
-    def train(self, engine: str, device: str, on_progress: OnProgress) -> StoredFile:
-        """Train and measure the pack and write both files."""
+    def train(self, engine: str, device: str, on_progress: OnProgress) -> tuple[StoredFile, StoredFile]:
+        """Train and measure the pack and write both files; returns the pack and what was measured of it."""
 
         def engine_train(experiments: Sequence[Experiment]) -> Trained:
             per_step = len(experiments) / experiments[0].training.steps
@@ -183,8 +184,8 @@ class _Job:
             packing.pack_tensors(self.pack.models, trained, evaluated_loss(self.experiments, moments)),
             packing.pack_metadata(self.settings, self.keys, trained),
         )
-        self.measure(stored, moments)  # after the pack is safe: what goes wrong here costs no training
-        return stored
+        # Measured after the pack is safe: what goes wrong here costs no training.
+        return stored, self.measure(stored, moments)
 
     def stored_measures(self, stored: StoredFile) -> StoredFile:
         """The measures of a stored pack, made again where they are missing or of another pack."""

@@ -49,6 +49,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
+def _is_own(name: str) -> bool:
+    """Whether a sweep that was killed before its manifest was written may have left this."""
+    return name in OWN or name.startswith(atomic.PREFIX)
+
+
 class Store:
     """A run folder. `create_or_open` is how a sweep gets one, `open_existing` how a reader does."""
 
@@ -63,25 +68,16 @@ class Store:
         """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
         store = Store(path)
         try:
-            if path.is_dir() and not store.manifest_path.exists() and {p.name for p in path.iterdir()} - OWN:
-                raise FolderError(f"{path}: holds other files and no manifest.json: choose another --out")
-            for folder in (path, store.packs, store.measures):
-                folder.mkdir(parents=True, exist_ok=True)
-            store.lock()
-            for folder in (path, store.packs, store.measures):
-                atomic.sweep_temporaries(folder)
-            if store.manifest_path.exists():
-                store._check_is(plan, engine, device)
+            store._open_for(plan, engine, device)
+        except BaseException as error:
+            store.release()
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                reason = "a file stands where the run folder should be"
+            elif isinstance(error, OSError):
+                reason = f"cannot be written ({error.strerror})"
             else:
-                store._begin(plan, engine, device)
-        except (FileExistsError, NotADirectoryError):
-            raise FolderError(f"{path}: a file stands where the run folder should be: choose another --out") from None
-        except OSError as error:
-            store.release()
-            raise FolderError(f"{path}: cannot be written ({error.strerror}): choose another --out") from None
-        except BaseException:
-            store.release()
-            raise
+                raise
+            raise FolderError(f"{path}: {reason}: choose another --out") from None
         return store
 
     @staticmethod
@@ -92,6 +88,21 @@ class Store:
             raise FolderError(f"{path}: no such run folder")
         store.manifest()
         return store
+
+    def _open_for(self, plan: Plan, engine: str, device: str) -> None:
+        begun = self.manifest_path.exists()
+        if self.path.is_dir() and not begun and any(not _is_own(p.name) for p in self.path.iterdir()):
+            raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
+        folders = (self.path, self.packs, self.measures)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        for folder in folders:
+            atomic.sweep_temporaries(folder)
+        if self.manifest_path.exists():
+            self._check_is(plan, engine, device)
+        else:
+            self._begin(plan, engine, device)
 
     def lock(self) -> None:
         """Hold the folder until this process ends; the kernel releases it however that happens."""
@@ -217,6 +228,11 @@ class Store:
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
         return sum(path.suffix == ".safetensors" for path in self.packs.iterdir()) if self.packs.is_dir() else 0
+
+    @property
+    def tables_digest(self) -> Path:
+        """Which packs and measures the tables were built from."""
+        return self.measures / "tables.digest"
 
     def pack_path(self, pack: Pack) -> Path:
         """The file of a pack."""

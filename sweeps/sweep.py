@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import SpecError
-from sweeps.spec import Settings, check_name, did_you_mean, override, short, validate
+from sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
 
 MAX_MODELS = 10**7
 RESERVED = ("question", "grid", "case")
@@ -99,7 +99,7 @@ class Sweep:
             clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
             if clash:
                 both = f"'{name}' varies twice" if name == clash else f"'{name}' and '{clash}' vary the same thing"
-                raise SpecError(f"{self.where}: {both} in [grid] and [[case]]: keep one of them")
+                raise SpecError(f"{self.where}: {both} in [grid] or [[case]]: keep one of them")
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
 
 
@@ -215,8 +215,9 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     tables = isinstance(cases, list) and all(isinstance(case, Mapping) for case in cases)
     if not tables or (cases and not any(cases)):
         raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {short(cases)}")
+    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
     for name in grid:
-        if isinstance(grid[name], Mapping) and name in ("features", "model", "task", "train", "eval"):
+        if isinstance(grid[name], Mapping) and name in sections:
             inside = next(iter(grid[name]), "...")
             raise SpecError(f'{where}: [grid]: a dotted name needs quotes: "{name}.{inside}" = [...]')
         check_name(name, f"{where}: [grid]")

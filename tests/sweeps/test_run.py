@@ -476,3 +476,13 @@ def test_another_version_is_said(whole: Path, tmp_path: Path) -> None:
     go(copied, on_note=notes.append)
     assert len(notes) == 1
     assert "torch 1.0" in notes[0]
+
+
+def test_killed_before_the_manifest_was_written_the_same_command_begins_again(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "packs").mkdir(parents=True)
+    (folder / "measures").mkdir()
+    for left in (".lock", "sweep.toml", f"{atomic.PREFIX}abc"):
+        (folder / left).write_text("")
+    go(folder)
+    assert listing(folder) == listing(whole)

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from toymodels.training import autograd
-from toymodels.training.experiment import Experiment
+from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.memory import OutOfMemory, train_within
 from toymodels.training.trained import Trained
 
@@ -31,5 +31,6 @@ def train(
     ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. Raises ``ValueError`` for
     experiments of several structures, `OutOfMemory` when a single model does not fit.
     """
+    check_one_structure(experiments)
     engine = partial(autograd.train, device=device, dtype=dtype, on_step=on_step)
     return train_within(engine, experiments, memory_bytes, dtype.itemsize)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from toymodels.training.experiment import Experiment, check_one_structure
+from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained, concatenate
 
 FEATURE_COPIES = 10
@@ -48,7 +48,6 @@ def train_within(
 
     Raises `OutOfMemory` when a single model does not fit.
     """
-    check_one_structure(experiments)
     experiments = list(experiments)
     needed = bytes_needed(experiments, itemsize)
     if budget is None or needed <= budget:
