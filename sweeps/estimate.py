@@ -8,10 +8,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from sweeps.plan import Plan
-from sweeps.run import ENGINES, memory_budget
+from sweeps.run import memory_budget
 from toymodels.metrics import measure
+from toymodels.training import bytes_needed_by, train
 from toymodels.training.experiment import Experiment
-from toymodels.training.memory import bytes_needed, train_within
 from toymodels.training.trained import Trained
 
 BURST_SECONDS = 1.0
@@ -39,7 +39,7 @@ def estimate(plan: Plan, engine: str, device: str) -> Estimate:
     for pack in plan.packs:
         settings = plan.settings(pack.models)
         experiments = plan.experiments(settings)
-        memory = max(memory, bytes_needed(experiments))
+        memory = max(memory, bytes_needed_by(engine)(experiments))
         disk += sum(_disk_bytes(e) for e in experiments)
         group = (experiments[0].structure(), settings[0].eval)
         if group not in rate:
@@ -52,7 +52,7 @@ def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str,
     def burst(steps: int) -> tuple[float, Trained]:
         short = [dataclasses.replace(e, training=dataclasses.replace(e.training, steps=steps)) for e in experiments]
         begin = time.perf_counter()
-        trained = train_within(lambda part: ENGINES[engine](part, device=device), short, memory_budget(device))
+        trained = train(short, device, memory_bytes=memory_budget(device), engine=engine)
         return time.perf_counter() - begin, trained
 
     burst(1)

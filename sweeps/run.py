@@ -6,7 +6,8 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +20,14 @@ from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
 from sweeps.store import Store
 from sweeps.tensorfile import Damaged, StoredFile
+from toymodels.kernels import compiled
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
-from toymodels.training import autograd
+from toymodels.training import ENGINES, fused, train_each, why_not_fused
 from toymodels.training.experiment import Experiment
-from toymodels.training.memory import OutOfMemory, train_within
+from toymodels.training.memory import OutOfMemory
 from toymodels.training.trained import Trained
 
-ENGINES = {"autograd": autograd.train}
 DEVICES = ("cpu", "cuda")
 MEMORY_SHARE = 0.7
 
@@ -48,13 +49,34 @@ class Outcome:
     failed: dict[int, str] = field(default_factory=dict)
 
 
-def resolve_engine(engine: str, recorded: Mapping[str, str]) -> str:
-    """The engine named, or for ``auto`` the run folder's; raises `SpecError` for one that this version lacks."""
+def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], on_note: OnNote) -> str:
+    """The engine named; for ``auto`` the run folder's, or fused where it can train every model of the plan.
+
+    Raises `SpecError` for one that this version lacks, or that cannot train this plan.
+    """
     if engine == "auto":
-        engine = recorded.get("engine", "autograd")
-    if engine not in ENGINES:
-        raise SpecError(f"--engine: '{engine}' is not in this version (choose auto or {', '.join(ENGINES)})")
-    return engine
+        engine = recorded.get("engine", "auto")
+    if engine not in ("auto", *ENGINES):
+        raise SpecError(f"--engine: '{engine}' is not in this version (choose auto, {' or '.join(ENGINES)})")
+    if engine == "autograd":
+        return engine
+    firsts = (plan.experiments(plan.settings(pack.models[:1])) for pack in plan.packs)
+    reason = next((reason for first in firsts if (reason := why_not_fused(first, device))), None)
+    if reason is None:
+        return "fused"
+    if engine == "fused":
+        raise SpecError(f"--engine: {reason}")
+    if device == "cpu":
+        on_note(f"engine autograd: {reason}")
+    return "autograd"
+
+
+def prepare(engine: str, on_note: OnNote) -> None:
+    """Compile what the engine needs, once a machine and version, and say so."""
+    if engine == "fused":
+        if not compiled.compiled():
+            on_note("compiling the fused engine for this processor, once: some 15 seconds")
+        fused.prepare()
 
 
 def resolve_device(device: str, recorded: Mapping[str, str]) -> str:
@@ -91,28 +113,53 @@ def run(
     try:
         for sentence in store.version_changes():
             on_note(sentence)
-        outcome = Outcome(models=len(plan))
-        parts = []
-        for pack in plan.packs:
-            job = _Job.of(store, plan, pack)
-            stored = job.stored_pack(on_note)
-            if stored is None:
-                try:
-                    stored, measured = job.train(engine, device, on_progress)
-                    outcome.trained += len(pack.models)
-                except OutOfMemory as error:
-                    outcome.failed[pack.index] = str(error)
-                    on_note(f"pack {pack.index} (models {pack.models[0]} to {pack.models[-1]}) failed: {error}")
+        outcome, parts = Outcome(models=len(plan)), _Parts()
+        waiting: deque[_Job] = deque()
+
+        def batches() -> Iterator[Sequence[Experiment]]:
+            """The experiments of every pack that is not stored; what is stored joins ``parts`` on the way."""
+            for pack in plan.packs:
+                job = _Job.of(store, plan, pack)
+                stored = job.stored_pack(on_note)
+                if stored is not None:
+                    on_stored(len(pack.models))
+                    parts.add(job, stored, job.stored_measures(stored))
                     continue
+                if not waiting:
+                    prepare(engine, on_note)
+                waiting.append(job)
+                yield job.experiments
+
+        for trained in train_each(batches(), engine, device, on_progress, lambda: memory_budget(device)):
+            job = waiting.popleft()
+            if isinstance(trained, OutOfMemory):
+                outcome.failed[job.pack.index] = str(trained)
+                on_note(f"pack {job.pack.index} (models {job.span}) failed: {trained}")
             else:
-                on_stored(len(pack.models))
-                measured = job.stored_measures(stored)
-            outcome.diverged += int((stored.tensors["status"] == packing.DIVERGED).sum())
-            parts.append((pack.models, stored, measured))
-        derive(store, plan, parts)
+                outcome.trained += len(trained)
+                parts.add(job, *job.keep(trained))
+        outcome.diverged = parts.diverged
+        derive(store, plan, parts.in_order())
         return outcome
     finally:
         store.release()
+
+
+class _Parts:
+    """The finished packs of a run, as they come."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Part] = {}
+        self.diverged = 0
+
+    def add(self, job: _Job, stored: StoredFile, measured: StoredFile) -> None:
+        """One more."""
+        self._found[job.pack.index] = (job.pack.models, stored, measured)
+        self.diverged += int((stored.tensors["status"] == packing.DIVERGED).sum())
+
+    def in_order(self) -> list[Part]:
+        """All of them, in the order of the plan."""
+        return [self._found[index] for index in sorted(self._found)]
 
 
 def derive(store: Store, plan: Plan, parts: Sequence[Part]) -> None:
@@ -170,14 +217,13 @@ class _Job:
             on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
             return None
 
-    def train(self, engine: str, device: str, on_progress: OnProgress) -> tuple[StoredFile, StoredFile]:
-        """Train and measure the pack and write both files; returns the pack and what was measured of it."""
+    @property
+    def span(self) -> str:
+        """Its models, for a sentence."""
+        return f"{self.pack.models[0]} to {self.pack.models[-1]}"
 
-        def engine_train(experiments: Sequence[Experiment]) -> Trained:
-            per_step = len(experiments) / experiments[0].training.steps
-            return ENGINES[engine](experiments, device=device, on_step=lambda steps: on_progress(per_step * steps))
-
-        trained = train_within(engine_train, self.experiments, memory_budget(device))
+    def keep(self, trained: Trained) -> tuple[StoredFile, StoredFile]:
+        """Measure the trained pack and write both files; returns the pack and what was measured of it."""
         moments = evaluate(self.experiments, trained.parameters, self.settings[0].eval.samples)
         stored = self.store.write(
             self.store.pack_path(self.pack),

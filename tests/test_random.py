@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from toymodels import random
+from toymodels.kernels.draw import philox
+from toymodels.kernels.vector import LANES, bits, pointer, store
 from toymodels.random import Domain
 
 # Random123's published known-answer file, philox4x32 with 10 rounds: counter, key, words.
@@ -29,10 +32,17 @@ def test_torch_philox_gives_the_published_words(counter, key, expected):
     assert tuple(int(word) for word in random.philox(counter, key)) == expected
 
 
+@numba.njit
+def first_of_a_tile(feature, block, step, domain, seed, out):
+    store(pointer(out), 0, bits(philox(feature, block, step, domain, seed)))
+
+
 @pytest.mark.parametrize("counter, key, expected", KNOWN_ANSWERS)
 def test_numba_philox_gives_the_published_words(counter, key, expected):
-    words = random._philox(*(np.uint32(value) for value in (*counter, *key)))
-    assert tuple(int(word) for word in words) == expected
+    out = np.zeros(LANES, np.float32)
+    feature, block, step, domain = (np.uint64(value) for value in counter)
+    first_of_a_tile(feature, block, step, domain, np.uint64(key[0] | key[1] << 32), out)
+    assert tuple(int(word) for word in out.view(np.uint32)[:: LANES // 4]) == expected
 
 
 def test_word_is_philox_at_its_address():

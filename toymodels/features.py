@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +22,8 @@ from torch import Tensor
 from toymodels import random
 from toymodels.checks import expect
 from toymodels.firing import SCALE, Firing, Independent
+from toymodels.kernels import draw
+from toymodels.kernels.draw import Source, whole_tiles
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
 from toymodels.values import UniformValues, Values
@@ -124,13 +125,27 @@ class Sampler:
         self.n, self.values, self.signed, self.firing = first.n, first.values, first.signed, first.firing
         self.device = torch.device(device)
         self.seeds = np.asarray(seeds, dtype=np.int64)
-        p = np.stack([f.probabilities() for f in features])
+        self.source = self._source(np.stack([f.probabilities() for f in features]))
+
+    def _source(self, p: np.ndarray) -> Source:
+        """What the kernels draw from, for the probabilities ``p [model, feature]``; values not shaped yet."""
         if self.firing.n_groups is None:
-            self._thresholds = np.clip(np.rint(p * SCALE), 1, SCALE).astype(np.uint64)
+            divisor = np.clip(np.rint(p * SCALE), 1, SCALE)
+            low, high, member = np.zeros_like(p), divisor, np.zeros(0, np.int64)
         else:
             intervals = [self.firing.intervals(row) for row in p]
-            self._low, self._high = (np.stack(edge) for edge in zip(*intervals, strict=True))
-            self._member = np.arange(self.n) // (self.n // self.firing.n_groups)
+            low, high = (np.stack(edge) for edge in zip(*intervals, strict=True))
+            divisor, member = np.full(p.shape, SCALE), np.arange(self.n) // (self.n // self.firing.n_groups)
+        return Source(
+            seeds=self.seeds.astype(np.uint64),
+            low=low.astype(np.uint32),
+            high=(high.astype(np.uint64) - np.uint64(1)).astype(np.uint32),
+            divisor=divisor,
+            inverse=1 / divisor,
+            member=member,
+            values=draw.BINARY if self.values.binary else draw.UNIFORM,
+            signed=self.signed,
+        )
 
     def training(self, step: int, batch: int) -> Tensor:
         """The training batch of ``step``: x as float32 ``[model, feature, batch]``."""
@@ -145,26 +160,22 @@ class Sampler:
         return self.values.from_uniform(uniform(step, samples, first_sample, data, firing))
 
     def _on_cpu(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
-        words = random.words(self.seeds, self.n, samples, step, data, first_sample)
-        out = np.empty(words.shape, np.float32)
-        if self.firing.n_groups is None:
-            _independent(words, self._thresholds, self.values.binary, self.signed, out)
-        else:
-            group = random.words(self.seeds, self.firing.n_groups, samples, step, firing, first_sample)
-            _grouped(words, group, self._member, self._low, self._high, self.values.binary, self.signed, out)
-        return torch.from_numpy(out)
+        random.check_range(self.n, samples, step, first_sample)
+        out = np.empty((len(self.seeds), self.n, whole_tiles(samples)), np.float32)
+        draw.fill_x(out, self.source, first_sample, step, int(data), int(firing))
+        return torch.from_numpy(out)[:, :, :samples].contiguous()
 
     def _in_torch(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
         on = self._on_device
         words = random.words_torch(on["seeds"], self.n, samples, step, data, first_sample)
         if self.firing.n_groups is None:
-            active = words < on["thresholds"]
-            r = words.double() / on["thresholds"]
+            active = words <= on["high"]
+            r = words.double() / on["divisor"]
         else:
             group = random.words_torch(on["seeds"], self.firing.n_groups, samples, step, firing, first_sample)
             group = group[:, on["member"]]
-            active = (on["low"] <= group) & (group < on["high"])
+            active = (on["low"] <= group) & (group <= on["high"])
             r = words.double() / SCALE
         value = 2 * r - 1 if self.signed else r
         if self.values.binary:
@@ -175,51 +186,14 @@ class Sampler:
     def _on_device(self) -> dict[str, Tensor]:
         """What `_in_torch` needs, copied to the device once."""
 
-        def column(edges: np.ndarray) -> Tensor:
-            return torch.from_numpy(edges.astype(np.int64)).to(self.device)[:, :, None]
+        def column(edges: np.ndarray, dtype: type) -> Tensor:
+            return torch.from_numpy(edges.astype(dtype)).to(self.device)[:, :, None]
 
-        seeds = torch.from_numpy(self.seeds).to(self.device)
-        if self.firing.n_groups is None:
-            return {"seeds": seeds, "thresholds": column(self._thresholds)}
-        member = torch.from_numpy(self._member).to(self.device)
-        return {"seeds": seeds, "member": member, "low": column(self._low), "high": column(self._high)}
-
-
-@numba.njit(cache=True)
-def _independent(words, thresholds, binary, signed, out):
-    """x before its value law, from words u: active iff u <= T - 1, then r = u / T in float64, rounded once."""
-    n_models, n_features, n_samples = words.shape
-    for model in range(n_models):
-        for feature in range(n_features):
-            threshold = np.float64(thresholds[model, feature])
-            highest = np.uint32(thresholds[model, feature] - np.uint64(1))
-            row = words[model, feature]
-            result = out[model, feature]
-            if binary:
-                middle = threshold / 2
-                for sample in range(n_samples):
-                    value = np.float32(-1) if signed and np.float64(row[sample]) < middle else np.float32(1)
-                    result[sample] = value if row[sample] <= highest else np.float32(0)
-            else:
-                for sample in range(n_samples):
-                    r = np.float64(row[sample]) / threshold
-                    value = 2 * r - 1 if signed else r
-                    result[sample] = np.float32(value) if row[sample] <= highest else np.float32(0)
-
-
-@numba.njit(cache=True)
-def _grouped(words, group_words, member, low, high, binary, signed, out):
-    """x before its value law: active iff low <= word of the group < high, then r = own word / 2^32."""
-    n_models, n_features, n_samples = words.shape
-    for model in range(n_models):
-        for feature in range(n_features):
-            row = words[model, feature]
-            group = group_words[model, member[feature]]
-            for sample in range(n_samples):
-                r = np.float64(row[sample]) / 4294967296.0
-                value = 2 * r - 1 if signed else r
-                if binary:
-                    value = 1.0 if value >= 0 else -1.0
-                word = np.uint64(group[sample])
-                active = low[model, feature] <= word and word < high[model, feature]
-                out[model, feature, sample] = np.float32(value) if active else np.float32(0)
+        source = self.source
+        return {
+            "seeds": torch.from_numpy(self.seeds).to(self.device),
+            "low": column(source.low, np.int64),
+            "high": column(source.high, np.int64),
+            "divisor": column(source.divisor, np.float64),
+            "member": torch.from_numpy(source.member).to(self.device),
+        }

@@ -8,9 +8,8 @@ A word is addressed, not drawn: Philox-4x32-10 (Salmon, Moraes, Dror, Shaw 2011,
 
 so a model sees the same data alone, in a batch, in any order, on any engine and after any interruption.
 
-Two versions give equal words: Numba, with which every CPU engine draws, and torch operations, its readable reference
-and the version for other devices. The Numba kernels stay in this one file and call nothing outside it, because Numba's
-on-disk cache does not notice a change in another file.
+Two versions give equal words: `toymodels.kernels.draw`, with which every CPU engine draws, and torch operations, its
+readable reference and the version for other devices.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from toymodels.kernels.draw import fill_words, whole_tiles
 
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
@@ -40,54 +40,6 @@ class Domain(IntEnum):
     EVALUATION_FIRING = 4
     SHUFFLE = 5
     ROTATION = 6
-
-
-# ---------------------------------------------------------------------------------------------------------- Numba
-
-
-@numba.njit(cache=True, inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):
-    for _ in range(10):
-        p0 = np.uint64(c0) * np.uint64(0xD2511F53)
-        p1 = np.uint64(c2) * np.uint64(0xCD9E8D57)
-        c0 = np.uint32(np.uint32(p1 >> np.uint64(32)) ^ c1 ^ k0)
-        c1 = np.uint32(p1)
-        c2 = np.uint32(np.uint32(p0 >> np.uint64(32)) ^ c3 ^ k1)
-        c3 = np.uint32(p0)
-        k0 = np.uint32(k0 + np.uint32(0x9E3779B9))
-        k1 = np.uint32(k1 + np.uint32(0xBB67AE85))
-    return c0, c1, c2, c3
-
-
-@numba.njit(cache=True)
-def _fill(out, seeds, first_sample, step, domain):
-    """Fill ``out[model, feature, sample]``; the samples start at ``first_sample``, a multiple of 4."""
-    n_models, n_features, n_samples = out.shape
-    whole = n_samples // 4
-    rest = n_samples - 4 * whole
-    first = np.uint32(first_sample // 4)
-    step = np.uint32(step)
-    domain = np.uint32(domain)
-    for model in range(n_models):
-        low = np.uint32(seeds[model] & np.uint64(0xFFFFFFFF))
-        high = np.uint32(seeds[model] >> np.uint64(32))
-        for feature in range(n_features):
-            row = out[model, feature]
-            for block in range(whole):
-                w0, w1, w2, w3 = _philox(
-                    np.uint32(feature), np.uint32(first + np.uint32(block)), step, domain, low, high
-                )
-                row[4 * block] = w0
-                row[4 * block + 1] = w1
-                row[4 * block + 2] = w2
-                row[4 * block + 3] = w3
-            if rest:
-                last = _philox(np.uint32(feature), np.uint32(first + np.uint32(whole)), step, domain, low, high)
-                for k in range(rest):
-                    row[4 * whole + k] = last[k]
-
-
-# ---------------------------------------------------------------------------------------------------------- torch
 
 
 def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +69,7 @@ def words_torch(
     seeds: Tensor, n_features: int, n_samples: int, step: int, domain: Domain, first_sample: int = 0
 ) -> Tensor:
     """The words of `words` as int64 ``[model, feature, sample]``, in torch operations on the device of ``seeds``."""
-    _check_range(n_features, n_samples, step, first_sample)
+    check_range(n_features, n_samples, step, first_sample)
     device = seeds.device
     blocks = torch.arange(first_sample // 4, (first_sample + n_samples + 3) // 4, device=device)
     feature = torch.arange(n_features, device=device)
@@ -141,10 +93,10 @@ def words(
     ``seeds`` is one non-negative int64 a model; samples run from ``first_sample`` (a multiple of 4). Raises
     ``ValueError`` outside the ranges of a 32-bit counter.
     """
-    _check_range(n_features, n_samples, step, first_sample)
-    out = np.empty((len(seeds), n_features, n_samples), np.uint32)
-    _fill(out, np.asarray(seeds).astype(np.uint64), first_sample, step, int(domain))
-    return out
+    check_range(n_features, n_samples, step, first_sample)
+    out = np.empty((len(seeds), n_features, whole_tiles(n_samples)), np.uint32)
+    fill_words(out, np.asarray(seeds).astype(np.uint64), first_sample, step, int(domain))
+    return np.ascontiguousarray(out[:, :, :n_samples])
 
 
 def uniforms(seeds: np.ndarray, n_features: int, n_samples: int, step: int, domain: Domain) -> np.ndarray:
@@ -152,7 +104,8 @@ def uniforms(seeds: np.ndarray, n_features: int, n_samples: int, step: int, doma
     return (words(seeds, n_features, n_samples, step, domain) + 0.5) / 2.0**32
 
 
-def _check_range(n_features: int, n_samples: int, step: int, first_sample: int) -> None:
+def check_range(n_features: int, n_samples: int, step: int, first_sample: int) -> None:
+    """Raise ``ValueError`` outside the ranges of a 32-bit counter."""
     if first_sample % 4:
         raise ValueError(f"expected first_sample to be a multiple of 4, got {first_sample}")
     if not (0 <= step < 2**32 and 0 < n_features < 2**32 and 0 < n_samples and first_sample + n_samples <= 2**34):

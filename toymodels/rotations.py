@@ -18,5 +18,10 @@ def haar(seeds: np.ndarray, size: int, step: int) -> Tensor:
     matrices from the classical compact groups*); without that the result is not Haar.
     """
     normals = ndtri(random.uniforms(np.asarray(seeds, dtype=np.int64), size, size, step, Domain.ROTATION))
-    q, r = torch.linalg.qr(torch.from_numpy(normals))
-    return q * torch.sign(torch.diagonal(r, dim1=1, dim2=2))[:, None, :]
+    return torch.stack([_rotation(torch.from_numpy(matrix)) for matrix in normals])
+
+
+def _rotation(normal: Tensor) -> Tensor:
+    # One by one: LAPACK's last bit depends on where in a batch a matrix lies.
+    q, r = torch.linalg.qr(normal)
+    return q * torch.sign(torch.diagonal(r))

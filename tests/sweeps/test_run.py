@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,8 @@ from sweeps.store import Store, recorded_choice
 from sweeps.summary import summarise
 from sweeps.sweep import parse
 from sweeps.tensorfile import StoredFile, deserialise
+from toymodels import SoLU
+from toymodels.training import fused
 from toymodels.training.memory import bytes_needed
 
 BODY = """
@@ -64,8 +67,9 @@ def go(
     made: Plan | None = None,
     on_progress: Callable[[float], None] = nothing,
     on_note: Callable[[str], None] = nothing,
+    engine: str = "autograd",
 ) -> Outcome:
-    return run(made or plan(), folder, "autograd", "cpu", on_progress, on_note)
+    return run(made or plan(), folder, engine, "cpu", on_progress, on_note)
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -418,11 +422,61 @@ def test_snapshots_are_kept_in_the_pack(tmp_path: Path) -> None:
     assert torch.equal(tensors["snapshot_W_in"][:, -1], tensors["W_in"])
 
 
-@pytest.mark.parametrize("engine", ["fused", "", "autograde"])
+@pytest.mark.parametrize("engine", ["", "autograde"])
 def test_unknown_engine_is_refused(engine: str) -> None:
     with pytest.raises(SpecError, match="--engine"):
-        resolve_engine(engine, {})
-    assert resolve_engine("auto", {}) == resolve_engine("autograd", {}) == "autograd"
+        resolve_engine(engine, "cpu", plan(), {}, nothing)
+
+
+def test_auto_is_fused_on_a_cpu_and_autograd_elsewhere_and_says_why_where_it_must() -> None:
+    notes: list[str] = []
+    assert [resolve_engine(e, "cpu", plan(), {}, notes.append) for e in ("auto", "fused", "autograd")] == [
+        "fused",
+        "fused",
+        "autograd",
+    ]
+    assert resolve_engine("auto", "cuda", plan(), {}, notes.append) == "autograd"
+    assert notes == []
+    with pytest.raises(SpecError, match=r"--engine: the fused engine computes in float32 on a cpu"):
+        resolve_engine("fused", "cuda", plan(), {}, notes.append)
+
+
+def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(fused.ACTIVATIONS, SoLU)
+    notes: list[str] = []
+    assert resolve_engine("auto", "cpu", plan(), {}, notes.append) == "autograd"
+    assert len(notes) == 1
+    assert "no kernel for activation 'solu' (it has linear, relu," in notes[0]
+    with pytest.raises(SpecError, match="no kernel for activation 'solu'"):
+        resolve_engine("fused", "cpu", plan(), {}, nothing)
+
+
+def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, interrupted after every pack, with one thread or three."""
+    at_once = go(tmp_path / "whole", engine="fused")
+    assert at_once == Outcome(models=8, trained=8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    keep, kept = running._Job.keep, []
+
+    def keep_then_stop(job: Any, trained: Any) -> Any:
+        keep(job, trained)
+        kept.append(job.pack.index)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running._Job, "keep", keep_then_stop)
+        for done in range(1, 4):
+            with pytest.raises(KeyboardInterrupt):
+                go(tmp_path / "pieces", engine="fused")
+            assert kept == list(range(done))
+    assert go(tmp_path / "pieces", engine="fused") == Outcome(models=8, trained=2)
+    assert listing(tmp_path / "pieces") == listing(tmp_path / "whole")
+
+
+def test_engines_agree_in_the_tables(whole: Path, tmp_path: Path) -> None:
+    go(tmp_path, engine="fused")
+    for name in ("loss", "loss_fraction"):
+        np.testing.assert_allclose(column(tmp_path, name), column(whole, name), rtol=1e-3)
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +490,10 @@ def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:
     recorded = recorded_choice(whole)
     assert recorded == {"engine": "autograd", "device": "cpu"}
-    assert (resolve_engine("auto", recorded), resolve_device("auto", recorded)) == ("autograd", "cpu")
+    assert (resolve_engine("auto", "cpu", plan(), recorded, nothing), resolve_device("auto", recorded)) == (
+        "autograd",
+        "cpu",
+    )
     assert recorded_choice(tmp_path / "none") == {}
     with pytest.raises(SpecError, match="device"):
         resolve_device("auto", {"device": "cuda"} if not torch.cuda.is_available() else {"device": "tpu"})

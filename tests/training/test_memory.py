@@ -50,9 +50,9 @@ def test_a_refused_allocation_halves_and_finishes(error):
 
 def test_a_budget_halves_before_anything_is_allocated():
     budget = bytes_needed(EXPERIMENTS[:3])
-    trained = train(EXPERIMENTS, memory_bytes=budget)
+    trained = train(EXPERIMENTS, memory_bytes=budget, engine="autograd")
     assert trained.sub_batches == (2, 2, 3)
-    assert train(EXPERIMENTS, memory_bytes=bytes_needed(EXPERIMENTS)).sub_batches == (7,)
+    assert train(EXPERIMENTS, memory_bytes=bytes_needed(EXPERIMENTS), engine="autograd").sub_batches == (7,)
 
 
 def test_the_budget_counts_the_precision():
@@ -76,6 +76,7 @@ def test_the_estimate_is_above_the_measured_peak(arm):
         import re
         from pathlib import Path
         from toymodels import *
+        from toymodels.training.autograd import train
         from toymodels.training.memory import bytes_needed
         def make(k, batch):
             b = Bottleneck(64, *({arm}), tied=False)

@@ -1,22 +1,44 @@
 """Training: one contract, several engines.
 
-An engine takes experiments of one structure and returns `Trained`; `autograd` is the reference. `train` is the Python
-API's door to it: it halves the batch where memory runs out.
+An engine takes experiments of one structure and returns `Trained`. `autograd` is the reference and runs anything
+anywhere; `fused` is the fast one on a CPU. `train` is the Python API's door to them: it picks the engine, and halves
+the batch where memory runs out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
 
-from toymodels.training import autograd
+from toymodels.training import autograd, fused
+from toymodels.training.contract import OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
-from toymodels.training.memory import OutOfMemory, train_within
+from toymodels.training.memory import OutOfMemory, bytes_needed, train_within
 from toymodels.training.trained import Trained
 
-__all__ = ["OutOfMemory", "Trained", "train"]
+__all__ = [
+    "ENGINES",
+    "OutOfMemory",
+    "Trained",
+    "Unsupported",
+    "bytes_needed_by",
+    "train",
+    "train_each",
+    "why_not_fused",
+]
+
+ENGINES = {"autograd": autograd.train, "fused": fused.train}
+
+
+def why_not_fused(
+    experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> str | None:
+    """Why the fused engine cannot train these experiments, in a sentence; None if it can."""
+    if device != "cpu" or dtype != torch.float32:
+        return f"the fused engine computes in float32 on a cpu, not in {str(dtype).removeprefix('torch.')} on {device}"
+    return next((reason for reason in map(fused.unsupported, experiments) if reason), None)
 
 
 def train(
@@ -24,13 +46,51 @@ def train(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_bytes: int | None = None,
-    on_step: autograd.OnStep | None = None,
+    on_step: OnStep | None = None,
+    engine: str = "auto",
 ) -> Trained:
     """Train models of one structure at once; the result is on the CPU, in the order given.
 
-    ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. Raises ``ValueError`` for
-    experiments of several structures, `OutOfMemory` when a single model does not fit.
+    ``engine`` is "fused", "autograd", or "auto": fused where it can, autograd elsewhere. ``memory_bytes`` bounds a
+    batch on a CPU; on every device a refused allocation halves it. Raises ``ValueError`` for experiments of several
+    structures and for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
-    engine = partial(autograd.train, device=device, dtype=dtype, on_step=on_step)
-    return train_within(engine, experiments, memory_bytes, dtype.itemsize)
+    if engine not in ("auto", *ENGINES):
+        raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{engine}'")
+    reason = why_not_fused(experiments, device, dtype)
+    if engine == "fused" and reason:
+        raise Unsupported(reason)
+    chosen = engine if engine != "auto" else "autograd" if reason else "fused"
+    run = partial(ENGINES[chosen], device=device, dtype=dtype, on_step=on_step)
+    return train_within(run, experiments, memory_bytes, bytes_needed_by(chosen, dtype))
+
+
+def bytes_needed_by(engine: str, dtype: torch.dtype = torch.float32) -> Callable[[Sequence[Experiment]], int]:
+    """How much memory an engine takes for experiments, in bytes."""
+    return fused.bytes_needed if engine == "fused" else partial(bytes_needed, itemsize=dtype.itemsize)
+
+
+def train_each(
+    batches: Iterable[Sequence[Experiment]],
+    engine: str,
+    device: str,
+    on_progress: OnProgress | None = None,
+    memory_bytes: Callable[[], int | None] = lambda: None,
+) -> Iterator[Trained | OutOfMemory]:
+    """Train batch after batch, each of one structure, on the engine named; a batch that does not fit is the reason.
+
+    Batches are asked for as they are needed: the fused engine begins the next one while the last models of this one are
+    trained. ``memory_bytes`` is asked before a batch.
+    """
+    if engine == "fused":
+        yield from fused.train_each(batches, on_progress, memory_bytes())
+        return
+    for experiments in batches:
+        per_step = len(experiments) / experiments[0].training.steps
+        on_step = (lambda steps, each=per_step: on_progress(each * steps)) if on_progress else None
+        try:
+            run = partial(ENGINES[engine], device=device, on_step=on_step)
+            yield train_within(run, experiments, memory_bytes())
+        except OutOfMemory as error:
+            yield error

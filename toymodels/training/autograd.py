@@ -2,15 +2,11 @@
 
 All models of one structure train at once on the leading ``model`` axis. Their losses are summed, so each model's
 gradient is its own; optimizer state, learning rate and weight decay are per model too.
-
-A model diverges at a step when its loss, a gradient or its update is not finite, or its loss exceeds `CEILING` times
-where it started; the loss after the last step counts too. It is frozen as it was before that step and marked; its
-neighbours never notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,14 +14,11 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
+from toymodels.training.contract import CEILING, OnStep
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.training.trained import Trained
 
-CEILING = 1e6
 REPORT_EVERY = 50
-
-OnStep = Callable[[int], None]
-"""Called now and then with the number of steps done since the last call."""
 
 
 def train(

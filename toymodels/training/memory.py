@@ -24,7 +24,7 @@ class OutOfMemory(Exception):
 
 
 def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
-    """Upper estimate of the memory that training these models at once takes.
+    """Upper estimate of the memory that training these models at once on the autograd engine takes.
 
     Counted: about 10 arrays [model, feature, batch] and 16 [model, hidden, batch] alive at the peak of a backward pass,
     weights with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
@@ -42,14 +42,14 @@ def train_within(
     train: Callable[[Sequence[Experiment]], Trained],
     experiments: Sequence[Experiment],
     budget: int | None = None,
-    itemsize: int = 4,
+    needs: Callable[[Sequence[Experiment]], int] = bytes_needed,
 ) -> Trained:
-    """``train(experiments)``, in halves as often as it takes to stay within ``budget`` bytes.
+    """``train(experiments)``, in halves as often as it takes to stay within ``budget`` bytes, by what ``needs`` says.
 
     Raises `OutOfMemory` when a single model does not fit.
     """
     experiments = list(experiments)
-    needed = bytes_needed(experiments, itemsize)
+    needed = needs(experiments)
     if budget is None or needed <= budget:
         try:
             return train(experiments)
@@ -65,7 +65,7 @@ def train_within(
         raise OutOfMemory(f"one model does not fit in memory: {reason}")
     middle = (len(experiments) + 1) // 2
     halves = (experiments[:middle], experiments[middle:])
-    return concatenate([train_within(train, half, budget, itemsize) for half in halves])
+    return concatenate([train_within(train, half, budget, needs) for half in halves])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
