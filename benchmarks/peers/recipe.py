@@ -1,0 +1,84 @@
+"""The standard recipe: how researchers train toy models with an instance axis.
+
+Instance-axis einsum, dense uniform draws, an eager AdamW: the recipe of the notebook of Elhage et al. 2022 (*Toy
+Models of Superposition*), written here. Data are ``[batch, model, feature]``. `Compiled` is the same under
+`torch.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.workload import Workload
+
+HIDDEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda z: z,
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "solu": lambda z: z * torch.softmax(z, -1),
+}
+
+
+class Recipe:
+    """Eager PyTorch."""
+
+    name = "recipe"
+
+    def __init__(self, workload: Workload, density: float, device: str = "cpu") -> None:
+        w = self.workload = workload
+        self.density, self.device = density, device
+        W = torch.randn(w.models, w.n, w.m, device=device) / w.m**0.5
+        self.W_in = torch.nn.Parameter(W)
+        self.W_out = self.W_in if w.tied else torch.nn.Parameter(W.clone())
+        self.b_out = torch.nn.Parameter(torch.zeros(w.models, w.n, device=device))
+        self.gain = torch.nn.Parameter(torch.ones(w.models, w.m, device=device))
+        self.bias = torch.nn.Parameter(torch.zeros(w.models, w.m, device=device))
+        parameters = [self.W_in, self.b_out]
+        parameters += [] if w.tied else [self.W_out]
+        parameters += [self.gain, self.bias] if w.layer_norm else []
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
+
+    def losses(self) -> Tensor:
+        """Batch losses of fresh data, [model]."""
+        w = self.workload
+        value = torch.rand(w.batch, w.models, w.n, device=self.device)
+        if w.absolute:
+            value = 2 * value - 1
+        x = torch.where(torch.rand(w.batch, w.models, w.n, device=self.device) <= self.density, value, 0.0)
+        hidden = HIDDEN[w.activation](torch.einsum("bif,ifh->bih", x, self.W_in))
+        if w.layer_norm:
+            hidden = F.layer_norm(hidden, (w.m,)) * self.gain + self.bias
+        out = torch.relu(torch.einsum("bih,ifh->bif", hidden, self.W_out) + self.b_out)
+        return ((x.abs() if w.absolute else x) - out).square().sum(2).mean(0)
+
+    def run(self, steps: int) -> Tensor:
+        """Train on; the losses of the last step."""
+        losses = torch.zeros(0)
+        for _ in range(steps):
+            losses = self.losses()
+            self.optimizer.zero_grad()
+            losses.sum().backward()
+            self.optimizer.step()
+        return losses.detach()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Compiled(Recipe):
+    """The recipe with its losses, their backward pass and the optimizer under `torch.compile`."""
+
+    name = "torch.compile"
+
+    def __init__(self, workload: Workload, density: float, device: str = "cpu") -> None:
+        super().__init__(workload, density, device)
+        self.losses = torch.compile(super().losses)
+        self.optimizer.step = torch.compile(self.optimizer.step)
+
+    def close(self) -> None:
+        """Forget what was compiled, or the next workload is compiled for shapes in general."""
+        torch.compiler.reset()
