@@ -21,7 +21,7 @@ from toymodels.kernels.layers import (
     normalise,
     normalise_backward,
 )
-from toymodels.kernels.products import FEW, decode, encode, fill, outer_few, outer_many, sum_pairs, turn
+from toymodels.kernels.products import FEW, decode, encode, fill, outer_few, outer_many, sort_rows, sum_pairs, turn
 from toymodels.kernels.vector import (
     LANES,
     NATIVE,
@@ -91,6 +91,12 @@ class Work(NamedTuple):
     """1 for samples of the batch, a row for whole tiles and one for the last"""
     loss: np.ndarray
     group: np.ndarray
+    input_lists: np.ndarray
+    """of the rows of x that are not 0; see `products.Rows`"""
+    input_lanes: np.ndarray
+    error_lists: np.ndarray
+    """of those of dL/dreadout"""
+    error_lanes: np.ndarray
     part: np.ndarray
     gradient: np.ndarray
     update: np.ndarray
@@ -106,7 +112,9 @@ def workspace(shape: Shape) -> Work:
     sizes["pairs"] = NATIVE * shape.n * shape.m * (1 if tied else 2) if few else 0
     sizes["sums"] = NATIVE * (shape.n + 3 * shape.m)
     sizes |= dict.fromkeys(("part", "gradient", "update"), shape.size)
-    work = Work(**{name: aligned(size) for name, size in sizes.items()})
+    lists = {f"{which}_lists": np.zeros(2 * n, np.int64) for which in ("input", "error")}
+    lanes = {f"{which}_lanes": np.zeros(n, np.uint64) for which in ("input", "error")}
+    work = Work(**{name: aligned(size) for name, size in sizes.items()}, **lists, **lanes)
     lane = np.arange(LANES)
     sample = 4 * (lane % (LANES // 4)) + lane // (LANES // 4)
     work.valid[:LANES] = 1
@@ -139,6 +147,10 @@ class Room(NamedTuple):
     valid: int
     loss: int
     group: int
+    input_lists: int
+    input_lanes: int
+    error_lists: int
+    error_lanes: int
     part: int
     gradient: int
     update: int
@@ -163,6 +175,10 @@ def room_of(work):
         pointer(work.valid),
         pointer(work.loss),
         pointer(work.group),
+        pointer(work.input_lists),
+        pointer(work.input_lanes),
+        pointer(work.error_lists),
+        pointer(work.error_lanes),
         pointer(work.part),
         pointer(work.gradient),
         pointer(work.update),
@@ -177,11 +193,11 @@ def clear(values, size):
 
 
 @inner
-def forward(shape, theta, eps, room):
-    """From x to the read-out; returns post, or mid where there is no LayerNorm."""
+def forward(shape, theta, eps, inputs, room):
+    """From x, sorted in ``inputs``, to the read-out; returns post, or mid where there is no LayerNorm."""
     m, post = shape.m, room.mid
     fill(room.z, m, theta, shape.b_in)
-    encode(theta, shape.W_in, shape.pitch, shape.n, m, room.x, room.z)
+    encode(theta, shape.W_in, shape.pitch, m, inputs, room.z, room.turned)
     activate(shape.activation, m, room.z, room.mid, room.slope)
     if shape.layer_norm:
         normalise(m, room.mid, eps, room.unit, room.scale)
@@ -219,17 +235,18 @@ def error(shape, importance, valid, room):
 
 
 @inner
-def backward(shape, theta, post, room):
+def backward(shape, theta, inputs, post, room):
     """Adds the tile's gradient to ``part``, ``pairs`` and ``sums``."""
     n, m, pitch = shape.n, shape.m, shape.pitch
     sums = shifted(room.sums, n * NATIVE)
+    errors = sort_rows(room.r, n, pitch, room.error_lists, room.error_lanes)
     fill(room.g, m, theta, -1)
-    encode(theta, shape.W_out, pitch, n, m, room.r, room.g)
+    encode(theta, shape.W_out, pitch, m, errors, room.g, room.turned)
     if m <= FEW:
-        outer_few(n, m, room.r, post, room.pairs)
+        outer_few(m, errors, post, room.pairs)
     else:
         turn(m, post, room.turned)
-        outer_many(n, pitch, room.r, room.turned, room.part, shape.W_out)
+        outer_many(pitch, errors, room.turned, room.part, shape.W_out)
     if shape.layer_norm:
         if shape.gain >= 0:
             affine_backward(m, room.unit, theta, shape.gain, room.g, m * NATIVE, 2 * m * NATIVE, sums)
@@ -239,10 +256,10 @@ def backward(shape, theta, post, room):
         for k in range(m):
             store(sums, k * NATIVE, load_native(sums, k * NATIVE) + fold(load(room.g, k * LANES)))
     if m <= FEW:
-        outer_few(n, m, room.x, room.g, shifted(room.pairs, _pairs_in(shape)))
+        outer_few(m, inputs, room.g, shifted(room.pairs, _pairs_in(shape)))
     else:
         turn(m, room.g, room.turned)
-        outer_many(n, pitch, room.x, room.turned, room.part, shape.W_in)
+        outer_many(pitch, inputs, room.turned, room.part, shape.W_in)
 
 
 @inner
@@ -289,10 +306,11 @@ def part_of_step(shape, draw, importance, theta, eps, step, first, want_gradient
             counts = load(room.valid, valid)
             for i in range(shape.n):
                 store(room.x, i * LANES, load(room.x, i * LANES) * counts)
-        post = forward(shape, theta, eps, room)
+        inputs = sort_rows(room.x, shape.n, shape.pitch, room.input_lists, room.input_lanes)
+        post = forward(shape, theta, eps, inputs, room)
         error(shape, importance, valid, room)
         if want_gradient:
-            backward(shape, theta, post, room)
+            backward(shape, theta, inputs, post, room)
     if want_gradient:
         _sum_up(shape, room)
     return total(load(room.loss, 0))

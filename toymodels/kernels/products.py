@@ -1,18 +1,23 @@
-"""Products: weights times rows, and rows times rows.
+"""Products: weights times rows, and rows times rows, without what is zero.
 
 A weight matrix is feature-major, ``W[feature * pitch + neuron]``. Three shapes of product make a step:
 
-    encode   out[k] = start[k] + sum_i W[i, k] rows[i]       n rows -> m rows    (z from x; dL/dpost from dL/dreadout)
-    decode   out[i] = start[i] + sum_k W[i, k] rows[k]       m rows -> n rows    (the read-out)
+    encode   out[k] += sum_i W[i, k] rows[i]                 n rows -> m rows    (z from x; dL/dpost from dL/dreadout)
+    decode   out[i] += sum_k W[i, k] rows[k]                 m rows -> n rows    (the read-out)
     outer    dW[i, k] += sum over samples of rows_i rows_k                       (the gradient of a weight matrix)
 
-Four rows of the result stay in registers while the sum runs; a long sum is cut into blocks whose rows stay in the
-first cache. `outer` has two forms. Where neurons are few, every pair of rows keeps a register of partial sums, added up
-once a part of the batch. Where they are many, the hidden rows are transposed, so that a register holds neighbouring
-weights.
+The rows of features are mostly zero: an inactive input, an output that a ReLU cut. `sort_rows` tells those with nothing
+in them, which are skipped, those with little, of which each number is used alone, and those that are worth whole
+registers. In these, four rows of the result stay in registers while the sum runs; a long sum is cut into blocks whose
+rows stay in the first cache.
+
+`outer` has two forms. Where neurons are few, every pair of rows keeps a register of partial sums, added up once a part
+of the batch. Where they are many, the hidden rows are transposed, so that a register holds neighbouring weights.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,12 +25,17 @@ from toymodels.kernels.compiled import inner
 from toymodels.kernels.vector import (
     LANES,
     NATIVE,
+    add_transposed,
     at,
+    count,
     dot,
     fma,
+    lanes_of,
     load,
     load_native,
+    lowest,
     put,
+    shifted,
     splat,
     splat_native,
     store,
@@ -39,6 +49,24 @@ FEW = 8
 """Neurons up to which pairs of rows keep partial sums: below, transposed registers would be mostly padding."""
 ABREAST = 8
 """Features whose weight gradients are summed at once: as many chains as keep two multipliers of latency four busy."""
+LITTLE = 2
+"""Numbers of a row, by registers of neurons, up to which each is used alone: what a mispredicted branch and a few
+cycles a number cost, against half a cycle a lane and register. It never pays where one register holds all neurons."""
+ONE = np.uint64(1)
+
+
+class Rows(NamedTuple):
+    """Features' rows, sorted; ``whole`` and ``thin`` list features, ``lanes`` has a thin one's bits."""
+
+    row: int
+    """pointer: the rows"""
+    whole: int
+    """pointer to int64; filled up to a multiple of `ABREAST` with the first row beyond the features, which is 0"""
+    wholes: int
+    thin: int
+    thins: int
+    lanes: int
+    """pointer to uint64, by place in ``thin``"""
 
 
 def pitch(m: int) -> int:
@@ -47,43 +75,120 @@ def pitch(m: int) -> int:
 
 
 def padded(n: int) -> int:
-    """Rows of a weight matrix, with those that only fill up a block."""
-    return -(-n // ABREAST) * ABREAST
+    """Rows of a weight matrix: the features', at least one that stays 0, and what fills up a block."""
+    return -(-(n + 1) // ABREAST) * ABREAST
 
 
 @inner
-def _sum_of_rows(W, first, along, across, rows, begin, end, out, place, count):
-    """out[place + c] += sum over j in [begin, end) of W[first + j along + c across] rows[j], c < count = 4 or 1."""
-    if count == 4:
-        a, b = load(out, place), load(out, place + LANES)
-        c, d = load(out, place + 2 * LANES), load(out, place + 3 * LANES)
-        for j in range(begin, end):
-            row, w = load(rows, j * LANES), first + j * along
-            a = fma(at(W, w), row, a)
-            b = fma(at(W, w + across), row, b)
-            c = fma(at(W, w + 2 * across), row, c)
-            d = fma(at(W, w + 3 * across), row, d)
-        store(out, place, a)
-        store(out, place + LANES, b)
-        store(out, place + 2 * LANES, c)
-        store(out, place + 3 * LANES, d)
-    else:
-        a = load(out, place)
-        for j in range(begin, end):
-            a = fma(at(W, first + j * along), load(rows, j * LANES), a)
-        store(out, place, a)
+def sort_rows(row, n, pitch, lists, lanes):
+    """The `Rows` of n features; ``lists`` is room for 2 padded(n) indices, ``lanes`` for n masks."""
+    thin = shifted(lists, padded_rows(n))
+    wholes = thins = 0
+    little = LITTLE * (pitch // NATIVE) if pitch > NATIVE else 0
+    for i in range(n):
+        bits = lanes_of(load(row, i * LANES) != np.float32(0))
+        if bits == np.uint64(0):
+            continue
+        if count(bits) <= little:
+            put(thin, thins, i)
+            put(lanes, thins, bits)
+            thins += 1
+        else:
+            put(lists, wholes, i)
+            wholes += 1
+    filled = wholes
+    while filled % ABREAST:
+        put(lists, filled, n)
+        filled += 1
+    return Rows(row, lists, wholes, thin, thins, lanes)
 
 
 @inner
-def _product(W, offset, along, across, terms, results, rows, out):
-    """out[c] += sum_j W[offset + j along + c across] rows[j], for c < results, j < terms."""
-    whole = results - results % 4
-    for begin in range(0, terms, BLOCK):
-        end = min(terms, begin + BLOCK)
-        for c in range(0, whole, 4):
-            _sum_of_rows(W, offset + c * across, along, across, rows, begin, end, out, c * LANES, 4)
-        for c in range(whole, results):
-            _sum_of_rows(W, offset + c * across, along, across, rows, begin, end, out, c * LANES, 1)
+def padded_rows(n):
+    """`padded`, in kernels."""
+    return (n + ABREAST) // ABREAST * ABREAST
+
+
+@inner
+def encode(W, offset, pitch, m, rows, out, turned):
+    """out[k] += sum_i W[i, k] rows[i]; ``turned`` is room for m rows transposed."""
+    _encode_whole(W, offset, pitch, m, rows, out)
+    if rows.thins > 0:
+        _encode_thin(W, offset, pitch, rows, turned)
+        for k in range(0, m, NATIVE):
+            add_transposed(turned, k * LANES, out, k * LANES)
+
+
+@inner
+def _encode_whole(W, offset, pitch, m, rows, out):
+    fours = m - m % 4
+    for begin in range(0, rows.wholes, BLOCK):
+        end = min(rows.wholes, begin + BLOCK)
+        for k in range(0, fours, 4):
+            place = k * LANES
+            a, b = load(out, place), load(out, place + LANES)
+            c, d = load(out, place + 2 * LANES), load(out, place + 3 * LANES)
+            for j in range(begin, end):
+                i = at(rows.whole, j)
+                row, w = load(rows.row, i * LANES), offset + i * pitch + k
+                a = fma(at(W, w), row, a)
+                b = fma(at(W, w + 1), row, b)
+                c = fma(at(W, w + 2), row, c)
+                d = fma(at(W, w + 3), row, d)
+            store(out, place, a)
+            store(out, place + LANES, b)
+            store(out, place + 2 * LANES, c)
+            store(out, place + 3 * LANES, d)
+        for k in range(fours, m):
+            a = load(out, k * LANES)
+            for j in range(begin, end):
+                i = at(rows.whole, j)
+                a = fma(at(W, offset + i * pitch + k), load(rows.row, i * LANES), a)
+            store(out, k * LANES, a)
+
+
+@inner
+def _encode_thin(W, offset, pitch, rows, turned):
+    """turned[sample, k] = sum over thin features of W[i, k] rows[i, sample]."""
+    for p in range(0, pitch * LANES, LANES):
+        store(turned, p, splat(np.float32(0)))
+    for j in range(rows.thins):
+        i, bits = at(rows.thin, j), at(rows.lanes, j)
+        row, w = i * LANES, offset + i * pitch
+        while bits != np.uint64(0):
+            sample = lowest(bits)
+            bits &= bits - ONE
+            x = at(rows.row, row + sample)
+            for k in range(0, pitch, NATIVE):
+                place = k * LANES + sample * NATIVE
+                store(turned, place, fma(x, load_native(W, w + k), load_native(turned, place)))
+
+
+@inner
+def decode(W, offset, pitch, n, m, rows, out):
+    """out[i] += sum_k W[i, k] rows[k]."""
+    fours = n - n % 4
+    for begin in range(0, m, BLOCK):
+        end = min(m, begin + BLOCK)
+        for i in range(0, fours, 4):
+            place, first = i * LANES, offset + i * pitch
+            a, b = load(out, place), load(out, place + LANES)
+            c, d = load(out, place + 2 * LANES), load(out, place + 3 * LANES)
+            for k in range(begin, end):
+                row, w = load(rows, k * LANES), first + k
+                a = fma(at(W, w), row, a)
+                b = fma(at(W, w + pitch), row, b)
+                c = fma(at(W, w + 2 * pitch), row, c)
+                d = fma(at(W, w + 3 * pitch), row, d)
+            store(out, place, a)
+            store(out, place + LANES, b)
+            store(out, place + 2 * LANES, c)
+            store(out, place + 3 * LANES, d)
+        for i in range(fours, n):
+            a = load(out, i * LANES)
+            for k in range(begin, end):
+                a = fma(at(W, offset + i * pitch + k), load(rows, k * LANES), a)
+            store(out, i * LANES, a)
 
 
 @inner
@@ -97,22 +202,11 @@ def fill(out, count, theta, start):
 
 
 @inner
-def encode(W, offset, pitch, n, m, rows, out):
-    """out[k] += sum_i W[i, k] rows[i]."""
-    _product(W, offset, pitch, 1, n, m, rows, out)
-
-
-@inner
-def decode(W, offset, pitch, n, m, rows, out):
-    """out[i] += sum_k W[i, k] rows[k]."""
-    _product(W, offset, 1, pitch, m, n, rows, out)
-
-
-@inner
-def outer_few(n, m, features, hidden, pairs):
+def outer_few(m, rows, hidden, pairs):
     """pairs[i, k], a register of partial sums, += features_i hidden_k."""
-    for i in range(n):
-        row = load(features, i * LANES)
+    for j in range(rows.wholes):
+        i = at(rows.whole, j)
+        row = load(rows.row, i * LANES)
         for k in range(m):
             place = (i * m + k) * NATIVE
             store(pairs, place, dot(row, load(hidden, k * LANES), load_native(pairs, place)))
@@ -133,24 +227,50 @@ def turn(m, rows, turned):
 
 
 @inner
-def outer_many(n, pitch, features, turned, gradient, offset):
+def outer_many(pitch, rows, turned, gradient, offset):
     """gradient[offset + i pitch + k] += sum over samples of features_i hidden_k, hidden as `turn` left it."""
-    for i in range(0, n, ABREAST):
-        f = i * LANES
+    for j in range(0, rows.wholes, ABREAST):
+        i0, i1, i2, i3 = at(rows.whole, j), at(rows.whole, j + 1), at(rows.whole, j + 2), at(rows.whole, j + 3)
+        i4, i5, i6, i7 = at(rows.whole, j + 4), at(rows.whole, j + 5), at(rows.whole, j + 6), at(rows.whole, j + 7)
+        x0, x1, x2, x3 = _row(rows, i0), _row(rows, i1), _row(rows, i2), _row(rows, i3)
+        x4, x5, x6, x7 = _row(rows, i4), _row(rows, i5), _row(rows, i6), _row(rows, i7)
         for k in range(0, pitch, NATIVE):
-            a = b = c = d = e = f_ = g = h = splat_native(np.float32(0))
-            t = k * LANES
+            a = b = c = d = e = f = g = h = splat_native(np.float32(0))
             for sample in range(LANES):
-                column = load_native(turned, t + sample * NATIVE)
-                a = fma(at(features, f + sample), column, a)
-                b = fma(at(features, f + LANES + sample), column, b)
-                c = fma(at(features, f + 2 * LANES + sample), column, c)
-                d = fma(at(features, f + 3 * LANES + sample), column, d)
-                e = fma(at(features, f + 4 * LANES + sample), column, e)
-                f_ = fma(at(features, f + 5 * LANES + sample), column, f_)
-                g = fma(at(features, f + 6 * LANES + sample), column, g)
-                h = fma(at(features, f + 7 * LANES + sample), column, h)
-            place = offset + i * pitch + k
-            for one in (a, b, c, d, e, f_, g, h):
-                store(gradient, place, load_native(gradient, place) + one)
-                place += pitch
+                column = load_native(turned, k * LANES + sample * NATIVE)
+                a = fma(at(x0, sample), column, a)
+                b = fma(at(x1, sample), column, b)
+                c = fma(at(x2, sample), column, c)
+                d = fma(at(x3, sample), column, d)
+                e = fma(at(x4, sample), column, e)
+                f = fma(at(x5, sample), column, f)
+                g = fma(at(x6, sample), column, g)
+                h = fma(at(x7, sample), column, h)
+            _add(gradient, offset + i0 * pitch + k, a)
+            _add(gradient, offset + i1 * pitch + k, b)
+            _add(gradient, offset + i2 * pitch + k, c)
+            _add(gradient, offset + i3 * pitch + k, d)
+            _add(gradient, offset + i4 * pitch + k, e)
+            _add(gradient, offset + i5 * pitch + k, f)
+            _add(gradient, offset + i6 * pitch + k, g)
+            _add(gradient, offset + i7 * pitch + k, h)
+    for j in range(rows.thins):
+        i = at(rows.thin, j)
+        for k in range(0, pitch, NATIVE):
+            bits, place = at(rows.lanes, j), offset + i * pitch + k
+            a = load_native(gradient, place)
+            while bits != np.uint64(0):
+                sample = lowest(bits)
+                bits &= bits - ONE
+                a = fma(at(rows.row, i * LANES + sample), load_native(turned, k * LANES + sample * NATIVE), a)
+            store(gradient, place, a)
+
+
+@inner
+def _row(rows, i):
+    return shifted(rows.row, i * LANES)
+
+
+@inner
+def _add(gradient, place, value):
+    store(gradient, place, load_native(gradient, place) + value)

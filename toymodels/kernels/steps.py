@@ -97,7 +97,9 @@ def train(shape, source, rule, state, work, first_model, last_model, begin, end)
             loss = np.float32(0)
             if learning or (sound and t > rule.steps) or at(model.curve_step, point) == t:
                 for first in range(0, shape.batch, PART):
-                    loss += _part(shape, model, t, first, learning, room)
+                    loss += part_of_step(
+                        shape, model.draw, model.importance, model.theta, model.eps, t - 1, first, learning, room
+                    )
                     if learning:
                         _add(first == 0, room.gradient, room.part, shape.size)
             _finish(shape, model, t, loss, point, shot, room)
@@ -106,7 +108,8 @@ def train(shape, source, rule, state, work, first_model, last_model, begin, end)
 @kernel
 def part_gradient(shape, source, rule, state, work, index, t, first):
     """One part's gradient of step t, left in ``work.part``; returns its sum of losses."""
-    return _part(shape, model_of(source, rule, state, index), t, first, True, room_of(work))
+    one, room = model_of(source, rule, state, index), room_of(work)
+    return part_of_step(shape, one.draw, one.importance, one.theta, one.eps, t - 1, first, True, room)
 
 
 @kernel
@@ -121,11 +124,6 @@ def finish_step(shape, source, rule, state, work, index, t, loss):
     model = model_of(source, rule, state, index)
     point, shot = _next(model.curve_step, 0, t), _next(model.snapshot_step, 0, min(t, rule.steps))
     _finish(shape, model, t, np.float32(loss), point, shot, room_of(work))
-
-
-@function
-def _part(shape, model, t, first, want_gradient, room):
-    return part_of_step(shape, model.draw, model.importance, model.theta, model.eps, t - 1, first, want_gradient, room)
 
 
 @function

@@ -148,7 +148,8 @@ def _operator(op: Callable[..., Any], kinds: Sequence[str], emit: Callable[..., 
 
 
 def _compare(sign: str) -> Callable[..., Any]:
-    return lambda b, is_float, x, y: (b.fcmp_ordered if is_float else b.icmp_unsigned)(sign, x, y)
+    compare = "fcmp_unordered" if sign == "!=" else "fcmp_ordered"  # NaN differs from everything
+    return lambda b, is_float, x, y: getattr(b, compare if is_float else "icmp_unsigned")(sign, x, y)
 
 
 _NUMBERS, _INTEGERS = ("float", "uint", "wide"), ("uint", "wide", "bool")
@@ -167,6 +168,7 @@ for _sign, _op in (
     (">", operator.gt),
     (">=", operator.ge),
     ("==", operator.eq),
+    ("!=", operator.ne),
 ):
     _operator(_op, _NUMBERS, _compare(_sign), mask=True)
 
@@ -323,6 +325,36 @@ def bits(typing: Any, value: Any) -> Any:
 
 
 @emitted
+def lanes_of(typing: Any, mask: Any) -> Any:
+    """The lanes where a mask is set, as bits of one uint64, the first lane lowest."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        packed = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        return packed if mask.lanes == 64 else builder.zext(packed, ir.IntType(64))
+
+    return types.uint64(mask), generate
+
+
+def _bit_function(name: str, flags: Sequence[Any]) -> Any:
+    @emitted
+    def function(typing: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            word = ir.IntType(64)
+            kind = ir.FunctionType(word, [word, *(flag.type for flag in flags)])
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [args[0], *flags])
+
+        return types.int64(types.uint64), generate
+
+    return function
+
+
+count = _bit_function("llvm.ctpop.i64", [])
+"""count(bits): how many are set."""
+lowest = _bit_function("llvm.cttz.i64", [ir.Constant(ir.IntType(1), 1)])
+"""lowest(bits): the place of the lowest that is set; there must be one."""
+
+
+@emitted
 def fold(typing: Any, row: Any) -> Any:
     """The registers of a row added up: a native vector of partial sums, in a fixed order."""
 
@@ -360,6 +392,29 @@ def total(typing: Any, value: Any) -> Any:
         return builder.extract_element(rest, ir.Constant(INT32, 0))
 
     return types.float32(value), generate
+
+
+@emitted
+def add_transposed(typing: Any, source: Any, offset: Any, target: Any, row: Any) -> Any:
+    """add_transposed(source, offset, target, row): the inverse of `transpose`, added to `NATIVE` rows."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def place(base: Any, offset: Any, by: int) -> Any:
+            return _place(builder, base, builder.add(offset, ir.Constant(offset.type, by)), Native)
+
+        for start in range(0, LANES, NATIVE):
+            block = []
+            for sample in range(start, start + NATIVE):
+                block.append(builder.load(place(args[0], args[1], sample * NATIVE)))
+                block[-1].align = 4
+            for k, piece in enumerate(_transposed(builder, block)):
+                at_row = place(args[2], args[3], k * LANES + start)
+                before = builder.load(at_row)
+                before.align = 4
+                builder.store(builder.fadd(before, piece), at_row).align = 4
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), generate
 
 
 @emitted

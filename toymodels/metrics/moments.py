@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
+from toymodels.metrics import fused_moments
+from toymodels.training import why_not_fused
 from toymodels.training.experiment import Experiment, sampler
 
 CHUNK = 1024
@@ -58,7 +61,18 @@ class Moments:
 
 
 def collect(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Moments:
-    """Run the models on ``samples`` fresh samples of their own stream and collect the moments."""
+    """Run the models on ``samples`` fresh samples of their own stream and collect the moments.
+
+    In fused kernels where there are some for these models; in torch operations, the reference, elsewhere.
+    """
+    if why_not_fused(experiments, parameters.W_in.device.type, parameters.W_in.dtype):
+        return _moments(torch_sums(experiments, parameters, samples), samples)
+    named = fused_moments.sums(experiments, parameters, samples)
+    return _moments({name: torch.from_numpy(value) for name, value in named.items()}, samples)
+
+
+def torch_sums(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> dict[str, Tensor]:
+    """What `Moments` holds, as sums over samples, float64."""
     first, data = experiments[0], sampler(experiments)
     dtype = parameters.W_in.dtype
     sums: dict[str, Tensor] = {}
@@ -84,6 +98,10 @@ def collect(experiments: Sequence[Experiment], parameters: Parameters, samples: 
         add("pre_pre", taps.pre @ taps.pre.transpose(1, 2))
         add("mid_pre", taps.mid @ taps.pre.transpose(1, 2))
 
+    return sums
+
+
+def _moments(sums: dict[str, Tensor], samples: int) -> Moments:
     def mean(name: str) -> Tensor:
         return sums[name] / samples
 

@@ -116,7 +116,6 @@ def train_each(
     Batches are asked for when there is room for them and returned in their order; one that does not fit into ``budget``
     bytes is returned as the reason.
     """
-    prepare()
     yield from _Crew(torch.get_num_threads(), budget).train_each(iter(batches), on_progress)
 
 
@@ -228,6 +227,7 @@ class _Crew:
         check_one_structure(experiments)
         if reason := unsupported(experiments[0]):
             raise Unsupported(reason)
+        prepare()
         under_way = _UnderWay(None)
         needed = bytes_needed(experiments)
         if self.budget is not None and needed > self.budget:

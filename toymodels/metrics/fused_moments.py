@@ -1,0 +1,70 @@
+"""Moments by the fused kernels: the forward pass of the engine, its sums taken on the way.
+
+What `toymodels.metrics.moments.collect` computes, on the same data, for what the fused engine can run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from toymodels.bottleneck import Parameters
+from toymodels.kernels import moments as kernels
+from toymodels.kernels.bottleneck import workspace
+from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.fused import pack, shape_of, source_of
+
+TASKS_A_THREAD = 4
+SAMPLES_A_CALL = 64 * kernels.CHUNK
+"""Of a small model, under a tenth of a second: an interruption is heard between calls."""
+
+
+def sums(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> dict[str, np.ndarray]:
+    """Sums over ``samples`` by name, float64, the model axis first; features and neurons in the order of `Moments`."""
+    shape = shape_of(experiments[0])._replace(batch=samples)
+    source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
+    eps = np.zeros(len(theta), np.float32)
+    if parameters.ln_eps is not None:
+        eps = parameters.ln_eps.numpy().astype(np.float32)
+    found = np.zeros((len(theta), size.by_lane + size.products))
+    threads = torch.get_num_threads()
+    chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)
+
+    def collect(first: int, last: int) -> None:
+        work, own = workspace(shape), kernels.sheet(shape)
+        for model in range(first, last):
+            for begin in range(0, samples, chunks * kernels.CHUNK):
+                end = min(samples, begin + chunks * kernels.CHUNK)
+                kernels.collect(shape, source, theta, eps, samples, work, own, found, model, model + 1, begin, end)
+
+    at_once = -(-len(theta) // (TASKS_A_THREAD * threads))
+    with ThreadPoolExecutor(threads) as pool:
+        spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
+        list(pool.map(lambda span: collect(*span), spans))
+    return _named(found, size)
+
+
+def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
+    rest = found
+
+    def take(count: int, *axes: int) -> np.ndarray:
+        nonlocal rest
+        part, rest = rest[:, :count], rest[:, count:]
+        return part.reshape(len(found), *axes)
+
+    n, m = size.n, size.m
+    by_feature, by_neuron = take(6 * n, 6, n), take(6 * m, 2, 3, m)
+    by_target = take(3 * size.rows * size.pitch, 3, size.rows, size.pitch)[:, :, :n, :m]
+    squares = take(2 * size.hidden_rows * size.pitch, 2, size.hidden_rows, size.pitch)[:, :, :m, :m]
+    names = ("active", "t", "tt", "y", "yy", "squared_error")
+    return {
+        **{name: by_feature[:, k] for k, name in enumerate(names)},
+        **{f"tap {tap}": by_neuron[:, 0, k] for k, tap in enumerate(("pre", "mid", "post"))},
+        **{f"tap_squared {tap}": by_neuron[:, 1, k] for k, tap in enumerate(("pre", "mid", "post"))},
+        **{f"tap_target {tap}": by_target[:, k].swapaxes(1, 2) for k, tap in enumerate(("pre", "mid", "post"))},
+        "pre_pre": squares[:, 0],
+        "mid_pre": squares[:, 1],
+    }
