@@ -34,14 +34,16 @@ wheel: $(VENV)/installed-dev
 	$(BIN)/python -m build --wheel
 	sh tests/wheel.sh dist/*.whl
 
-bench: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.autograd
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.layout
 
 # On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
 device:
 	$(PYTHON) -m pytest -q -p no:cacheprovider -m cuda tests/training/test_device.py
-	$(PYTHON) -m benchmarks.autograd --device cuda
+	$(PYTHON) -m benchmarks.engines --device cuda
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +58,10 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-dev: $(VENV)/installed-test
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	touch $@
 
 clean:

@@ -297,7 +297,12 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Remove the compiled kernels of every version, and nothing else.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Print versions, device, threads, memory and disk."""
     import platform
     import shutil
@@ -305,6 +310,13 @@ def doctor(as_json: Json = False) -> None:
 
     import psutil
     import torch
+
+    from toymodels.kernels import compiled, vector
+
+    if clear_cache:
+        cleared = [str(folder) for folder in compiled.clear()]
+        print(json.dumps({"cleared": cleared}, indent=2) if as_json else "\n".join(cleared) or "nothing was kept")
+        return
 
     names = (
         "toymodels",
@@ -323,6 +335,8 @@ def doctor(as_json: Json = False) -> None:
         **{name: version(name) for name in names},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
+        "samples at once": vector.LANES,
+        "compiled kernels": str(compiled.FOLDER) if compiled.compiled() else "none yet",
         "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
         "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
     }

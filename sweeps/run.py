@@ -75,7 +75,7 @@ def prepare(engine: str, on_note: OnNote) -> None:
     """Compile what the engine needs, once a machine and version, and say so."""
     if engine == "fused":
         if not compiled.compiled():
-            on_note("compiling the fused engine for this processor, once: some 15 seconds")
+            on_note("compiling the fused engine for this processor, once: about 20 seconds")
         fused.prepare()
 
 

@@ -191,7 +191,7 @@ JSON: list[tuple[list[str], set[str]]] = [
     (["show", "run"], {"folder", "question", "arms"}),
     (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
     (["list"], {"sweeps", "figures"}),
-    (["doctor"], {"python", "torch", "toymodels", "device", "threads"}),
+    (["doctor"], {"python", "torch", "toymodels", "device", "threads", "compiled kernels"}),
     (["sweep", "tiny.toml", "--out", "run"], {"folder", "models", "trained", "diverged", "failed", "figures", "arms"}),
     (
         ["sweep", "tiny.toml", "--dry-run"],
@@ -547,3 +547,19 @@ def test_every_command_on_a_run_speaks_json(run: Path, command: list[str]) -> No
 
 def test_version_is_the_packages() -> None:
     assert door("--version").out == f"toymodels {importlib.metadata.version('toymodels')}\n"
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_doctor_clears_the_compiled_kernels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_json: list[str]
+) -> None:
+    kept = tmp_path / "toymodels" / "kernels-0123"
+    kept.mkdir(parents=True)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    answer = door("doctor", "--clear-cache", *as_json)
+    assert answer.code == 0
+    assert not kept.exists()
+    assert (answer.json()["cleared"] if as_json else answer.out.splitlines()) == [str(kept)]
+    again = door("doctor", "--clear-cache", *as_json)
+    assert again.code == 0
+    assert (again.json()["cleared"] == []) if as_json else (again.out == "nothing was kept\n")

@@ -101,9 +101,16 @@ class Features:
             self.firing.intervals(p)
 
     def probabilities(self) -> np.ndarray:
-        """P_i = P(feature i active), float64 ``[feature]``."""
+        """P_i = P(feature i active), float64 ``[feature]``, read-only."""
+        return self._probabilities
+
+    @cached_property
+    def _probabilities(self) -> np.ndarray:
+        # Kept, because the same features are often those of thousands of seeds.
         per_weight = probabilities(self.frequency.law, self.firing.n_weights(self.n), self.density, self.frequency.cap)
-        return self.firing.spread(per_weight, self.n)
+        p = self.firing.spread(per_weight, self.n)
+        p.flags.writeable = False
+        return p
 
     def mean_active_value(self) -> float:
         """E|x_i| given that feature i is active."""

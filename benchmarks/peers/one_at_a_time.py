@@ -24,6 +24,16 @@ class OneAtATime:
         self.scale = max(1.0, workload.models / MOST)
         self.models = [Recipe(alone, density) for _ in range(min(workload.models, MOST))]
 
+    @property
+    def density(self) -> float:
+        """Of all its models."""
+        return self.models[0].density
+
+    @density.setter
+    def density(self, value: float) -> None:
+        for model in self.models:
+            model.density = value
+
     def run(self, steps: int) -> Tensor:
         """Train on; the losses of the last step."""
         return torch.cat([model.run(steps) for model in self.models])

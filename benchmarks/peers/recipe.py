@@ -30,7 +30,9 @@ class Recipe:
 
     def __init__(self, workload: Workload, density: float, device: str = "cpu") -> None:
         w = self.workload = workload
-        self.density, self.device = density, device
+        self.device = device
+        self._density = torch.zeros((), device=device)
+        self.density = density
         W = torch.randn(w.models, w.n, w.m, device=device) / w.m**0.5
         self.W_in = torch.nn.Parameter(W)
         self.W_out = self.W_in if w.tied else torch.nn.Parameter(W.clone())
@@ -42,13 +44,22 @@ class Recipe:
         parameters += [self.gain, self.bias] if w.layer_norm else []
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
 
+    @property
+    def density(self) -> float:
+        """May be changed at any time: a tensor to whoever compiles."""
+        return self._density.item()
+
+    @density.setter
+    def density(self, value: float) -> None:
+        self._density.fill_(value)
+
     def losses(self) -> Tensor:
         """Batch losses of fresh data, [model]."""
         w = self.workload
         value = torch.rand(w.batch, w.models, w.n, device=self.device)
         if w.absolute:
             value = 2 * value - 1
-        x = torch.where(torch.rand(w.batch, w.models, w.n, device=self.device) <= self.density, value, 0.0)
+        x = torch.where(torch.rand(w.batch, w.models, w.n, device=self.device) <= self._density, value, 0.0)
         hidden = HIDDEN[w.activation](torch.einsum("bif,ifh->bih", x, self.W_in))
         if w.layer_norm:
             hidden = F.layer_norm(hidden, (w.m,)) * self.gain + self.bias

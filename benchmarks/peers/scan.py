@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """JAX: a scan over steps, mapped over models, compiled: jit(vmap(scan)), with optax's Adam."""
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ HIDDEN = {
 OPTIMIZER = optax.adam(1e-3)
 
 
-def _loss(parameters: dict[str, Any], key: Any, w: Workload, density: float) -> Any:
+def _loss(parameters: dict[str, Any], key: Any, w: Workload, density: Any) -> Any:
     keys = jax.random.split(key)
     value = jax.random.uniform(keys[0], (w.batch, w.n))
     if w.absolute:
@@ -38,9 +39,9 @@ def _loss(parameters: dict[str, Any], key: Any, w: Workload, density: float) -> 
     return (((jnp.abs(x) if w.absolute else x) - out) ** 2).sum(1).mean()
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
+@partial(jax.jit, static_argnums=(1, 3))
 @partial(jax.vmap, in_axes=(0, None, None, None))
-def _train(carry: Any, w: Workload, density: float, steps: int) -> Any:
+def _train(carry: Any, w: Workload, density: Any, steps: int) -> Any:
     def step(carry: Any, _: None) -> Any:
         parameters, state, key = carry
         key, own = jax.random.split(key)

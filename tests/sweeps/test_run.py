@@ -28,7 +28,7 @@ from sweeps.summary import summarise
 from sweeps.sweep import parse
 from sweeps.tensorfile import StoredFile, deserialise
 from toymodels import SoLU
-from toymodels.training import fused
+from toymodels.training.fused import layout
 from toymodels.training.memory import bytes_needed
 
 BODY = """
@@ -442,7 +442,7 @@ def test_auto_is_fused_on_a_cpu_and_autograd_elsewhere_and_says_why_where_it_mus
 
 
 def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(fused.ACTIVATIONS, SoLU)
+    monkeypatch.delitem(layout.ACTIVATIONS, SoLU)
     notes: list[str] = []
     assert resolve_engine("auto", "cpu", plan(), {}, notes.append) == "autograd"
     assert len(notes) == 1

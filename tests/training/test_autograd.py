@@ -35,10 +35,10 @@ from toymodels import (
     Zipf,
     forward,
     measure,
-    train,
 )
 from toymodels.bottleneck import initialise
 from toymodels.objectives import losses
+from toymodels.training.autograd import train
 
 SHORT = Training(steps=300, batch=64, learning_rate=3e-3)
 ARMS = {

@@ -60,6 +60,7 @@ from toymodels.kernels.bottleneck import PART, workspace
 from toymodels.objectives import losses
 from toymodels.training import Unsupported, autograd, fused, why_not_fused
 from toymodels.training.experiment import sampler
+from toymodels.training.fused import crew, layout
 
 ACTIVATIONS = [Linear(), ReLU(), GeLU(), SoLU(), SiLU(), ELU(), XExp()]
 NORMS = [None, LayerNorm(), LayerNorm(1e-3, affine=False), LayerNorm(Matched())]
@@ -121,13 +122,13 @@ def moved(e: Experiment, scale: float = 0.1):
 
 def fused_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradient of the first step, by the kernels."""
-    batch, gradient = fused.Batch.of([e]), 0.0
-    batch.state.theta[:] = fused.pack(batch.shape, parameters.to("cpu", torch.float32))
+    batch, gradient = layout.Batch.of([e]), 0.0
+    batch.state.theta[:] = layout.pack(batch.shape, parameters.to("cpu", torch.float32))
     work, loss = workspace(batch.shape), 0.0
     for first in range(0, e.training.batch, PART):
         loss += steps.part_gradient(*batch.arguments(work), 0, 1, first)
         gradient = gradient + work.part.astype(np.float64)
-    return loss / e.training.batch, fused.unpack(batch.shape, np.asarray(gradient)[None])
+    return loss / e.training.batch, layout.unpack(batch.shape, np.asarray(gradient)[None])
 
 
 def true_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Tensor]]:
@@ -228,9 +229,9 @@ def test_alone_in_a_batch_in_another_order_and_on_more_threads_bit_for_bit(featu
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     same(together, fused.train(es))
     same(together, next(iter(fused.train_each([es, es[:2]]))))
-    monkeypatch.setattr(fused, "WIDE_FLOP", 0.0)
+    monkeypatch.setattr(crew, "WIDE_FLOP", 0.0)
     same(together, fused.train(es[:2]), slice(0, 2))
-    monkeypatch.setattr(fused, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(crew, "CALL_SECONDS", 0.0)
     same(together, fused.train(es))
 
 
@@ -258,7 +259,7 @@ def test_batches_of_different_shapes_come_back_in_their_order():
 @pytest.mark.parametrize("wide", [False, True])
 def test_divergence_is_the_references(rate, steps_, wide, monkeypatch):
     if wide:
-        monkeypatch.setattr(fused, "WIDE_FLOP", 0.0)
+        monkeypatch.setattr(crew, "WIDE_FLOP", 0.0)
         monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     recipe = Training(steps=steps_, batch=64, snapshots=3, curve_points=9)
     es = [

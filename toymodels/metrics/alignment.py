@@ -29,7 +29,7 @@ def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values:
 def weight_alignment(W_in: Tensor) -> Tensor:
     """max_k |W_ki| / |W_i|: [model, feature], in [1/sqrt(m), 1]; NaN for a zero vector."""
     largest = W_in.abs().amax(1)
-    # Scaled first, so that tiny weights do not underflow. Not by `norms`: torch's norm over a middle axis takes ten times
+    # Scaled first: tiny weights must not underflow. Not by `norms`: torch's norm over a middle axis takes ten times
     # as long, and the null asks for a thousand.
     return (W_in / largest[:, None, :]).square().sum(1).rsqrt()
 

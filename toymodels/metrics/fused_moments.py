@@ -15,7 +15,7 @@ from toymodels.bottleneck import Parameters
 from toymodels.kernels import moments as kernels
 from toymodels.kernels.bottleneck import workspace
 from toymodels.training.experiment import Experiment, sampler
-from toymodels.training.fused import pack, shape_of, source_of
+from toymodels.training.fused.layout import pack, shape_of, source_of
 
 TASKS_A_THREAD = 4
 SAMPLES_A_CALL = 64 * kernels.CHUNK

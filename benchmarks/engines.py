@@ -1,0 +1,237 @@
+"""Our engines against their peers, interleaved in one process; first all must learn the same, or nothing is timed.
+
+    python -m benchmarks.engines [--device cuda] [--only W1,W2] [--out benchmarks/results]
+
+Every model has its own seed. Writes one Markdown and one JSON record, and on a CPU a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.peers.one_at_a_time import OneAtATime
+from benchmarks.peers.recipe import Compiled, Recipe
+from benchmarks.timing import RESULTS, Ours, Side, machine, peak_mib, per_step, sgemm, spread, steps_for, write
+from benchmarks.workload import WORKLOADS, Workload
+
+DENSITIES = (0.3, 0.05)
+REPEATS = 3
+SECONDS = 0.7
+LEARNING = (
+    Workload("linear", 24, 20, 5, 256),
+    Workload("|x|", 24, 20, 12, 256, "relu", tied=False, absolute=True),
+    Workload("solu+LN", 24, 20, 12, 256, "solu", layer_norm=True),
+)
+LEARNING_STEPS = 600
+Make = Callable[[Workload, float], Side]
+
+
+def sides(device: str) -> dict[str, Make]:
+    """Ours first, then the peers."""
+    if device == "cuda":
+        return {
+            "ours, autograd": lambda w, p: Ours("autograd", w, p, device),
+            "recipe": lambda w, p: Recipe(w, p, device),
+        }
+    from benchmarks.peers.scan import Scan
+
+    return {
+        "ours, fused": lambda w, p: Ours("fused", w, p),
+        "ours, autograd": lambda w, p: Ours("autograd", w, p),
+        "recipe": Recipe,
+        "torch.compile": Compiled,
+        "JAX": Scan,
+        "one at a time": OneAtATime,
+    }
+
+
+def same_learning(makes: dict[str, Make]) -> list[dict[str, Any]]:
+    """Mean last batch loss of every side on three tasks; raises unless all agree with ours within 4 standard errors."""
+    rows = []
+    for workload in LEARNING:
+        found = {}
+        for name, make in makes.items():
+            side = make(workload, 0.1)
+            loss = side.run(LEARNING_STEPS).double()
+            side.close()
+            found[name] = (loss.mean().item(), (loss.std() / math.sqrt(len(loss))).item())
+        ours, our_error = next(iter(found.values()))
+        for name, (loss, error) in found.items():
+            if abs(loss - ours) > 4 * math.hypot(error, our_error):
+                raise SystemExit(f"{workload}: {name} learns something else: {loss:.5f} against {ours:.5f}")
+        rows.append({"workload": workload.name, "losses": found})
+    return rows
+
+
+def compare(workload: Workload, makes: dict[str, Make], device: str) -> list[dict[str, Any]]:
+    """Times of every side at each density, interleaved."""
+    rows = []
+    built = {name: make(workload, DENSITIES[0]) for name, make in makes.items()}
+    steps = {name: steps_for(side, SECONDS, device) for name, side in built.items()}
+    for density in DENSITIES:
+        for name, side in built.items():
+            side.density = density
+            side.run(2)
+            side.run(steps[name] + 2)  # a new number of steps is compiled anew by JAX, and described by ours
+        peaks, times = [], {name: [] for name in built}
+        for _ in range(REPEATS):
+            peaks.append(sgemm() if device == "cpu" else math.nan)
+            for name, side in built.items():
+                times[name].append(per_step(side, steps[name], device))
+        ours = next(iter(times.values()))
+        rate = workload.flop() * workload.models / statistics.median(ours)
+        rows.append(
+            {
+                "workload": str(workload),
+                "density": density,
+                "ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
+                "ratio": {
+                    name: spread([them / us for us, them in zip(ours, values, strict=True)])
+                    for name, values in times.items()
+                },
+                "models_x_steps_per_s": workload.models / statistics.median(ours),
+                "gflop_per_s": rate / 1e9,
+                "sgemm_gflop_per_s": statistics.median(peaks) / 1e9,
+            }
+        )
+        print(rows[-1]["workload"], density, {k: f"{v:.3g}" for k, v in rows[-1]["ms"].items()}, flush=True)
+    for side in built.values():
+        side.close()
+    return rows
+
+
+def memory(workload: Workload) -> dict[str, float]:
+    """Peak memory of training ten steps, ours and the recipe's, in processes of their own; MiB."""
+    program = """
+from benchmarks.workload import Workload
+from benchmarks.timing import Ours
+from benchmarks.peers.recipe import Recipe
+make = {make}
+make({small!r}).run(2)
+side = make({workload!r})
+def work():
+    side.run(10)
+"""
+    small = Workload("small", 1, 2, 1, 8)
+    ours = "lambda w: Ours('fused', w, 0.05)"
+    theirs = "lambda w: Recipe(w, 0.05)"
+    return {
+        name: peak_mib(program.format(make=make, small=small, workload=workload))
+        for name, make in (("ours, fused", ours), ("recipe", theirs))
+    }
+
+
+def geometric_mean(rows: list[dict[str, Any]], peer: str) -> float:
+    """Of the median ratios, without W7, whose products alone are half of the recipe; the kinds of W6 count as one."""
+    by_name: dict[str, list[float]] = {}
+    for row in rows:
+        name = row["workload"][:2]
+        if name != "W7" and peer in row["ratio"]:
+            by_name.setdefault(name, []).append(math.log(row["ratio"][peer]["median"]))
+    return math.exp(statistics.mean(statistics.mean(logs) for logs in by_name.values()))
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The record as a page."""
+    rows, names = record["rows"], list(record["rows"][0]["ms"])
+    peers = names[1:]
+    lines = [
+        f"# {names[0]} against its peers, {record['machine']['device']}",
+        "",
+        ", ".join(f"{name} {value}" for name, value in record["machine"].items() if name != "device"),
+        "",
+        f"Tied unless said, ReLU output, Adam 1e-3. {REPEATS} interleaved repeats; ratio = peer / {names[0]}, median "
+        "(min to max). GFLOP/s: five dense products a step, whatever is skipped; sgemm: torch's own in the same run.",
+        "",
+        f"| workload | density | {names[0]}, ms a step | models x steps / s | GFLOP/s | of sgemm | "
+        + " | ".join(f"x {peer}" for peer in peers)
+        + " |",
+        "|" + "---|" * (6 + len(peers)),
+    ]
+    for row in rows:
+        ratios = [row["ratio"][peer] for peer in peers]
+        cells = [
+            row["workload"],
+            f"{row['density']:g}",
+            f"{row['ms'][names[0]]:.3g}",
+            f"{row['models_x_steps_per_s']:,.0f}",
+            f"{row['gflop_per_s']:,.0f}",
+            f"{row['gflop_per_s'] / row['sgemm_gflop_per_s']:.0%}" if row["sgemm_gflop_per_s"] > 0 else "",
+            *(f"{r['median']:.1f} ({r['min']:.1f} to {r['max']:.1f})" for r in ratios),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    means = ", ".join(f"{record['geometric_mean'][peer]:.1f} x {peer}" for peer in peers)
+    lines += ["", f"Geometric mean over W1 to W6 and W8 (W6 as one): {means}."]
+    if "memory" in record:
+        lines += ["", "| peak memory of ten steps, MiB | ours, fused | recipe |", "|---|---|---|"]
+        for name, peak in record["memory"].items():
+            lines.append(f"| {name} | {peak['ours, fused']:,.0f} | {peak['recipe']:,.0f} |")
+    lines += ["", f"Same learning: mean loss at step {LEARNING_STEPS} of 24 models, ± standard error."]
+    for row in record["same_learning"]:
+        found = ", ".join(f"{name} {loss:.5f} ± {error:.5f}" for name, (loss, error) in row["losses"].items())
+        lines.append(f"* {row['workload']}: {found}")
+    return "\n".join(lines) + "\n"
+
+
+def picture(record: dict[str, Any], path: Path) -> None:
+    """The median ratio of every peer on every workload."""
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in record["rows"] if row["density"] == DENSITIES[-1]]
+    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    for name in list(rows[0]["ms"])[1:]:
+        axes.plot(range(len(rows)), [row["ratio"][name]["median"] for row in rows], "o", label=name)
+    axes.axhline(1, color="0.6", linewidth=1)
+    axes.set_xticks(range(len(rows)), [row["workload"].partition(":")[0].replace(" ", "\n") for row in rows])
+    axes.set_yscale("log")
+    axes.set_ylabel(f"time a step / that of {next(iter(rows[0]['ms']))}")
+    axes.set_title(f"density {DENSITIES[-1]}, {record['machine']['threads']} threads", loc="left")
+    axes.legend(ncols=3, frameon=False)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _join(record: dict[str, Any], earlier: dict[str, Any]) -> None:
+    """The rows of an earlier record that were not timed now, in the order of the workloads."""
+    order = {str(workload): place for place, workload in enumerate(WORKLOADS)}
+    now = {row["workload"] for row in record["rows"]}
+    record["rows"] += [row for row in earlier["rows"] if row["workload"] not in now]
+    record["rows"].sort(key=lambda row: (order[row["workload"]], -row["density"]))
+    record["memory"] = earlier.get("memory", {})
+
+
+def main() -> None:
+    """Run, print and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    device, only = arguments.device, [name for name in arguments.only.split(",") if name]
+    makes = sides(device)
+    torch.set_float32_matmul_precision("highest")
+    chosen = [w for w in WORKLOADS if not only or w.name.split()[0] in only]
+    record: dict[str, Any] = {"machine": machine(device), "same_learning": same_learning(makes), "rows": []}
+    for workload in chosen:
+        record["rows"] += compare(workload, makes, device)
+    kept = arguments.out / f"engines-{device}.json"
+    if only and kept.exists():
+        _join(record, json.loads(kept.read_text()))
+    record["geometric_mean"] = {name: geometric_mean(record["rows"], name) for name in list(makes)[1:]}
+    if device == "cpu":
+        record["memory"] = record.get("memory", {}) | {str(workload): memory(workload) for workload in chosen}
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        picture(record, arguments.out / "engines-cpu.svg")
+    write(arguments.out, f"engines-{device}", markdown(record), record)
+
+
+if __name__ == "__main__":
+    main()

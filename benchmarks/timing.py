@@ -1,0 +1,141 @@
+"""Timing: steps of one side after the other, again and again; and what the machine itself can do in the same run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+import toymodels as tm
+from benchmarks.workload import Workload
+from toymodels.training import ENGINES
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Side(Protocol):
+    """What is timed: an engine of ours or a peer."""
+
+    name: str
+
+    @property
+    def density(self) -> float:
+        """How often a feature is active; may be set."""
+        ...
+
+    @density.setter
+    def density(self, value: float, /) -> None: ...
+
+    def run(self, steps: int) -> Tensor:
+        """Train; the losses of the last step, [model]."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        ...
+
+
+class Ours:
+    """One of our engines, by the interface of the peers. Every call trains from the start.
+
+    What to train is described once for each number of steps; describing it again is not timed.
+    """
+
+    def __init__(self, engine: str, workload: Workload, density: float, device: str = "cpu") -> None:
+        self.name = f"ours, {engine}"
+        self.engine, self.workload, self.density, self.device = engine, workload, density, device
+        self.described: dict[tuple[float, int], list[tm.Experiment]] = {}
+
+    def run(self, steps: int) -> Tensor:
+        """Train; the losses of the last step."""
+        described = (self.density, steps)
+        if described not in self.described:
+            self.described[described] = self.workload.experiments(self.density, steps)
+        return ENGINES[self.engine](self.described[described], device=self.device).curve[:, -1]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def clock(device: str, work: Callable[[], Any]) -> float:
+    """Seconds that ``work`` takes, to its last kernel."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def steps_for(side: Side, seconds: float, device: str = "cpu") -> int:
+    """How many steps take about so long, or as long as what comes before the first one; compiles what is compiled."""
+    side.run(2)
+    few = clock(device, lambda: side.run(2))
+    more = clock(device, lambda: side.run(6))
+    return max(2, min(5000, int(max(seconds, few) / max((more - few) / 4, few / 200, 1e-6))))
+
+
+def per_step(side: Side, steps: int, device: str = "cpu") -> float:
+    """Seconds a step: a long run less a short one, so that what is done before the first step is not in it."""
+    short = clock(device, lambda: side.run(2))
+    return max(clock(device, lambda: side.run(steps + 2)) - short, 1e-9) / steps * getattr(side, "scale", 1.0)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """min, median, max."""
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def sgemm() -> float:
+    """FLOP a second of torch's own float32 product of two 1,024 x 1,024 matrices, the best of ten."""
+    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
+    return 2 * 1024**3 / min(clock("cpu", lambda: a @ b) for _ in range(10))
+
+
+def peak_mib(program: str) -> float:
+    """By how much ``work()`` raises the peak resident memory, in MiB, of a process that ran ``program`` first."""
+    code = f"""
+import re
+from pathlib import Path
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+{program}
+before = peak()
+work()
+print("MiB", peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = re.search(r"MiB (\S+)", done.stdout)
+    assert found
+    return float(found[1])
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What this ran on."""
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else model[1] if model else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "toymodels": tm.__version__,
+    }
+
+
+def write(out: Path, stem: str, page: str, record: dict[str, Any]) -> None:
+    """One Markdown and one JSON record."""
+    print(page)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{stem}.md").write_text(page)
+    (out / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n")

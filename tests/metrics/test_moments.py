@@ -1,0 +1,99 @@
+"""Moments: the fused kernels against torch operations in float64, and against sums written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toymodels import (
+    AbsoluteValue,
+    Activation,
+    Binary,
+    Bottleneck,
+    Experiment,
+    Features,
+    GeLU,
+    Identity,
+    LayerNorm,
+    Linear,
+    ReLU,
+    SoLU,
+    Training,
+    forward,
+    train,
+)
+from toymodels.metrics import fused_moments
+from toymodels.metrics.moments import collect, torch_sums
+from toymodels.training.experiment import sampler
+
+RECIPE = Training(steps=40, batch=64, learning_rate=0.01)
+
+
+def trained(features, bottleneck, target, models=3):
+    es = [Experiment(features, bottleneck, RECIPE, target, seed=seed) for seed in range(models)]
+    return es, train(es).parameters
+
+
+@pytest.mark.parametrize("samples", [1, 50, 64, 3000])
+@pytest.mark.parametrize(
+    "features, bottleneck, target",
+    [
+        (Features(5, 0.3), Bottleneck(2), Identity()),
+        (Features(30, 0.1, signed=True), Bottleneck(5, ReLU(), tied=False), AbsoluteValue()),
+        (Features(30, 0.05, values=Binary()), Bottleneck(16, SoLU(), LayerNorm()), Identity()),
+        (Features(17, 0.2, signed=True), Bottleneck(20, GeLU(), LayerNorm(), Linear(), hidden_bias=True), Identity()),
+    ],
+)
+def test_kernels_sum_what_float64_sums(features, bottleneck, target, samples):
+    es, parameters = trained(features, bottleneck, target)
+    exact = torch_sums(es, parameters.to("cpu", torch.float64), samples)
+    fused = fused_moments.sums(es, parameters, samples)
+    assert fused.keys() == exact.keys()
+    for name, values in exact.items():
+        ours = torch.from_numpy(fused[name].copy())
+        assert ours.shape == values.shape, name
+        assert (ours - values).abs().max() <= 1e-5 * values.abs().max() + 1e-9, name
+    assert torch.equal(torch.from_numpy(fused["active"].copy()), exact["active"])
+
+
+def test_moments_are_means_written_out():
+    es, parameters = trained(Features(6, 0.3), Bottleneck(3, ReLU(), tied=False), Identity(), models=1)
+    moments = collect(es, parameters, 1500)
+    x = sampler(es).evaluation(0, 1500)
+    taps = forward(es[0].bottleneck, parameters, x)
+    x, y, mid = x[0].double(), taps.out[0].double(), taps.mid[0].double()
+    assert moments.active[0].tolist() == (x != 0).sum(1).tolist()
+    for ours, exact in (
+        (moments.t, x.mean(1)),
+        (moments.yy, y.square().mean(1)),
+        (moments.squared_error, (x - y).square().mean(1)),
+        (moments.tap["mid"], mid.mean(1)),
+        (moments.tap_target["mid"], mid @ x.T / 1500),
+        (moments.mid_pre, mid @ taps.pre[0].double().T / 1500),
+    ):
+        torch.testing.assert_close(ours[0], exact, rtol=1e-5, atol=1e-7)
+
+
+def test_a_model_is_measured_alike_alone_in_a_batch_and_on_more_threads(monkeypatch):
+    es, parameters = trained(Features(20, 0.1), Bottleneck(12, SoLU(), LayerNorm()), Identity(), models=7)
+    together = fused_moments.sums(es, parameters, 2000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(fused_moments, "SAMPLES_A_CALL", 1)
+    again = fused_moments.sums(es, parameters, 2000)
+    alone = fused_moments.sums(es[3:4], parameters[3:4], 2000)
+    for name, values in together.items():
+        assert (values == again[name]).all(), name
+        assert (values[3] == alone[name][0]).all(), name
+
+
+class Cube(Activation):
+    name = "cube"
+
+    def __call__(self, z, dim=-1):
+        return z**3
+
+
+def test_what_has_no_kernel_is_measured_in_torch_operations():
+    es, parameters = trained(Features(6, 0.3), Bottleneck(3, Cube(), tied=False), Identity())
+    moments, exact = collect(es, parameters, 500), torch_sums(es, parameters.to("cpu", torch.float64), 500)
+    torch.testing.assert_close(moments.squared_error, exact["squared_error"] / 500, rtol=1e-5, atol=1e-7)

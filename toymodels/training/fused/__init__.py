@@ -1,0 +1,54 @@
+"""The fused engine: draw, forward, backward and update in one compiled kernel, each model by itself, on CPU threads.
+
+A model and its data fit in a core's cache, so a run stays there from its first step to its last; nothing of the size of
+a batch is ever written to memory. Models are independent, hence bit for bit the same alone, in any batch, on any number
+of threads, and whatever else trains beside them. What is computed is what `toymodels.training.autograd` computes, on
+the same data, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from toymodels.training.contract import OnProgress, OnStep, Unsupported
+from toymodels.training.experiment import Experiment, check_one_structure
+from toymodels.training.fused.crew import Crew, prepare
+from toymodels.training.fused.layout import bytes_needed, unsupported
+from toymodels.training.memory import OutOfMemory
+from toymodels.training.trained import Trained
+
+__all__ = ["bytes_needed", "prepare", "train", "train_each", "unsupported"]
+
+
+def train(
+    experiments: Sequence[Experiment],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_step: OnStep | None = None,
+) -> Trained:
+    """Train models of one structure, on as many threads as torch is set to use.
+
+    Raises `Unsupported`, a ``ValueError``, for what this engine has no kernel for.
+    """
+    if device != "cpu" or dtype != torch.float32:
+        raise Unsupported(f"the fused engine computes in float32 on a cpu, not in {dtype} on {device}")
+    check_one_structure(experiments)
+    steps_a_model = experiments[0].training.steps / len(experiments)
+    advanced = (lambda models: on_step(steps_a_model * models)) if on_step else None
+    (trained,) = train_each([experiments], advanced)
+    if isinstance(trained, OutOfMemory):
+        raise trained
+    return trained
+
+
+def train_each(
+    batches: Iterable[Sequence[Experiment]], on_progress: OnProgress | None = None, budget: int | None = None
+) -> Iterator[Trained | OutOfMemory]:
+    """Train several batches, each of one structure; the next one begins as soon as a thread is free.
+
+    That a batch is of one structure is not checked here. Batches are asked for when there is room for them and returned
+    in their order; one that does not fit into ``budget`` bytes is returned as the reason.
+    """
+    yield from Crew(torch.get_num_threads(), budget).train_each(iter(batches), on_progress)

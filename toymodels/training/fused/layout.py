@@ -1,0 +1,258 @@
+"""What the kernels see of experiments: codes for choices, one flat parameter vector a model, arrays by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
+from toymodels.bottleneck import Parameters, initialise
+from toymodels.features import Sampler
+from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One
+from toymodels.kernels import draw, layers, products, update
+from toymodels.kernels.bottleneck import Shape, Work, aligned
+from toymodels.kernels.steps import State
+from toymodels.kernels.update import Rule
+from toymodels.objectives import AbsoluteValue, Identity, Target
+from toymodels.rotations import haar
+from toymodels.training.contract import CEILING
+from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
+from toymodels.training.trained import Trained
+from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
+
+ACTIVATIONS: dict[type[Activation], int] = {
+    Linear: layers.LINEAR,
+    ReLU: layers.RELU,
+    GeLU: layers.GELU,
+    SoLU: layers.SOLU,
+    SiLU: layers.SILU,
+    ELU: layers.ELU,
+    XExp: layers.XEXP,
+}
+OUTPUTS: dict[type[Activation], int] = {Linear: 0, ReLU: 1}
+TARGETS: dict[type[Target], int] = {Identity: 0, AbsoluteValue: 1}
+VALUES: dict[type[Values], int] = {
+    UniformValues: draw.UNIFORM,
+    Binary: draw.BINARY,
+    FoldedNormal: draw.FOLDED_NORMAL,
+    Exponential: draw.EXPONENTIAL,
+}
+FIRINGS: dict[type[Firing], int] = {Independent: 0, One: 1, Correlated: 1, Anticorrelated: 1}
+OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
+
+NEVER = np.iinfo(np.int64).max
+"""A step that does not come."""
+
+
+def unsupported(experiment: Experiment) -> str | None:
+    """Why this engine cannot train this experiment, in a sentence, or None if it can."""
+    f, b, t = experiment.features, experiment.bottleneck, experiment.training
+    parts: tuple[tuple[str, object, dict], ...] = (
+        ("activation", b.activation, ACTIVATIONS),
+        ("output", b.output, OUTPUTS),
+        ("target", experiment.target, TARGETS),
+        ("value law", f.values, VALUES),
+        ("firing law", f.firing, FIRINGS),
+        ("optimizer", t.optimizer, OPTIMIZERS),
+    )
+    for what, part, known in parts:
+        if type(part) not in known:
+            names = ", ".join(each.name for each in known)
+            name = getattr(part, "name", "")
+            named = f"'{name}' of class {type(part).__name__}" if name in names.split(", ") else f"'{name}'"
+            return f"the fused engine has no kernel for {what} {named} (it has {names}): use engine autograd"
+    return None
+
+
+def bytes_needed(experiments: Sequence[Experiment]) -> int:
+    """The memory that training these models of one structure takes, apart from a few rows a thread: never a batch."""
+    shape, recipe = shape_of(experiments[0]), experiments[0].training
+    return 4 * len(experiments) * (shape.size * (4 + recipe.snapshots) + 8 * shape.n + recipe.curve_points)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Models of one structure as the kernels see them."""
+
+    experiments: tuple[Experiment, ...]
+    shape: Shape
+    source: draw.Source
+    rule: Rule
+    state: State
+    start: Parameters
+
+    @staticmethod
+    def of(experiments: Sequence[Experiment]) -> Batch:
+        """Everything that the kernels need, with the models at their start."""
+        data, shape = sampler(experiments), shape_of(experiments[0])
+        start = initialise([e.bottleneck for e in experiments], data)
+        return Batch(
+            experiments=tuple(experiments),
+            shape=shape,
+            source=source_of(data),
+            rule=_rule(experiments, data),
+            state=_state(experiments, shape, start),
+            start=start,
+        )
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    def arguments(self, work: Work) -> tuple:
+        """What every kernel of `steps` takes first."""
+        return self.shape, self.source, self.rule, self.state, work
+
+    def step_flop(self) -> float:
+        """Of one model: five products."""
+        return 10.0 * self.shape.n * self.shape.m * self.shape.batch
+
+    def trained(self) -> Trained:
+        """The models as they are now."""
+        recipe, state = self.experiments[0].training, self.state
+        names = self.start.trained()
+        snapshots = {name: tensor for name, tensor in unpack(self.shape, state.snapshots).items() if name in names}
+        return Trained(
+            experiments=self.experiments,
+            parameters=Parameters(**unpack(self.shape, state.theta), ln_eps=self.start.ln_eps),
+            curve_step=recipe.curve_steps(),
+            curve=torch.from_numpy(state.curve),
+            diverged_step=torch.from_numpy(state.diverged_step),
+            snapshot_step=recipe.snapshot_steps(),
+            snapshots=snapshots if len(recipe.snapshot_steps()) else {},
+            sub_batches=(len(self),),
+        )
+
+
+def shape_of(experiment: Experiment) -> Shape:
+    """The sizes, the layout of theta and the codes of an experiment's structure."""
+    b, n, m = experiment.bottleneck, experiment.features.n, experiment.bottleneck.hidden
+    pitch, affine = products.pitch(m), b.layer_norm is not None and b.layer_norm.affine
+    matrix, size = products.padded(n) * pitch, 0
+    begins: dict[str, int] = {}
+    for name, length, there in (
+        ("W_in", matrix, True),
+        ("W_out", matrix, not b.tied),
+        ("b_in", pitch, b.hidden_bias),
+        ("b_out", n, b.output_bias),
+        ("gain", pitch, affine),
+        ("bias", pitch, affine),
+    ):
+        begins[name] = size if there else -1
+        size += length if there else 0
+    if b.tied:
+        begins["W_out"] = begins["W_in"]
+    return Shape(
+        n=n,
+        m=m,
+        pitch=pitch,
+        batch=experiment.training.batch,
+        **begins,
+        size=-(-size // 16) * 16,
+        activation=ACTIVATIONS[type(b.activation)],
+        layer_norm=int(b.layer_norm is not None),
+        relu_output=OUTPUTS[type(b.output)],
+        absolute_target=TARGETS[type(experiment.target)],
+    )
+
+
+def _views(shape: Shape, theta: np.ndarray) -> dict[str, np.ndarray]:
+    """The parameters inside ``theta [..., parameter]``, by name and in the order of axes of `Parameters`."""
+
+    def vector(begin: int, size: int) -> np.ndarray:
+        return theta[..., begin : begin + size]
+
+    def matrix(begin: int) -> np.ndarray:
+        rows = products.padded(shape.n)
+        whole = vector(begin, rows * shape.pitch).reshape(*theta.shape[:-1], rows, shape.pitch)
+        return whole[..., : shape.n, : shape.m]
+
+    views = {"W_in": np.swapaxes(matrix(shape.W_in), -1, -2)}
+    if shape.W_out != shape.W_in:
+        views["W_out"] = matrix(shape.W_out)
+    for name, begin, size in (
+        ("b_in", shape.b_in, shape.m),
+        ("b_out", shape.b_out, shape.n),
+        ("ln_gain", shape.gain, shape.m),
+        ("ln_bias", shape.bias, shape.m),
+    ):
+        if begin >= 0:
+            views[name] = vector(begin, size)
+    return views
+
+
+def pack(shape: Shape, parameters: Parameters) -> np.ndarray:
+    """Parameters as ``theta [model, parameter]``."""
+    theta = aligned(len(parameters.W_in) * shape.size).reshape(-1, shape.size)
+    tensors = parameters.trained()
+    for name, view in _views(shape, theta).items():
+        view[...] = tensors[name].detach().numpy()
+    return theta
+
+
+def unpack(shape: Shape, theta: np.ndarray) -> dict[str, Tensor]:
+    """The parameters in ``theta [..., parameter]``, by name."""
+    return {name: torch.from_numpy(np.ascontiguousarray(view)) for name, view in _views(shape, theta).items()}
+
+
+def source_of(data: Sampler) -> draw.Source:
+    """What these models draw from, with the values' own law."""
+    return data.source._replace(values=VALUES[type(data.values)])
+
+
+def _float32(values: ArrayLike) -> np.ndarray:
+    with np.errstate(over="ignore"):  # a rate of 1e39 is infinite, and diverges
+        return np.asarray(values, dtype=np.float32)
+
+
+def _rule(experiments: Sequence[Experiment], data: Sampler) -> Rule:
+    recipe, m = experiments[0].training, experiments[0].bottleneck.hidden
+    optimizer, t = recipe.optimizer, np.arange(1, recipe.steps + 1)
+    adam = optimizer.adam if isinstance(optimizer, RotatedAdam) else optimizer
+    adam = adam if isinstance(adam, Adam) else Adam()
+    rotation = np.zeros((0, m, m), np.float32)
+    if isinstance(optimizer, RotatedAdam):
+        rotation = np.ascontiguousarray(haar(data.seeds, m, step=0).float().numpy())
+    return Rule(
+        kind=OPTIMIZERS[type(optimizer)],
+        steps=recipe.steps,
+        beta_1=np.float32(adam.beta_1),
+        beta_2=np.float32(adam.beta_2),
+        eps=np.float32(adam.eps),
+        momentum=np.float32(optimizer.momentum if isinstance(optimizer, SGD) else 0),
+        ceiling_factor=np.float32(CEILING),
+        factor=_float32([recipe.schedule.factor((step - 1) / recipe.steps) for step in t.tolist()]),
+        mean_correction=_float32(1 - adam.beta_1**t),
+        square_correction=_float32((1 - adam.beta_2**t) ** 0.5),
+        rate=_float32([e.training.learning_rate for e in experiments]),
+        decay=_float32([e.training.weight_decay for e in experiments]),
+        rotation=rotation,
+    )
+
+
+def _state(experiments: Sequence[Experiment], shape: Shape, start: Parameters) -> State:
+    recipe, models = experiments[0].training, len(experiments)
+    curve_step, snapshot_step = recipe.curve_steps(), recipe.snapshot_steps()
+
+    def like_theta() -> np.ndarray:
+        return aligned(models * shape.size).reshape(models, shape.size)
+
+    return State(
+        theta=pack(shape, start),
+        mean=like_theta(),
+        square=like_theta(),
+        before=like_theta(),
+        eps=np.zeros(models, np.float32) if start.ln_eps is None else start.ln_eps.numpy().astype(np.float32),
+        importance=np.stack([e.importance() for e in experiments]).astype(np.float32),
+        ceiling=_float32([e.best_constant_loss() for e in experiments]),
+        diverged_step=np.zeros(models, np.int64),
+        curve_step=np.append(curve_step, NEVER),
+        curve=np.zeros((models, len(curve_step)), np.float32),
+        snapshot_step=np.append(snapshot_step, NEVER),
+        snapshots=np.zeros((models, len(snapshot_step), shape.size), np.float32),
+    )
