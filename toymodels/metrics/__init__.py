@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,8 +101,8 @@ def _feature_columns(
     experiments: Sequence[Experiment], moments: Moments, W: Tensor, delta: Tensor
 ) -> dict[str, Tensor]:
     return {
-        "density": torch.stack([torch.from_numpy(e.features.probabilities()) for e in experiments]),
-        "importance": torch.stack([torch.from_numpy(e.importance()) for e in experiments]),
+        "density": torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
+        "importance": torch.from_numpy(np.stack([e.importance() for e in experiments])),
         "norm": norms(W),
         "interference": interference(W),
         "dimensionality": dimensionality(W),

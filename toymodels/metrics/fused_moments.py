@@ -5,6 +5,7 @@ What `toymodels.metrics.moments.collect` computes, on the same data, for what th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +25,7 @@ SAMPLES_A_CALL = 64 * kernels.CHUNK
 
 def sums(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> dict[str, np.ndarray]:
     """Sums over ``samples`` by name, float64, the model axis first; features and neurons in the order of `Moments`."""
-    shape = shape_of(experiments[0])._replace(batch=samples)
+    shape = shape_of(_as_given(experiments[0], parameters))._replace(batch=samples)
     source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
     eps = np.zeros(len(theta), np.float32)
     if parameters.ln_eps is not None:
@@ -45,6 +46,20 @@ def sums(experiments: Sequence[Experiment], parameters: Parameters, samples: int
         spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
         list(pool.map(lambda span: collect(*span), spans))
     return _named(found, size)
+
+
+def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
+    """The experiment with the architecture that the parameters have, which someone may have built by hand."""
+    b = experiment.bottleneck
+    norm = b.layer_norm and dataclasses.replace(b.layer_norm, affine=parameters.ln_gain is not None)
+    as_given = dataclasses.replace(
+        b,
+        layer_norm=norm,
+        tied=parameters.W_out is None,
+        hidden_bias=parameters.b_in is not None,
+        output_bias=parameters.b_out is not None,
+    )
+    return dataclasses.replace(experiment, bottleneck=as_given)
 
 
 def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
