@@ -92,6 +92,8 @@ class Crew:
         self.stop, self.own = False, local()
         self.progress: deque[float] = deque()
         self.failure: BaseException | None = None
+        self.helpers = ThreadPoolExecutor(threads)
+        """those that help with the parts of a step; its threads begin when they are first needed"""
 
     def train_each(
         self, batches: Iterator[Sequence[Experiment]], on_progress: OnProgress | None
@@ -120,6 +122,7 @@ class Crew:
                 self.changed.notify_all()
             for thread in threads:
                 thread.join()
+            self.helpers.shutdown()
 
     def _idle_soon(self) -> bool:
         return sum(each.open_tasks for each in self.under_way.values()) < 2 * self.threads
@@ -210,7 +213,7 @@ class Crew:
             for begin in range(0, len(parts), len(works)):
                 wave = list(zip(parts[begin : begin + len(works)], works, strict=False))
                 sums = [
-                    self.own.helpers.submit(steps.part_gradient, *batch.arguments(work), model, t, first)
+                    self.helpers.submit(steps.part_gradient, *batch.arguments(work), model, t, first)
                     for first, work in wave
                 ]
                 for (first, work), part in zip(wave, sums, strict=True):
@@ -226,11 +229,9 @@ class Crew:
         return self.own.work
 
     def _wide_workspaces(self, shape: Shape) -> list[Work]:
-        """This thread's room for parts at once, and the threads that help with them."""
+        """This thread's room for parts at once."""
         if getattr(self.own, "wide_shape", None) != shape:
-            self.own.wide_shape = shape
-            self.own.works = [workspace(shape) for _ in range(self.threads)]
-            self.own.helpers = ThreadPoolExecutor(self.threads)
+            self.own.wide_shape, self.own.works = shape, [workspace(shape) for _ in range(self.threads)]
         return self.own.works
 
     def _advance(self, batch: Batch, task: _Task, until: int) -> None:
