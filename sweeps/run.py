@@ -74,7 +74,7 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
 def prepare(engine: str, on_note: OnNote) -> None:
     """Compile what the engine needs, once a machine and version, and say so."""
     if engine == "fused":
-        if not compiled.compiled():
+        if not (fused.prepared() or compiled.compiled()):
             on_note("compiling the fused engine for this processor, once: about 20 seconds")
         fused.prepare()
 
@@ -125,8 +125,7 @@ def run(
                     on_stored(len(pack.models))
                     parts.add(job, stored, job.stored_measures(stored))
                     continue
-                if not waiting:
-                    prepare(engine, on_note)
+                prepare(engine, on_note)
                 waiting.append(job)
                 yield job.experiments
 

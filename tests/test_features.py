@@ -213,3 +213,10 @@ def test_target_variance_is_the_closed_form_of_the_science(values):
     assert np.allclose(Identity().variance(unsigned), expected)
     assert np.allclose(AbsoluteValue().variance(signed), expected)
     assert np.allclose(Identity().variance(signed), p * values.second_moment)
+
+
+def test_thousands_of_features_are_drawn_too():
+    features = Features(4000, 0.05)
+    ours, reference = Sampler([features], [1]), Sampler([features], [1])
+    x = ours.training(0, 64)
+    assert torch.equal(x, reference.values.from_uniform(reference._in_torch(0, 64, 0, Domain.DATA, Domain.FIRING)))

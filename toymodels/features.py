@@ -24,6 +24,7 @@ from toymodels.checks import expect
 from toymodels.firing import SCALE, Firing, Independent
 from toymodels.kernels import draw
 from toymodels.kernels.draw import Source, whole_tiles
+from toymodels.kernels.vector import LANES
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
 from toymodels.values import UniformValues, Values
@@ -169,7 +170,8 @@ class Sampler:
     def _on_cpu(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         random.check_range(self.n, samples, step, first_sample)
         out = np.empty((len(self.seeds), self.n, whole_tiles(samples)), np.float32)
-        draw.fill_x(out, self.source, first_sample, step, int(data), int(firing))
+        room = np.empty((self.n + 1) * LANES, np.float32)
+        draw.fill_x(out, self.source, first_sample, step, int(data), int(firing), room)
         return torch.from_numpy(out)[:, :, :samples].contiguous()
 
     def _in_torch(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:

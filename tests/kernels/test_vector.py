@@ -132,19 +132,23 @@ def test_in_order_undoes_the_order_of_the_stream():
 
 
 @pytest.mark.parametrize("cpu, features, widths", [("haswell", "+avx,+avx2,+fma", (8, 16)), ("generic", "", (4, 16))])
-def test_another_processor_has_its_own_widths_and_trains_the_same_models(cpu, features, widths):
+def test_another_processor_has_its_own_widths_and_trains_the_same_models(cpu, features, widths, tmp_path):
     """With LLVM told to compile for it, in a process of its own."""
     program = """
 import torch, toymodels as tm
 from toymodels.kernels.vector import LANES, NATIVE
 from toymodels.training import autograd, fused
-for m in (3, 11):
+for m in (3, 6, 8, 11, 33):
     e = tm.Experiment(tm.Features(9, .3), tm.Bottleneck(m, tm.SoLU(), tm.LayerNorm()), tm.Training(30, 70))
     ours, reference = fused.train([e]), autograd.train([e], dtype=torch.float64)
     torch.testing.assert_close(ours.curve.double(), reference.curve, rtol=1e-4, atol=0)
 print(NATIVE, LANES)
 """
-    environment = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": cpu,
+        "NUMBA_CPU_FEATURES": features,
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tuple(map(int, done.stdout.split())) == widths

@@ -41,6 +41,8 @@ def trained(features, bottleneck, target, models=3):
         (Features(5, 0.3), Bottleneck(2), Identity()),
         (Features(30, 0.1, signed=True), Bottleneck(5, ReLU(), tied=False), AbsoluteValue()),
         (Features(30, 0.05, values=Binary()), Bottleneck(16, SoLU(), LayerNorm()), Identity()),
+        (Features(2, 0.3), Bottleneck(40, ReLU()), Identity()),
+        (Features(1, 0.3), Bottleneck(100, SoLU()), Identity()),
         (Features(17, 0.2, signed=True), Bottleneck(20, GeLU(), LayerNorm(), Linear(), hidden_bias=True), Identity()),
     ],
 )

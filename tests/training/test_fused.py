@@ -143,7 +143,7 @@ def true_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Ten
 @given(experiments(st.builds(Training, steps=st.just(1), batch=st.integers(1, 700))))
 @settings(max_examples=250)
 def test_gradients_of_one_step_agree_with_float64_autograd(e):
-    """To 1e-5 of the gradient's norm, of everything that the sweep file can say."""
+    """Each parameter's to 1e-5 of its norm (and 1e-6 of that of all), of everything that the sweep file can say."""
     parameters = moved(e)
     loss, ours = fused_gradient(e, parameters)
     true_loss, theirs = true_gradient(e, parameters)
@@ -151,7 +151,7 @@ def test_gradients_of_one_step_agree_with_float64_autograd(e):
     assert ours.keys() == theirs.keys()
     norm = torch.cat([tensor.flatten() for tensor in theirs.values()]).norm().item()
     for name, tensor in theirs.items():
-        assert (ours[name].double() - tensor).norm().item() <= 1e-5 * norm + 1e-12, name
+        assert (ours[name].double() - tensor).norm().item() <= 1e-5 * tensor.norm() + 1e-6 * norm + 1e-12, name
 
 
 RECIPES = [
@@ -160,6 +160,8 @@ RECIPES = [
     Training(steps=60, batch=64, optimizer=RotatedAdam(), learning_rate=3e-3),
 ]
 SETTINGS = [
+    (Features(200, 0.04), Bottleneck(20, ReLU())),
+    (Features(120, 0.1, signed=True), Bottleneck(100, GeLU(), output=Linear(), tied=False)),
     (Features(12, 0.2), Bottleneck(3)),
     (Features(12, 0.2, signed=True, values=FoldedNormal()), Bottleneck(20, SoLU(), LayerNorm(), Linear(), tied=False)),
     (
@@ -212,7 +214,7 @@ def same(a, b, models=slice(None)):
     """Bit for bit."""
     for name, tensor in a.parameters[models].present().items():
         assert torch.equal(tensor, b.parameters.present()[name]), name
-    assert torch.equal(a.curve[models], b.curve)
+    torch.testing.assert_close(a.curve[models], b.curve, rtol=0, atol=0, equal_nan=True)
     for name, tensor in a.snapshots.items():
         assert torch.equal(tensor[models], b.snapshots[name])
 
@@ -236,7 +238,7 @@ def test_alone_in_a_batch_in_another_order_and_on_more_threads_bit_for_bit(featu
 
 
 def test_batches_of_different_shapes_come_back_in_their_order():
-    batches = [batch_of(*setting, RECIPES[0], models) for models, setting in zip((3, 1, 4), SETTINGS, strict=True)]
+    batches = [batch_of(*setting, RECIPES[0], models) for models, setting in zip((3, 1, 4), SETTINGS[-3:], strict=True)]
     asked = []
 
     def ask():
@@ -244,7 +246,8 @@ def test_batches_of_different_shapes_come_back_in_their_order():
             asked.append(number)
             yield es
 
-    for es, trained in zip(batches, fused.train_each(ask()), strict=True):
+    for number, (es, trained) in enumerate(zip(batches, fused.train_each(ask()), strict=True)):
+        assert max(asked) > number or number == len(batches) - 1  # the next one was under way before this one ended
         assert isinstance(trained, Trained)
         assert trained.experiments == tuple(es)
         same(trained, fused.train(es))
@@ -276,6 +279,30 @@ def test_divergence_is_the_references(rate, steps_, wide, monkeypatch):
     torch.testing.assert_close(ours.curve, theirs.curve, rtol=1e-3, atol=1e-6, equal_nan=True)
     calm = fused.train(es[:1])
     assert torch.equal(calm.parameters.W_in[0], ours.parameters.W_in[0])
+
+
+@pytest.mark.parametrize("density", [0.002, 0.05, 0.5])
+@pytest.mark.parametrize("hidden", [6, 16, 20, 40])
+def test_a_diverging_model_leaves_nothing_behind_for_the_next_on_its_thread(hidden, density):
+    recipe = Training(steps=20, batch=66)
+    es = [
+        Experiment(
+            Features(12, density), Bottleneck(hidden), dataclasses.replace(recipe, learning_rate=rate), seed=seed
+        )
+        for seed, rate in enumerate((1e30, 1e-3, 1e38, 1e-3))
+    ]
+    together = fused.train(es)
+    assert [step > 0 for step in together.diverged_step.tolist()] == [True, False, True, False]
+    for k, e in enumerate(es):
+        same(together, fused.train([e]), slice(k, k + 1))
+
+
+def test_an_eps_of_zero_divides_nothing_by_nothing():
+    recipe = Training(steps=20, batch=64, optimizer=Adam(eps=0.0))
+    es = [Experiment(Features(5, 0.5), Bottleneck(3), recipe)]
+    ours, theirs = fused.train(es), autograd.train(es, dtype=torch.float64)
+    assert not ours.diverged.any()
+    torch.testing.assert_close(ours.curve.double(), theirs.curve, rtol=1e-4, atol=0)
 
 
 def test_an_overflow_is_divergence_and_no_activity_is_not():
@@ -321,6 +348,50 @@ def test_what_it_cannot_run_is_refused_by_name_and_auto_falls_back(changes, sent
         fused.train([e])
     assert torch.equal(train([e]).parameters.W_in, autograd.train([e]).parameters.W_in)
     assert why_not_fused([e])
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign(Adam):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped(Bottleneck):
+    dropout: float = 0.0
+
+
+@pytest.mark.parametrize(
+    "bottleneck, recipe, sentence",
+    [
+        (Bottleneck(2), Training(optimizer=RotatedAdam(Sign())), "does not know the class Sign"),
+        (Bottleneck(2), Training(optimizer=Sign()), "no kernel for optimizer 'adam' of class Sign"),
+        (Dropped(2), Training(), "does not know the class Dropped"),
+    ],
+)
+def test_what_was_added_later_is_refused_not_left_out(bottleneck, recipe, sentence):
+    with pytest.raises(Unsupported, match=sentence):
+        train([Experiment(Features(5, 0.2), bottleneck, recipe)], engine="fused")
+
+
+def test_a_setting_added_later_is_refused_by_name(monkeypatch):
+    monkeypatch.setitem(layout.SETTINGS, Training, layout.SETTINGS[Training].replace("weight_decay ", ""))
+    e = Experiment(Features(5, 0.2), Bottleneck(2), Training(steps=5, batch=8))
+    assert why_not_fused([e]) == (
+        "the fused engine does not know the setting 'weight_decay' of Training: use engine autograd"
+    )
+    assert torch.equal(train([e]).parameters.W_in, autograd.train([e]).parameters.W_in)
+
+
+def test_an_iterator_that_is_forgotten_does_not_keep_the_program():
+    program = """
+        import toymodels as tm
+        from toymodels.training import fused
+        def batch(steps):
+            return [tm.Experiment(tm.Features(5, .2), tm.Bottleneck(2), tm.Training(steps=steps, batch=64))]
+        kept = fused.train_each(iter([batch(10), batch(10**7)]))
+        next(kept)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
 
 
 def test_auto_is_fused_where_that_can_be_and_precision_and_device_decide():

@@ -12,7 +12,7 @@ import numpy as np
 
 from toymodels.kernels import products
 from toymodels.kernels.compiled import function, inner
-from toymodels.kernels.draw import draw_tile
+from toymodels.kernels.draw import DATA, FIRING, draw_tile
 from toymodels.kernels.layers import (
     activate,
     activate_backward,
@@ -112,8 +112,9 @@ def workspace(shape: Shape) -> Work:
     sizes["pairs"] = NATIVE * shape.n * shape.m * (1 if tied else 2) if few else 0
     sizes["sums"] = NATIVE * (shape.n + 3 * shape.m)
     sizes |= dict.fromkeys(("part", "gradient", "update"), shape.size)
-    lists = {f"{which}_lists": np.zeros(2 * n, np.int64) for which in ("input", "error")}
-    lanes = {f"{which}_lanes": np.zeros(n, np.uint64) for which in ("input", "error")}
+    most = max(n, m)  # evaluation sorts hidden rows too
+    lists = {f"{which}_lists": np.zeros(2 * most, np.int64) for which in ("input", "error")}
+    lanes = {f"{which}_lanes": np.zeros(most, np.uint64) for which in ("input", "error")}
     work = Work(**{name: aligned(size) for name, size in sizes.items()}, **lists, **lanes)
     lane = np.arange(LANES)
     sample = 4 * (lane % (LANES // 4)) + lane // (LANES // 4)
@@ -196,7 +197,7 @@ def clear(values, size):
 def forward(shape, theta, eps, inputs, room):
     """From x, sorted in ``inputs``, to the read-out; returns post, or mid where there is no LayerNorm."""
     m, post = shape.m, room.mid
-    fill(room.z, m, theta, shape.b_in)
+    fill(room.z, m, shape.pitch, theta, shape.b_in)
     encode(theta, shape.W_in, shape.pitch, m, inputs, room.z, room.turned)
     activate(shape.activation, m, room.z, room.mid, room.slope)
     if shape.layer_norm:
@@ -205,7 +206,7 @@ def forward(shape, theta, eps, inputs, room):
         if shape.gain >= 0:
             affine(m, room.unit, theta, shape.gain, shape.bias, room.post)
             post = room.post
-    fill(room.r, shape.n, theta, shape.b_out)
+    fill(room.r, shape.n, shape.n, theta, shape.b_out)
     decode(theta, shape.W_out, shape.pitch, shape.n, m, post, room.r)
     return post
 
@@ -240,7 +241,7 @@ def backward(shape, theta, inputs, post, room):
     n, m, pitch = shape.n, shape.m, shape.pitch
     sums = shifted(room.sums, n * NATIVE)
     errors = sort_rows(room.r, n, pitch, room.error_lists, room.error_lanes)
-    fill(room.g, m, theta, -1)
+    fill(room.g, m, pitch, theta, -1)
     encode(theta, shape.W_out, pitch, m, errors, room.g, room.turned)
     if m <= FEW:
         outer_few(m, errors, post, room.pairs)
@@ -299,7 +300,7 @@ def part_of_step(shape, draw, importance, theta, eps, step, first, want_gradient
             clear(room.pairs, NATIVE * shape.n * shape.m + _pairs_in(shape))
     store(room.loss, 0, splat(np.float32(0)))
     for sample in range(first, min(shape.batch, first + PART), LANES):
-        draw_tile(draw, shape.n, sample, step, 0, 1, room.x, room.group)
+        draw_tile(draw, shape.n, sample, step, DATA, FIRING, room.x, room.group)
         valid = 0
         if sample + LANES > shape.batch:
             valid = LANES

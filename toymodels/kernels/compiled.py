@@ -68,7 +68,7 @@ def kernel(body: Callable[..., Any]) -> Any:
 
 def compiled() -> bool:
     """Whether this version's kernels were compiled here before."""
-    return any(FOLDER.rglob("steps.*.nbi"))
+    return all(any(FOLDER.rglob(name)) for name in ("steps.train*.nbi", "moments.collect*.nbi"))
 
 
 def clear() -> list[Path]:

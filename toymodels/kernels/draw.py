@@ -32,6 +32,8 @@ from toymodels.kernels.vector import (
     words_of,
 )
 
+DATA, FIRING, EVALUATION, EVALUATION_FIRING = 0, 1, 3, 4
+"""Domains of the stream, as in `toymodels.random.Domain`."""
 UNIFORM, BINARY, FOLDED_NORMAL, EXPONENTIAL = range(4)
 LOW_HALF = np.uint64(0xFFFFFFFF)
 
@@ -163,11 +165,13 @@ def fill_words(out, seeds, first_sample, step, domain):
 
 
 @kernel
-def fill_x(out, source, first_sample, step, domain, group_domain):
-    """``out[model, feature, sample]`` float32, whole tiles of samples, in order; see `toymodels.features`."""
+def fill_x(out, source, first_sample, step, domain, group_domain, room):
+    """``out[model, feature, sample]`` float32, whole tiles of samples, in order; see `toymodels.features`.
+
+    ``room`` holds one row more than there are features.
+    """
     flat = pointer(out)
     n_models, n_features, n_samples = out.shape
-    room = np.empty((n_features + 1) * LANES, np.float32)
     x, group = pointer(room), shifted(pointer(room), n_features * LANES)
     for model in range(n_models):
         for tile in range(0, n_samples, LANES):

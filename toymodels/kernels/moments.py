@@ -11,7 +11,7 @@ import numpy as np
 
 from toymodels.kernels.bottleneck import Shape, aligned, clear, forward, room_of
 from toymodels.kernels.compiled import function, inner, kernel
-from toymodels.kernels.draw import draw_of, draw_tile
+from toymodels.kernels.draw import EVALUATION, EVALUATION_FIRING, draw_of, draw_tile
 from toymodels.kernels.products import FEW, outer_few, outer_many, padded, padded_rows, sort_rows, turn
 from toymodels.kernels.vector import (
     LANES,
@@ -32,7 +32,6 @@ from toymodels.kernels.vector import (
 
 CHUNK = 1024
 BY_FEATURE, BY_NEURON, TAPS = 6, 6, 3
-EVALUATION, EVALUATION_FIRING = 3, 4
 
 
 class Sheet(NamedTuple):

@@ -51,7 +51,8 @@ ABREAST = 8
 """Features whose weight gradients are summed at once: as many chains as keep two multipliers of latency four busy."""
 LITTLE = 2
 """Numbers of a row, by registers of neurons, up to which each is used alone: what a mispredicted branch and a few
-cycles a number cost, against half a cycle a lane and register. It never pays where one register holds all neurons."""
+cycles a number cost, against half a cycle a lane and register; at most an eighth of the lanes. It never pays where one
+register holds all neurons."""
 ONE = np.uint64(1)
 
 
@@ -84,7 +85,9 @@ def sort_rows(row, n, pitch, lists, lanes):
     """The `Rows` of n features; ``lists`` is room for 2 padded(n) indices, ``lanes`` for n masks."""
     thin = shifted(lists, padded_rows(n))
     wholes = thins = 0
-    little = LITTLE * (pitch // NATIVE) if pitch > NATIVE else 0
+    little = 0
+    if pitch > NATIVE and pitch > FEW:
+        little = min(LITTLE * (pitch // NATIVE), LANES // 8)
     for i in range(n):
         bits = lanes_of(load(row, i * LANES) != np.float32(0))
         if bits == np.uint64(0):
@@ -103,10 +106,8 @@ def sort_rows(row, n, pitch, lists, lanes):
     return Rows(row, lists, wholes, thin, thins, lanes)
 
 
-@inner
-def padded_rows(n):
-    """`padded`, in kernels."""
-    return (n + ABREAST) // ABREAST * ABREAST
+padded_rows = inner(padded)
+"""`padded`, in kernels."""
 
 
 @inner
@@ -192,11 +193,11 @@ def decode(W, offset, pitch, n, m, rows, out):
 
 
 @inner
-def fill(out, count, theta, start):
-    """out[c] = theta[start + c] in every lane, or 0 where start < 0."""
-    for c in range(count):
+def fill(out, count, rows, theta, start):
+    """out[c] = theta[start + c] in every lane, or 0 where start < 0; and 0 in the rows that only fill up."""
+    for c in range(rows):
         value = np.float32(0)
-        if start >= 0:
+        if start >= 0 and c < count:
             value = at(theta, start + c)
         store(out, c * LANES, splat(value))
 

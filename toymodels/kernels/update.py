@@ -19,6 +19,7 @@ from toymodels.kernels.vector import (
     sqrt,
     store,
     total,
+    where,
 )
 
 ADAM, SGD, ROTATED_ADAM = range(3)
@@ -29,8 +30,11 @@ class Rule(NamedTuple):
 
     kind: int
     steps: int
-    beta_1: np.float32
     beta_2: np.float32
+    fresh_1: np.float32
+    """1 - beta_1, rounded once"""
+    fresh_2: np.float32
+    """1 - beta_2, rounded once"""
     eps: np.float32
     momentum: np.float32
     ceiling_factor: np.float32
@@ -54,8 +58,9 @@ class Pace(NamedTuple):
 
     kind: int
     steps: int
-    beta_1: float
     beta_2: float
+    fresh_1: float
+    fresh_2: float
     eps: float
     momentum: float
     ceiling_factor: float
@@ -73,8 +78,9 @@ def pace_of(rule, model):
     return Pace(
         rule.kind,
         rule.steps,
-        rule.beta_1,
         rule.beta_2,
+        rule.fresh_1,
+        rule.fresh_2,
         rule.eps,
         rule.momentum,
         rule.ceiling_factor,
@@ -127,11 +133,12 @@ def _adam(pace, t, size, mean, square, direction):
     mean_scale, square_scale = one / at(pace.mean_correction, t - 1), one / at(pace.square_correction, t - 1)
     for p in range(0, size, NATIVE):
         g, first, second = load_native(direction, p), load_native(mean, p), load_native(square, p)
-        first = fma(g - first, one - pace.beta_1, first)
-        second = fma(g * g, one - pace.beta_2, second * pace.beta_2)
+        first = fma(g - first, pace.fresh_1, first)
+        second = fma(g * g, pace.fresh_2, second * pace.beta_2)
         store(mean, p, first)
         store(square, p, second)
-        store(direction, p, first * mean_scale / fma(sqrt(second), square_scale, pace.eps))
+        step = first * mean_scale / fma(sqrt(second), square_scale, pace.eps)
+        store(direction, p, where(first == np.float32(0), np.float32(0), step))  # also where eps is 0
 
 
 @inner

@@ -192,7 +192,10 @@ class _PointerModel(models.PrimitiveModel):
 
 @emitted
 def pointer(typing: Any, array: Any) -> Any:
-    """pointer(array): to the first element of a contiguous array, which must outlive it."""
+    """pointer(array): to the first element of a contiguous array, which must outlive it.
+
+    Only for arrays that Python passes in: Numba frees one that a kernel makes after the last line that names it.
+    """
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return context.make_array(sig.args[0])(context, builder, args[0]).data

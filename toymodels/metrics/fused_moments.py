@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from toymodels.bottleneck import Parameters
 from toymodels.kernels import moments as kernels
 from toymodels.kernels.bottleneck import workspace
 from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.fused import prepare
 from toymodels.training.fused.layout import pack, shape_of, source_of
 
 TASKS_A_THREAD = 4
@@ -34,17 +36,25 @@ def sums(experiments: Sequence[Experiment], parameters: Parameters, samples: int
     threads = torch.get_num_threads()
     chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)
 
+    stop = Event()
+
     def collect(first: int, last: int) -> None:
         work, own = workspace(shape), kernels.sheet(shape)
         for model in range(first, last):
             for begin in range(0, samples, chunks * kernels.CHUNK):
+                if stop.is_set():
+                    return
                 end = min(samples, begin + chunks * kernels.CHUNK)
                 kernels.collect(shape, source, theta, eps, samples, work, own, found, model, model + 1, begin, end)
 
     at_once = -(-len(theta) // (TASKS_A_THREAD * threads))
+    spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
+    prepare()
     with ThreadPoolExecutor(threads) as pool:
-        spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
-        list(pool.map(lambda span: collect(*span), spans))
+        try:
+            list(pool.map(lambda span: collect(*span), spans))
+        finally:
+            stop.set()  # an interruption ends here, and the threads at their next call
     return _named(found, size)
 
 
@@ -70,9 +80,9 @@ def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
         part, rest = rest[:, :count], rest[:, count:]
         return part.reshape(len(found), *axes)
 
-    n, m = size.n, size.m
-    by_feature, by_neuron = take(6 * n, 6, n), take(6 * m, 2, 3, m)
-    by_target = take(3 * size.rows * size.pitch, 3, size.rows, size.pitch)[:, :, :n, :m]
+    n, m, T = size.n, size.m, kernels.TAPS
+    by_feature, by_neuron = take(kernels.BY_FEATURE * n, kernels.BY_FEATURE, n), take(2 * T * m, 2, T, m)
+    by_target = take(T * size.rows * size.pitch, T, size.rows, size.pitch)[:, :, :n, :m]
     squares = take(2 * size.hidden_rows * size.pitch, 2, size.hidden_rows, size.pitch)[:, :, :m, :m]
     names = ("active", "t", "tt", "y", "yy", "squared_error")
     return {

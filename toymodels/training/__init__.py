@@ -35,10 +35,10 @@ ENGINES = {"autograd": autograd.train, "fused": fused.train}
 def why_not_fused(
     experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> str | None:
-    """Why the fused engine cannot train these experiments, in a sentence; None if it can."""
+    """Why the fused engine cannot train these experiments of one structure, in a sentence; None if it can."""
     if device != "cpu" or dtype != torch.float32:
         return f"the fused engine computes in float32 on a cpu, not in {str(dtype).removeprefix('torch.')} on {device}"
-    return next((reason for reason in map(fused.unsupported, experiments) if reason), None)
+    return fused.unsupported(experiments[0])
 
 
 def train(
@@ -81,7 +81,7 @@ def train_each(
     """Train batch after batch, each of one structure, on the engine named; a batch that does not fit is the reason.
 
     Batches are asked for as they are needed: the fused engine begins the next one while the last models of this one are
-    trained. ``memory_bytes`` is asked before a batch.
+    trained. ``memory_bytes`` is what one batch may take.
     """
     if engine == "fused":
         yield from fused.train_each(batches, on_progress, memory_bytes())

@@ -20,7 +20,7 @@ WEIGHT_COPIES = 8
 
 
 class OutOfMemory(Exception):
-    """One model alone does not fit."""
+    """Models do not fit, however few are trained at once."""
 
 
 def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
@@ -54,7 +54,7 @@ def train_within(
         try:
             return train(experiments)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else "allocation refused"
         if torch.cuda.is_available():
@@ -68,6 +68,7 @@ def train_within(
     return concatenate([train_within(train, half, budget, needs) for half in halves])
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation was refused."""
     known = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(k in str(error).lower() for k in known)

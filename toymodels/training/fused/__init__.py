@@ -14,12 +14,12 @@ import torch
 
 from toymodels.training.contract import OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
-from toymodels.training.fused.crew import Crew, prepare
+from toymodels.training.fused.crew import Crew, prepare, prepared
 from toymodels.training.fused.layout import bytes_needed, unsupported
 from toymodels.training.memory import OutOfMemory
 from toymodels.training.trained import Trained
 
-__all__ = ["bytes_needed", "prepare", "train", "train_each", "unsupported"]
+__all__ = ["bytes_needed", "prepare", "prepared", "train", "train_each", "unsupported"]
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
 def train_each(
     batches: Iterable[Sequence[Experiment]], on_progress: OnProgress | None = None, budget: int | None = None
 ) -> Iterator[Trained | OutOfMemory]:
-    """Train several batches, each of one structure; the next one begins as soon as a thread is free.
+    """Train several batches, each of one structure; the next one begins before a thread is idle.
 
     That a batch is of one structure is not checked here. Batches are asked for when there is room for them and returned
     in their order; one that does not fit into ``budget`` bytes is returned as the reason.

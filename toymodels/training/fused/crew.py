@@ -8,26 +8,33 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from threading import Condition, Thread, local
+from threading import Condition, Thread, local, main_thread
 
 import numpy as np
 
 from toymodels.bottleneck import Bottleneck
 from toymodels.features import Features
-from toymodels.kernels import steps
+from toymodels.kernels import moments, steps
 from toymodels.kernels.bottleneck import PART, Shape, Work, workspace
 from toymodels.training.contract import OnProgress, Unsupported
 from toymodels.training.experiment import Experiment
 from toymodels.training.fused.layout import Batch, bytes_needed, unsupported
-from toymodels.training.memory import OutOfMemory
+from toymodels.training.memory import OutOfMemory, is_out_of_memory
 from toymodels.training.recipe import Training
 from toymodels.training.trained import Trained
 
 CALL_SECONDS = 0.1
 """About how long a kernel runs before Python is asked whether to go on: Ctrl-C is heard within a second."""
 TASKS_A_THREAD = 8
+MOST_FLOP = 2e9
+"""Work of a step of a task's models: some 20 milliseconds, below which a call cannot be cut."""
 WIDE_FLOP = 1e8
 """Work of a step from which its parts are worth waking other threads for: a millisecond, a hundred times the waking."""
+
+
+def prepared(wide: bool = False) -> bool:
+    """Whether this process has the kernels already."""
+    return bool(steps.part_gradient.signatures if wide else steps.train.signatures and moments.collect.signatures)
 
 
 def prepare(wide: bool = False) -> None:
@@ -35,24 +42,33 @@ def prepare(wide: bool = False) -> None:
 
     Interrupting this is heard at once.
     """
-    tiny = Experiment(Features(1, 0.5), Bottleneck(1), Training(steps=1, batch=1))
+    if prepared(wide):
+        return
+    failures: list[BaseException] = []
 
     def compile_all() -> None:
-        batch = Batch.of([tiny])
-        arguments = batch.arguments(workspace(batch.shape))
-        if wide:
-            steps.part_gradient(*arguments, 0, 1, 0)
-            steps.add_part(batch.shape, 0, arguments[-1], arguments[-1])
-            steps.finish_step(*arguments, 0, 1, np.float32(0))
-        else:
-            steps.train(*arguments, 0, 1, 1, 2)
+        try:
+            batch = Batch.of([Experiment(Features(1, 0.5), Bottleneck(1), Training(steps=1, batch=1))])
+            shape, work = batch.shape, workspace(batch.shape)
+            arguments = batch.arguments(work)
+            if wide:
+                steps.part_gradient(*arguments, 0, 1, 0)
+                steps.add_part(shape, 0, work, work)
+                steps.finish_step(*arguments, 0, 1, np.float32(0))
+            else:
+                steps.train(*arguments, 0, 1, 1, 2)
+                sums = np.zeros((1, moments.places(shape).by_lane))
+                state, own = batch.state, moments.sheet(shape)
+                moments.collect(shape, batch.source, state.theta, state.eps, 1, work, own, sums, 0, 1, 0, 1)
+        except BaseException as error:
+            failures.append(error)
 
-    if (steps.part_gradient if wide else steps.train).signatures:
-        return
     thread = Thread(target=compile_all, daemon=True)  # abandoned, not waited for, where the program is to end
     thread.start()
     while thread.is_alive():
         thread.join(CALL_SECONDS)
+    if failures:
+        raise failures[0]
 
 
 @dataclass(order=True)
@@ -68,17 +84,20 @@ class _Task:
 
 @dataclass
 class _UnderWay:
-    """A batch that was handed to the threads, or why it was not."""
+    """A batch that was handed to the threads, or why it could not be."""
 
-    batch: Batch | None
-    refused: OutOfMemory | None = None
-    open_tasks: int = 0
+    batch: Batch | OutOfMemory
     wide: bool = False
+    open_tasks: int = 0
+    failure: BaseException | None = None
 
     def result(self) -> Trained | OutOfMemory:
         """What became of it, once no task is open."""
-        assert self.batch or self.refused
-        return self.batch.trained() if self.batch else self.refused or OutOfMemory()
+        if isinstance(self.failure, MemoryError):
+            return OutOfMemory(f"a batch does not fit in memory: {self.failure}")
+        if self.failure:
+            raise self.failure
+        return self.batch if isinstance(self.batch, OutOfMemory) else self.batch.trained()
 
 
 class Crew:
@@ -91,7 +110,6 @@ class Crew:
         self.changed = Condition()
         self.stop, self.own = False, local()
         self.progress: deque[float] = deque()
-        self.failure: BaseException | None = None
         self.helpers = ThreadPoolExecutor(threads)
         """those that help with the parts of a step; its threads begin when they are first needed"""
 
@@ -101,97 +119,109 @@ class Crew:
         """See the function of this name."""
         begun, returned, more = 0, 0, True
         threads = [Thread(target=self._work) for _ in range(self.threads)]
-        for thread in threads:
-            thread.start()
         try:
-            while True:
+            for thread in threads:
+                thread.start()
+            while more or returned < begun:
                 while more and self._idle_soon():
                     experiments = next(batches, None)
                     more = experiments is not None
                     if experiments is not None:
                         self._begin(begun, experiments)
                         begun += 1
-                if returned == begun:
-                    return
-                self._await(returned, on_progress)
-                yield self.under_way.pop(returned).result()
-                returned += 1
+                if returned < begun and self._wait(returned, more, on_progress):
+                    yield self.under_way.pop(returned).result()
+                    returned += 1
         finally:
             with self.changed:
                 self.stop = True
                 self.changed.notify_all()
             for thread in threads:
-                thread.join()
+                if thread.is_alive():
+                    thread.join()
             self.helpers.shutdown()
 
     def _idle_soon(self) -> bool:
-        return sum(each.open_tasks for each in self.under_way.values()) < 2 * self.threads
+        """Whether a thread may soon find no task: those that are open are as many as the threads, or fewer."""
+        return sum(each.open_tasks for each in self.under_way.values()) <= self.threads
 
     def _begin(self, number: int, experiments: Sequence[Experiment]) -> None:
         """Hand a batch to the threads."""
         if reason := unsupported(experiments[0]):
             raise Unsupported(reason)
         prepare()
-        under_way = _UnderWay(None)
+        under_way = _UnderWay(self._batch_of(experiments))
+        tasks: list[_Task] = []
+        if isinstance(under_way.batch, Batch):
+            count, flop = len(experiments), under_way.batch.step_flop()
+            under_way.wide = count < self.threads and flop > WIDE_FLOP
+            if under_way.wide:
+                prepare(wide=True)
+            at_once = min(-(-count // (TASKS_A_THREAD * self.threads)), max(1, int(MOST_FLOP / flop)))
+            edges = range(0, count, 1 if under_way.wide else at_once)
+            tasks = [_Task(number, 1, first, min(count, first + edges.step)) for first in edges]
+        with self.changed:
+            self.under_way[number] = under_way
+            under_way.open_tasks = len(tasks)
+            for task in tasks:
+                heappush(self.tasks, task)
+            self.changed.notify_all()
+
+    def _batch_of(self, experiments: Sequence[Experiment]) -> Batch | OutOfMemory:
         needed = bytes_needed(experiments)
         if self.budget is not None and needed > self.budget:
             reason = f"it needs about {needed / 2**20:,.0f} MiB, the budget is {self.budget / 2**20:,.0f} MiB"
-            under_way.refused = OutOfMemory(f"a batch of {len(experiments)} does not fit in memory: {reason}")
-        else:
-            try:
-                under_way.batch = Batch.of(experiments)
-            except MemoryError as error:
-                under_way.refused = OutOfMemory(f"a batch of {len(experiments)} does not fit in memory: {error}")
-        with self.changed:
-            self.under_way[number] = under_way
-            if under_way.batch:
-                count = len(under_way.batch)
-                under_way.wide = count < self.threads and under_way.batch.step_flop() > WIDE_FLOP
-                at_once = 1 if under_way.wide else -(-count // (TASKS_A_THREAD * self.threads))
-                for first in range(0, count, at_once):
-                    heappush(self.tasks, _Task(number, 1, first, min(count, first + at_once)))
-                    under_way.open_tasks += 1
-            self.changed.notify_all()
-        if under_way.wide:
-            prepare(wide=True)
+            return OutOfMemory(f"a batch of {len(experiments)} does not fit in memory: {reason}")
+        try:
+            return Batch.of(experiments)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return OutOfMemory(f"a batch of {len(experiments)} does not fit in memory: {error}")
 
-    def _await(self, number: int, on_progress: OnProgress | None) -> None:
-        """Until a batch is done; says how far all are, here on the caller's thread, which alone hears signals."""
+    def _wait(self, number: int, more: bool, on_progress: OnProgress | None) -> bool:
+        """Until a batch is done (true), or the next one should begin (false).
+
+        Says how far all are, here on the caller's thread, which alone hears signals.
+        """
         while True:
             with self.changed:
-                if self.under_way[number].open_tasks and not self.failure:
-                    self.changed.wait(CALL_SECONDS)
                 done = not self.under_way[number].open_tasks
-            if self.failure:
-                raise self.failure
+                room = more and self._idle_soon()
+                if not done and not room:
+                    self.changed.wait(CALL_SECONDS)
             advanced = sum(self.progress.popleft() for _ in range(len(self.progress)))
             if on_progress and advanced:
                 on_progress(advanced)
-            if done:
-                return
+            if done or room:
+                return done
 
     def _work(self) -> None:
         """What a thread does: slices of the neediest task, until there is nothing more to come."""
         while True:
             with self.changed:
-                while not self.tasks and not self.stop:
-                    self.changed.wait()
-                if self.stop:
+                while not self.tasks and not self._over():
+                    self.changed.wait(CALL_SECONDS)
+                if self._over():
                     return
                 task = heappop(self.tasks)
                 under_way = self.under_way[task.number]
             try:
-                assert under_way.batch
+                assert isinstance(under_way.batch, Batch)
                 (self._wide_slice if under_way.wide else self._slice)(under_way.batch, task)
                 open_still = task.t < under_way.batch.rule.steps + 2
             except BaseException as error:
-                self.failure, open_still = error, False
+                under_way.failure, open_still = error, False
             with self.changed:
-                if open_still:
+                if open_still and not under_way.failure:
                     heappush(self.tasks, task)
                 else:
                     under_way.open_tasks -= 1
                     self.changed.notify_all()
+
+    def _over(self) -> bool:
+        """Also where whoever began forgot an unfinished iterator, and the program is to end."""
+        return self.stop or not main_thread().is_alive()
 
     def _slice(self, batch: Batch, task: _Task) -> None:
         """Some steps of some models, in one short kernel call."""

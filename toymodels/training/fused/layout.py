@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,18 +13,20 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
-from toymodels.bottleneck import Parameters, initialise
-from toymodels.features import Sampler
+from toymodels.bottleneck import Bottleneck, Parameters, initialise
+from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One
 from toymodels.kernels import draw, layers, products, update
 from toymodels.kernels.bottleneck import Shape, Work, aligned
 from toymodels.kernels.steps import State
 from toymodels.kernels.update import Rule
+from toymodels.layer_norm import LayerNorm
 from toymodels.objectives import AbsoluteValue, Identity, Target
 from toymodels.rotations import haar
 from toymodels.training.contract import CEILING
 from toymodels.training.experiment import Experiment, sampler
 from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
+from toymodels.training.recipe import Training
 from toymodels.training.trained import Trained
 from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
 
@@ -43,9 +47,22 @@ VALUES: dict[type[Values], int] = {
     FoldedNormal: draw.FOLDED_NORMAL,
     Exponential: draw.EXPONENTIAL,
 }
-FIRINGS: dict[type[Firing], int] = {Independent: 0, One: 1, Correlated: 1, Anticorrelated: 1}
+FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated)
 OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
 
+SETTINGS: dict[type, str] = {
+    Experiment: "features bottleneck training target seed",
+    Features: "n density frequency importance values signed firing",
+    Frequency: "law cap",
+    Importance: "law shuffle shuffle_seed",
+    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale",
+    LayerNorm: "eps affine",
+    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots",
+    Adam: "beta_1 beta_2 eps",
+    SGD: "momentum",
+    RotatedAdam: "adam",
+}
+"""What this engine knows of each part of an experiment. What is not here is refused, never left out."""
 NEVER = np.iinfo(np.int64).max
 """A step that does not come."""
 
@@ -53,7 +70,10 @@ NEVER = np.iinfo(np.int64).max
 def unsupported(experiment: Experiment) -> str | None:
     """Why this engine cannot train this experiment, in a sentence, or None if it can."""
     f, b, t = experiment.features, experiment.bottleneck, experiment.training
-    parts: tuple[tuple[str, object, dict], ...] = (
+    for part in (experiment, f, f.frequency, f.importance, b, b.layer_norm, t, t.optimizer):
+        if reason := _unknown(part):
+            return f"the fused engine does not know {reason}: use engine autograd"
+    parts: tuple[tuple[str, object, Iterable[type]], ...] = (
         ("activation", b.activation, ACTIVATIONS),
         ("output", b.output, OUTPUTS),
         ("target", experiment.target, TARGETS),
@@ -70,10 +90,29 @@ def unsupported(experiment: Experiment) -> str | None:
     return None
 
 
+def _unknown(part: Any) -> str | None:
+    """A class or setting that was added after this engine, which would be left out in silence."""
+    known = SETTINGS.get(type(part))
+    if known is None:
+        return None if part is None or isinstance(part, Optimizer) else f"the class {type(part).__name__}"
+    added = [field.name for field in dataclasses.fields(type(part)) if field.name not in known.split()]
+    if added:
+        return f"the setting '{added[0]}' of {type(part).__name__}"
+    return _unknown(part.adam) or _not_adam(part.adam) if isinstance(part, RotatedAdam) else None
+
+
+def _not_adam(optimizer: Optimizer) -> str | None:
+    return None if type(optimizer) is Adam else f"the class {type(optimizer).__name__}"
+
+
 def bytes_needed(experiments: Sequence[Experiment]) -> int:
-    """The memory that training these models of one structure takes, apart from a few rows a thread: never a batch."""
+    """The memory that training these models of one structure takes, apart from a few rows a thread: never a batch.
+
+    Theta, two moments, one step back and the snapshots twice; what each feature is drawn from; 12 bytes a step.
+    """
     shape, recipe = shape_of(experiments[0]), experiments[0].training
-    return 4 * len(experiments) * (shape.size * (4 + recipe.snapshots) + 8 * shape.n + recipe.curve_points)
+    a_model = shape.size * (4 + 2 * recipe.snapshots) + 8 * shape.n + recipe.curve_points
+    return 4 * len(experiments) * a_model + 12 * recipe.steps
 
 
 @dataclass(frozen=True)
@@ -221,8 +260,9 @@ def _rule(experiments: Sequence[Experiment], data: Sampler) -> Rule:
     return Rule(
         kind=OPTIMIZERS[type(optimizer)],
         steps=recipe.steps,
-        beta_1=np.float32(adam.beta_1),
         beta_2=np.float32(adam.beta_2),
+        fresh_1=np.float32(1 - adam.beta_1),
+        fresh_2=np.float32(1 - adam.beta_2),
         eps=np.float32(adam.eps),
         momentum=np.float32(optimizer.momentum if isinstance(optimizer, SGD) else 0),
         ceiling_factor=np.float32(CEILING),
