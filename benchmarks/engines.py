@@ -27,7 +27,7 @@ REPEATS = 3
 SECONDS = 0.7
 LEARNING = (
     Workload("linear", 24, 20, 5, 256),
-    Workload("|x|", 24, 20, 12, 256, "relu", tied=False, absolute=True),
+    Workload("abs(x)", 24, 20, 12, 256, "relu", tied=False, absolute=True),
     Workload("solu+LN", 24, 20, 12, 256, "solu", layer_norm=True),
 )
 LEARNING_STEPS = 600

@@ -27,7 +27,7 @@ class Workload:
         parts = [f"{self.models:,} x {self.n}->{self.m}", f"batch {self.batch}"]
         parts += [] if self.tied else ["untied"]
         parts += [] if self.activation == "linear" else [self.activation + ("+LN" if self.layer_norm else "")]
-        parts += ["|x|"] if self.absolute else []
+        parts += ["abs(x)"] if self.absolute else []
         return f"{self.name}: {', '.join(parts)}"
 
     def flop(self) -> float:

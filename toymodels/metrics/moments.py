@@ -1,8 +1,7 @@
 """Moments: one pass over fresh data, from which every data-based measure is computed.
 
 The sums run over evaluation samples: within a chunk of fixed size in the precision of the model, over chunks in
-float64. Nothing of size (model x samples) is kept,
-so memory does not grow with the number of samples.
+float64. Nothing of size (model x samples) is kept, so memory does not grow with the number of samples.
 """
 
 from __future__ import annotations
