@@ -96,6 +96,11 @@ def fail(sentence: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+def say(sentence: str) -> None:
+    """A note, on stderr."""
+    print(sentence, file=sys.stderr)
+
+
 def this_command() -> str:
     """The command line, as it can be typed again."""
     return shlex.join(["toymodels", *sys.argv[1:]])
@@ -159,7 +164,7 @@ def sweep(
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
     from sweeps.reading import load
-    from sweeps.run import resolve_device, resolve_engine, run
+    from sweeps.run import prepare, resolve_device, resolve_engine, run
     from sweeps.store import recorded_choice
     from sweeps.summary import summarise
 
@@ -167,8 +172,9 @@ def sweep(
     folder = out if out is not None else Path("runs") / chosen.stem
     recorded = recorded_choice(folder)
     device, plan = resolve_device(device, recorded), make_plan(chosen)
-    engine = resolve_engine(engine, device, plan, recorded, lambda sentence: print(sentence, file=sys.stderr))
+    engine = resolve_engine(engine, device, plan, recorded, say)
     if dry_run:
+        prepare(engine, say)
         show_estimate(chosen, estimate(plan, engine, device), as_json)
         return
     print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
@@ -244,7 +250,7 @@ def tables(run: RunFolder, as_json: Json = False) -> None:
     store = Store.open_existing(run)
     store.lock()
     try:
-        packs = rebuild(store, lambda sentence: print(sentence, file=sys.stderr))
+        packs = rebuild(store, say)
     finally:
         store.release()
     planned = store.manifest()["packs"]
