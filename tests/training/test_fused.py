@@ -427,8 +427,9 @@ def test_a_batch_over_the_budget_is_returned_as_the_reason_and_the_others_are_tr
 def test_an_interruption_is_heard_within_a_second_and_the_threads_end():
     """Ctrl-C, in a process of its own, in the middle of a run that would take minutes."""
     program = """
-        import threading, time, toymodels as tm
+        import signal, threading, time, toymodels as tm
         from toymodels.training import fused
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
         fused.prepare()
         es = [tm.Experiment(tm.Features(64, .1), tm.Bottleneck(16), tm.Training(steps=10**6), seed=s) for s in range(3)]
         try:
@@ -448,8 +449,11 @@ def test_an_interruption_is_heard_within_a_second_and_the_threads_end():
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
-        assert process.stdout.readline() == "1\n"
-        assert time.monotonic() - begin < 1
+        try:
+            assert process.stdout.readline() == "1\n"
+            assert time.monotonic() - begin < 1
+        finally:
+            process.kill()
 
 
 def test_memory_grows_neither_with_steps_nor_with_batch():
