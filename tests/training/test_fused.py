@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from toymodels import (
@@ -131,27 +131,45 @@ def fused_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Te
     return loss / e.training.batch, layout.unpack(batch.shape, np.asarray(gradient)[None])
 
 
-def true_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Tensor]]:
-    """The same by autograd in float64."""
-    weights = {name: tensor.clone().requires_grad_() for name, tensor in parameters.trained().items()}
-    x = sampler([e]).training(0, e.training.batch).double()
+def autograd_gradient(e: Experiment, parameters, dtype=torch.float64) -> tuple[float, dict[str, torch.Tensor]]:
+    """The same by autograd; in float64, the truth."""
+    weights = {name: tensor.to(dtype, copy=True).requires_grad_() for name, tensor in parameters.trained().items()}
+    x = sampler([e]).training(0, e.training.batch).to(dtype)
     out = forward(e.bottleneck, dataclasses.replace(parameters, **weights), x).out
-    loss = losses(torch.from_numpy(e.importance())[None], e.target(x), out).sum()
+    loss = losses(torch.from_numpy(e.importance())[None].to(dtype), e.target(x), out).sum()
     return loss.item(), dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+
+
+NEARLY_A_SIGN = Experiment(
+    Features(7, 0.05, importance=Importance(Geometric(0.8))),
+    Bottleneck(2, Linear(), LayerNorm(), Linear(), output_bias=False, hidden_bias=True, init_scale=0.5),
+    Training(steps=1, batch=1),
+    seed=73,
+)
+"""LayerNorm over two neurons is nearly the sign of their difference: its gradient is what cancellation leaves."""
 
 
 @given(experiments(st.builds(Training, steps=st.just(1), batch=st.integers(1, 700))))
 @settings(max_examples=250)
+@example(NEARLY_A_SIGN)
 def test_gradients_of_one_step_agree_with_float64_autograd(e):
-    """Each parameter's to 1e-5 of its norm (and 1e-6 of that of all), of everything that the sweep file can say."""
+    """Each parameter's to 1e-5 of its norm (and 1e-6 of that of all), of everything that the sweep file can say.
+
+    Where float32 itself cannot hold that, to four times the error of autograd in float32 on the same draw.
+    """
     parameters = moved(e)
     loss, ours = fused_gradient(e, parameters)
-    true_loss, theirs = true_gradient(e, parameters)
+    true_loss, theirs = autograd_gradient(e, parameters)
     assert loss == pytest.approx(true_loss, rel=1e-5)
     assert ours.keys() == theirs.keys()
     norm = torch.cat([tensor.flatten() for tensor in theirs.values()]).norm().item()
     for name, tensor in theirs.items():
-        assert (ours[name].double() - tensor).norm().item() <= 1e-5 * tensor.norm() + 1e-6 * norm + 1e-12, name
+        error = (ours[name].double() - tensor).norm().item()
+        allowed = 1e-5 * tensor.norm() + 1e-6 * norm + 1e-12
+        if error > allowed:
+            _, in_float32 = autograd_gradient(e, parameters, torch.float32)
+            allowed += 4 * (in_float32[name].double() - tensor).norm()
+        assert error <= allowed, name
 
 
 RECIPES = [
