@@ -29,7 +29,7 @@ from sweeps.resolved import changed_keys, resolved_toml
 from sweeps.sweep import Sweep, parse
 from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, serialise
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
 LOCK = ".lock"
 OWN = {LOCK, "packs", "measures", "sweep.toml"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ from toymodels import (
     train,
 )
 from toymodels.metrics import fused_moments
-from toymodels.metrics.moments import collect, torch_sums
+from toymodels.metrics.moments import TAPS, collect, fold_edges, together, torch_sums
 from toymodels.training.experiment import sampler
 
 RECIPE = Training(steps=40, batch=64, learning_rate=0.01)
@@ -48,14 +50,15 @@ def trained(features, bottleneck, target, models=3):
 )
 def test_kernels_sum_what_float64_sums(features, bottleneck, target, samples):
     es, parameters = trained(features, bottleneck, target)
-    exact = torch_sums(es, parameters.to("cpu", torch.float64), samples)
-    fused = fused_moments.sums(es, parameters, samples)
-    assert fused.keys() == exact.keys()
-    for name, values in exact.items():
-        ours = torch.from_numpy(fused[name].copy())
-        assert ours.shape == values.shape, name
-        assert (ours - values).abs().max() <= 1e-5 * values.abs().max() + 1e-9, name
-    assert torch.equal(torch.from_numpy(fused["active"].copy()), exact["active"])
+    edges = fold_edges(samples)
+    folds = torch_sums(es, parameters.to("cpu", torch.float64), edges)
+    for fused, exact in zip(fused_moments.sums(es, parameters, edges), folds, strict=True):
+        assert fused.keys() == exact.keys()
+        for name, values in exact.items():
+            ours = torch.from_numpy(fused[name].copy())
+            assert ours.shape == values.shape, name
+            assert (ours - values).abs().max() <= 1e-5 * values.abs().max() + 1e-9, name
+        assert torch.equal(torch.from_numpy(fused["active"].copy()), exact["active"])
 
 
 def test_moments_are_means_written_out():
@@ -78,14 +81,16 @@ def test_moments_are_means_written_out():
 
 def test_a_model_is_measured_alike_alone_in_a_batch_and_on_more_threads(monkeypatch):
     es, parameters = trained(Features(20, 0.1), Bottleneck(12, SoLU(), LayerNorm()), Identity(), models=7)
-    together = fused_moments.sums(es, parameters, 2000)
+    edges = fold_edges(2000)
+    first = fused_moments.sums(es, parameters, edges)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(fused_moments, "SAMPLES_A_CALL", 1)
-    again = fused_moments.sums(es, parameters, 2000)
-    alone = fused_moments.sums(es[3:4], parameters[3:4], 2000)
-    for name, values in together.items():
-        assert (values == again[name]).all(), name
-        assert (values[3] == alone[name][0]).all(), name
+    again = fused_moments.sums(es, parameters, edges)
+    alone = fused_moments.sums(es[3:4], parameters[3:4], edges)
+    for fold, fold_again, fold_alone in zip(first, again, alone, strict=True):
+        for name, values in fold.items():
+            assert (values == fold_again[name]).all(), name
+            assert (values[3] == fold_alone[name][0]).all(), name
 
 
 class Cube(Activation):
@@ -97,5 +102,26 @@ class Cube(Activation):
 
 def test_what_has_no_kernel_is_measured_in_torch_operations():
     es, parameters = trained(Features(6, 0.3), Bottleneck(3, Cube(), tied=False), Identity())
-    moments, exact = collect(es, parameters, 500), torch_sums(es, parameters.to("cpu", torch.float64), 500)
+    moments = collect(es, parameters, 500)
+    (exact,) = torch_sums(es, parameters.to("cpu", torch.float64), [0, 500])
     torch.testing.assert_close(moments.squared_error, exact["squared_error"] / 500, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("samples", [1, 63, 200, 1000, 5000])
+def test_folds_are_the_samples_in_stretches(samples):
+    es, parameters = trained(Features(6, 0.3), Bottleneck(3, ReLU(), tied=False), Identity(), models=2)
+    moments = collect(es, parameters, samples)
+    edges = fold_edges(samples)
+    assert [fold.samples for fold in moments.folds] == [last - first for first, last in pairwise(edges)]
+    assert len(moments.folds) == (4 if samples > 255 else 3 if samples == 200 else 1)
+    joined = together(moments.folds)
+    assert torch.equal(joined.active, moments.active)
+    for name in ("t", "squared_error", "mid_pre"):
+        torch.testing.assert_close(getattr(joined, name), getattr(moments, name), rtol=1e-12, atol=1e-15)
+    for name in ("tap", "tap_tap", "tap_target"):
+        for tap in TAPS:
+            torch.testing.assert_close(getattr(joined, name)[tap], getattr(moments, name)[tap], rtol=1e-12, atol=1e-15)
+    last = moments.folds[-1]
+    x = sampler(es).evaluation(edges[-2], edges[-1] - edges[-2])
+    assert torch.equal(last.active, (x != 0).sum(2))
+    torch.testing.assert_close(last.t, x.double().mean(2), rtol=1e-5, atol=1e-9)

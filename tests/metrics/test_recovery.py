@@ -60,7 +60,7 @@ def test_moments_do_not_depend_on_the_chunks(case):
     assert np.allclose(moments.t.numpy(), x.mean(2), rtol=1e-6)
     assert np.array_equal(moments.active.numpy(), (x != 0).sum(2))
     assert np.allclose(
-        moments.pre_pre[1].numpy(), (taps.pre[1] @ taps.pre[1].T / SAMPLES).numpy(), rtol=1e-4, atol=1e-6
+        moments.tap_tap["pre"][1].numpy(), (taps.pre[1] @ taps.pre[1].T / SAMPLES).numpy(), rtol=1e-4, atol=1e-6
     )
 
 

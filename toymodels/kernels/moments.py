@@ -31,7 +31,7 @@ from toymodels.kernels.vector import (
 )
 
 CHUNK = 1024
-BY_FEATURE, BY_NEURON, TAPS = 6, 6, 3
+BY_FEATURE, BY_NEURON, TAPS, SQUARES = 6, 6, 3, 4
 
 
 class Sheet(NamedTuple):
@@ -41,7 +41,8 @@ class Sheet(NamedTuple):
     """a register a sum: by feature how often active, t, t^2, y, y^2, (t - y)^2; by neuron pre, mid, post and their
     squares; and the products, where neurons are few"""
     products: np.ndarray
-    """target x pre, mid, post as weight matrices, and pre x pre, mid x pre, where neurons are many"""
+    """target x pre, mid, post as weight matrices, and pre x pre, mid x pre, mid x mid, post x post, where neurons are
+    many"""
     target: np.ndarray
     """rows"""
 
@@ -64,9 +65,9 @@ def places(shape: Shape) -> Places:
     n, m = shape.n, shape.m
     by_lane = BY_FEATURE * n + BY_NEURON * m
     if m <= FEW:
-        return Places(n, m, n, m, m, by_lane + TAPS * n * m + 2 * m * m, 0)
+        return Places(n, m, n, m, m, by_lane + TAPS * n * m + SQUARES * m * m, 0)
     rows, hidden_rows = padded(n), padded(m)
-    return Places(n, m, rows, hidden_rows, shape.pitch, by_lane, (TAPS * rows + 2 * hidden_rows) * shape.pitch)
+    return Places(n, m, rows, hidden_rows, shape.pitch, by_lane, (TAPS * rows + SQUARES * hidden_rows) * shape.pitch)
 
 
 def sheet(shape: Shape) -> Sheet:
@@ -79,7 +80,7 @@ def sheet(shape: Shape) -> Sheet:
 def collect(shape, source, theta, eps, samples, work, own, sums, first_model, last_model, begin, end):
     """``sums[model, place]`` float64 += the sums over samples [begin, end) of some models.
 
-    ``work`` is for batches of ``samples``; all but the last ``end`` are multiples of `CHUNK`.
+    ``work`` is for batches of ``samples``; all but the last ``end`` are multiples of `LANES`.
     """
     n, m, pitch = shape.n, shape.m, shape.pitch
     room, by_lane, products, target = room_of(work), pointer(own.by_lane), pointer(own.products), pointer(own.target)
@@ -110,9 +111,10 @@ def collect(shape, source, theta, eps, samples, work, own, sums, first_model, la
                 targets = sort_rows(target, n, pitch, room.error_lists, room.error_lanes)
                 for tap, rows in enumerate((room.z, room.mid, post)):
                     _outer(shape, targets, rows, room, shifted(product, tap * size))
-                for tap, rows in enumerate((room.z, room.mid)):
+                pairs = ((room.z, room.z), (room.mid, room.z), (room.mid, room.mid), (post, post))
+                for place, (rows, columns) in enumerate(pairs):
                     hidden = sort_rows(rows, m, pitch, room.input_lists, room.input_lanes)
-                    _outer(shape, hidden, room.z, room, shifted(product, TAPS * size + tap * square))
+                    _outer(shape, hidden, columns, room, shifted(product, TAPS * size + place * square))
             for place in range(lanes):
                 sums[model, place] += np.float64(total(load_native(by_lane, place * NATIVE)))
             for place in range(len(own.products)):

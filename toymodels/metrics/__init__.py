@@ -26,6 +26,7 @@ from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
 from toymodels.metrics.moments import CHUNK, TAPS, Moments, collect
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
+from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, rotation_nulls
 from toymodels.metrics.tiers import Tier, tiers
@@ -100,6 +101,8 @@ def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments:
 def _feature_columns(
     experiments: Sequence[Experiment], moments: Moments, W: Tensor, delta: Tensor
 ) -> dict[str, Tensor]:
+    best = {tap: best_neuron_r2(moments, tap) for tap in TAPS}
+    ridge = {tap: ridge_r2(moments, tap) for tap in TAPS}
     return {
         "density": torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
         "importance": torch.from_numpy(np.stack([e.importance() for e in experiments])),
@@ -112,7 +115,9 @@ def _feature_columns(
         "active_examples": moments.active,
         "undersampled": moments.active < ENOUGH,
         "r2": r2(moments),
-        **{f"best_neuron_r2_{tap}": best_neuron_r2(moments, tap) for tap in TAPS},
+        **{f"best_neuron_r2_{tap}": best[tap] for tap in TAPS},
+        **{f"ridge_r2_{tap}": ridge[tap] for tap in TAPS},
+        "hiddenness": hiddenness(ridge["mid"], best["mid"]),
         "dead": dead_features(moments),
     }
 
@@ -130,6 +135,7 @@ def _model_columns(
         "loss_fraction": loss_fraction(experiments, moments),
         "features_recovered": (features["r2"] > RECOVERED).sum(1),
         **{f"best_neuron_recovered_{tap}": (features[f"best_neuron_r2_{tap}"] > RECOVERED).sum(1) for tap in TAPS},
+        **{f"ridge_recovered_{tap}": (features[f"ridge_r2_{tap}"] > RECOVERED).sum(1) for tap in TAPS},
         "features_neuron": (tier == Tier.NEURON).sum(1),
         "features_hidden": (tier == Tier.HIDDEN).sum(1),
         "features_lost": (tier == Tier.LOST).sum(1),

@@ -20,7 +20,7 @@ CUTOFF = 1e-6
 def unexplained_by_affine(moments: Moments) -> Tensor:
     """The share in [0, 1]: float64 [model]; NaN where act(z) does not vary."""
     z, a = moments.tap["pre"], moments.tap["mid"]
-    C_zz = moments.pre_pre - z[:, :, None] * z[:, None, :]
+    C_zz = moments.tap_tap["pre"] - z[:, :, None] * z[:, None, :]
     C_az = moments.mid_pre - a[:, :, None] * z[:, None, :]
     total = moments.tap_variance("mid").sum(1)
     values, vectors = torch.linalg.eigh(torch.nan_to_num(C_zz))

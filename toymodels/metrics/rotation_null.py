@@ -6,7 +6,7 @@ responses instead would call random directions aligned. `DRAWS` rotations a mode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,18 +56,30 @@ def _rotations(size: int) -> Tensor:
     return torch.cat([haar(np.zeros(1, np.int64), size, step=1 + draw) for draw in range(DRAWS)]).float()
 
 
-def rotation_nulls(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> dict[str, Null]:
-    """The null of each of `MEASURES`, for a batch of models: ``W_in [model, hidden, feature]``, ``values [model]``."""
+def rotation_nulls(
+    activation: Activation,
+    W_in: Tensor,
+    b_in: Tensor | None,
+    values: Tensor,
+    measures: Sequence[str] = MEASURES,
+) -> dict[str, Null]:
+    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` [model]."""
     n_models, n_hidden, _ = W_in.shape
-    pooled: dict[str, list[Tensor]] = {name: [] for name in MEASURES}
+    pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
     for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.
         rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
         bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
         delta = responses(activation, rotated, bias, values.repeat_interleave(len(chunk)))
-        for name, measure in _measures(rotated, delta).items():
-            pooled[name].append(measure().view(n_models, -1))
+        measure = _measures(rotated, delta)
+        for name in measures:
+            pooled[name].append(measure[name]().view(n_models, -1))
     return {name: Null(torch.cat(chunks, dim=1)) for name, chunks in pooled.items()}
+
+
+def rotation_null(measure: str, activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Null:
+    """The null of one measure."""
+    return rotation_nulls(activation, W_in, b_in, values, [measure])[measure]
 
 
 def _measures(W_in: Tensor, delta: Tensor) -> dict[str, Callable[[], Tensor]]:
