@@ -140,10 +140,10 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch
     )
     if first.layer_norm is None:
         return parameters
-    return dataclasses.replace(parameters, ln_eps=_resolved_eps(bottlenecks, parameters, sampler))
+    return dataclasses.replace(parameters, ln_eps=resolved_eps(bottlenecks, parameters, sampler))
 
 
-def _resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:
+def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:
     """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
     norms = [b.layer_norm for b in bottlenecks]
     matched = torch.tensor([isinstance(norm.eps, Matched) for norm in norms if norm], device=sampler.device)
@@ -163,14 +163,20 @@ def forward(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Taps:
     return read_out(bottleneck, parameters, pre, mid)
 
 
+def normed(bottleneck: Bottleneck, parameters: Parameters, mid: Tensor) -> Tensor:
+    """``post`` of ``mid``, both [model, hidden, batch]."""
+    if bottleneck.layer_norm is None:
+        return mid
+    assert parameters.ln_eps is not None
+    post = normalise(mid, parameters.ln_eps[:, None, None].to(mid.dtype), dim=1)
+    if parameters.ln_gain is not None and parameters.ln_bias is not None:
+        post = post * parameters.ln_gain[:, :, None] + parameters.ln_bias[:, :, None]
+    return post
+
+
 def read_out(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor, mid: Tensor) -> Taps:
     """The second half of `forward`: from ``mid`` to the output."""
-    post = mid
-    if bottleneck.layer_norm is not None:
-        assert parameters.ln_eps is not None
-        post = normalise(mid, parameters.ln_eps[:, None, None].to(mid.dtype), dim=1)
-        if parameters.ln_gain is not None and parameters.ln_bias is not None:
-            post = post * parameters.ln_gain[:, :, None] + parameters.ln_bias[:, :, None]
+    post = normed(bottleneck, parameters, mid)
     readout = _affine(parameters.decoder, post, parameters.b_out)
     return Taps(pre, mid, post, readout, bottleneck.output(readout, dim=1))
 
