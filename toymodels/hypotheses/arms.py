@@ -1,0 +1,70 @@
+"""Arms: the models that a prediction compares, paired by seed.
+
+A regime holds one set of seeds and all settings but the hidden layer: SoLU + LN, from which the tiers come; its
+LN-only controls, each with another activation before the same LayerNorm; and GeLU without LayerNorm. The k-th model of
+every arm has the same seed, and so has seen the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from toymodels.bottleneck import Parameters
+from toymodels.training.experiment import Experiment
+
+MAIN = "solu + LN"
+LN_ONLY = ("gelu + LN", "relu + LN", "linear + LN")
+PLAIN = "gelu"
+AT_ONCE = 2**24
+"""Numbers of one array that a slice of models may take."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Models of one structure, one a seed."""
+
+    experiments: Sequence[Experiment]
+    parameters: Parameters
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    def __getitem__(self, part: slice) -> Arm:
+        return Arm(self.experiments[part], self.parameters[part])
+
+    def slices(self, samples: int) -> Iterator[Arm]:
+        """The arm in parts whose arrays [model, feature, sample] stay small, whatever the number of models."""
+        e = self.experiments[0]
+        size = max(1, AT_ONCE // (max(e.features.n, e.bottleneck.hidden) * samples))
+        yield from (self[start : start + size] for start in range(0, len(self), size))
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The arms of one regime by name: `MAIN`, at least one of `LN_ONLY`, and `PLAIN` if there is one.
+
+    Raises ``ValueError`` where these are not there or not paired.
+    """
+
+    name: str
+    arms: Mapping[str, Arm]
+
+    def __post_init__(self) -> None:
+        if MAIN not in self.arms or not self.controls:
+            raise ValueError(
+                f"{self.name}: expected the arms {MAIN} and one of {', '.join(LN_ONLY)}, got {[*self.arms]}"
+            )
+        seeds = [e.seed for e in self.arms[MAIN].experiments]
+        for name, arm in self.arms.items():
+            if [e.seed for e in arm.experiments] != seeds:
+                raise ValueError(f"{self.name}: expected the seeds of {MAIN} in {name} too, in the same order")
+
+    @property
+    def controls(self) -> list[str]:
+        """The LN-only arms that are there."""
+        return [name for name in LN_ONLY if name in self.arms]
+
+    def __len__(self) -> int:
+        """How many seeds."""
+        return len(self.arms[MAIN])

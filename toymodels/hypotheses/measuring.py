@@ -1,0 +1,106 @@
+"""Measuring: everything the predictions ask of the models of a regime, arm by arm, before any tier is named.
+
+The evaluation samples are cut in two. The first half says which features are recovered, and what LayerNorm's scale is
+held at; the statistics are of the second. So no feature is picked and judged by the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toymodels.hypotheses import (
+    p1_bimodal,
+    p2_rescaled,
+    p3_gated,
+    p4_needs_norm,
+    p6_common_or_important,
+    p7_weak_activity,
+)
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm, Regime
+from toymodels.metrics.moments import EDGE, collect, fold_edges, together
+from toymodels.metrics.recovery import best_neuron_r2, r2
+
+SAMPLES = 50_000
+AT_ONCE = 2**20
+"""weights of the models measured at once"""
+
+Measured = dict[str, dict[str, Tensor]]
+"""What was measured of one arm: by prediction, then by quantity, the model axis first."""
+F1 = Callable[[Arm], Tensor]
+"""How well a dictionary finds each feature of an arm: [model, feature]."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A regime, measured at one LayerNorm eps."""
+
+    regime: str
+    eps: str
+    arms: Mapping[str, Measured]
+    covariates: object
+    """what P6 explains tiers by, [model, feature, 2]"""
+    seeds: int
+
+    @property
+    def with_norm(self) -> dict[str, Measured]:
+        """SoLU + LN and its LN-only controls."""
+        return {name: measured for name, measured in self.arms.items() if name == MAIN or name in LN_ONLY}
+
+
+def halves(samples: int) -> tuple[int, int]:
+    """Where the second half begins, and where it ends; raises ``ValueError`` where there is too little for two."""
+    edges = fold_edges(samples)
+    if len(edges) != 5:
+        raise ValueError(f"eval.samples: a verdict needs at least {4 * EDGE}, got {samples}")
+    return edges[2], samples
+
+
+def gather(regime: Regime, eps: str, samples: int = SAMPLES, f1: F1 | None = None) -> Evidence:
+    """Measure every arm of a regime; with ``f1``, that of a dictionary as well, where P9 asks for it."""
+    return Evidence(
+        regime=regime.name,
+        eps=eps,
+        arms={name: measure(arm, name == MAIN or name in LN_ONLY, samples, f1) for name, arm in regime.arms.items()},
+        covariates=p6_common_or_important.covariates(regime.arms[MAIN]),
+        seeds=len(regime),
+    )
+
+
+def measure(arm: Arm, with_norm: bool, samples: int, f1: F1 | None = None) -> Measured:
+    """One arm; of one that P1 to P7 do not ask about (``with_norm`` false) only what P9 does."""
+    middle, last = halves(samples)
+    e = arm.experiments[0]
+    at_once = max(1, AT_ONCE // (e.features.n * max(e.bottleneck.hidden, e.features.n)))
+    parts = [
+        _measure(arm[start : start + at_once], with_norm, middle, last, f1) for start in range(0, len(arm), at_once)
+    ]
+    return {
+        prediction: {name: torch.cat([part[prediction][name] for part in parts]) for name in quantities}
+        for prediction, quantities in parts[0].items()
+    }
+
+
+def _measure(arm: Arm, with_norm: bool, middle: int, last: int, f1: F1 | None) -> Measured:
+    moments = collect(arm.experiments, arm.parameters, last)
+    first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
+    found: Measured = {"p9": {"best neuron": best_neuron_r2(second_half, "mid")}}
+    if f1 is not None and (not with_norm or _is_main(arm)):
+        found["p9"]["dictionary F1"] = f1(arm)
+    if not with_norm:
+        return found
+    return found | {
+        "recovery": {"r2": r2(first_half)},
+        "p1": p1_bimodal.measure(arm),
+        "p2": p2_rescaled.measure(arm, middle, last),
+        "p3": p3_gated.measure(arm),
+        "p4": p4_needs_norm.measure(arm, second_half, middle, last),
+        "p7": p7_weak_activity.measure(arm, middle, last),
+    }
+
+
+def _is_main(arm: Arm) -> bool:
+    return arm.experiments[0].bottleneck.activation.name == "solu"

@@ -1,0 +1,103 @@
+"""P4: tier two needs LayerNorm.
+
+    drop_i = R^2_i - R^2_i with LayerNorm's scale held at one constant
+    statistic = mean drop over tier two - mean over tier one, minus the largest of the LN-only controls'
+
+The constants, both taken from other samples: the geometric mean of the scale over non-empty inputs, and the one of
+least loss. R^2 here is after the best affine rescaling of each output, corr(t_i, y_i)^2, for otherwise the size of the
+constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself calls tier *one* the one that
+needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits the many weak inputs makes the strong
+ones several times too large, which loses nothing that is said. At the loss-optimal constant R^2 as it is must agree
+as well: three statistics, and all must be supported. Margin .05.
+
+Beside them, and not decisive: the same with only the k = 1, 2, 4 largest |mid| kept and LayerNorm live. That a tier
+lives in small entries shows there only while k is small against the neurons it uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters
+from toymodels.hypotheses.arms import Arm
+from toymodels.hypotheses.evidence import beyond_controls, mean_over
+from toymodels.metrics.moments import Moments, collect
+from toymodels.metrics.recovery import r2
+from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
+from toymodels.training.experiment import sampler
+
+MARGIN = 0.05
+DECISIVE = ("geometric", "optimal", "optimal, R² as it is")
+KEPT = (1, 2, 4)
+BESIDE = tuple(f"keep {k}" for k in KEPT)
+SAMPLES = 8192
+
+
+def rescaled_r2(moments: Moments) -> Tensor:
+    """corr(t_i, y_i)^2, float64 [model, feature]: R^2 after the best affine rescaling; 0 for an output that stands
+    still, NaN for a feature never seen."""
+    product = (moments.tt + moments.yy - moments.squared_error) / 2
+    return _correlation(product, moments.t, moments.y, moments.tt, moments.yy)
+
+
+def _correlation(ty: Tensor, t: Tensor, y: Tensor, tt: Tensor, yy: Tensor) -> Tensor:
+    variances = (tt - t.square()).clamp(min=0), (yy - y.square()).clamp(min=0)
+    moves = variances[1] > 1e-12 * yy
+    both = variances[0] * variances[1]
+    squared = (ty - t * y).square() / torch.where(moves & (both > 0), both, torch.inf)
+    return torch.where(variances[0] > 0, squared.clamp(max=1), torch.nan)
+
+
+def held(arm: Arm, scale: Tensor) -> Arm:
+    """The same models with LayerNorm's scale held at ``scale`` [model]: models without LayerNorm, as it is affine."""
+    e, p = arm.experiments[0], arm.parameters
+    gain = torch.ones_like(p.W_in[:, :, 0]) if p.ln_gain is None else p.ln_gain
+    W_out = p.decoder * gain[:, None, :] * scale.to(gain)[:, None, None]
+    b_out = torch.zeros_like(W_out[:, :, 0]) if p.b_out is None else p.b_out
+    if p.ln_bias is not None:
+        b_out = b_out + (p.decoder @ p.ln_bias[:, :, None])[:, :, 0]
+    parameters = Parameters(W_in=p.W_in, W_out=W_out - W_out.mean(2, keepdim=True), b_in=p.b_in, b_out=b_out)
+    bottleneck = dataclasses.replace(e.bottleneck, layer_norm=None, tied=False, output_bias=True)
+    return Arm([dataclasses.replace(each, bottleneck=bottleneck) for each in arm.experiments], parameters)
+
+
+def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor]:
+    """The drops by kind, [model, feature] each: constants from samples before ``middle``, R^2 on those up to ``last``.
+
+    ``live`` are the moments of the latter. Without LayerNorm nothing drops when it is held.
+    """
+    found: dict[str, Tensor] = {kind: torch.zeros_like(live.t) for kind in DECISIVE}
+    if arm.experiments[0].bottleneck.layer_norm is not None:
+        geometric = geometric_mean_scale(arm.experiments, arm.parameters, min(SAMPLES, middle))
+        optimal = loss_optimal_scale(arm.experiments, arm.parameters, min(2048, middle))
+        for name, scale in (("geometric", geometric), ("optimal", optimal)):
+            frozen = held(arm, scale)
+            moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
+            found[name] = rescaled_r2(live) - rescaled_r2(moments)
+        found["optimal, R² as it is"] = r2(live) - r2(moments)
+    parts = [_kept(part, middle, min(SAMPLES, last - middle)) for part in arm.slices(SAMPLES)]
+    return found | {name: torch.cat([part[name] for part in parts]) for name in BESIDE}
+
+
+def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
+    e = arm.experiments[0]
+    x = sampler(arm.experiments).evaluation(first, samples).to(arm.parameters.W_in.dtype)
+    t = e.target(x)
+
+    def explained(y: Tensor) -> Tensor:
+        return _correlation(*((values.double().mean(2)) for values in (t * y, t, y, t * t, y * y)))
+
+    live = explained(operate(e.bottleneck, arm.parameters, x).out)
+    return {
+        name: live - explained(operate(e.bottleneck, arm.parameters, x, KeepLargest(k)).out)
+        for name, k in zip(BESIDE, KEPT, strict=True)
+    }
+
+
+def statistic(measured: Mapping[str, dict[str, Tensor]], kind: str, one: Tensor, two: Tensor) -> Tensor:
+    """The statistic of every seed, [model], for the tiers ``one`` and ``two``, bool [model, feature]."""
+    return beyond_controls(measured, lambda of: mean_over(of[kind], two) - mean_over(of[kind], one))
