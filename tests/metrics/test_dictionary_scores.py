@@ -1,0 +1,222 @@
+"""Scores of dictionaries: brute force, scikit-learn's F1, and what permuting features must do."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, SoLU, train
+from toymodels.bottleneck import Parameters
+from toymodels.metrics.alignment import mean_active_values, responses
+from toymodels.metrics.dictionaries import Dictionary, TopK, fit
+from toymodels.metrics.dictionary_scores import CHUNK, Scores, activations, directions, matching, score
+from toymodels.training.recipe import Training
+
+
+def planted(seed: int, n_models: int = 2, n: int = 7, latents: int = 9, samples: int = 300):
+    """A random dictionary on random data: nothing is recovered, everything is counted."""
+    g = torch.Generator().manual_seed(seed)
+    hidden = 4
+    decoder = torch.randn(n_models, hidden, latents, generator=g)
+    decoder /= decoder.norm(dim=1, keepdim=True)
+    d = Dictionary(
+        decoder,
+        decoder.transpose(1, 2),
+        -0.5 * torch.ones(n_models, latents),
+        torch.zeros(n_models, hidden),
+        torch.full((n_models,), 2.0),
+    )
+    active = torch.rand(n_models, n, samples, generator=g) < 0.2
+    truth = torch.randn(n_models, hidden, n, generator=g)
+    return d, truth @ active.float(), active, truth
+
+
+def permuted(s: Scores, order: Tensor) -> dict[str, Tensor]:
+    return {name: getattr(s, name)[:, order] for name in ("cosine", "max_cosine", "f1", "latent")}
+
+
+# ------------------------------------------------------------------------------------------------------------- matching
+
+
+@pytest.mark.parametrize(("n", "latents"), [(4, 4), (3, 5), (5, 3)])
+def test_matching_is_the_best_of_all_permutations(n, latents):
+    torch.manual_seed(n)
+    decoder, truth = torch.randn(3, 3, latents), torch.randn(3, 3, n)
+    match = matching(decoder, truth)
+    for m in range(3):
+        cosines = torch.nn.functional.cosine_similarity(
+            truth[m].double()[:, :, None], decoder[m].double()[:, None, :], dim=0
+        ).abs()
+        wide = cosines if n <= latents else cosines.T
+        best = max(
+            sum(wide[i, j].item() for i, j in enumerate(p))
+            for p in itertools.permutations(range(wide.shape[1]), len(wide))
+        )
+        assert match.cosine[m].sum().item() == pytest.approx(best)
+        pairs = [(i, j) for i, j in enumerate(match.latent[m].tolist()) if j >= 0]
+        assert len({j for _, j in pairs}) == len(pairs) == min(n, latents)
+        assert all(match.cosine[m, i].item() == pytest.approx(cosines[i, j].item()) for i, j in pairs)
+        assert match.max_cosine[m].tolist() == pytest.approx(cosines.amax(1).tolist())
+
+
+def test_sign_and_length_do_not_matter():
+    torch.manual_seed(0)
+    truth = torch.randn(1, 5, 4)
+    match = matching(-3e-9 * truth.flip(2), truth)
+    assert match.latent.tolist() == [[3, 2, 1, 0]]
+    assert match.cosine.tolist()[0] == pytest.approx([1] * 4)
+
+
+def test_what_has_no_direction_is_matched_to_nothing():
+    truth = torch.eye(3)[None].clone()
+    truth[0, :, 1] = 0
+    decoder = torch.eye(3)[None].clone()
+    decoder[0, :, 2] = torch.nan
+    match = matching(decoder, truth)
+    assert match.latent[0, 0] == 0
+    assert match.latent[0, 1] == -1
+    assert match.latent[0, 2] == 1  # the only one left, at a right angle
+    assert match.cosine.tolist() == [[1, 0, 0]]
+    assert match.max_cosine.tolist() == [[1, 0, 0]]
+    nothing = matching(torch.zeros(1, 3, 2), truth)
+    assert nothing.latent.tolist() == [[-1, -1, -1]]
+    assert nothing.cosine.tolist() == [[0, 0, 0]]
+
+
+# --------------------------------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("samples", [300, CHUNK + 37])
+def test_scores_by_scikit_learn_and_by_hand(samples):
+    d, a, active, truth = planted(1, samples=samples)
+    s = score(d, a, active, truth)
+    f, a_hat = d.encode(a), d.decode(d.encode(a))
+    for m in range(2):
+        for i in range(7):
+            expected = f1_score(active[m, i].numpy(), (f[m, s.latent[m, i]] > 0).numpy())
+            assert s.f1[m, i].item() == pytest.approx(expected)
+        variance = a[m].double().var(1, correction=0).sum()
+        assert s.unexplained[m].item() == pytest.approx(
+            ((a - a_hat)[m].square().sum() / samples / variance).item(), 1e-4
+        )
+    assert s.l0.tolist() == pytest.approx((f > 0).sum(1).double().mean(1).tolist())
+    assert s.mcc.tolist() == pytest.approx(s.cosine.mean(1).tolist())
+    assert s.mmcs.tolist() == pytest.approx(s.max_cosine.mean(1).tolist())
+
+
+def test_a_perfect_dictionary_scores_perfectly():
+    n = 5
+    eye = torch.eye(n)[None]
+    d = Dictionary(eye, eye, torch.zeros(1, n), torch.zeros(1, n), torch.ones(1))
+    torch.manual_seed(0)
+    active = torch.rand(1, n, 500) < 0.3
+    s = score(d, active.float(), active, eye)
+    assert s.latent.tolist() == [list(range(n))]
+    for measured in (s.cosine, s.f1, s.mcc, s.mmcs, s.mcc_matched):
+        assert (measured == 1).all()
+    assert s.unexplained.item() == 0
+    assert s.l0.item() == pytest.approx(active.float().sum(1).mean().item())
+    assert s.dead_latents.item() == 0
+
+
+def test_dead_latents_unmatched_and_unseen_features():
+    n = 4
+    eye = torch.eye(n)[None]
+    bias = torch.tensor([[0.0, 0.0, -5.0, 0.0]])  # latent 2 never fires
+    d = Dictionary(eye, eye, bias, torch.zeros(1, n), torch.ones(1))
+    torch.manual_seed(0)
+    active = torch.rand(1, n, 400) < 0.5
+    active[:, 3] = False
+    s = score(d, active.float(), active, eye)
+    assert s.dead_latents.item() == 2
+    assert s.latent.tolist() == [[0, 1, -1, -1]]
+    assert s.f1[0, :3].tolist() == [1, 1, 0]
+    assert s.f1[0, 3].isnan()
+    assert s.mcc.item() == pytest.approx(0.5)
+    assert s.mcc_matched.item() == pytest.approx(1)
+
+
+def test_silence_is_scored():
+    d, a, active, truth = planted(0)
+    s = score(fit(torch.zeros_like(a), TopK(2), 9, [0, 1], 20), torch.zeros_like(a), active, truth)
+    assert s.mcc.tolist() == s.mmcs.tolist() == s.l0.tolist() == [0, 0]
+    assert (s.f1 == 0).all()
+    assert s.dead_latents.tolist() == [9, 9]
+    assert s.unexplained.isnan().all()
+    assert s.mcc_matched.isnan().all()
+    assert d.decoder.shape[2] == 9
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.permutations(range(7)))
+def test_permuting_features_permutes_their_scores(seed, order):
+    d, a, active, truth = planted(seed)
+    order = torch.tensor(order)
+    before, after = score(d, a, active, truth), score(d, a, active[:, order], truth[:, :, order])
+    for name, expected in permuted(before, order).items():
+        torch.testing.assert_close(getattr(after, name), expected, equal_nan=True)
+    torch.testing.assert_close(after.mcc, before.mcc)
+    assert torch.equal(after.l0, before.l0)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.permutations(range(9)))
+def test_permuting_latents_renames_them(seed, order):
+    d, a, active, truth = planted(seed)
+    order = torch.tensor(order)
+    renamed = Dictionary(d.decoder[:, :, order], d.encoder[:, order], d.encoder_bias[:, order], d.decoder_bias, d.scale)
+    before, after = score(d, a, active, truth), score(renamed, a, active, truth)
+    assert torch.equal(torch.where(after.latent >= 0, order[after.latent], -1), before.latent)
+    torch.testing.assert_close(after.f1, before.f1, equal_nan=True)
+    torch.testing.assert_close(after.mcc, before.mcc)
+
+
+# ---------------------------------------------------------------------------------------------------------------- truth
+
+
+def small_models(hidden_bias: bool = False) -> tuple[list[Experiment], Parameters]:
+    bottleneck = Bottleneck(6, SoLU(), LayerNorm(), hidden_bias=hidden_bias)
+    es = [Experiment(Features(10, 0.1, values=Binary()), bottleneck, Training(steps=50), seed=s) for s in range(3)]
+    return es, train(es).parameters
+
+
+@pytest.mark.parametrize("tap", ["pre", "mid", "post"])
+def test_activations_are_each_models_own_stream(tap):
+    es, parameters = small_models()
+    a, active = activations(es, parameters, tap, 8, 100)
+    assert a.shape == (3, 6, 100)
+    assert active.shape == (3, 10, 100)
+    assert active.dtype == torch.bool
+    alone, active_alone = activations(es[1:2], parameters[1:2], tap, 0, 108)
+    torch.testing.assert_close(alone[:, :, 8:], a[1:2])
+    assert torch.equal(active_alone[:, :, 8:], active[1:2])
+
+
+@pytest.mark.parametrize("hidden_bias", [False, True])
+def test_directions_are_responses_at_mid(hidden_bias):
+    es, parameters = small_models(hidden_bias)
+    values = mean_active_values(es, parameters.W_in)
+    expected = responses(SoLU(), parameters.W_in, parameters.b_in, values)
+    torch.testing.assert_close(directions(es, parameters, "mid"), expected)
+    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, None])
+    assert directions(es, parameters, "post").shape == (3, 6, 10)
+
+
+def test_a_trained_model_end_to_end_beats_a_random_dictionary():
+    e = [Experiment(Features(20, 0.06), Bottleneck(10, GeLU(), tied=False), Training(steps=800, learning_rate=3e-3))]
+    parameters = train(e).parameters
+    a, _ = activations(e, parameters, "mid", 0, 8000)
+    held_out, active = activations(e, parameters, "mid", 8000, 4000)
+    truth = directions(e, parameters, "mid")
+    s = score(fit(a, TopK(1), 32, [0], 800, batch=256), held_out, active, truth)
+    chance = np.mean([matching(torch.randn(1, 10, 32), truth).cosine.mean().item() for _ in range(10)])
+    assert s.mcc.item() > chance + 0.05
+    assert not math.isnan(s.f1.mean().item())
