@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sweeps.reading import Run
     from sweeps.summary import Arm
     from sweeps.sweep import Sweep
+    from toymodels.hypotheses.battery import Verdict
 
 
 class Out(Console):
@@ -242,6 +243,44 @@ def show(run: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
+def verdict(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)
+    ] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Put the battery itself to the test, on models whose answer is known.")
+    ] = False,
+    dictionaries: Annotated[
+        str, typer.Option(help="Train dictionaries for P9 in which regimes: none, primary or all.")
+    ] = "none",
+    as_json: Json = False,
+) -> None:
+    """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
+    from sweeps import verdict as verdicts
+    from sweeps.errors import SpecError
+    from sweeps.reading import load
+
+    if controls == (run is not None):
+        raise SpecError("verdict: expected a run folder, or --controls and none")
+    if dictionaries not in verdicts.DICTIONARIES:
+        raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARIES)}, got '{dictionaries}'")
+    if run is None:
+        say_proofs(as_json)
+        return
+    loaded = load(run)
+    judgement = verdicts.judge(loaded, dictionaries, say)
+    path = verdicts.write(loaded, judgement)
+    if as_json:
+        print(path.read_text(encoding="utf-8"), end="")
+        return
+    for sentence in judgement.notes:
+        say(sentence)
+    for of_regime in judgement.verdicts:
+        say_verdict(of_regime)
+    print(path)
+
+
+@app.command()
 def tables(run: RunFolder, as_json: Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
     from sweeps.run import rebuild
@@ -424,6 +463,72 @@ def arm_table(arms: list[Arm]) -> Table:
     for row in rows[:MAX_ROWS]:
         table.add_row(*row)
     return table
+
+
+def say_verdict(verdict: Verdict) -> None:
+    """One regime: the overall verdict and a row a statistic, at the default setting of the analysis."""
+    from rich.table import Table
+
+    from toymodels.hypotheses.battery import PREDICTIONS
+
+    one, two = verdict.tiers[verdict.default]
+    kind = "primary" if verdict.primary else "exploratory"
+    said = {"supported": "two tiers", "not supported": "no"}.get(verdict.overall.value, verdict.overall.value)
+    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{said}[/bold]")
+    print(f"features in tier one {one:.1f}, in tier two {two:.1f} (eps {verdict.default.eps})")
+    for sentence in verdict.notes:
+        print(sentence)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "prediction", "in all settings", "statistic", "mean", "95 % interval", "margin", "here"):
+        table.add_column(title, justify="right" if title in ("mean", "margin") else "left")
+    for prediction in PREDICTIONS:
+        first = (prediction.key, prediction.claim, verdict.predictions[prediction.key].value)
+        for name, finding in verdict.findings[verdict.default][prediction.key].items():
+            defined = finding.mean == finding.mean
+            table.add_row(
+                *first,
+                name if name in prediction.decisive else f"({name})",
+                f"{finding.mean:.3f}" if defined else "-",
+                f"{finding.low:.3f} to {finding.high:.3f}" if defined else "-",
+                f"{finding.margin:.3g}",
+                finding.status.value + (f": {finding.reason}" if finding.reason else ""),
+            )
+            first = ("", "", "")
+    stdout.print(table)
+
+
+def say_proofs(as_json: bool) -> None:
+    """The truth-versus-verdict table; exit 1 where the battery gets a row wrong."""
+    from toymodels.hypotheses.proving import prove
+
+    rows = []
+    for proof in prove():
+        truth = "two tiers" if proof.construction.two_tiers else "no"
+        found = {"supported": "two tiers", "not supported": "no"}.get(
+            proof.verdict.overall.value, proof.verdict.overall.value
+        )
+        row = {
+            "construction": proof.construction.name,
+            "neurons": proof.hidden,
+            "values": proof.values,
+            "truth": truth,
+            "verdict": found,
+            "right": proof.right,
+            "predictions": {key: status.value for key, status in proof.verdict.predictions.items()},
+        }
+        rows.append(row)
+        if not as_json:
+            four = " ".join(f"{key} {row['predictions'][key]}" for key in ("P1", "P2", "P3", "P4"))
+            mark = "right" if proof.right else "WRONG"
+            line = f"{row['construction']:30}{proof.hidden:3} neurons  {proof.values:8} truth: {truth:10} verdict: "
+            print(f"{line}{found:13} {mark}  ({four})", flush=True)
+    wrong = sum(not row["right"] for row in rows)
+    if as_json:
+        print(json.dumps({"controls": rows, "wrong": wrong}, indent=2))
+    else:
+        print(f"{len(rows) - wrong} of {len(rows)} right")
+    if wrong:
+        fail(f"the battery gets {wrong} of {len(rows)} controls wrong: its verdicts do not count", 1)
 
 
 def show_estimate(chosen: Sweep, estimate: Any, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,15 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from sweeps import packing
 from sweeps.errors import FolderError
-from sweeps.plan import Plan
+from sweeps.plan import Pack, Plan
 from sweeps.store import Store
-from sweeps.tensorfile import Damaged
+from sweeps.tensorfile import Damaged, StoredFile
 from toymodels.bottleneck import Parameters, Taps, forward
-from toymodels.training.experiment import Experiment
+from toymodels.training.experiment import Experiment, check_one_structure
+
+PACKS_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder)
         self._store = Store.open_existing(self.path)
+        self._recent: dict[int, StoredFile] = {}
 
     @cached_property
     def models(self) -> pd.DataFrame:
@@ -83,15 +88,10 @@ class Run:
 
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
-        pack = next((p for p in self.plan.packs if model in p.models), None)
-        if pack is None:
+        if model not in self._pack_of:
             raise FolderError(f"{self.path}: expected a model from 0 to {len(self.plan) - 1}, got {model}")
-        try:
-            stored = self._store.read_pack(pack, [self.plan.keys[m] for m in pack.models])
-        except Damaged as damage:
-            raise FolderError(f"{damage}: run the sweep again to train it anew") from None
-        if stored is None:
-            raise FolderError(f"{self._store.pack_path(pack)}: not there yet: run the sweep again to continue it")
+        pack = self.plan.packs[self._pack_of[model]]
+        stored = self._stored(pack)
         place = pack.models.index(model)
         (experiment,) = self.plan.experiments(self.plan.settings([model]))
         return LoadedModel(
@@ -101,6 +101,44 @@ class Run:
             curve=stored.tensors["curve"][place],
             diverged=bool(stored.tensors["status"][place] == packing.DIVERGED),
         )
+
+    def batch(self, models: Sequence[int]) -> tuple[list[Experiment], Parameters]:
+        """Models of one structure, as one batch in the order given: what `toymodels.forward` and `measure` take.
+
+        Raises ``ValueError`` for models of several structures, `FolderError` where a pack is missing or damaged.
+        """
+        experiments = self.plan.experiments(self.plan.settings(models))
+        check_one_structure(experiments)
+        parts: list[dict[str, Tensor]] = [{} for _ in models]
+        wanted: dict[int, list[int]] = {}
+        for place, model in enumerate(models):
+            wanted.setdefault(self._pack_of[model], []).append(place)
+        for index, places in wanted.items():
+            pack = self.plan.packs[index]
+            parameters = packing.parameters(self._stored(pack).tensors, experiments[0])
+            rows = {model: row for row, model in enumerate(pack.models)}
+            for place in places:
+                row = rows[models[place]]
+                parts[place] = {name: t[row].clone() for name, t in parameters.present().items()}
+        return experiments, Parameters(**{name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+
+    @cached_property
+    def _pack_of(self) -> dict[int, int]:
+        return {model: pack.index for pack in self.plan.packs for model in pack.models}
+
+    def _stored(self, pack: Pack) -> StoredFile:
+        """A pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""
+        if pack.index not in self._recent:
+            try:
+                stored = self._store.read_pack(pack, [self.plan.keys[m] for m in pack.models])
+            except Damaged as damage:
+                raise FolderError(f"{damage}: run the sweep again to train it anew") from None
+            if stored is None:
+                raise FolderError(f"{self._store.pack_path(pack)}: not there yet: run the sweep again to continue it")
+            while len(self._recent) >= PACKS_KEPT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[pack.index] = stored
+        return self._recent[pack.index]
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / f"{name}.parquet"

@@ -24,6 +24,8 @@ def resolved_toml(sweep: Sweep) -> str:
         _drop(document, ["features", "density"])  # 1/n, of each cell's own n
     if sweep.question:
         document = {"question": sweep.question, **document}
+    if sweep.primary:
+        document["primary"] = dict(sweep.primary)
     document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}
     if sweep.cases:
         document["case"] = [dict(case) for case in sweep.cases]

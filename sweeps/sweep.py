@@ -1,7 +1,8 @@
 """A sweep file: a question, base settings, a grid over them, and cases.
 
 The grid is the cross product of its axes, keys sorted, the last one fastest; ``[[case]]`` tables, settings that vary
-together, are one more axis, the slowest. A cell is a place in that product.
+together, are one more axis, the slowest. A cell is a place in that product. ``[primary]`` names, before anything is
+run, the settings of the one regime whose verdict is not exploratory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ from sweeps.errors import SpecError
 from sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
 
 MAX_MODELS = 10**7
-RESERVED = ("question", "grid", "case")
+RESERVED = ("question", "primary", "grid", "case")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Sweep:
     base: Mapping[str, Any]
     grid: Mapping[str, tuple[Any, ...]]
     cases: tuple[Mapping[str, Any], ...]
+    primary: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -70,6 +72,15 @@ class Sweep:
         for name in sorted(overrides, key=lambda name: name.count(".")):
             raw = override(raw, name, overrides[name])
         return validate(raw, self.where)
+
+    def is_primary(self, cell: int) -> bool:
+        """Whether ``[primary]`` names settings that this cell has."""
+        if not self.primary:
+            return False
+        raw = self.settings(cell).model_dump(exclude_none=True)
+        for name, value in self.primary.items():
+            raw = override(raw, name, value)
+        return validate(raw, f"{self.where}: [primary]") == self.settings(cell)
 
     def with_setting(self, name: str, value: Any) -> Sweep:
         """The setting fixed, and taken out of the grid and the cases."""
@@ -215,12 +226,13 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     tables = isinstance(cases, list) and all(isinstance(case, Mapping) for case in cases)
     if not tables or (cases and not any(cases)):
         raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {short(cases)}")
-    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
+    primary = raw.get("primary", {})
+    if not isinstance(primary, Mapping):
+        raise SpecError(f"{where}: primary: expected a table, got {short(primary)}")
+    for name in primary:
+        _check_dotted(name, primary[name], "primary", where)
     for name in grid:
-        if isinstance(grid[name], Mapping) and name in sections:
-            inside = next(iter(grid[name]), "...")
-            raise SpecError(f'{where}: [grid]: a dotted name needs quotes: "{name}.{inside}" = [...]')
-        check_name(name, f"{where}: [grid]")
+        _check_dotted(name, grid[name], "grid", where)
         check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
     check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
     axes = {name: axis_values(name, values, where) for name, values in grid.items()}
@@ -233,9 +245,19 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         base={key: value for key, value in raw.items() if key not in RESERVED},
         grid=axes,
         cases=tuple(dict(case) for case in cases),
+        primary=dict(primary),
     )
     sweep.check()
     return sweep
+
+
+def _check_dotted(name: str, given: Any, table: str, where: str) -> None:
+    """Raise `SpecError` unless ``name`` is a setting by its dotted name, in quotes."""
+    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
+    if isinstance(given, Mapping) and name in sections:
+        inside = next(iter(given), "...")
+        raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
+    check_name(name, f"{where}: [{table}]")
 
 
 def parse_assignment(text: str, option: str) -> tuple[str, Any]:

@@ -247,6 +247,16 @@ def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch
 
 # ------------------------------------------------------------------------------------------------- refusals
 
+@pytest.mark.usefixtures("run")
+def test_verdict_says_every_prediction_and_writes_what_it_prints() -> None:
+    answer = door("verdict", "run")
+    assert answer.code == 0
+    assert all(key in answer.out for key in ("P1", "P2", "P3", "P4", "P6", "P7", "P9", "verdicts.json"))
+    document = door("verdict", "run", "--json").json()
+    assert document == json.loads(Path("run/verdicts.json").read_text())
+    assert {regime["overall"] for regime in document["regimes"]} <= {"not supported", "undetermined"}
+
+
 BILLION = [f"--grid={name}={{ range = [1, 1001] }}" for name in ("seed", "train.steps", "train.batch")]
 BAD: list[tuple[list[str], int, str]] = [
     (["sweep", "nothing.toml"], 2, "no such file"),
@@ -287,6 +297,10 @@ BAD: list[tuple[list[str], int, str]] = [
     (["figure", "two_tiers", "nothing"], 4, "no such run folder"),
     (["figure", "two_tier", "run"], 2, "did you mean 'two_tiers'?"),
     (["figure", "two_tiers", "run", "--out", "tiny.toml"], 4, "cannot be written"),
+    (["verdict"], 2, "expected a run folder, or --controls"),
+    (["verdict", "run", "--controls"], 2, "expected a run folder, or --controls"),
+    (["verdict", "run", "--dictionaries", "some"], 2, "none or primary or all"),
+    (["verdict", "nothing"], 4, "no such run folder"),
 ]
 
 

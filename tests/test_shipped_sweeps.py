@@ -25,7 +25,18 @@ SMALL = {
     "tms_neurons": {"features.density": 0.1, "train.steps": 50},
     "tms_phase": {"seed": 0, "train.steps": 50},
     "tms_recovery": {"seed": 0, "train.steps": 50, "train.batch": 64},
-    "two_tiers": {"seed": 0, "features.density": 0.062, "train.steps": 40},
+    "two_tiers": {"seed": 0, "train.steps": 40, "model.layer_norm_eps": 1e-5, "train.optimizer": "adam"},
+    "two_tiers_full": {
+        "seed": 0,
+        "features.density": 0.062,
+        "features.frequency": {"law": "uniform"},
+        "model.hidden": 16,
+        "model.tied": False,
+        "train.steps": 20,
+        "train.optimizer": "adam",
+        "train.learning_rate": 3e-3,
+        "model.layer_norm_eps": 1e-5,
+    },
 }
 QUESTIONS = {path.stem: path.read_text().splitlines()[0] for path in shipped().values()}
 

@@ -6,7 +6,7 @@ held at; the statistics are of the second. So no feature is picked and judged by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,9 @@ from toymodels.hypotheses import (
     p4_needs_norm,
     p6_common_or_important,
     p7_weak_activity,
+    p9_harder_to_find,
 )
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm, Regime
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.metrics.moments import EDGE, collect, fold_edges, together
 from toymodels.metrics.recovery import best_neuron_r2, r2
 
@@ -30,8 +31,6 @@ AT_ONCE = 2**20
 
 Measured = dict[str, dict[str, Tensor]]
 """What was measured of one arm: by prediction, then by quantity, the model axis first."""
-F1 = Callable[[Arm], Tensor]
-"""How well a dictionary finds each feature of an arm: [model, feature]."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +58,32 @@ def halves(samples: int) -> tuple[int, int]:
     return edges[2], samples
 
 
-def gather(regime: Regime, eps: str, samples: int = SAMPLES, f1: F1 | None = None) -> Evidence:
-    """Measure every arm of a regime; with ``f1``, that of a dictionary as well, where P9 asks for it."""
+def gather(
+    regime: Regime,
+    eps: str,
+    samples: int = SAMPLES,
+    dictionaries: bool = False,
+    known: Mapping[str, Measured] | None = None,
+) -> Evidence:
+    """Measure every arm of a regime but those ``known``; with ``dictionaries``, train those that P9 asks for."""
+    known = known or {}
     return Evidence(
         regime=regime.name,
         eps=eps,
-        arms={name: measure(arm, name == MAIN or name in LN_ONLY, samples, f1) for name, arm in regime.arms.items()},
+        arms={name: known.get(name) or measure(name, arm, samples, dictionaries) for name, arm in regime.arms.items()},
         covariates=p6_common_or_important.covariates(regime.arms[MAIN]),
         seeds=len(regime),
     )
 
 
-def measure(arm: Arm, with_norm: bool, samples: int, f1: F1 | None = None) -> Measured:
-    """One arm; of one that P1 to P7 do not ask about (``with_norm`` false) only what P9 does."""
+def measure(name: str, arm: Arm, samples: int, dictionaries: bool) -> Measured:
+    """One arm, what the predictions ask of the arm of this name."""
     middle, last = halves(samples)
     e = arm.experiments[0]
     at_once = max(1, AT_ONCE // (e.features.n * max(e.bottleneck.hidden, e.features.n)))
     parts = [
-        _measure(arm[start : start + at_once], with_norm, middle, last, f1) for start in range(0, len(arm), at_once)
+        _measure(name, arm[start : start + at_once], middle, last, dictionaries)
+        for start in range(0, len(arm), at_once)
     ]
     return {
         prediction: {name: torch.cat([part[prediction][name] for part in parts]) for name in quantities}
@@ -84,13 +91,13 @@ def measure(arm: Arm, with_norm: bool, samples: int, f1: F1 | None = None) -> Me
     }
 
 
-def _measure(arm: Arm, with_norm: bool, middle: int, last: int, f1: F1 | None) -> Measured:
+def _measure(name: str, arm: Arm, middle: int, last: int, dictionaries: bool) -> Measured:
     moments = collect(arm.experiments, arm.parameters, last)
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
-    found: Measured = {"p9": {"best neuron": best_neuron_r2(second_half, "mid")}}
-    if f1 is not None and (not with_norm or _is_main(arm)):
-        found["p9"]["dictionary F1"] = f1(arm)
-    if not with_norm:
+    found: Measured = {"p9": {p9_harder_to_find.NEURON: best_neuron_r2(second_half, "mid")}}
+    if dictionaries and name in (MAIN, PLAIN):
+        found["p9"] |= p9_harder_to_find.dictionary_f1(arm, middle, last)
+    if name == PLAIN:
         return found
     return found | {
         "recovery": {"r2": r2(first_half)},
@@ -100,7 +107,3 @@ def _measure(arm: Arm, with_norm: bool, middle: int, last: int, f1: F1 | None) -
         "p4": p4_needs_norm.measure(arm, second_half, middle, last),
         "p7": p7_weak_activity.measure(arm, middle, last),
     }
-
-
-def _is_main(arm: Arm) -> bool:
-    return arm.experiments[0].bottleneck.activation.name == "solu"

@@ -89,7 +89,7 @@ def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
     t = e.target(x)
 
     def explained(y: Tensor) -> Tensor:
-        return _correlation(*((values.double().mean(2)) for values in (t * y, t, y, t * t, y * y)))
+        return _correlation(*(values.mean(2, dtype=torch.float64) for values in (t * y, t, y, t * t, y * y)))
 
     live = explained(operate(e.bottleneck, arm.parameters, x).out)
     return {
