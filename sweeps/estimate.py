@@ -15,8 +15,11 @@ from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 
 BURST_SECONDS = 1.0
+ALL_BURSTS_SECONDS = 10.0
+"""A sweep of many groups gives each a shorter burst."""
 FIRST_STEPS = 3
 MEASURED_SAMPLES = 4096
+MEASURED_MODELS = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, engine: str, device: str) -> Estimate:
-    """Train a full pack of every group for about a second and measure one of its models; scale up."""
+    """Train a full pack of every group for a second or less, measure a few of its models, and scale up."""
     seconds, memory, disk = 0.0, 0, 0
     rate: dict[Hashable, float] = {}
     for pack in plan.packs:
@@ -43,12 +46,12 @@ def estimate(plan: Plan, engine: str, device: str) -> Estimate:
         disk += sum(_disk_bytes(e) for e in experiments)
         group = (experiments[0].structure(), settings[0].eval)
         if group not in rate:
-            rate[group] = _seconds_per_model(experiments, settings[0].eval.samples, engine, device)
+            rate[group] = _seconds_per_model(experiments, settings[0].eval.samples, engine, device, plan.n_groups)
         seconds += rate[group] * len(pack.models)
     return Estimate(len(plan), plan.n_groups, len(plan.packs), memory, disk, seconds)
 
 
-def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str, device: str) -> float:
+def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str, device: str, groups: int) -> float:
     def burst(steps: int) -> tuple[float, Trained]:
         short = [dataclasses.replace(e, training=dataclasses.replace(e.training, steps=steps)) for e in experiments]
         begin = time.perf_counter()
@@ -57,17 +60,19 @@ def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str,
 
     burst(1)
     few, _ = burst(FIRST_STEPS)
-    steps = max(2 * FIRST_STEPS, min(500, int(BURST_SECONDS / few * FIRST_STEPS)))
+    steps = max(2 * FIRST_STEPS, min(500, int(min(BURST_SECONDS, ALL_BURSTS_SECONDS / groups) / few * FIRST_STEPS)))
     many, trained = burst(steps)
     per_step = max(many - few, 0.0) / (steps - FIRST_STEPS)
 
-    parameters, measured = trained.parameters, min(samples, MEASURED_SAMPLES)
+    few_models, measured = experiments[:MEASURED_MODELS], min(samples, MEASURED_SAMPLES)
+    parameters = trained.parameters[: len(few_models)]
     begin = time.perf_counter()
-    measure(experiments, parameters, 1)
+    measure(few_models, parameters, 1)
     fixed = time.perf_counter() - begin
-    measure(experiments, parameters, measured)
+    measure(few_models, parameters, measured)
     per_sample = max(time.perf_counter() - begin - 2 * fixed, 0.0) / measured
-    return (experiments[0].training.steps * per_step + fixed + samples * per_sample) / len(experiments)
+    training = experiments[0].training.steps * per_step / len(experiments)
+    return training + (fixed + samples * per_sample) / len(few_models)
 
 
 def _disk_bytes(e: Experiment) -> int:
