@@ -247,6 +247,7 @@ def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch
 
 # ------------------------------------------------------------------------------------------------- refusals
 
+
 @pytest.mark.usefixtures("run")
 def test_verdict_says_every_prediction_and_writes_what_it_prints() -> None:
     answer = door("verdict", "run")
