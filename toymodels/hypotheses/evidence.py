@@ -22,8 +22,10 @@ def beyond_controls(
 ) -> Tensor:
     """The statistic of SoLU + LN minus the largest of the LN-only controls', seed by seed: [model].
 
-    ``measured`` holds those arms and no others. A control in which it is undefined does not count; NaN where all are.
+    ``measured`` holds those arms and no others. A control in which it is not finite does not count; NaN where none
+    is, or where SoLU + LN's own is not.
     """
+    own = statistic(measured[MAIN])
     controls = torch.stack([statistic(of) for name, of in measured.items() if name != MAIN])
-    largest = controls.nan_to_num(nan=-torch.inf).amax(0)
-    return torch.where(largest.isfinite(), statistic(measured[MAIN]) - largest, torch.nan)
+    largest = torch.where(controls.isfinite(), controls, -torch.inf).amax(0)
+    return torch.where(own.isfinite() & largest.isfinite(), own - largest, torch.nan)
