@@ -1,0 +1,38 @@
+"""Small arms with every number moved away from where it starts, so that no term of an equation is 0 by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from toymodels import Bottleneck, Experiment, Features, Parameters, UniformValues
+from toymodels.bottleneck import initialise
+from toymodels.hypotheses.arms import Arm
+from toymodels.training.experiment import sampler
+from toymodels.values import Values
+
+MakeArm = Callable[..., Arm]
+
+
+@pytest.fixture(scope="session")
+def make_arm() -> MakeArm:
+    def make(
+        bottleneck: Bottleneck,
+        values: Values | None = None,
+        models: int = 2,
+        n: int = 9,
+        density: float = 0.2,
+        dtype: torch.dtype = torch.float32,
+    ) -> Arm:
+        features = Features(n, density, values=values or UniformValues())
+        es = [Experiment(features, bottleneck, seed=seed) for seed in range(models)]
+        start = initialise([bottleneck] * models, sampler(es), dtype)
+        noise = torch.Generator().manual_seed(5)
+        moved = {
+            name: t + 0.3 * torch.randn(t.shape, generator=noise, dtype=dtype) for name, t in start.trained().items()
+        }
+        return Arm(es, Parameters(**moved, ln_eps=start.ln_eps))
+
+    return make
