@@ -1,0 +1,86 @@
+"""Labels and bases that mean nothing: *supported* in at most 15 of 200 at delta = 0 (SCIENCE.md, section 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from toymodels import Binary
+from toymodels.hypotheses import p1_bimodal, p2_rescaled, p3_gated, p4_needs_norm
+from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.battery import Setting, Tiers
+from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
+from toymodels.hypotheses.intervals import interval
+from toymodels.hypotheses.measuring import gather
+from toymodels.metrics.alignment import mean_active_values, response_alignment, responses
+from toymodels.metrics.rotation_null import rotation_null
+
+REPEATS, MOST = 200, 15
+HIDDEN, SEEDS = 16, range(8)
+
+
+@pytest.fixture(scope="module", params=[CONSTRUCTIONS[0], CONSTRUCTIONS[5]], ids=lambda c: c.name)
+def evidence(request):
+    return gather(regime(request.param, HIDDEN, Binary(), SEEDS, "1e-05"), "1e-05", 8192)
+
+
+def supported(values) -> bool:
+    return interval(values.double().numpy()).p_above(0.0) < 0.025
+
+
+def counts(evidence, controls=None) -> dict[str, int]:
+    tiers, rng = Tiers.of(evidence, Setting("1e-05")), np.random.default_rng(21)
+    arms = {name: arm for name, arm in evidence.with_norm.items() if name == MAIN or not controls or name in controls}
+    part = {key: {name: arm[key] for name, arm in arms.items()} for key in ("p2", "p3", "p4")}
+    found: dict[str, int] = {kind: 0 for kind in ("P2", "P3", *p4_needs_norm.DECISIVE)}  # noqa: C420
+    for _ in range(REPEATS):
+        one = torch.zeros_like(tiers.one)
+        for model, recovered in enumerate((tiers.one | tiers.two).numpy()):
+            places = np.flatnonzero(recovered)
+            one[model, rng.choice(places, int(tiers.one[model].sum()), replace=False)] = True
+        two = (tiers.one | tiers.two) & ~one
+        found["P2"] += supported(p2_rescaled.statistic(part["p2"], one, two))
+        found["P3"] += supported(p3_gated.statistic(part["p3"], one, two))
+        for kind in p4_needs_norm.DECISIVE:
+            found[kind] += supported(p4_needs_norm.statistic(part["p4"], kind, one, two))
+    return found
+
+
+def test_labels_without_meaning_are_rarely_supported(evidence):
+    found = counts(evidence)
+    assert max(found.values()) <= MOST, found
+
+
+def test_nor_beyond_one_control_alone(evidence):
+    """Beyond the largest of three a statistic without meaning is below 0 on average; beyond one it is about 0."""
+    found = counts(evidence, ["gelu + LN"])
+    assert max(found.values()) <= MOST, found
+
+
+def rotated_counts(controls=None) -> int:
+    """Each arm's W_in freshly rotated in every repeat; its null is drawn once, as a rotated model has the same."""
+    of, rng = regime(CONSTRUCTIONS[0], HIDDEN, Binary(), SEEDS, "1e-05"), np.random.default_rng(22)
+    arms = {name: of.arms[name] for name in (MAIN, *(controls or of.controls))}
+    parts = {}
+    for name, arm in arms.items():
+        W, activation = arm.parameters.W_in, arm.experiments[0].bottleneck.activation
+        values = mean_active_values(arm.experiments, W)
+        parts[name] = (activation, W, values, rotation_null("response_alignment", activation, W, None, values))
+    found = 0
+    recovered = {name: torch.ones(len(SEEDS), HIDDEN, dtype=torch.bool) for name in arms}
+    for _ in range(REPEATS):
+        measured = {}
+        for name, (activation, W, values, null) in parts.items():
+            q, r = np.linalg.qr(rng.standard_normal((len(SEEDS), HIDDEN, HIDDEN)))
+            Q = torch.from_numpy(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]).to(W)
+            measured[name] = {
+                "percentile": null.percentile(response_alignment(responses(activation, Q @ W, None, values)))
+            }
+        found += supported(p1_bimodal.statistic(measured, recovered))
+    return found
+
+
+@pytest.mark.parametrize("controls", [None, ["gelu + LN"]], ids=["three controls", "one"])
+def test_a_basis_without_meaning_is_rarely_bimodal(controls):
+    assert rotated_counts(controls) <= MOST
