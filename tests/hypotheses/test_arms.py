@@ -1,0 +1,103 @@
+"""Arms and regimes: what is paired, what is refused, and that slices and batches change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
+from toymodels.hypotheses import arms
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.hypotheses.measuring import Evidence, gather, halves
+from toymodels.metrics.moments import EDGE
+from toymodels.training.experiment import sampler
+
+
+def small(make_arm, models=3) -> Regime:
+    def arm(activation, layer_norm=None):
+        return make_arm(Bottleneck(5, activation, layer_norm, Linear(), hidden_bias=True), models=models)
+
+    return Regime(
+        "small",
+        {PLAIN: arm(GeLU()), "linear + LN": arm(Linear(), LayerNorm()), MAIN: arm(SoLU(), LayerNorm())},
+    )
+
+
+def test_controls_are_those_that_are_there_in_their_order(make_arm):
+    arm = make_arm(Bottleneck(3))
+    regime = Regime("r", {"relu + LN": arm, PLAIN: arm, "gelu + LN": arm, MAIN: arm})
+    assert regime.controls == ["gelu + LN", "relu + LN"]
+    assert len(regime) == 2
+    assert set(regime.controls) < set(LN_ONLY)
+
+
+@pytest.mark.parametrize("names", [(MAIN,), (MAIN, PLAIN), ("gelu + LN", "relu + LN")])
+def test_a_regime_without_its_arms_is_refused(make_arm, names):
+    arm = make_arm(Bottleneck(3))
+    with pytest.raises(ValueError, match=r"r: expected the arms solu \+ LN and one of"):
+        Regime("r", {name: arm for name in names})  # noqa: C420
+
+
+@pytest.mark.parametrize("seeds", [[1, 0], [0], [0, 2]])
+def test_unpaired_seeds_are_refused(make_arm, seeds):
+    of_three = make_arm(Bottleneck(3), models=3)
+    other = Arm([of_three.experiments[k] for k in seeds], of_three.parameters[seeds])
+    with pytest.raises(ValueError, match=r"expected the seeds of solu \+ LN in gelu \+ LN too"):
+        Regime("r", {MAIN: of_three[:2], "gelu + LN": other})
+
+
+def test_slices_are_the_arm_in_small_parts(make_arm, monkeypatch):
+    arm = make_arm(Bottleneck(5, SoLU()), models=7)
+    monkeypatch.setattr(arms, "AT_ONCE", 3 * 9 * 100)
+    parts = list(arm.slices(100))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert [e.seed for part in parts for e in part.experiments] == list(range(7))
+    assert torch.equal(torch.cat([part.parameters.W_in for part in parts]), arm.parameters.W_in)
+    assert [len(part) for part in arm.slices(10**9)] == [1] * 7  # never none
+
+
+def numbers(evidence: Evidence) -> Iterator[tuple[str, Tensor]]:
+    for arm, measured in evidence.arms.items():
+        for prediction, quantities in measured.items():
+            for name, tensor in quantities.items():
+                yield f"{arm} {prediction} {name}", tensor
+
+
+def test_a_model_measured_alone_is_measured_alike(make_arm):
+    regime = small(make_arm)
+    alone = Regime("alone", {name: arm[1:2] for name, arm in regime.arms.items()})
+    one = dict(numbers(gather(alone, "1e-05", 1024)))
+    for name, together in numbers(gather(regime, "1e-05", 1024)):
+        assert torch.allclose(one[name][0].double(), together[1].double(), rtol=1e-4, atol=1e-5, equal_nan=True), name
+        assert len(together) == 3, name
+
+
+def test_only_models_with_norm_are_asked_about_tiers(make_arm):
+    evidence = gather(small(make_arm), "1e-05", 1024)
+    assert set(evidence.with_norm) == {MAIN, "linear + LN"}
+    assert set(evidence.arms[PLAIN]) == {"p9"}
+    assert {"recovery", "p1", "p2", "p3", "p4", "p7", "p9"} <= set(evidence.arms[MAIN])
+    assert evidence.seeds == 3
+
+
+def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
+    """Features are not picked and judged by the same data."""
+    regime = small(make_arm, models=1)
+    evidence, (middle, last) = gather(regime, "1e-05", 2048), halves(2048)
+    assert (middle, last) == (1024, 2048)
+    arm = regime.arms[MAIN]
+    x = sampler(arm.experiments).evaluation(0, 2048).double()[0]
+    taps = forward(arm.experiments[0].bottleneck, arm.parameters.to("cpu", torch.float64), x[None])
+    y, mid = taps.out[0], taps.mid[0]
+    first = 1 - (x - y)[:, :middle].square().mean(1) / x[:, :middle].var(1, correction=0)
+    assert torch.allclose(evidence.arms[MAIN]["recovery"]["r2"][0], first, rtol=1e-3, atol=1e-4)
+    second = torch.corrcoef(torch.cat([x[:, middle:], mid[:, middle:]]))[:9, 9:].square().amax(1)
+    assert torch.allclose(evidence.arms[MAIN]["p9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
+
+
+def test_too_few_samples_for_two_halves_are_refused(make_arm):
+    with pytest.raises(ValueError, match=f"at least {4 * EDGE}, got 100"):
+        gather(small(make_arm), "1e-05", 100)
