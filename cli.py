@@ -161,6 +161,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
+    import figures
     from sweeps.estimate import estimate
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
@@ -182,7 +183,7 @@ def sweep(
     with Progress(len(plan)) as progress:
         outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip)
     trained = load(folder)
-    drawn = draw_own_figure(chosen.stem, trained, progress.note)
+    drawn = draw_if_possible(chosen.stem, trained, progress.note) if chosen.stem in figures.OF_SWEEPS else []
     arms = summarise(trained) if len(outcome.failed) < len(plan.packs) else []
     if as_json:
         document = {
@@ -256,6 +257,7 @@ def verdict(
     as_json: Json = False,
 ) -> None:
     """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
+    import figures
     from sweeps import verdict as verdicts
     from sweeps.errors import SpecError
     from sweeps.reading import load
@@ -270,6 +272,7 @@ def verdict(
     loaded = load(run)
     judgement = verdicts.judge(loaded, dictionaries, say)
     path = verdicts.write(loaded, judgement)
+    drawn = [path for name in figures.OF_PREDICTIONS for path in draw_if_possible(name, loaded, say)]
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
@@ -277,7 +280,7 @@ def verdict(
         say(sentence)
     for of_regime in judgement.verdicts:
         say_verdict(of_regime)
-    print(path)
+    say_paths([path, *drawn], as_json)
 
 
 @app.command()
@@ -407,15 +410,13 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     return chosen
 
 
-def draw_own_figure(stem: str, run: Run, note: Any) -> list[Path]:
-    """The figure of the sweep's own stem, where there is one and it can be drawn."""
+def draw_if_possible(name: str, run: Run, note: Any) -> list[Path]:
+    """The figure of this name, or a note that says why there is none."""
     import figures
     from sweeps.errors import SweepError
 
-    if stem not in figures.NAMES:
-        return []
     try:
-        return figures.draw(stem, run, run.path)
+        return figures.draw(name, run, run.path)
     except SweepError as error:
         note(f"no figure: {error}")
         return []

@@ -1,4 +1,4 @@
-"""Figures: one a file, of the same stem as the sweep it reads; each a function of a run, drawn in one style."""
+"""Figures: one a file, of the stem of the sweep or prediction it shows; each a function of a run, in one style."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sweeps.reading import Run
 
-NAMES = ("two_tiers", "tms_intro")
+OF_SWEEPS = ("two_tiers", "tms_intro")
+OF_PREDICTIONS = (
+    "p1_bimodal",
+    "p2_rescaled",
+    "p3_gated",
+    "p4_needs_norm",
+    "p6_common_or_important",
+    "p7_weak_activity",
+    "p9_harder_to_find",
+)
+NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
 STYLE = Path(__file__).with_name("style.mplstyle")
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 PREFIX = ".writing-"
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``. Raises ``OSError`` and leaves nothing behind where that fails."""
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that becomes ``path`` when the block ends well. Otherwise nothing is left behind."""
     descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -31,6 +35,12 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``. Raises ``OSError`` and leaves nothing behind where that fails."""
+    with writing(path) as file:
+        file.write(data)
 
 
 def sweep_temporaries(folder: Path) -> None:

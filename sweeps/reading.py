@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -61,6 +63,25 @@ class Run:
     def neurons(self) -> pd.DataFrame:
         """A row a model x neuron."""
         return self._table("neurons")
+
+    def evidence(self, name: str = "evidence") -> pd.DataFrame:
+        """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron."""
+        return self._table(name, self._by_verdict)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Any]:
+        """What ``verdicts.json`` holds."""
+        path = self.path / "verdicts.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
+        except (OSError, ValueError):
+            raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
+
+    @property
+    def _by_verdict(self) -> str:
+        return f"'toymodels verdict {self.path}' makes it"
 
     @cached_property
     def plan(self) -> Plan:
@@ -140,14 +161,15 @@ class Run:
             self._recent[pack.index] = stored
         return self._recent[pack.index]
 
-    def _table(self, name: str) -> pd.DataFrame:
+    def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
+        remedy = remedy or f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
             return pq.read_table(path).to_pandas()
         except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: run the sweep to its end, or 'toymodels tables RUN'") from None
+            raise FolderError(f"{path}: not there yet: {remedy}") from None
         except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: 'toymodels tables {self.path}' builds it again") from None
+            raise FolderError(f"{path}: damaged: {remedy}") from None
 
 
 def load(folder: str | Path) -> Run:

@@ -19,20 +19,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps import atomic
+from sweeps import atomic, evidence
 from sweeps.errors import FolderError
 from sweeps.reading import Run
 from sweeps.summary import varying
 from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
-from toymodels.hypotheses.battery import PREDICTIONS, Finding, Setting, Verdict
-from toymodels.hypotheses.measuring import Evidence, gather
+from toymodels.hypotheses.battery import Verdict
+from toymodels.hypotheses.findings import Finding
+from toymodels.hypotheses.measuring import Measured, gather
+from toymodels.hypotheses.predictions import PREDICTIONS, Statistics, statistics
+from toymodels.hypotheses.tiers import EPS, Setting
 
 ARM = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
 """The settings that tell the models of one regime apart."""
 DICTIONARIES = ("none", "primary", "all")
 SGD_WITHIN = 0.05
 """of Adam's loss: SGD counts as a control only where it learns as well"""
+
+MOST_SEEDS = 256
+PAIRS_AT_ONCE = 2**25
+"""pairs of features of the seeds that are measured at once, an arm"""
 
 OnProgress = Callable[[str], None]
 
@@ -59,27 +66,40 @@ class Judgement:
 
 
 def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress = lambda _: None) -> Judgement:
-    """The verdict of every regime of a run. Raises `FolderError` where it holds none that can be judged."""
+    """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
+
+    Raises `FolderError` where the run holds no regime that can be judged.
+    """
     found, notes = regimes(run)
-    samples = run.plan.settings([0])[0].eval.samples
-    evidence: list[list[Evidence]] = []
-    for place, regime in enumerate(found):
-        on_progress(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
-        wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and (regime.primary or len(found) == 1))
-        of_regime: list[Evidence] = []
-        for eps in regime.arms:
-            # GeLU without LayerNorm is the same models at every eps.
-            known = {PLAIN: of_regime[0].arms[PLAIN]} if of_regime and PLAIN in of_regime[0].arms else {}
-            of_regime.append(gather(_loaded(run, regime, eps), eps, samples, wanted, known))
-        evidence.append(of_regime)
+    of_all: list[list[Statistics]] = []
+    with evidence.writing(run.path) as tables:
+        for place, regime in enumerate(found):
+            on_progress(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
+            wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
+            of_all.append(_statistics(run, regime, wanted, tables))
     first = found[0].primary
-    verdicts = battery.judge(evidence[0] if first else [], evidence[1:] if first else evidence)
+    verdicts = battery.judge(of_all[0] if first else [], of_all[1:] if first else of_all)
     verdicts = [replace(v, notes=(*v.notes, *r.notes)) for v, r in zip(verdicts, found, strict=True)]
     return Judgement(verdicts, found, notes)
 
 
-def _loaded(run: Run, regime: RunRegime, eps: str) -> Regime:
-    return Regime(regime.name, {name: Arm(*run.batch(models)) for name, models in regime.arms[eps].items()})
+def _statistics(run: Run, regime: RunRegime, with_dictionaries: bool, tables: evidence.Writer) -> list[Statistics]:
+    """What a regime is judged by, an eps each; measured some seeds at a time, so that memory does not grow."""
+    (settings,) = run.plan.settings([next(iter(next(iter(regime.arms.values())).values()))[0]])
+    at_once = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // settings.features.n**2))
+    parts: dict[str, list[Statistics]] = {eps: [] for eps in regime.arms}
+    for start in range(0, len(regime.seeds), at_once):
+        some = slice(start, start + at_once)
+        # GeLU without LayerNorm is the same models at every eps.
+        known: dict[str, Measured] = {}
+        for eps, arms in regime.arms.items():
+            models = {name: of[some] for name, of in arms.items()}
+            loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
+            measured = gather(loaded, eps, settings.eval.samples, with_dictionaries, known)
+            known = {PLAIN: measured.arms[PLAIN]} if PLAIN in measured.arms else {}
+            tables.add(measured, regime.primary, regime.seeds[some], models)
+            parts[eps].append(statistics(measured))
+    return [Statistics.together(of) for of in parts.values()]
 
 
 def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
@@ -134,7 +154,7 @@ def _arms(rows: pd.DataFrame) -> tuple[tuple[int, ...], dict[str, dict[str, list
     seeds = tuple(sorted(shared))
     if not seeds:
         return (), {}, "no seed is there in every arm"
-    order = sorted(judged, key=lambda eps: battery.EPS.index(eps) if eps in battery.EPS else len(battery.EPS))
+    order = sorted(judged, key=lambda eps: EPS.index(eps) if eps in EPS else len(EPS))
     return seeds, {eps: {n: [of[s] for s in seeds] for n, of in judged[eps].items()} for eps in order}, ""
 
 

@@ -6,6 +6,8 @@ import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pandas import notna
@@ -16,6 +18,7 @@ from sweeps.plan import make_plan
 from sweeps.reading import Run
 from sweeps.run import run
 from sweeps.sweep import Sweep, find, read, shipped
+from sweeps.tables import TABLES
 
 SMALL = {
     "first_look": {"seed": 0, "train.steps": 40},
@@ -75,6 +78,10 @@ def test_the_first_line_is_the_question(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_laws_hold_in_every_table(name, ran):
     run_ = ran(name)
+    for table in TABLES:
+        columns = pq.read_table(run_.path / f"{table}.parquet").columns
+        floats = [column.drop_null().to_numpy() for column in columns if pa.types.is_floating(column.type)]
+        assert all(np.isfinite(values).all() for values in floats)
     models, features, neurons = run_.models, run_.features, run_.neurons
     assert (models["status"] == "ok").all()
     bound = np.minimum(models["features.n"], models["model.hidden"])
@@ -90,7 +97,7 @@ def test_laws_hold_in_every_table(name, ran):
     assert (tiers.to_numpy() == seen.to_numpy()).all()
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", figures.OF_SWEEPS)
 def test_figures_are_drawn_of_their_sweep_and_are_the_same_twice(name, ran, tmp_path):
     first = figures.draw(name, ran(name), tmp_path / "a")
     second = figures.draw(name, ran(name), tmp_path / "b")

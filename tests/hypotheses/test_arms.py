@@ -80,7 +80,7 @@ def test_only_models_with_norm_are_asked_about_tiers(make_arm):
     assert set(evidence.with_norm) == {MAIN, "linear + LN"}
     assert set(evidence.arms[PLAIN]) == {"p9"}
     assert {"recovery", "p1", "p2", "p3", "p4", "p7", "p9"} <= set(evidence.arms[MAIN])
-    assert evidence.seeds == 3
+    assert evidence.covariates.shape[0] == 3
 
 
 def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):

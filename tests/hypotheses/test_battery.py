@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels.hypotheses import p9_harder_to_find
+from toymodels.hypotheses import battery, p9_harder_to_find
 from toymodels.hypotheses.arms import MAIN, PLAIN
-from toymodels.hypotheses.battery import EPS, Setting, Tiers, corrected, findings, judge
+from toymodels.hypotheses.findings import corrected
 from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import Evidence
 from toymodels.hypotheses.p4_needs_norm import BESIDE, DECISIVE
+from toymodels.hypotheses.predictions import Statistics, statistics
+from toymodels.hypotheses.tiers import EPS, Setting, Tiers
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 SEEDS, N, LARGE = 8, 12, 4
@@ -51,7 +53,7 @@ def evidence(effect=0.8, noise=0.01, seed=0, eps="1e-05", **changed) -> Evidence
     rng = np.random.default_rng(seed)
     arms = {MAIN: arm(rng, effect, noise), CONTROL: arm(rng, 0.0, 0.0), PLAIN: {"p9": arm(rng, 0.0, noise)["p9"]}}
     arms[MAIN] = {**arms[MAIN], **changed}
-    return Evidence("made up", eps, arms, rng.normal(size=(SEEDS, N, 2)), SEEDS)
+    return Evidence("made up", eps, arms, rng.normal(size=(SEEDS, N, 2)))
 
 
 def at_all_eps(of: Evidence) -> list[Evidence]:
@@ -60,6 +62,31 @@ def at_all_eps(of: Evidence) -> list[Evidence]:
 
 def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
     return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "recovery": {"r2": r2}}})
+
+
+def judge(primary, exploratory=()):
+    regimes = [[statistics(at_eps) for at_eps in regime] for regime in (primary, *exploratory)]
+    return battery.judge(regimes[0], regimes[1:])
+
+
+def findings(of: Evidence, setting: Setting) -> battery.Findings:
+    return battery.findings(statistics(of), setting)
+
+
+def test_seeds_measured_part_by_part_are_judged_as_one():
+    whole = evidence(effect=0.3, noise=0.2)
+
+    def part(seeds):
+        arms = {
+            name: {key: {kind: values[seeds] for kind, values in kinds.items()} for key, kinds in measured.items()}
+            for name, measured in whole.arms.items()
+        }
+        return statistics(dataclasses.replace(whole, arms=arms, covariates=whole.covariates[seeds]))
+
+    parts = Statistics.together([part(slice(0, 3)), part(slice(3, 4)), part(slice(4, SEEDS))])
+    assert parts.seeds == SEEDS
+    for setting in parts.at:
+        assert repr(battery.findings(parts, setting)) == repr(findings(whole, setting))
 
 
 # --------------------------------------------------------------------------------------------------------------- tiers
@@ -181,7 +208,6 @@ def test_of_seven_seeds_four_are_over_half():
             of,
             arms={a: {p: {q: t[:7] for q, t in k.items()} for p, k in m.items()} for a, m in of.arms.items()},
             covariates=np.asarray(of.covariates)[:7],
-            seeds=7,
         )
         assert findings(seven, AT)["P3"]["gating"].status is status
 
@@ -193,7 +219,6 @@ def test_few_seeds_are_judged_open_without_a_crash(seeds):
         of,
         arms={a: {p: {q: t[:seeds] for q, t in k.items()} for p, k in m.items()} for a, m in of.arms.items()},
         covariates=np.asarray(of.covariates)[:seeds],
-        seeds=seeds,
     )
     verdict = judge(at_all_eps(few))[0]
     assert verdict.overall is OPEN
@@ -257,7 +282,7 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
         "p7": {tap: torch.zeros(SEEDS, 3, 10) for tap in ("mid", "post")},
         "p9": {p9_harder_to_find.NEURON: torch.zeros(SEEDS, n)},
     }
-    return Evidence("made up", "1e-05", {MAIN: measured, CONTROL: measured}, of, SEEDS)
+    return Evidence("made up", "1e-05", {MAIN: measured, CONTROL: measured}, of)
 
 
 @pytest.mark.parametrize(

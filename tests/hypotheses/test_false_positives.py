@@ -9,10 +9,10 @@ import torch
 from toymodels import Binary
 from toymodels.hypotheses import p1_bimodal, p2_rescaled, p3_gated, p4_needs_norm
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.battery import Setting, Tiers
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.hypotheses.intervals import interval
 from toymodels.hypotheses.measuring import gather
+from toymodels.hypotheses.tiers import Setting, Tiers
 from toymodels.metrics.alignment import mean_active_values, response_alignment, responses
 from toymodels.metrics.rotation_null import rotation_null
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from toymodels.hypotheses.battery import TAIL
+from toymodels.hypotheses.findings import TAIL
 from toymodels.hypotheses.intervals import FEWEST, Status, all_of, holm, interval, status, unanimous
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED

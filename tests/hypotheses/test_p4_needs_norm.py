@@ -68,7 +68,7 @@ def test_a_feature_never_seen_is_undefined(make_arm):
     moments = collect(arm.experiments, arm.parameters, 512)
     assert rescaled_r2(moments).isnan().all()
     found = measure(arm, moments.folds[3], 256, 512)
-    assert set(found) == {*DECISIVE, *BESIDE}
+    assert set(found) == {"live", *DECISIVE, *BESIDE}
     assert all(drop.isnan().all() for drop in found.values())
 
 

@@ -26,6 +26,8 @@ from toymodels.values import Values
 
 DENSITY = 0.01
 LARGE, SMALL = 4.0, 1.5
+FAINT = 0.1
+"""where SoLU is nearly linear; at .3 it already gates a tenth of an effect beyond the LN-only controls"""
 ACTIVATIONS: dict[str, Activation] = {
     MAIN: SoLU(),
     **dict(zip(LN_ONLY, (GeLU(), ReLU(), Linear()), strict=True)),
@@ -83,7 +85,7 @@ CONSTRUCTIONS = (
     Construction("all superposed", False, lambda rng, m: LARGE * _unit(rng.standard_normal((m, 3 * m // 2)))),
     Construction("amplitudes without alignment", False, _hierarchy),
     Construction("bimodal without LN", False, _two_tiers, layer_norm=False),
-    Construction("bimodal, equal amplitudes", False, lambda rng, m: _two_tiers(rng, m, 0.3, 0.3)),
+    Construction("bimodal, equal amplitudes", False, lambda rng, m: _two_tiers(rng, m, FAINT, FAINT)),
     Construction("identity", False, lambda rng, m: LARGE * np.eye(m)),
     Construction("non-negative shear", False, lambda rng, m: SMALL * (np.eye(m) + 0.5 * np.eye(m, k=1))),
     Construction("doubled code", False, _doubled),

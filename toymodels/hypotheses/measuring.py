@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,9 +41,8 @@ class Evidence:
     regime: str
     eps: str
     arms: Mapping[str, Measured]
-    covariates: object
+    covariates: np.ndarray
     """what P6 explains tiers by, [model, feature, 2]"""
-    seeds: int
 
     @property
     def with_norm(self) -> dict[str, Measured]:
@@ -72,7 +72,6 @@ def gather(
         eps=eps,
         arms={name: known.get(name) or measure(name, arm, samples, dictionaries) for name, arm in regime.arms.items()},
         covariates=p6_common_or_important.covariates(regime.arms[MAIN]),
-        seeds=len(regime),
     )
 
 

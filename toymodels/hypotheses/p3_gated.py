@@ -27,11 +27,12 @@ SMALLEST = 0.05
 
 
 def measure(arm: Arm) -> dict[str, Tensor]:
-    """1 - a_ij / a_i: [model, feature i, feature j]; NaN where i = j or |a_i| < .05."""
+    """``alone``: a_i [model, feature]; ``gated``: 1 - a_ij / a_i [model, feature i, feature j], NaN where i = j or
+    |a_i| < .05."""
     e, parameters = arm.experiments[0], arm.parameters
     n = e.features.n
     values = mean_active_values(arm.experiments, parameters.W_in)
-    parts = []
+    effects, parts = [], []
     for k in range(len(arm)):
         own = parameters[k : k + 1]
         moved = own.W_in * values[k]
@@ -48,8 +49,9 @@ def measure(arm: Arm) -> dict[str, Tensor]:
         gated = 1 - (both - alone) / effect[:, None]
         gated[effect.abs() < SMALLEST] = torch.nan
         gated.fill_diagonal_(torch.nan)
+        effects.append(effect.float())
         parts.append(gated.float())
-    return {"gated": torch.stack(parts)}
+    return {"alone": torch.stack(effects), "gated": torch.stack(parts)}
 
 
 def gating(gated: Tensor, one: Tensor, two: Tensor) -> Tensor:

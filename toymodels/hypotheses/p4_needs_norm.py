@@ -66,18 +66,20 @@ def held(arm: Arm, scale: Tensor) -> Arm:
 
 
 def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor]:
-    """The drops by kind, [model, feature] each: constants from samples before ``middle``, R^2 on those up to ``last``.
+    """The drops by kind, and as ``live`` the rescaled R^2 they start from: [model, feature] each.
 
-    ``live`` are the moments of the latter. Without LayerNorm nothing drops when it is held.
+    Constants come from samples before ``middle``, R^2 from those up to ``last``, whose moments ``live`` are. Without
+    LayerNorm nothing drops when it is held.
     """
-    found: dict[str, Tensor] = {kind: torch.zeros_like(live.t) for kind in DECISIVE}
+    before = rescaled_r2(live)
+    found = {"live": before} | {kind: torch.zeros_like(before) for kind in DECISIVE}
     if arm.experiments[0].bottleneck.layer_norm is not None:
         geometric = geometric_mean_scale(arm.experiments, arm.parameters, min(SAMPLES, middle))
         optimal = loss_optimal_scale(arm.experiments, arm.parameters, min(2048, middle))
         for name, scale in (("geometric", geometric), ("optimal", optimal)):
             frozen = held(arm, scale)
             moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
-            found[name] = rescaled_r2(live) - rescaled_r2(moments)
+            found[name] = before - rescaled_r2(moments)
         found["optimal, R² as it is"] = r2(live) - r2(moments)
     parts = [_kept(part, middle, min(SAMPLES, last - middle)) for part in arm.slices(SAMPLES)]
     return found | {name: torch.cat([part[name] for part in parts]) for name in BESIDE}

@@ -9,11 +9,13 @@ from toymodels.hypotheses.battery import Verdict, judge
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, EPS, Construction, regime
 from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import gather
+from toymodels.hypotheses.predictions import statistics
 from toymodels.values import Binary, UniformValues, Values
 
 SIZES = (10, 20, 24)
 """Neurons. The battery was tuned on 12 and 16, and on other seeds."""
-SEEDS = tuple(range(1000, 1008))
+SEEDS = tuple(range(3000, 3016))
+"""With eight, three of the 54 rows come out undetermined for want of power."""
 VALUES: tuple[Values, ...] = (Binary(), UniformValues())
 SAMPLES = 40_960
 """half of them show every feature, of density .01, some 200 times"""
@@ -46,6 +48,6 @@ def prove(
     for hidden in sizes:
         for law in values:
             for construction in constructions:
-                evidence = [gather(regime(construction, hidden, law, seeds, eps), eps, samples) for eps in EPS]
-                (verdict,) = judge(evidence)
+                regimes = {eps: regime(construction, hidden, law, seeds, eps) for eps in EPS}
+                (verdict,) = judge([statistics(gather(of, eps, samples)) for eps, of in regimes.items()])
                 yield Proof(construction, hidden, law.name, verdict)

@@ -1,0 +1,26 @@
+"""P2: how much the layer changes when a feature is taken away, at mid against post, an arm a panel.
+
+Two tiers would show in SoLU + LN as tier two well to the left of tier one, and nearly as high: suppressed by SoLU, then
+brought back by LayerNorm; in the controls both tiers would lie together.
+"""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from figures.regime import legend_of_tiers, panels, scatter, shown
+from sweeps.reading import Run
+from toymodels.hypotheses.arms import PLAIN
+
+
+def draw(run: Run) -> Figure:
+    """Raises `FolderError` where the run has no verdict yet."""
+    what = shown(run, "P2")
+    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.9)
+    for arm, axis in axes.items():
+        scatter(axis, what.of(arm), "change_mid", "change_post")
+        axis.set(xscale="log", yscale="log")
+    figure.supxlabel("change at mid without the feature, where it is active", fontsize=9)
+    figure.supylabel("change at post", fontsize=9)
+    legend_of_tiers(figure)
+    return figure

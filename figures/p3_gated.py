@@ -1,0 +1,33 @@
+"""P3: the effect of a feature alone, against its effect in the company of one of the other tier, an arm a panel.
+
+On the dashed line company changes nothing. Two tiers would show in SoLU + LN as tier two far below the line and tier
+one on it, and in the controls less so: LayerNorm alone makes every effect smaller in company.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures.regime import diagonal, legend_of_tiers, panels, scatter, shown
+from sweeps.reading import Run
+from toymodels.hypotheses.arms import PLAIN
+
+
+def draw(run: Run) -> Figure:
+    """Raises `FolderError` where the run has no verdict yet."""
+    what = shown(run, "P3")
+    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.9)
+    rows = what.rows.assign(
+        in_company=np.where(what.rows["tier"] == "two", what.rows.effect_with_tier_one, what.rows.effect_with_tier_two)
+    )
+    rows = rows[rows["tier"] != "lost"]
+    low, high = np.nanquantile(rows[["effect_alone", "in_company"]].dropna(), [0.002, 0.998]) if len(rows) else (0, 1)
+    for arm, axis in axes.items():
+        scatter(axis, rows[rows["arm"] == arm], "effect_alone", "in_company")
+        diagonal(axis, low, high)
+        axis.set(xlim=(low - 0.05, high + 0.05), ylim=(low - 0.05, high + 0.05))
+    figure.supxlabel("effect on its own output, alone", fontsize=9)
+    figure.supylabel("in company of the other tier", fontsize=9)
+    legend_of_tiers(figure)
+    return figure

@@ -1,0 +1,38 @@
+"""P4: R^2 with LayerNorm live against LayerNorm's scale held at one constant, an arm a panel, both constants.
+
+R^2 after the best affine rescaling of each output. On the dashed line the live scale is not needed. Two tiers would
+show in SoLU + LN as tier one on the line and tier two below it, and in the controls both alike.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
+from sweeps.reading import Run
+from toymodels.hypotheses.arms import PLAIN
+
+CONSTANTS = {"drop_geometric": "held at geometric mean", "drop_optimal": "held at loss-optimal"}
+
+
+def draw(run: Run) -> Figure:
+    """Raises `FolderError` where the run has no verdict yet."""
+    what = shown(run, "P4")
+    arms = [arm for arm in what.arms if arm != PLAIN]
+    figure, axes = plt.subplots(
+        2, len(arms), figsize=(2.3 * len(arms) + 0.5, 4.9), sharex=True, sharey=True, squeeze=False
+    )
+    figure.suptitle(what.title, fontsize=9)
+    for (drop, label), line in zip(CONSTANTS.items(), axes, strict=True):
+        line[0].set_ylabel(f"R², scale {label}")
+        for arm, axis in zip(arms, line, strict=True):
+            rows = what.of(arm)
+            scatter(axis, rows.assign(held=rows["affine_r2"] - rows[drop]), "affine_r2", "held")
+            diagonal(axis, 0, 1)
+            axis.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    for arm, axis in zip(arms, axes[0], strict=True):
+        axis.set_title(arm, color=ARMS[arm])
+    figure.supxlabel("R², LayerNorm live", fontsize=9)
+    legend_of_tiers(figure)
+    return figure

@@ -1,0 +1,50 @@
+"""P6: the share of recovered features that are in a neuron, by how common and how important they are.
+
+Columns and rows are quintiles over all seeds. The number is how many recovered features a cell holds; an empty cell
+holds none. Shading along the columns alone says frequency decides, along the rows alone importance.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures.regime import shown
+from sweeps.reading import Run
+from toymodels.hypotheses.arms import MAIN
+
+CLASSES = 5
+
+
+def draw(run: Run) -> Figure:
+    """Raises `FolderError` where the run has no verdict yet."""
+    what = shown(run, "P6")
+    rows = what.of(MAIN)
+    edges = {name: _edges(rows[name]) for name in ("density", "importance")}
+    recovered = rows[rows["tier"] != "lost"]
+    places = [np.clip(np.searchsorted(e, recovered[name], "right") - 1, 0, len(e) - 2) for name, e in edges.items()]
+    shape = tuple(len(e) - 1 for e in edges.values())
+    count, aligned = np.zeros(shape), np.zeros(shape)
+    np.add.at(count, tuple(places), 1)
+    np.add.at(aligned, tuple(places), recovered["tier"] == "one")
+    share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
+
+    figure, axis = plt.subplots(figsize=(5.2, 3.9))
+    figure.suptitle(what.title, fontsize=9)
+    shades = axis.imshow(share.T, origin="lower", aspect="auto", vmin=0, vmax=max(0.05, np.nan_to_num(share).max()))
+    for (x, y), n in np.ndenumerate(count):
+        axis.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=7, color="w", alpha=0.9)
+    axis.set(xlabel="P(feature active)", ylabel="importance")
+    axis.set_xticks(np.arange(shape[0] + 1) - 0.5, [f"{value:.2g}" for value in edges["density"]])
+    axis.set_yticks(np.arange(shape[1] + 1) - 0.5, [f"{value:.2g}" for value in edges["importance"]])
+    axis.grid(visible=False)
+    figure.colorbar(shades, label="P(in a neuron | recovered)")
+    return figure
+
+
+def _edges(values: pd.Series) -> np.ndarray:
+    """Of classes of equal count; fewer where values repeat, and one where they do not vary."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, CLASSES + 1)))
+    return edges if len(edges) > 1 else np.array([edges[0], edges[0]])

@@ -1,0 +1,34 @@
+"""P7: the share of neurons' activity that is not of their main feature, from their weakest to their strongest tenth.
+
+A line an arm, at mid and at post: the mean over live neurons and its 95 % interval over seeds (Student's t). Elhage et
+al. 2022, *Softmax Linear Units*, figure 9, show one neuron of a language model this way.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from figures.regime import ARMS, shown
+from sweeps.reading import Run
+
+
+def draw(run: Run) -> Figure:
+    """Raises `FolderError` where the run has no verdict yet."""
+    what = shown(run, "P7", "evidence_neurons")
+    figure, axes = plt.subplots(1, 2, figsize=(6.6, 3.0), sharey=True)
+    figure.suptitle(what.title, fontsize=9)
+    for axis, tap in zip(axes, ("mid", "post"), strict=True):
+        for arm in what.arms:
+            by_seed = what.of(arm).groupby(["seed", "class"])[f"others_{tap}"].mean().unstack()
+            mean, n = by_seed.mean(), by_seed.count().clip(lower=2)
+            half = by_seed.std() / np.sqrt(n) * student.ppf(0.975, n - 1)
+            axis.plot(mean.index, mean, color=ARMS[arm], label=arm, marker="o", markersize=3)
+            axis.fill_between(mean.index, mean - half, mean + half, color=ARMS[arm], alpha=0.15, linewidth=0)
+        axis.set(title=tap, ylim=(0, 1.02), xticks=[1, 5, 10])
+    axes[0].set_ylabel("share of activity without\nthe neuron's main feature")
+    axes[1].legend(fontsize=7)
+    figure.supxlabel("tenth of the neuron's activations, weakest to strongest", fontsize=9)
+    return figure

@@ -1,0 +1,90 @@
+"""The regime that a figure of a prediction shows: the first of the verdict (the primary one), at its default eps.
+
+Arms and tiers have one colour and one order in all figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sweeps.errors import FolderError
+from sweeps.reading import Run
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
+
+ARMS: dict[str, str] = dict(
+    zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)
+)
+TIERS = {"one": "#d95f02", "two": "#1b7837"}
+LABELS = {"one": "tier one (in a neuron)", "two": "tier two (hidden)"}
+MOST_POINTS = 3000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table of evidence of one regime at one eps, and what to write above it."""
+
+    rows: pd.DataFrame
+    title: str
+
+    @property
+    def arms(self) -> list[str]:
+        """Those that are there, SoLU + LN first."""
+        there = set(self.rows["arm"].unique())
+        return [name for name in ARMS if name in there]
+
+    def of(self, arm: str) -> pd.DataFrame:
+        """The rows of one arm."""
+        return self.rows[self.rows["arm"] == arm]
+
+
+def shown(run: Run, prediction: str, table: str = "evidence") -> Shown:
+    """The rows to draw, with the status of ``prediction``. Raises `FolderError` before ``toymodels verdict`` ran."""
+    first = run.verdicts["regimes"][0]
+    (at,) = [at for at in first["settings_of_analysis"] if at["default"]]
+    rows = run.evidence(table)
+    rows = rows[(rows["regime"] == first["name"]) & (rows["eps"] == at["eps"])]
+    if rows.empty:
+        raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
+    said = first["predictions"][prediction]
+    kind = "primary" if first["primary"] else "exploratory"
+    where = f"{kind} regime: {first['name']}; LayerNorm eps {at['eps']}, {len(first['seeds'])} seeds"
+    return Shown(rows, f"{prediction}  {said['claim']}: {said['status']}\n{where}")
+
+
+def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
+    """A panel an arm, axes shared."""
+    figure, axes = plt.subplots(
+        1, len(arms), figsize=(2.3 * len(arms) + 0.5, height), sharex=True, sharey=True, squeeze=False
+    )
+    figure.suptitle(title, fontsize=9)
+    for arm, axis in zip(arms, axes[0], strict=True):
+        axis.set_title(arm, color=ARMS[arm])
+    return figure, dict(zip(arms, axes[0], strict=True))
+
+
+def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    """A dot a feature, coloured by tier; a sample of them where there are very many."""
+    for tier, colour in TIERS.items():
+        of_tier = rows[rows["tier"] == tier].dropna(subset=[x, y])
+        if len(of_tier) > MOST_POINTS:
+            of_tier = of_tier.sample(MOST_POINTS, random_state=0)
+        axis.scatter(of_tier[x], of_tier[y], c=colour, s=6, alpha=0.6, linewidths=0, rasterized=True)
+
+
+def legend_of_tiers(figure: Figure) -> None:
+    """Below the panels."""
+    handles = [Line2D([], [], marker="o", linestyle="", color=TIERS[tier], label=LABELS[tier]) for tier in TIERS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+
+
+def diagonal(axis: Axes, low: float, high: float) -> None:
+    """Where both are the same."""
+    ends = np.array([low, high])
+    axis.plot(ends, ends, color="0.5", linewidth=0.8, linestyle="--", zorder=0)
