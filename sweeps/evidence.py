@@ -1,7 +1,8 @@
 """Evidence tables: what a verdict rests on, feature by feature and neuron by neuron, as Parquet.
 
-    evidence.parquet            a row a regime x LayerNorm eps x arm x seed x feature
-    evidence_neurons.parquet    a row a regime x LayerNorm eps x arm x seed x neuron x class of activation
+    evidence.parquet                 a row a regime x LayerNorm eps x arm x seed x feature
+    evidence_neurons.parquet         a row a regime x LayerNorm eps x arm x seed x neuron x class of activation
+    evidence_dictionaries.parquet    a row a regime x LayerNorm eps x arm x seed x dictionary
 
 ``tier`` is that of the feature in SoLU + LN of the same seed, in every arm. What is undefined or was not measured is
 null. Rows are written as they are measured, so any number of them may come.
@@ -22,11 +23,11 @@ from torch import Tensor
 
 from sweeps import atomic
 from sweeps.errors import FolderError
+from toymodels.hypotheses import p9_harder_to_find
 from toymodels.hypotheses.evidence import mean_over
 from toymodels.hypotheses.measuring import Evidence, Measured
 from toymodels.hypotheses.tiers import Setting, Tiers
 
-FEATURES, NEURONS = "evidence", "evidence_neurons"
 TIERS = np.array(["lost", "one", "two"], dtype=object)
 MEASURED = {
     "r2": ("recovery", "r2"),
@@ -64,14 +65,24 @@ NEURON_SCHEMA = pa.schema(
     [*INDEX, ("model", pa.int64()), ("neuron", pa.int32()), ("class", pa.int8())]
     + [(f"others_{tap}", pa.float32()) for tap in ("mid", "post")]
 )
+DICTIONARY_SCHEMA = pa.schema(
+    [*INDEX, ("model", pa.int64()), ("tap", WORDS), ("kind", WORDS)]
+    + [(name, pa.float32()) for name in p9_harder_to_find.SCORES]
+)
+SCHEMAS = {
+    "evidence": FEATURE_SCHEMA,
+    "evidence_neurons": NEURON_SCHEMA,
+    "evidence_dictionaries": DICTIONARY_SCHEMA,
+}
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Both tables, open."""
+    """The tables, open."""
 
     features: pq.ParquetWriter
     neurons: pq.ParquetWriter
+    dictionaries: pq.ParquetWriter
 
     def add(self, evidence: Evidence, primary: bool, seeds: Sequence[int], models: Mapping[str, Sequence[int]]) -> None:
         """The rows of some seeds of a regime at one eps; ``models`` by arm."""
@@ -82,15 +93,17 @@ class Writer:
             self.features.write_table(_feature_rows(common, measured, tiers, evidence.covariates))
             if "p7" in measured:
                 self.neurons.write_table(_neuron_rows(common, measured["p7"]))
+            if "dictionaries" in measured:
+                self.dictionaries.write_table(_dictionary_rows(common, measured["dictionaries"]["scores"]))
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Writer]:
-    """Write both tables into a run folder: both whole, or what was there before. Raises `FolderError`."""
+    """Write the tables into a run folder: whole, or what was there before. Raises `FolderError`."""
     try:
         with ExitStack() as stack:
             writers = []
-            for name, schema in ((FEATURES, FEATURE_SCHEMA), (NEURONS, NEURON_SCHEMA)):
+            for name, schema in SCHEMAS.items():
                 file = stack.enter_context(atomic.writing(folder / f"{name}.parquet"))
                 writers.append(stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd")))
             yield Writer(*writers)
@@ -127,6 +140,17 @@ def _neuron_rows(common: dict[str, object], p7: dict[str, Tensor]) -> pa.Table:
         **{f"others_{tap}": p7[tap] for tap in ("mid", "post")},
     }
     return _table({**_repeated(common, neurons * classes), **columns}, NEURON_SCHEMA)
+
+
+def _dictionary_rows(common: dict[str, object], scores: Tensor) -> pa.Table:
+    there = ~scores.isnan().all(2).flatten().numpy()
+    taps, kinds = zip(*p9_harder_to_find.DICTIONARIES, strict=True)
+    columns: dict[str, object] = {
+        "tap": np.tile(np.array(taps, dtype=object), len(scores)),
+        "kind": np.tile(np.array([kind.removeprefix("F1 of ") for kind in kinds], dtype=object), len(scores)),
+        **dict(zip(p9_harder_to_find.SCORES, scores.flatten(0, 1).unbind(1), strict=True)),
+    }
+    return _table({**_repeated(common, len(taps)), **columns}, DICTIONARY_SCHEMA).filter(pa.array(there))
 
 
 def _repeated(common: dict[str, object], width: int) -> dict[str, object]:

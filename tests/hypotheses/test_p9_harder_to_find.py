@@ -9,7 +9,7 @@ import torch
 
 from toymodels import Binary, Bottleneck, Experiment, Features, Linear, Parameters, ReLU
 from toymodels.hypotheses.arms import MAIN, PLAIN, Arm
-from toymodels.hypotheses.p9_harder_to_find import KINDS, L1, TOP_K, dictionary_f1, statistic
+from toymodels.hypotheses.p9_harder_to_find import KINDS, L1, SCORES, TOP_K, dictionaries, statistic
 
 TWO = torch.tensor([[True, True, False, False], [True, True, True, False], [False] * 4])
 
@@ -43,8 +43,14 @@ def test_dictionaries_find_the_features_that_are_there():
     W = torch.eye(8)[None]
     W[:, 7, 7] = 0
     e = Experiment(Features(8, 0.15, values=Binary()), Bottleneck(8, ReLU(), None, Linear(), tied=False))
-    found = dictionary_f1(Arm([e], Parameters(W_in=W, W_out=W)), 2048, 4096)
+    found = dictionaries(Arm([e], Parameters(W_in=W, W_out=W)), 2048, 4096)
+    scores = found.pop("scores")[0]
     assert set(found) == {TOP_K, L1}
+    assert scores[2:].isnan().all()  # without LayerNorm post is mid
+    at = {name: scores[1, k].item() for k, name in enumerate(SCORES)}
+    assert at["mcc_matched"] > 0.95
+    assert at["mcc"] == pytest.approx(7 / 8 * at["mcc_matched"])
+    assert 0.2 < at["mcc_by_chance"] < 0.8
     assert (found[L1][0, :7] > 0.95).all()
     assert found[TOP_K][0, :7].mean() > 0.6  # as many at once as there are on average: too few, or too many
     assert all(f1[0, 7] == 0 for f1 in found.values())

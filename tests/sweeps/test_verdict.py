@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
+import figures
+import toymodels as tm
 from sweeps import verdict
 from sweeps.errors import FolderError, SpecError
+from sweeps.evidence import SCHEMAS
 from sweeps.plan import make_plan
 from sweeps.reading import load
 from sweeps.run import run
 from sweeps.sweep import parse
+from toymodels.bottleneck import forward
 
 TINY = """
 case = [
@@ -115,3 +125,103 @@ def test_a_run_without_a_named_regime_says_so(tmp_path):
     found, notes = verdict.regimes(made(tmp_path, text))
     assert not any(regime.primary for regime in found)
     assert "was not named" in notes[0]
+
+
+# -------------------------------------------------------------------------------------------------- what it rests on
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """`TINY`, its features all recovered or nearly so, with its verdict and tables of evidence."""
+    text = TINY.replace("steps = 30", "steps = 400").replace("hidden = 4", "hidden = 8")
+    made_run = made(tmp_path_factory.mktemp("judged"), text)
+    verdict.write(made_run, verdict.judge(made_run, "primary"))
+    return made_run
+
+
+def test_evidence_has_every_feature_of_every_arm_and_no_nan(judged):
+    rows = judged.evidence()
+    index = ["regime", "eps", "arm", "seed", "feature"]
+    assert len(rows) == 2 * 2 * 3 * 4 * 8 == len(rows.drop_duplicates(index))
+    for table in SCHEMAS:
+        columns = pq.read_table(judged.path / f"{table}.parquet")
+        assert columns.num_rows > 0
+        for column in columns.columns:
+            if pa.types.is_floating(column.type):
+                assert np.isfinite(column.drop_null().to_numpy()).all()
+    models = judged.models.set_index("model")
+    assert (models.loc[rows["model"], "seed"].to_numpy() == rows["seed"]).all()
+    assert (models.loc[rows["model"], "features.values"].to_numpy() == rows["regime"]).all()
+
+
+def test_tiers_of_the_evidence_are_those_of_the_verdict(judged):
+    rows = judged.evidence()
+    for regime in judged.verdicts["regimes"]:
+        for at in regime["settings_of_analysis"]:
+            if (at["recovered"], at["percentile"]) != (0.5, 99.0):
+                continue
+            main = rows[(rows["regime"] == regime["name"]) & (rows["eps"] == at["eps"]) & (rows["arm"] == "solu + LN")]
+            sizes = [(main["tier"] == tier).sum() / len(regime["seeds"]) for tier in ("one", "two")]
+            assert sizes == pytest.approx([at["tier_one"], at["tier_two"]])
+            recovered = main[main["tier"] != "lost"]
+            assert (recovered["r2"] > 0.5).all()
+            assert ((recovered["response_alignment_percentile"] >= 99) == (recovered["tier"] == "one")).all()
+
+
+def test_effects_in_company_are_the_means_that_p3_compares(judged):
+    """One model, one feature, by running it on one, and on two features at a time."""
+    rows = judged.evidence()
+    main = rows[(rows["arm"] == "solu + LN") & rows["effect_with_tier_two"].notna()]
+    row = main.iloc[len(main) // 2]
+    of_model = rows[(rows["arm"] == "solu + LN") & (rows["model"] == row["model"])]
+    company = [j for j in of_model.loc[of_model["tier"] == "two", "feature"] if j != row["feature"]]
+    model, i = judged.model(int(row["model"])), int(row["feature"])
+    mean = {"binary": 1.0, "uniform": 0.5}[str(row["regime"])]
+    x = torch.zeros(8, 2 + 2 * len(company))
+    x[i, 1::2] = mean
+    for place, j in enumerate(company):
+        x[j, 2 + 2 * place : 4 + 2 * place] = mean
+    parameters = dataclasses.replace(model.parameters, b_out=None)
+    taps = forward(
+        dataclasses.replace(model.experiment.bottleneck, out=tm.Linear(), output_bias=False), parameters, x[None]
+    )
+    out = taps.out[0, i].diff()[::2]
+    assert float(row["effect_alone"]) == pytest.approx(float(out[0]), abs=1e-5)
+    assert float(row["effect_with_tier_two"]) == pytest.approx(float(out[1:].mean()), abs=1e-4)
+
+
+def test_dictionaries_are_scored_at_both_taps(judged):
+    rows = judged.evidence("evidence_dictionaries")
+    assert set(rows["regime"]) == {"binary"}
+    taps = rows.groupby(["arm", "eps"], observed=True)[["tap", "kind"]].apply(lambda of: len(of.drop_duplicates()))
+    assert taps.loc["solu + LN"].tolist() == [4, 4]
+    assert taps.loc["gelu"].tolist() == [2, 2]
+    assert rows["mcc"].between(0, 1).all()
+    assert (rows["mcc"] <= rows["mcc_matched"] + 1e-6).all()
+    assert (rows["mcc"] <= rows["mmcs"] + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", figures.OF_PREDICTIONS)
+def test_every_prediction_is_drawn_and_the_same_twice(judged, name, tmp_path):
+    first, second = (figures.draw(name, judged, tmp_path / part) for part in "ab")
+    assert [path.name for path in first] == [f"{name}.svg", f"{name}.png"]
+    for a, b in zip(first, second, strict=True):
+        assert a.stat().st_size > 5000
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_before_the_verdict_a_figure_says_what_makes_it(tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copytree(tiny.path, tmp_path / "run", dirs_exist_ok=True, ignore=shutil.ignore_patterns("verdicts.json"))
+    with pytest.raises(FolderError, match="not there yet: 'toymodels verdict"):
+        figures.draw("p3_gated", load(tmp_path / "run"), tmp_path)
+
+
+def test_seeds_measured_in_parts_give_the_same_verdict(judged, monkeypatch):
+    whole = verdict.document(verdict.judge(judged, "none"), 1)
+    monkeypatch.setattr(verdict, "MOST_SEEDS", 3)
+    parts = verdict.document(verdict.judge(judged, "none"), 1)
+    for a, b in zip(whole["regimes"], parts["regimes"], strict=True):
+        assert a["predictions"] == b["predictions"]
+        for at_a, at_b in zip(a["settings_of_analysis"], b["settings_of_analysis"], strict=True):
+            assert (at_a["tier_one"], at_a["tier_two"]) == (at_b["tier_one"], at_b["tier_two"])

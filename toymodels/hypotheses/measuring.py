@@ -95,7 +95,9 @@ def _measure(name: str, arm: Arm, middle: int, last: int, dictionaries: bool) ->
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
     found: Measured = {"p9": {p9_harder_to_find.NEURON: best_neuron_r2(second_half, "mid")}}
     if dictionaries and name in (MAIN, PLAIN):
-        found["p9"] |= p9_harder_to_find.dictionary_f1(arm, middle, last)
+        of_dictionaries = p9_harder_to_find.dictionaries(arm, middle, last)
+        found["dictionaries"] = {"scores": of_dictionaries.pop("scores")}
+        found["p9"] |= of_dictionaries
     if name == PLAIN:
         return found
     return found | {
