@@ -38,6 +38,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.layout
+	$(BIN)/python -m benchmarks.verdict
 
 # On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
 device:

@@ -1,12 +1,16 @@
 """two_tiers: alignment against recovery, one point a feature, a panel an arm, coloured by how often the feature occurs.
 
 A dot is a feature of one model. Two tiers would show as two clouds: recovered features (high R^2) both at the right
-edge, in one neuron, and at the left, in none. The dashed line is the threshold of "recovered".
+edge, in one neuron, and at the left, in none. The dashed line is the threshold of "recovered". Of a sweep that names
+its primary regime only that is shown, under every value law, and of several LayerNorm eps the first.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -19,6 +23,7 @@ from toymodels.metrics.recovery import RECOVERED
 
 ROW = ["features.values", "model.layer_norm"]
 COLUMN = "model.activation"
+EPS = "model.layer_norm_eps"
 MOST_POINTS = 6000
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
@@ -28,6 +33,7 @@ def draw(run: Run) -> Figure:
     models = run.models[run.models["status"] == "ok"]
     if models.empty:
         raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    models = _shown(run, models)
     columns = list(models[COLUMN].unique())
     rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
     figure, axes = plt.subplots(
@@ -62,8 +68,10 @@ def draw(run: Run) -> Figure:
             axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
     axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
     pooled = [name for name in varying(models) if name not in (*ROW, COLUMN)]
-    if pooled:
-        figure.suptitle(f"pooled over {', '.join(pooled)}", fontsize=8, color="0.4")
+    left_out = [name for name in varying(run.models) if name not in (*varying(models), *ROW, COLUMN)]
+    said = [f"pooled over {', '.join(pooled)}"] * bool(pooled)
+    said += [f"{name} {models.sort_values('model.layer_norm')[name].iloc[-1]}" for name in left_out]
+    figure.suptitle("; ".join(said), fontsize=8, color="0.4")
     figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
     figure.supylabel("R² of the model", fontsize=9)
     shades = ScalarMappable(norm)
@@ -72,3 +80,14 @@ def draw(run: Run) -> Figure:
     bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     bar.minorticks_off()
     return figure
+
+
+def _shown(run: Run, models: pd.DataFrame) -> pd.DataFrame:
+    """The models of the primary regime, if there are any, at one eps."""
+    named = {name: value for name, value in run.plan.sweep.primary.items() if name not in (*ROW, COLUMN)}
+    if named:
+        primary = replace(run.plan.sweep, primary=named)
+        of_it = models[[primary.is_primary(int(model)) for model in models["model"]]]
+        models = models if of_it.empty else of_it
+    eps = models.loc[models["model.layer_norm"], EPS]
+    return models if eps.empty else models[~models["model.layer_norm"] | (models[EPS] == eps.iloc[0])]

@@ -291,7 +291,7 @@ def loss_optimal_scale(
             t = target(x)
             for row, factor in zip(total, torch.exp2(exponents), strict=True):
                 y = bottleneck.output(torch.addcmul(constant, slope, _per_model("c", factor, x)), dim=1)
-                row += (((t - y).square_().sum(2, dtype=torch.float64)) * importance).sum(1)
+                row += ((t - y).square_().sum(2).double() * importance).sum(1)
         return total / samples
 
     grid = torch.linspace(-5, 5, 41, dtype=torch.float64, device=centre.device)[:, None].expand(41, len(centre))

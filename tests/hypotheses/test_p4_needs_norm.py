@@ -97,6 +97,7 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
     geometric = geometric_mean_scale(arm.experiments, arm.parameters, middle)
     optimal = loss_optimal_scale(arm.experiments, arm.parameters, middle)
     expected = {
+        "live": correlated(out()),
         "geometric": correlated(out()) - correlated(out(FrozenNorm(geometric))),
         "optimal": correlated(out()) - correlated(out(FrozenNorm(optimal))),
         "optimal, R² as it is": as_it_is(out()) - as_it_is(out(FrozenNorm(optimal))),

@@ -30,8 +30,10 @@ def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
     """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature]; NaN for a feature never active."""
     e, parameters = arm.experiments[0], arm.parameters
     x = sampler(arm.experiments).evaluation(first, last - first).to(parameters.W_in.dtype)
-    active = x != 0
-    model, feature, sample = (active & (active.cumsum(2, dtype=torch.int32) <= EXAMPLES)).nonzero(as_tuple=True)
+    model, feature, sample = (x != 0).nonzero(as_tuple=True)
+    counted = torch.bincount(model * x.shape[1] + feature, minlength=x.shape[0] * x.shape[1])
+    rank = torch.arange(len(sample)) - (counted.cumsum(0) - counted).repeat_interleave(counted)
+    model, feature, sample = model[rank < EXAMPLES], feature[rank < EXAMPLES], sample[rank < EXAMPLES]
     found = {"mid": torch.full(x.shape[:2], torch.nan), "post": torch.full(x.shape[:2], torch.nan)}
     for k in range(len(arm)):
         own, of = parameters[k : k + 1], model == k

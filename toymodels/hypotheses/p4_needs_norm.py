@@ -35,6 +35,7 @@ DECISIVE = ("geometric", "optimal", "optimal, R² as it is")
 KEPT = (1, 2, 4)
 BESIDE = tuple(f"keep {k}" for k in KEPT)
 SAMPLES = 8192
+STRETCH = 256
 
 
 def rescaled_r2(moments: Moments) -> Tensor:
@@ -81,7 +82,9 @@ def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor
             moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
             found[name] = before - rescaled_r2(moments)
         found["optimal, R² as it is"] = r2(live) - r2(moments)
-    parts = [_kept(part, middle, min(SAMPLES, last - middle)) for part in arm.slices(SAMPLES)]
+    samples = min(SAMPLES, last - middle)
+    samples -= samples % STRETCH if samples > STRETCH else 0
+    parts = [_kept(part, middle, samples) for part in arm.slices(samples)]
     return found | {name: torch.cat([part[name] for part in parts]) for name in BESIDE}
 
 
@@ -90,8 +93,14 @@ def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
     x = sampler(arm.experiments).evaluation(first, samples).to(arm.parameters.W_in.dtype)
     t = e.target(x)
 
+    def mean(values: Tensor) -> Tensor:
+        """In float32, which sums by halves, over stretches; in float64 over those."""
+        return values.unflatten(2, (-1, min(STRETCH, values.shape[2]))).mean(3).mean(2, dtype=torch.float64)
+
+    of_t = mean(t), mean(t * t)
+
     def explained(y: Tensor) -> Tensor:
-        return _correlation(*(values.mean(2, dtype=torch.float64) for values in (t * y, t, y, t * t, y * y)))
+        return _correlation(mean(t * y), of_t[0], mean(y), of_t[1], mean(y * y))
 
     live = explained(operate(e.bottleneck, arm.parameters, x).out)
     return {
