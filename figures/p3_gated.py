@@ -21,8 +21,8 @@ def draw(run: Run) -> Figure:
     rows = what.rows.assign(
         in_company=np.where(what.rows["tier"] == "two", what.rows.effect_with_tier_one, what.rows.effect_with_tier_two)
     )
-    rows = rows[rows["tier"] != "lost"]
-    low, high = np.nanquantile(rows[["effect_alone", "in_company"]].dropna(), [0.002, 0.998]) if len(rows) else (0, 1)
+    rows = rows[rows["tier"] != "lost"].dropna(subset=["effect_alone", "in_company"])
+    low, high = np.quantile(rows[["effect_alone", "in_company"]], [0.002, 0.998]) if len(rows) else (0, 1)
     for arm, axis in axes.items():
         scatter(axis, rows[rows["arm"] == arm], "effect_alone", "in_company")
         diagonal(axis, low, high)

@@ -12,6 +12,8 @@ from sweeps.errors import FolderError
 from sweeps.reading import Run
 from sweeps.summary import LEGEND, as_text, summarise
 
+OVERALL = {"supported": "yes", "not supported": "no"}
+
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -26,10 +28,16 @@ img {{ max-width: 100% }}
 {rows}
 </table>
 <p><small>{legend}</small></p>
+{verdict}
 {images}
 <details><summary>The sweep, as resolved</summary><pre>{sweep}</pre></details>
 </html>
 """
+VERDICT = """<h2>Verdict</h2>
+<table><tr>{head}</tr>
+{rows}
+</table>
+<p><small>{claims}</small></p>"""
 
 
 def write_report(run: Run) -> Path:
@@ -45,6 +53,7 @@ def write_report(run: Run) -> Path:
         sweep=html.escape(run.sweep_text),
         head=_cells("th", titles),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
+        verdict=_verdict(run),
         images="\n".join(_image(run.path / f"{name}.png") for name in figures.NAMES if _drawn(run, name)),
     )
     path = run.path / "report.html"
@@ -57,6 +66,28 @@ def write_report(run: Run) -> Path:
 
 def _cells(tag: str, texts: list[str]) -> str:
     return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+
+
+def _verdict(run: Run) -> str:
+    """What ``toymodels verdict`` said, a row a regime; nothing before it ran."""
+    if not (run.path / "verdicts.json").exists():
+        return ""
+    regimes = run.verdicts["regimes"]
+    keys = list(regimes[0]["predictions"])
+    claims = [f"{key}: {said['claim']}" for key, said in regimes[0]["predictions"].items()]
+    rows = [
+        [
+            regime["name"] + (" (primary)" if regime["primary"] else ""),
+            OVERALL.get(regime["overall"], regime["overall"]),
+            *(regime["predictions"][key]["status"] for key in keys),
+        ]
+        for regime in regimes
+    ]
+    return VERDICT.format(
+        head=_cells("th", ["regime", "two tiers of features?", *keys]),
+        rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
+        claims=html.escape("; ".join(claims)),
+    )
 
 
 def _drawn(run: Run, name: str) -> bool:

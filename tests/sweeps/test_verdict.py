@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 import figures
-import toymodels as tm
+from figures.report import write_report
 from sweeps import verdict
 from sweeps.errors import FolderError, SpecError
 from sweeps.evidence import SCHEMAS
@@ -21,7 +20,6 @@ from sweeps.plan import make_plan
 from sweeps.reading import load
 from sweeps.run import run
 from sweeps.sweep import parse
-from toymodels.bottleneck import forward
 
 TINY = """
 case = [
@@ -78,20 +76,6 @@ def test_regimes_are_paired_by_seed_and_the_primary_one_comes_first(tiny):
                 assert {verdict.eps_label(value) for value in rows["model.layer_norm_eps"]} == {eps}
 
 
-def test_what_is_written_holds_every_setting_and_no_nan(tiny):
-    judgement = verdict.judge(tiny, "primary")
-    document = json.loads(verdict.write(tiny, judgement).read_text())
-    first, second = document["regimes"]
-    assert (first["primary"], second["primary"]) == (True, False)
-    assert len(first["settings_of_analysis"]) == 2 * 4 * 3
-    assert sum(at["default"] for at in first["settings_of_analysis"]) == 1
-    assert set(first["predictions"]) == {"P1", "P2", "P3", "P4", "P6", "P7", "P9"}
-    f1 = {s["statistic"]: s for s in first["settings_of_analysis"][0]["predictions"]["P9"]["statistics"]}["F1 of TopK"]
-    assert f1["reason"] != "not measured"
-    assert "1e-12" in first["notes"][0]
-    assert first["overall"] in ("not supported", "undetermined")
-
-
 def test_batches_are_the_models_in_the_order_asked_for(tiny):
     numbers = verdict.regimes(tiny)[0][0].arms["1e-05"]["solu + LN"][::-1]
     experiments, parameters = tiny.batch(numbers)
@@ -133,10 +117,24 @@ def test_a_run_without_a_named_regime_says_so(tmp_path):
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """`TINY`, its features all recovered or nearly so, with its verdict and tables of evidence."""
-    text = TINY.replace("steps = 30", "steps = 400").replace("hidden = 4", "hidden = 8")
+    text = TINY.replace("steps = 30\nbatch = 32", "steps = 400\nbatch = 64\nlearning_rate = 1e-2")
+    text = text.replace("hidden = 4", "hidden = 8")
     made_run = made(tmp_path_factory.mktemp("judged"), text)
     verdict.write(made_run, verdict.judge(made_run, "primary"))
     return made_run
+
+
+def test_what_is_written_holds_every_setting_and_no_nan(judged):
+    document = json.loads((judged.path / "verdicts.json").read_text(), parse_constant=pytest.fail)
+    first, second = document["regimes"]
+    assert (first["primary"], second["primary"]) == (True, False)
+    assert len(first["settings_of_analysis"]) == 2 * 4 * 3
+    assert sum(at["default"] for at in first["settings_of_analysis"]) == 1
+    assert set(first["predictions"]) == {"P1", "P2", "P3", "P4", "P6", "P7", "P9"}
+    f1 = {s["statistic"]: s for s in first["settings_of_analysis"][0]["predictions"]["P9"]["statistics"]}["F1 of TopK"]
+    assert f1["reason"] != "not measured"
+    assert "1e-12" in first["notes"][0]
+    assert first["overall"] in ("not supported", "undetermined")
 
 
 def test_evidence_has_every_feature_of_every_arm_and_no_nan(judged):
@@ -181,13 +179,9 @@ def test_effects_in_company_are_the_means_that_p3_compares(judged):
     x[i, 1::2] = mean
     for place, j in enumerate(company):
         x[j, 2 + 2 * place : 4 + 2 * place] = mean
-    parameters = dataclasses.replace(model.parameters, b_out=None)
-    taps = forward(
-        dataclasses.replace(model.experiment.bottleneck, out=tm.Linear(), output_bias=False), parameters, x[None]
-    )
-    out = taps.out[0, i].diff()[::2]
-    assert float(row["effect_alone"]) == pytest.approx(float(out[0]), abs=1e-5)
-    assert float(row["effect_with_tier_two"]) == pytest.approx(float(out[1:].mean()), abs=1e-4)
+    effects = model(x).readout[0, i].diff()[::2]
+    assert float(row["effect_alone"]) == pytest.approx(float(effects[0]), abs=1e-5)
+    assert float(row["effect_with_tier_two"]) == pytest.approx(float(effects[1:].mean()), abs=1e-4)
 
 
 def test_dictionaries_are_scored_at_both_taps(judged):
@@ -225,3 +219,16 @@ def test_seeds_measured_in_parts_give_the_same_verdict(judged, monkeypatch):
         assert a["predictions"] == b["predictions"]
         for at_a, at_b in zip(a["settings_of_analysis"], b["settings_of_analysis"], strict=True):
             assert (at_a["tier_one"], at_a["tier_two"]) == (at_b["tier_one"], at_b["tier_two"])
+
+
+def test_the_report_shows_the_verdict(judged):
+    page = write_report(judged).read_text()
+    assert "<h2>Verdict</h2>" in page
+    for regime in judged.verdicts["regimes"]:
+        assert regime["name"] in page
+        assert regime["predictions"]["P1"]["status"] in page
+
+
+def test_the_report_without_a_verdict_has_no_such_part(tiny):
+    (tiny.path / "verdicts.json").unlink(missing_ok=True)
+    assert "Verdict" not in write_report(tiny).read_text()
