@@ -16,11 +16,11 @@ from toymodels.hypotheses.arms import PLAIN
 def draw(run: Run) -> Figure:
     """Raises `FolderError` where the run has no verdict yet."""
     what = shown(run, "P2")
-    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.9)
+    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
     for arm, axis in axes.items():
         scatter(axis, what.of(arm), "change_mid", "change_post")
         axis.set(xscale="log", yscale="log")
     figure.supxlabel("change at mid without the feature, where it is active", fontsize=9)
     figure.supylabel("change at post", fontsize=9)
-    legend_of_tiers(figure)
+    legend_of_tiers([*axes.values()][-1])
     return figure

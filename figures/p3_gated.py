@@ -17,7 +17,7 @@ from toymodels.hypotheses.arms import PLAIN
 def draw(run: Run) -> Figure:
     """Raises `FolderError` where the run has no verdict yet."""
     what = shown(run, "P3")
-    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.9)
+    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
     rows = what.rows.assign(
         in_company=np.where(what.rows["tier"] == "two", what.rows.effect_with_tier_one, what.rows.effect_with_tier_two)
     )
@@ -29,5 +29,5 @@ def draw(run: Run) -> Figure:
         axis.set(xlim=(low - 0.05, high + 0.05), ylim=(low - 0.05, high + 0.05))
     figure.supxlabel("effect on its own output, alone", fontsize=9)
     figure.supylabel("in company of the other tier", fontsize=9)
-    legend_of_tiers(figure)
+    legend_of_tiers([*axes.values()][-1])
     return figure

@@ -34,5 +34,5 @@ def draw(run: Run) -> Figure:
     for arm, axis in zip(arms, axes[0], strict=True):
         axis.set_title(arm, color=ARMS[arm])
     figure.supxlabel("R², LayerNorm live", fontsize=9)
-    legend_of_tiers(figure)
+    legend_of_tiers(axes[0, -1])
     return figure

@@ -31,7 +31,7 @@ def draw(run: Run) -> Figure:
     np.add.at(aligned, tuple(places), recovered["tier"] == "one")
     share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
 
-    figure, axis = plt.subplots(figsize=(5.2, 3.9))
+    figure, axis = plt.subplots(figsize=(7.2, 3.9))
     figure.suptitle(what.title, fontsize=9)
     shades = axis.imshow(share.T, origin="lower", aspect="auto", vmin=0, vmax=max(0.05, np.nan_to_num(share).max()))
     for (x, y), n in np.ndenumerate(count):

@@ -36,5 +36,5 @@ def draw(run: Run) -> Figure:
         axis.set(title=WAYS[way], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     figure.supxlabel("in GeLU", fontsize=9)
     figure.supylabel("in SoLU + LN", fontsize=9)
-    legend_of_tiers(figure)
+    legend_of_tiers(axes[0, 0])
     return figure

@@ -22,7 +22,7 @@ ARMS: dict[str, str] = dict(
     zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)
 )
 TIERS = {"one": "#d95f02", "two": "#1b7837"}
-LABELS = {"one": "tier one (in a neuron)", "two": "tier two (hidden)"}
+LABELS = {"one": "tier one, in a neuron", "two": "tier two, hidden"}
 MOST_POINTS = 3000
 
 
@@ -78,10 +78,10 @@ def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
         axis.scatter(of_tier[x], of_tier[y], c=colour, s=6, alpha=0.6, linewidths=0, rasterized=True)
 
 
-def legend_of_tiers(figure: Figure) -> None:
-    """Below the panels."""
+def legend_of_tiers(axis: Axes) -> None:
+    """Which colour is which tier."""
     handles = [Line2D([], [], marker="o", linestyle="", color=TIERS[tier], label=LABELS[tier]) for tier in TIERS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+    axis.legend(handles=handles, loc="best", fontsize=6.5, markerscale=0.6, handletextpad=0.1)
 
 
 def diagonal(axis: Axes, low: float, high: float) -> None:
