@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from figures.regime import ARMS, panels, shown
 from sweeps.reading import Run
-from toymodels.hypotheses.arms import PLAIN
+from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
 
 BINS = np.linspace(0, 100, 26)
@@ -27,7 +27,10 @@ def draw(run: Run) -> Figure:
         share = np.histogram(percentiles, BINS)[0] / max(1, len(percentiles))
         axis.stairs(share, BINS, fill=True, color=ARMS[arm], alpha=0.7)
         axis.axhline(1 / (len(BINS) - 1), color="0.3", linewidth=0.9, linestyle="--")
-        axis.text(0.03, 0.95, f"{len(percentiles):,} features", transform=axis.transAxes, va="top", fontsize=7)
+        axis.text(
+            0.97, 0.95, f"{len(percentiles):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7
+        )
+    axes[MAIN].text(50, 1 / (len(BINS) - 1), "null", fontsize=7, ha="center", va="bottom", color="0.3")
     figure.supxlabel("percentile of response alignment at mid among random rotations", fontsize=9)
     figure.supylabel("share of recovered features", fontsize=9)
     return figure

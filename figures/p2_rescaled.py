@@ -18,8 +18,11 @@ def draw(run: Run) -> Figure:
     what = shown(run, "P2")
     figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
     for arm, axis in axes.items():
-        scatter(axis, what.of(arm), "change_mid", "change_post")
-        axis.set(xscale="log", yscale="log")
+        rows = what.of(arm)
+        rows = rows[(rows["change_mid"] > 0) & (rows["change_post"] > 0) & (rows["tier"] != "lost")]
+        scatter(axis, rows, "change_mid", "change_post")
+        if not rows.empty:
+            axis.set(xscale="log", yscale="log")
     figure.supxlabel("change at mid without the feature, where it is active", fontsize=9)
     figure.supylabel("change at post", fontsize=9)
     legend_of_tiers([*axes.values()][-1])

@@ -22,8 +22,10 @@ def draw(run: Run) -> Figure:
         in_company=np.where(what.rows["tier"] == "two", what.rows.effect_with_tier_one, what.rows.effect_with_tier_two)
     )
     rows = rows[rows["tier"] != "lost"].dropna(subset=["effect_alone", "in_company"])
-    low, high = np.quantile(rows[["effect_alone", "in_company"]], [0.002, 0.998]) if len(rows) else (0, 1)
+    low, high = np.quantile(rows[["effect_alone", "in_company"]], [0, 1]) if len(rows) else (0, 1)
     for arm, axis in axes.items():
+        if rows.empty:
+            axis.text(0.5, 0.9, "no features to compare", ha="center", transform=axis.transAxes, fontsize=7)
         scatter(axis, rows[rows["arm"] == arm], "effect_alone", "in_company")
         diagonal(axis, low, high)
         axis.set(xlim=(low - 0.05, high + 0.05), ylim=(low - 0.05, high + 0.05))

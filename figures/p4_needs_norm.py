@@ -13,7 +13,10 @@ from figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
 from sweeps.reading import Run
 from toymodels.hypotheses.arms import PLAIN
 
-CONSTANTS = {"drop_geometric": "held at geometric mean", "drop_optimal": "held at loss-optimal"}
+CONSTANTS = {
+    "drop_geometric": "R², scale held at\nits geometric mean",
+    "drop_optimal": "R², scale held at\nthe loss-optimal",
+}
 
 
 def draw(run: Run) -> Figure:
@@ -21,11 +24,11 @@ def draw(run: Run) -> Figure:
     what = shown(run, "P4")
     arms = [arm for arm in what.arms if arm != PLAIN]
     figure, axes = plt.subplots(
-        2, len(arms), figsize=(2.3 * len(arms) + 0.5, 4.9), sharex=True, sharey=True, squeeze=False
+        2, len(arms), figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2), sharex=True, sharey=True, squeeze=False
     )
     figure.suptitle(what.title, fontsize=9)
     for (drop, label), line in zip(CONSTANTS.items(), axes, strict=True):
-        line[0].set_ylabel(f"R², scale {label}")
+        line[0].set_ylabel(label)
         for arm, axis in zip(arms, line, strict=True):
             rows = what.of(arm)
             scatter(axis, rows.assign(held=rows["affine_r2"] - rows[drop]), "affine_r2", "held")

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from figures.regime import shown
 from sweeps.reading import Run
@@ -35,8 +36,17 @@ def draw(run: Run) -> Figure:
     figure.suptitle(what.title, fontsize=9)
     shades = axis.imshow(share.T, origin="lower", aspect="auto", vmin=0, vmax=max(0.05, np.nan_to_num(share).max()))
     for (x, y), n in np.ndenumerate(count):
-        axis.text(x, y, f"{n:.0f}", ha="center", va="center", fontsize=7, color="w", alpha=0.9)
-    axis.set(xlabel="P(feature active)", ylabel="importance")
+        axis.text(
+            x,
+            y,
+            f"{n:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="w",
+            path_effects=[withStroke(linewidth=1.2, foreground="0.25")],
+        )
+    axis.set(xlabel="P(feature active); numbers: features recovered", ylabel="importance")
     axis.set_xticks(np.arange(shape[0] + 1) - 0.5, [f"{value:.2g}" for value in edges["density"]])
     axis.set_yticks(np.arange(shape[1] + 1) - 0.5, [f"{value:.2g}" for value in edges["importance"]])
     axis.grid(visible=False)

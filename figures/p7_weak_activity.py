@@ -27,8 +27,8 @@ def draw(run: Run) -> Figure:
             half = by_seed.std() / np.sqrt(n) * student.ppf(0.975, n - 1)
             axis.plot(mean.index, mean, color=ARMS[arm], label=arm, marker="o", markersize=3)
             axis.fill_between(mean.index, mean - half, mean + half, color=ARMS[arm], alpha=0.15, linewidth=0)
-        axis.set(title=tap, ylim=(0, 1.02), xticks=[1, 5, 10])
-    axes[0].set_ylabel("share of activity without\nthe neuron's main feature")
+        axis.set(title=tap, ylim=(0, 1.05), xticks=[1, 5, 10])
+    axes[0].set_ylabel("share of activity without\nthe main feature (95 %)")
     axes[1].legend(fontsize=7)
     figure.supxlabel("tenth of the neuron's activations, weakest to strongest", fontsize=9)
     return figure

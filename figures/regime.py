@@ -5,6 +5,7 @@ Arms and tiers have one colour and one order in all figures.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -22,8 +23,10 @@ ARMS: dict[str, str] = dict(
     zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)
 )
 TIERS = {"one": "#d95f02", "two": "#1b7837"}
+SIZES = {"one": 12, "two": 6}
 LABELS = {"one": "tier one, in a neuron", "two": "tier two, hidden"}
 MOST_POINTS = 3000
+TITLE_WIDTH = 84
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,15 @@ def shown(run: Run, prediction: str, table: str = "evidence") -> Shown:
         raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
     said = first["predictions"][prediction]
     kind = "primary" if first["primary"] else "exploratory"
-    where = f"{kind} regime: {first['name']}; LayerNorm eps {at['eps']}, {len(first['seeds'])} seeds"
-    return Shown(rows, f"{prediction}  {said['claim']}: {said['status']}\n{where}")
+    where = f"{kind}: {first['name']}; eps {at['eps']}; {len(first['seeds'])} seeds"
+    title = f"{prediction}  {said['claim']}: {said['status']}\n{where}"
+    return Shown(rows, "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.splitlines()))
 
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
     """A panel an arm, axes shared."""
     figure, axes = plt.subplots(
-        1, len(arms), figsize=(2.3 * len(arms) + 0.5, height), sharex=True, sharey=True, squeeze=False
+        1, len(arms), figsize=(max(5.0, 2.3 * len(arms) + 0.5), height), sharex=True, sharey=True, squeeze=False
     )
     figure.suptitle(title, fontsize=9)
     for arm, axis in zip(arms, axes[0], strict=True):
@@ -71,11 +75,11 @@ def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, di
 
 def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
     """A dot a feature, coloured by tier; a sample of them where there are very many."""
-    for tier, colour in TIERS.items():
+    for tier, colour in reversed(TIERS.items()):  # tier one, of few, on top
         of_tier = rows[rows["tier"] == tier].dropna(subset=[x, y])
         if len(of_tier) > MOST_POINTS:
             of_tier = of_tier.sample(MOST_POINTS, random_state=0)
-        axis.scatter(of_tier[x], of_tier[y], c=colour, s=6, alpha=0.6, linewidths=0, rasterized=True)
+        axis.scatter(of_tier[x], of_tier[y], c=colour, s=SIZES[tier], alpha=0.6, linewidths=0, rasterized=True)
 
 
 def legend_of_tiers(axis: Axes) -> None:

@@ -12,8 +12,6 @@ from sweeps.errors import FolderError
 from sweeps.reading import Run
 from sweeps.summary import LEGEND, as_text, summarise
 
-OVERALL = {"supported": "yes", "not supported": "no"}
-
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -78,13 +76,13 @@ def _verdict(run: Run) -> str:
     rows = [
         [
             regime["name"] + (" (primary)" if regime["primary"] else ""),
-            OVERALL.get(regime["overall"], regime["overall"]),
+            regime["verdict"],
             *(regime["predictions"][key]["status"] for key in keys),
         ]
         for regime in regimes
     ]
     return VERDICT.format(
-        head=_cells("th", ["regime", "two tiers of features?", *keys]),
+        head=_cells("th", ["regime", "two tiers?", *keys]),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         claims=html.escape("; ".join(claims)),
     )

@@ -67,7 +67,8 @@ def draw(run: Run) -> Figure:
             axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
             axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
     axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
-    pooled = [name for name in varying(models) if name not in (*ROW, COLUMN)]
+    with_norm = models[models["model.layer_norm"]]
+    pooled = [name for name in varying(with_norm if len(with_norm) else models) if name not in (*ROW, COLUMN)]
     left_out = [name for name in varying(run.models) if name not in (*varying(models), *ROW, COLUMN)]
     said = [f"pooled over {', '.join(pooled)}"] * bool(pooled)
     said += [f"{name} {models.sort_values('model.layer_norm')[name].iloc[-1]}" for name in left_out]
@@ -90,4 +91,9 @@ def _shown(run: Run, models: pd.DataFrame) -> pd.DataFrame:
         of_it = models[[primary.is_primary(int(model)) for model in models["model"]]]
         models = models if of_it.empty else of_it
     eps = models.loc[models["model.layer_norm"], EPS]
-    return models if eps.empty else models[~models["model.layer_norm"] | (models[EPS] == eps.iloc[0])]
+    if eps.empty:
+        return models
+    without = models[~models["model.layer_norm"]]  # the same models at every eps
+    same = [name for name in models.columns[1 : models.columns.get_loc("key")] if name != EPS]
+    once = ~without[same].astype(str).duplicated()
+    return pd.concat([without[once], models[models["model.layer_norm"] & (models[EPS] == eps.iloc[0])]]).sort_index()
