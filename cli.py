@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shlex
 import signal
@@ -38,6 +39,10 @@ class Out(Console):
 
 
 MAX_ROWS = 60
+VERDICT_LEGEND = (
+    "here: R² > .5 and the 99th percentile of alignment at mid, at the eps named; in all settings: the same for every "
+    "eps, threshold and percentile, or undetermined. In brackets: shown beside, decides nothing. See docs/VERDICT.md."
+)
 WIDE = 160
 """Columns of a table: a narrower terminal breaks lines, never cells."""
 stdout = Out(width=WIDE)
@@ -76,7 +81,8 @@ class Door(TyperGroup):
             fail(str(error), error.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
             code = 130 if isinstance(stop, KeyboardInterrupt) else 143
-            fail(f"interrupted; what is finished is safe. To continue: {this_command()}", code)
+            again = "To continue" if ctx.invoked_subcommand == "sweep" else "To start over"
+            fail(f"interrupted; what is finished is safe. {again}: {this_command()}", code)
         except MemoryError:
             fail("out of memory; what is finished is safe", 1)
         except Exception as error:
@@ -272,7 +278,6 @@ def verdict(
     loaded = load(run)
     judgement = verdicts.judge(loaded, dictionaries, say)
     path = verdicts.write(loaded, judgement)
-    drawn = [path for name in figures.OF_PREDICTIONS for path in draw_if_possible(name, loaded, say)]
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
@@ -280,6 +285,8 @@ def verdict(
         say(sentence)
     for of_regime in judgement.verdicts:
         say_verdict(of_regime)
+    stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
+    drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded, say)]
     say_paths([path, *drawn], as_json)
 
 
@@ -474,9 +481,8 @@ def say_verdict(verdict: Verdict) -> None:
 
     one, two = verdict.tiers[verdict.default]
     kind = "primary" if verdict.primary else "exploratory"
-    said = {"supported": "two tiers", "not supported": "no"}.get(verdict.overall.value, verdict.overall.value)
-    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{said}[/bold]")
-    print(f"features in tier one {one:.1f}, in tier two {two:.1f} (eps {verdict.default.eps})")
+    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{verdict.said}[/bold]")
+    print(f"features a model in tier one {one:.1f}, in tier two {two:.1f} (LayerNorm eps {verdict.default.eps})")
     for sentence in verdict.notes:
         print(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -490,7 +496,9 @@ def say_verdict(verdict: Verdict) -> None:
                 *first,
                 name if name in prediction.decisive else f"({name})",
                 f"{finding.mean:.3f}" if defined else "-",
-                f"{finding.low:.3f} to {finding.high:.3f}" if defined else "-",
+                f"{finding.low:.3f} to {finding.high:.3f}"
+                if abs(finding.low) < math.inf
+                else f"of {finding.n} seeds: none",
                 f"{finding.margin:.3g}",
                 finding.status.value + (f": {finding.reason}" if finding.reason else ""),
             )
@@ -505,15 +513,12 @@ def say_proofs(as_json: bool) -> None:
     rows = []
     for proof in prove():
         truth = "two tiers" if proof.construction.two_tiers else "no"
-        found = {"supported": "two tiers", "not supported": "no"}.get(
-            proof.verdict.overall.value, proof.verdict.overall.value
-        )
         row = {
             "construction": proof.construction.name,
             "neurons": proof.hidden,
             "values": proof.values,
             "truth": truth,
-            "verdict": found,
+            "verdict": proof.verdict.said,
             "right": proof.right,
             "predictions": {key: status.value for key, status in proof.verdict.predictions.items()},
         }
@@ -522,7 +527,7 @@ def say_proofs(as_json: bool) -> None:
             four = " ".join(f"{key} {row['predictions'][key]}" for key in ("P1", "P2", "P3", "P4"))
             mark = "right" if proof.right else "WRONG"
             line = f"{row['construction']:30}{proof.hidden:3} neurons  {proof.values:8} truth: {truth:10} verdict: "
-            print(f"{line}{found:13} {mark}  ({four})", flush=True)
+            print(f"{line}{proof.verdict.said:13} {mark}  ({four})", flush=True)
     wrong = sum(not row["right"] for row in rows)
     if as_json:
         print(json.dumps({"controls": rows, "wrong": wrong}, indent=2))

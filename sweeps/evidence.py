@@ -30,6 +30,7 @@ from toymodels.hypotheses.tiers import Setting, Tiers
 
 TIERS = np.array(["lost", "one", "two"], dtype=object)
 MEASURED = {
+    "active_examples": ("recovery", "active"),
     "r2": ("recovery", "r2"),
     "response_alignment_percentile": ("p1", "percentile"),
     "change_mid": ("p2", "mid"),
@@ -80,6 +81,7 @@ SCHEMAS = {
 class Writer:
     """The tables, open."""
 
+    folder: Path
     features: pq.ParquetWriter
     neurons: pq.ParquetWriter
     dictionaries: pq.ParquetWriter
@@ -90,25 +92,35 @@ class Writer:
         of_both = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps}
         for arm, measured in evidence.arms.items():
             common = {**of_both, "arm": arm, "seed": np.asarray(seeds), "model": np.asarray(models[arm])}
-            self.features.write_table(_feature_rows(common, measured, tiers, evidence.covariates))
-            if "p7" in measured:
-                self.neurons.write_table(_neuron_rows(common, measured["p7"]))
-            if "dictionaries" in measured:
-                self.dictionaries.write_table(_dictionary_rows(common, measured["dictionaries"]["scores"]))
+            with _said(self.folder):
+                self.features.write_table(_feature_rows(common, measured, tiers, evidence.covariates))
+                if "p7" in measured:
+                    self.neurons.write_table(_neuron_rows(common, measured["p7"]))
+                if "dictionaries" in measured:
+                    self.dictionaries.write_table(_dictionary_rows(common, measured["dictionaries"]["scores"]))
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Writer]:
     """Write the tables into a run folder: whole, or what was there before. Raises `FolderError`."""
-    try:
-        with ExitStack() as stack:
-            writers = []
-            for name, schema in SCHEMAS.items():
+    with ExitStack() as stack:
+        writers = []
+        for name, schema in SCHEMAS.items():
+            with _said(folder):
                 file = stack.enter_context(atomic.writing(folder / f"{name}.parquet"))
                 writers.append(stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd")))
-            yield Writer(*writers)
+        yield Writer(folder, *writers)
+        with _said(folder):
+            stack.close()
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise FolderError(f"{folder}: the tables of evidence cannot be written ({error.strerror})") from None
+        reason = error.strerror or error
+        raise FolderError(f"{folder}: the tables of evidence cannot be written ({reason})") from None
 
 
 def _feature_rows(common: dict[str, object], measured: Measured, tiers: Tiers, covariates: np.ndarray) -> pa.Table:

@@ -162,7 +162,10 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        remedy = remedy or f"'toymodels tables {self.path}' builds it"
+        if not remedy:
+            done, planned = self._store.packs_done(), self._store.manifest()["packs"]
+            unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
+            remedy = unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
             return pq.read_table(path).to_pandas()

@@ -27,7 +27,7 @@ from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.findings import Finding
-from toymodels.hypotheses.measuring import Measured, gather
+from toymodels.hypotheses.measuring import Measured, gather, halves
 from toymodels.hypotheses.predictions import PREDICTIONS, Statistics, statistics
 from toymodels.hypotheses.tiers import EPS, Setting
 
@@ -65,12 +65,21 @@ class Judgement:
     notes: tuple[str, ...] = field(default=())
 
 
+def _enough_samples(run: Run, regime: RunRegime) -> None:
+    try:
+        halves(regime.settings["eval.samples"])
+    except ValueError as error:
+        raise FolderError(f"{run.path}: {error}") from None
+
+
 def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress = lambda _: None) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
     Raises `FolderError` where the run holds no regime that can be judged.
     """
     found, notes = regimes(run)
+    for regime in found:
+        _enough_samples(run, regime)
     of_all: list[list[Statistics]] = []
     with evidence.writing(run.path) as tables:
         for place, regime in enumerate(found):
@@ -111,22 +120,24 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     found, left_out = [], []
     for _, rows in models.groupby(spelled, sort=False):
         name = ", ".join(_told(setting, rows[setting].iloc[0]) for setting in told_apart) or "the only regime"
-        seeds, arms, reason = _arms(rows)
-        if reason:
-            left_out.append(f"{name}: {reason}")
+        seeds, arms, sentences = _arms(rows)
+        if not seeds:
+            left_out.append(f"{name}: {'; '.join(sentences)}")
             continue
         primary = run.plan.sweep.is_primary(int(rows["model"].iloc[0]))
         settings = {setting: _plain(rows[setting].iloc[0]) for setting in names}
-        found.append(RunRegime(name, settings, primary, seeds, arms, _dropped(rows, seeds)))
+        found.append(RunRegime(name, settings, primary, seeds, arms, sentences))
     if not found:
         reason = left_out[0] if left_out else "it has no models"
         raise FolderError(f"{run.path}: nothing to judge: {reason}")
-    if len(found) == 1:
+    if len(found) == 1 and not run.plan.sweep.primary:
         found = [replace(found[0], primary=True)]
     primary = [regime for regime in found if regime.primary]
     if len(primary) > 1:
         raise FolderError(f"{run.path}: [primary] names {len(primary)} regimes, not one: {primary[0].name}; ...")
     notes = tuple(f"left out: {sentence}" for sentence in left_out)
+    if run.missing:
+        notes = (run.missing, *notes)
     if not primary:
         why = "is not in this run" if run.plan.sweep.primary else "was not named: see [primary] in docs/SWEEPS.md"
         notes = (f"the primary regime {why}; all are exploratory", *notes)
@@ -134,28 +145,38 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     return sorted(found, key=lambda regime: not regime.primary), notes
 
 
-def _arms(rows: pd.DataFrame) -> tuple[tuple[int, ...], dict[str, dict[str, list[int]]], str]:
-    """Seeds that every arm has, models by eps and arm in their order, and why there are none."""
-    fine = rows[rows["status"] == "ok"]
+def _arms(rows: pd.DataFrame) -> tuple[tuple[int, ...], dict[str, dict[str, list[int]]], tuple[str, ...]]:
+    """Seeds that every arm has, models by eps and arm in their order, and what to say of the rest; no seeds where there
+    is nothing to judge, and why."""
     by_arm: dict[tuple[str, str], dict[int, int]] = {}
-    for activation, norm, eps, seed, model in fine[[*ARM, "model"]].itertuples(index=False):
+    for activation, norm, eps, seed, model, status in rows[[*ARM, "model", "status"]].itertuples(index=False):
         name = f"{activation} + LN" if norm else str(activation)
-        by_arm.setdefault((eps_label(eps) if norm else "", name), {})[int(seed)] = int(model)
+        of_arm = by_arm.setdefault((eps_label(eps) if norm else "", name), {})
+        if status == "ok":
+            of_arm[int(seed)] = int(model)
+    notes = [
+        f"{name}{f' at LayerNorm eps {eps}' if eps else ''}: every model diverged"
+        for (eps, name), of_arm in by_arm.items()
+        if not of_arm and name in (MAIN, *LN_ONLY, PLAIN)
+    ]
+    by_arm = {key: of_arm for key, of_arm in by_arm.items() if of_arm}
     judged: dict[str, dict[str, dict[int, int]]] = {}
     for eps in [e for e, name in by_arm if name == MAIN]:
-        judged[eps] = {n: by_arm[eps, n] for n in (MAIN, *LN_ONLY) if (eps, n) in by_arm}
-        if ("", PLAIN) in by_arm:
-            judged[eps][PLAIN] = by_arm["", PLAIN]
+        arms = {name: by_arm[eps, name] for name in (MAIN, *LN_ONLY) if (eps, name) in by_arm}
+        if len(arms) == 1:
+            notes.append(f"no LN-only control ({', '.join(LN_ONLY)}) at LayerNorm eps {eps}")
+            continue
+        judged[eps] = arms | ({PLAIN: by_arm["", PLAIN]} if ("", PLAIN) in by_arm else {})
     if not judged:
-        return (), {}, f"no models of {MAIN}"
-    if any(not set(LN_ONLY) & set(arms) for arms in judged.values()):
-        return (), {}, f"no LN-only control ({', '.join(LN_ONLY)})"
+        return (), {}, tuple(notes) or (f"no models of {MAIN}",)
     shared = set.intersection(*(set(of) for arms in judged.values() for of in arms.values()))
     seeds = tuple(sorted(shared))
     if not seeds:
-        return (), {}, "no seed is there in every arm"
+        return (), {}, ("no seed is there in every arm", *notes)
+    if missing := rows["seed"].nunique() - len(seeds):
+        notes.append(f"{missing} seeds left out: an arm of theirs diverged or is missing")
     order = sorted(judged, key=lambda eps: EPS.index(eps) if eps in EPS else len(EPS))
-    return seeds, {eps: {n: [of[s] for s in seeds] for n, of in judged[eps].items()} for eps in order}, ""
+    return seeds, {eps: {n: [of[s] for s in seeds] for n, of in judged[eps].items()} for eps in order}, tuple(notes)
 
 
 def eps_label(value: object) -> str:
@@ -177,11 +198,6 @@ def _told(setting: str, value: Any) -> str:
 def _plain(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _dropped(rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[str, ...]:
-    missing = rows["seed"].nunique() - len(seeds)
-    return (f"{missing} seeds left out: an arm of theirs diverged or is missing",) if missing else ()
 
 
 def _with_optimizer_note(regime: RunRegime, all_of_them: Sequence[RunRegime], models: pd.DataFrame) -> RunRegime:
@@ -208,12 +224,11 @@ def _with_optimizer_note(regime: RunRegime, all_of_them: Sequence[RunRegime], mo
 # ------------------------------------------------------------------------------------------------------------- as JSON
 
 
-def document(judgement: Judgement, samples: int) -> dict[str, Any]:
+def document(judgement: Judgement) -> dict[str, Any]:
     """What ``verdicts.json`` holds: every finding at every setting, with its interval."""
     return {
         "schema": 1,
         "toymodels": version("toymodels"),
-        "samples": samples,
         "notes": list(judgement.notes),
         "regimes": [
             {
@@ -222,6 +237,7 @@ def document(judgement: Judgement, samples: int) -> dict[str, Any]:
                 "settings": dict(regime.settings),
                 "seeds": list(regime.seeds),
                 "overall": verdict.overall.value,
+                "verdict": verdict.said,
                 "notes": list(verdict.notes),
                 "predictions": {
                     p.key: {
@@ -248,6 +264,7 @@ def _at(verdict: Verdict, setting: Setting) -> dict[str, Any]:
         "default": setting == verdict.default,
         "tier_one": one,
         "tier_two": two,
+        "dip_p": [round(p, 6) for p in verdict.marks[setting]["dip p"].tolist()],
         "predictions": {
             key: {"status": verdict.at(setting)[key].value, "statistics": [_finding(f) for f in kinds.values()]}
             for key, kinds in verdict.findings[setting].items()
@@ -274,8 +291,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def write(run: Run, judgement: Judgement) -> Path:
     """Write ``verdicts.json`` into the run folder; returns its path."""
-    samples = run.plan.settings([0])[0].eval.samples
-    text = json.dumps(document(judgement, samples), indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(document(judgement), indent=1, sort_keys=True, allow_nan=False)
     path = run.path / "verdicts.json"
     try:
         atomic.write(path, text.encode() + b"\n")

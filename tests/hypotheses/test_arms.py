@@ -94,6 +94,7 @@ def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
     y, mid = taps.out[0], taps.mid[0]
     first = 1 - (x - y)[:, :middle].square().mean(1) / x[:, :middle].var(1, correction=0)
     assert torch.allclose(evidence.arms[MAIN]["recovery"]["r2"][0], first, rtol=1e-3, atol=1e-4)
+    assert torch.equal(evidence.arms[MAIN]["recovery"]["active"][0], (x[:, :middle] != 0).sum(1))
     second = torch.corrcoef(torch.cat([x[:, middle:], mid[:, middle:]]))[:9, 9:].square().amax(1)
     assert torch.allclose(evidence.arms[MAIN]["p9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels.hypotheses import battery, p9_harder_to_find
+from toymodels.hypotheses import battery, p1_bimodal, p3_gated, p9_harder_to_find
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.findings import corrected
 from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import Evidence
 from toymodels.hypotheses.p4_needs_norm import BESIDE, DECISIVE
-from toymodels.hypotheses.predictions import Statistics, statistics
-from toymodels.hypotheses.tiers import EPS, Setting, Tiers
+from toymodels.hypotheses.predictions import FEWEST_EXAMPLES, MARKS, Statistics, statistics
+from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 SEEDS, N, LARGE = 8, 12, 4
@@ -23,6 +23,10 @@ SEEDS, N, LARGE = 8, 12, 4
 CONTROL = "gelu + LN"
 ONE = torch.arange(N).expand(SEEDS, N) < LARGE
 AT = Setting("1e-05")
+
+
+def recovery(r2):
+    return {"r2": r2, "active": torch.full(r2.shape, 1000)}
 
 
 def arm(rng, effect, noise):
@@ -39,10 +43,10 @@ def arm(rng, effect, noise):
     )
     gated += effect * (~ONE[:, :, None] & ONE[:, None, :])
     return {
-        "recovery": {"r2": torch.full((SEEDS, N), 0.9)},
+        "recovery": recovery(torch.full((SEEDS, N), 0.9)),
         "p1": {"percentile": bimodal.expand(SEEDS, N) if effect else unimodal},
         "p2": {"mid": each(1.0, 1.0), "post": each(1.0, 1.0 + 2 * effect)},
-        "p3": {"gated": gated},
+        "p3": {"gated": gated, "alone": torch.ones(SEEDS, N)},
         "p4": {kind: each(0.0, float(effect)) for kind in (*DECISIVE, *BESIDE)},
         "p7": {tap: torch.rand(SEEDS, 3, 10, generator=torch.Generator().manual_seed(0)) for tap in ("mid", "post")},
         "p9": {p9_harder_to_find.NEURON: each(0.9, 0.5)},
@@ -61,7 +65,18 @@ def at_all_eps(of: Evidence) -> list[Evidence]:
 
 
 def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
-    return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "recovery": {"r2": r2}}})
+    return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "recovery": recovery(r2)}})
+
+
+def with_part(of: Evidence, key: str, arm: str = MAIN, **changed: torch.Tensor) -> Evidence:
+    part = {**of.arms[arm][key], **changed}
+    return dataclasses.replace(of, arms={**of.arms, arm: {**of.arms[arm], key: part}})
+
+
+def first(of: Evidence, seeds: int) -> Evidence:
+    """Its first seeds."""
+    arms = {a: {p: {q: t[:seeds] for q, t in k.items()} for p, k in m.items()} for a, m in of.arms.items()}
+    return dataclasses.replace(of, arms=arms, covariates=np.asarray(of.covariates)[:seeds])
 
 
 def judge(primary, exploratory=()):
@@ -87,6 +102,9 @@ def test_seeds_measured_part_by_part_are_judged_as_one():
     assert parts.seeds == SEEDS
     for setting in parts.at:
         assert repr(battery.findings(parts, setting)) == repr(findings(whole, setting))
+        marks = statistics(whole).at[setting].marks
+        assert set(marks) == set(MARKS)
+        assert all(torch.equal(parts.at[setting].marks[name], mark) for name, mark in marks.items())
 
 
 # --------------------------------------------------------------------------------------------------------------- tiers
@@ -95,7 +113,7 @@ def test_seeds_measured_part_by_part_are_judged_as_one():
 def test_tiers_by_hand():
     nan = torch.nan
     of = evidence(
-        recovery={"r2": torch.tensor([[0.6, 0.6, 0.6, 0.45, 0.5, nan, 0.9]])},
+        recovery=recovery(torch.tensor([[0.6, 0.6, 0.6, 0.45, 0.5, nan, 0.9]])),
         p1={"percentile": torch.tensor([[99.0, 98.9, 99.95, 100.0, 100.0, 100.0, 99.5]])},
     )
 
@@ -114,9 +132,9 @@ def test_tiers_by_hand():
 
 def test_two_tiers_are_found_and_none_are_not():
     yes, no = judge(at_all_eps(evidence()))[0], judge(at_all_eps(evidence(0.0)))[0]
-    assert (yes.overall, yes.notes) == (YES, ())
+    assert (yes.overall, yes.said, yes.notes) == (YES, "two tiers", ())
     assert [yes.predictions[key] for key in ("P1", "P2", "P3", "P4")] == [YES] * 4
-    assert no.overall is NO
+    assert (no.overall, no.said) == (NO, "no")
     assert yes.tiers[AT] == (LARGE, N - LARGE)
     assert len(yes.findings) == 3 * 4 * 3
 
@@ -125,21 +143,17 @@ def test_two_tiers_are_found_and_none_are_not():
 def test_one_prediction_not_supported_is_no_and_open_is_open(key, quantity):
     of, none = evidence(), evidence(0.0)
 
-    def with_part(changed: torch.Tensor) -> Evidence:
-        part = {**of.arms[MAIN][key], quantity: changed}
-        return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], key: part}})
-
     there, flat = of.arms[MAIN][key][quantity], none.arms[MAIN][key][quantity]
-    assert judge(at_all_eps(with_part(flat)))[0].overall is NO
+    assert judge(at_all_eps(with_part(of, key, **{quantity: flat})))[0].said == "no"
     few = there.clone()
     few[3:] = torch.nan
-    assert judge(at_all_eps(with_part(few)))[0].overall is OPEN
+    assert judge(at_all_eps(with_part(of, key, **{quantity: few})))[0].said == "undetermined"
 
 
 def test_what_stands_beside_does_not_decide():
     of = evidence()
-    part = of.arms[MAIN]["p4"] | {kind: -of.arms[MAIN]["p4"][kind] for kind in BESIDE}
-    verdict = judge(at_all_eps(dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "p4": part}})))[0]
+    turned = {kind: -of.arms[MAIN]["p4"][kind] for kind in BESIDE}
+    verdict = judge(at_all_eps(with_part(of, "p4", **turned)))[0]
     assert verdict.findings[AT]["P4"]["keep 1"].status is NO
     assert verdict.predictions["P4"] is YES
 
@@ -175,9 +189,24 @@ def test_one_percentile_that_disagrees_leaves_it_open():
 def test_an_eps_not_run_takes_a_yes_back_but_not_a_no(there):
     yes, no = (judge([dataclasses.replace(evidence(effect), eps=eps) for eps in there])[0] for effect in (0.8, 0.0))
     missing = ", ".join(eps for eps in EPS if eps not in there)
-    assert yes.overall is OPEN
-    assert missing in yes.notes[0]
-    assert no.overall is NO
+    assert (yes.overall, yes.said) == (OPEN, "undetermined")
+    assert yes.notes == (f"no models at LayerNorm eps {missing}: nothing can be called supported",)
+    assert yes.notes == no.notes
+    assert all(yes.at(setting)[key] is YES for setting in yes.findings for key in ("P1", "P2", "P3", "P4"))
+    assert set(yes.predictions.values()) <= {OPEN, NO}
+    assert [yes.predictions[key] for key in ("P1", "P2", "P3", "P4")] == [OPEN] * 4
+    assert (no.overall, no.said) == (NO, "no")
+    assert [no.predictions[key] for key in ("P2", "P3", "P4")] == [NO] * 3
+
+
+def test_at_every_eps_supported_stands_beside_the_verdict_too():
+    """P6 and P7 count for nothing over all, but are as much a claim."""
+    shares = torch.zeros(SEEDS, 3, 10)
+    shares[:, :, :5] = 0.4
+    of = with_part(of_p6(1.5, 0.0), "p7", mid=shares)
+    for there, status in ((EPS, YES), (EPS[1:], OPEN), (EPS[:1], OPEN)):
+        verdict = judge([dataclasses.replace(of, eps=eps) for eps in there])[0]
+        assert (verdict.predictions["P6"], verdict.predictions["P7"]) == (status, status)
 
 
 # ------------------------------------------------------------------------------------------------- too few in a tier
@@ -193,7 +222,8 @@ def test_under_three_in_a_tier_in_over_half_of_the_seeds_is_not_supported(tier, 
     found = findings(with_r2(evidence(), r2), AT)
     for key, kind in (("P2", "log ratio"), ("P3", "gating"), ("P4", "geometric")):
         assert found[key][kind].status is status
-        assert bool(found[key][kind].reason) is (status is NO)
+        short = f"tier {tier} has fewer than {FEWEST_FEATURES} features in {spoilt} of {SEEDS} seeds"
+        assert found[key][kind].reason == (short if status is NO else "")
         assert found[key][kind].n == SEEDS - spoilt
     if tier == "one":  # P9 compares no tiers: it needs the second only
         assert not found["P9"][p9_harder_to_find.NEURON].reason
@@ -203,28 +233,157 @@ def test_of_seven_seeds_four_are_over_half():
     for spoilt, status in ((3, YES), (4, NO)):
         r2 = torch.full((SEEDS, N), 0.9)
         r2[:spoilt, LARGE:] = 0.0
-        of = with_r2(evidence(), r2)
-        seven = dataclasses.replace(
-            of,
-            arms={a: {p: {q: t[:7] for q, t in k.items()} for p, k in m.items()} for a, m in of.arms.items()},
-            covariates=np.asarray(of.covariates)[:7],
-        )
-        assert findings(seven, AT)["P3"]["gating"].status is status
+        assert findings(first(with_r2(evidence(), r2), 7), AT)["P3"]["gating"].status is status
+
+
+@pytest.mark.parametrize("seeds, status", [(1, OPEN), (3, OPEN), (4, NO), (SEEDS, NO)])
+def test_of_under_four_seeds_no_tier_is_missing(seeds, status):
+    """Of so few nothing can be said, not even no."""
+    r2 = torch.full((SEEDS, N), 0.9)
+    r2[:, LARGE:] = 0.0
+    found = findings(first(with_r2(evidence(), r2), seeds), AT)
+    for key, kind in (("P2", "log ratio"), ("P3", "gating"), ("P4", "geometric"), ("P9", p9_harder_to_find.NEURON)):
+        assert found[key][kind].status is status
+        assert bool(found[key][kind].reason) is (status is NO)
+
+
+def test_tiers_that_are_missing_in_different_seeds_leave_it_open():
+    r2 = torch.full((SEEDS, N), 0.9)
+    r2[:4, :LARGE] = r2[4:, LARGE:] = 0.0
+    found = findings(with_r2(evidence(), r2), AT)["P3"]["gating"]
+    assert (found.status, found.n, found.reason) == (OPEN, 0, "")
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_few_seeds_are_judged_open_without_a_crash(seeds):
-    of = evidence()
-    few = dataclasses.replace(
-        of,
-        arms={a: {p: {q: t[:seeds] for q, t in k.items()} for p, k in m.items()} for a, m in of.arms.items()},
-        covariates=np.asarray(of.covariates)[:seeds],
-    )
-    verdict = judge(at_all_eps(few))[0]
-    assert verdict.overall is OPEN
+    verdict = judge(at_all_eps(first(evidence(), seeds)))[0]
+    assert (verdict.overall, verdict.said) == (OPEN, "undetermined")
     assert verdict.seeds == seeds
-    for key, kinds in verdict.findings[AT].items():  # P6 counts features as well, and answers from three seeds on
-        assert all(f.status is OPEN for f in kinds.values()) or (key == "P6" and seeds == 3)
+    assert all(f.status is OPEN for kinds in verdict.findings[AT].values() for f in kinds.values())
+
+
+# ------------------------------------------------------------------------------------------------ several controls
+
+
+def beyond_two(other_effect, key) -> Evidence:
+    """Beyond the first control by .8; the second has of one prediction's effect as much as is said."""
+    of, rng = evidence(), np.random.default_rng(9)
+    second = arm(rng, 0.0, 0.01) | {key: arm(rng, other_effect, 0.01)[key]}
+    return dataclasses.replace(of, arms={**of.arms, "relu + LN": second})
+
+
+def test_numbers_are_by_seed_and_control():
+    numbers = statistics(beyond_two(0.0, "p3")).at[AT].numbers
+    for key in ("P1", "P2", "P3", "P4", "P7"):
+        shapes = {tuple(values.shape) for values in numbers[key].values() if isinstance(values, torch.Tensor)}
+        assert shapes == {(SEEDS, 2)}, key
+
+
+@pytest.mark.parametrize("key", ["p2", "p3", "p4"])
+def test_two_tiers_are_beyond_every_control(key):
+    assert judge(at_all_eps(beyond_two(0.0, key)))[0].predictions[key.upper()] is YES
+    verdict = judge(at_all_eps(beyond_two(0.8, key)))[0]
+    assert (verdict.predictions[key.upper()], verdict.said) == (NO, "no")
+
+
+def test_a_control_that_is_mostly_undefined_does_not_take_it_back():
+    of = beyond_two(0.8, "p3")
+    small = torch.ones(SEEDS, N)
+    small[:5, LARGE:] = 0.01
+    assert findings(of, AT)["P3"]["gating"].status is NO
+    assert findings(with_part(of, "p3", "relu + LN", alone=small), AT)["P3"]["gating"].status is YES
+
+
+# ------------------------------------------------------------------------------------------------ marks and notes
+
+
+def marked(of: Evidence, setting: Setting = AT) -> dict[str, list[float]]:
+    return {name: mark.tolist() for name, mark in statistics(of).at[setting].marks.items()}
+
+
+def test_marks_by_hand():
+    r2 = torch.full((SEEDS, N), 0.9)
+    r2[0, :3], r2[1, 6:], r2[2] = 0.0, 0.45, 0.0
+    of = with_r2(evidence(), r2)
+    active = torch.full((SEEDS, N), FEWEST_EXAMPLES)
+    active[0, :5] = FEWEST_EXAMPLES - 1  # three of these are in no tier
+    active[1] = active[2] = active[7] = 0
+    own, control = torch.full((SEEDS, N), -1.0), torch.ones(SEEDS, N)
+    own[0, [2, 3]], own[5, 0] = 0.0, -0.049
+    control[0, [3, 4]], control[5, 0], control[6, 0] = 0.01, 0.0, p3_gated.SMALLEST
+    of = with_part(with_part(of, "recovery", active=active), "p3", alone=own)
+    of = with_part(of, "p3", CONTROL, alone=control)
+    found = marked(of)
+    assert set(found) == set(MARKS)
+    assert found["recovered"] == [9, 6, 0, N, N, N, N, N]
+    assert found["undersampled"] == [2, 6, 0, 0, 0, 0, 0, N]
+    assert found["left out of P3"] == [2, 0, 0, 0, 0, 1, 0, 0]
+    lower = marked(of, dataclasses.replace(AT, recovered=0.4))
+    assert lower["recovered"] == [9, N, 0, N, N, N, N, N]
+    assert lower["undersampled"] == [2, N, 0, 0, 0, 0, 0, N]
+    expected = p1_bimodal.dip_p_values(of.arms[MAIN]["p1"], r2 > 0.5)
+    assert found["dip p"] == expected.tolist()
+    assert expected[2] == 1  # nothing recovered
+    assert expected[3] < 0.05 < marked(evidence(0.0))["dip p"][3]
+
+
+def test_a_verdict_has_the_marks_of_every_setting():
+    regime = [statistics(at_eps) for at_eps in at_all_eps(evidence())]
+    verdict = battery.judge(regime)[0]
+    assert set(verdict.marks) == set(verdict.findings)
+    for at_eps in regime:
+        assert all(verdict.marks[setting] is at.marks for setting, at in at_eps.at.items())
+
+
+def notes(of: Evidence) -> tuple[str, ...]:
+    return judge(at_all_eps(of))[0].notes
+
+
+@pytest.mark.parametrize("seeds, said", [(1, True), (3, True), (4, False)])
+def test_too_few_seeds_are_said(seeds, said):
+    expected = f"{seeds} seeds are too few for an interval, so nothing is decided: 4 at least"
+    assert notes(first(evidence(), seeds)) == ((expected,) if said else ())
+
+
+@pytest.mark.parametrize("kept, short, said", [(2, 5, True), (2, 8, True), (2, 4, False), (3, 8, False), (0, 5, True)])
+def test_a_model_that_has_learned_too_little_is_said(kept, short, said):
+    r2 = torch.full((SEEDS, N), 0.9)
+    r2[:short, kept:] = 0.0
+    expected = (
+        f"SoLU + LN recovers fewer than {FEWEST_FEATURES} features in {short} of {SEEDS} seeds: it has learned too "
+        "little for its tiers to mean anything"
+    )
+    assert notes(with_r2(evidence(), r2)) == ((expected,) if said else ())
+
+
+def test_features_of_few_examples_are_said():
+    active = torch.full((SEEDS, N), FEWEST_EXAMPLES)
+    assert notes(with_part(evidence(), "recovery", active=active)) == ()
+    active[:2, :6] = FEWEST_EXAMPLES - 1  # 12 in 8 models
+    expected = f"1.5 features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
+    assert notes(with_part(evidence(), "recovery", active=active)) == (expected,)
+    lost = torch.full((SEEDS, N), 0.9)
+    lost[:2, :6] = 0.0
+    assert notes(with_part(with_r2(evidence(), lost), "recovery", active=active)) == ()
+
+
+@pytest.mark.parametrize("name", [MAIN, CONTROL])
+def test_features_that_p3_leaves_out_are_said(name):
+    alone = torch.ones(SEEDS, N)
+    alone[:, 5] = -0.01
+    alone[:4, 6] = 0.0
+    expected = f"P3 leaves out 1.5 features a model: their effect alone is below {p3_gated.SMALLEST}"
+    assert notes(with_part(evidence(), "p3", name, alone=alone)) == (expected,)
+
+
+def test_notes_are_of_the_default_setting_and_all_there_are():
+    r2 = torch.full((SEEDS, N), 0.9)
+    r2[:, 2:] = 0.52  # recovered at .5, not at .55
+    assert notes(with_r2(evidence(), r2)) == ()
+    of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "p3", alone=torch.zeros(SEEDS, N))
+    of = first(with_part(of, "recovery", active=torch.zeros(SEEDS, N)), 3)
+    found = judge([of])[0].notes
+    assert [note.split()[0] for note in found] == ["no", "3", "SoLU"]  # nothing in a tier: no feature to speak of
 
 
 # ------------------------------------------------------------------------------------------------ many regimes
@@ -249,9 +408,9 @@ def test_exploratory_regimes_are_corrected_and_the_primary_one_is_not():
     assert two[0].findings[AT]["P3"]["gating"].status is OPEN
     p = alone.findings[AT]["P3"]["gating"].p_above
     assert two[0].findings[AT]["P3"]["gating"].p_above == pytest.approx(2 * p)
-    first = judge([edge], [[other], [evidence(0.0, seed=1)]])
-    assert [v.primary for v in first] == [True, False, False]
-    assert first[0].findings[AT]["P3"]["gating"].status is YES
+    named = judge([edge], [[other], [evidence(0.0, seed=1)]])
+    assert [v.primary for v in named] == [True, False, False]
+    assert named[0].findings[AT]["P3"]["gating"].status is YES
     beside = judge([other], [[edge]])
     assert beside[1].findings[AT]["P3"]["gating"].status is YES  # one exploratory regime: nothing to correct for
 
@@ -274,10 +433,10 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
     of = rng.normal(size=(SEEDS, n, 2))
     one = torch.from_numpy(rng.random((SEEDS, n)) < 1 / (1 + np.exp(-(of @ [beta_f, beta_i]))))
     measured = {
-        "recovery": {"r2": torch.full((SEEDS, n), 0.9)},
+        "recovery": recovery(torch.full((SEEDS, n), 0.9)),
         "p1": {"percentile": torch.where(one, 99.95, 50.0)},
         "p2": {tap: torch.ones(SEEDS, n) for tap in ("mid", "post")},
-        "p3": {"gated": torch.zeros(SEEDS, n, n)},
+        "p3": {"gated": torch.zeros(SEEDS, n, n), "alone": torch.ones(SEEDS, n)},
         "p4": {kind: torch.zeros(SEEDS, n) for kind in (*DECISIVE, *BESIDE)},
         "p7": {tap: torch.zeros(SEEDS, 3, 10) for tap in ("mid", "post")},
         "p9": {p9_harder_to_find.NEURON: torch.zeros(SEEDS, n)},
@@ -290,20 +449,20 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
 )
 def test_common_ones_are_aligned_and_more_than_important_ones(beta_f, beta_i, status):
     """Supported means both: the last are *rare* features becoming aligned, if less so than the unimportant ones."""
-    assert judge([of_p6(beta_f, beta_i)])[0].predictions["P6"] is status
+    assert judge(at_all_eps(of_p6(beta_f, beta_i)))[0].predictions["P6"] is status
 
 
 def test_p6_says_why_it_cannot_answer():
     of = of_p6(1.5, 0.0)
     covariates = np.asarray(of.covariates).copy()
     covariates[..., 1] = covariates[..., 0]
-    tied = judge([dataclasses.replace(of, covariates=covariates)])[0]
+    tied = judge(at_all_eps(dataclasses.replace(of, covariates=covariates)))[0]
     assert tied.predictions["P6"] is OPEN
     assert all("correlated (1.00)" in f.reason for f in tied.findings[AT]["P6"].values())
 
 
 def test_p9_without_dictionaries_is_open_and_says_so():
-    found = judge([evidence()])[0]
+    found = judge(at_all_eps(evidence()))[0]
     unmeasured = [f for kind, f in found.findings[AT]["P9"].items() if kind != p9_harder_to_find.NEURON]
     assert unmeasured
     assert all((f.status, f.reason) == (OPEN, "not measured") for f in unmeasured)

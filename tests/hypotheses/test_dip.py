@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.stats import kstest
 
-from toymodels.hypotheses.dip import dip, p_values
+from toymodels.hypotheses.dip import dip, expected_of_normals, p_values
 
 
 def nearest_unimodal(sample: np.ndarray) -> float:
@@ -110,3 +110,17 @@ def test_of_too_few_numbers_nothing_is_said():
 def test_p_is_small_for_two_modes():
     draws = np.random.default_rng(0).normal(size=(20, 30)) + 8 * (np.arange(30) < 15)
     assert (p_values(torch.from_numpy(draws)) < 0.01).all()
+
+
+@pytest.mark.parametrize("n", [4, 10, 20, 40, 100])
+def test_the_mean_dip_of_normals_is_that_of_others_drawn(n):
+    found = dip(torch.from_numpy(np.random.default_rng(99).normal(3.0, 2.0, (4000, n))))
+    error = found.std().item() * (1 / 2000 + 1 / 4000) ** 0.5
+    assert expected_of_normals(n) == pytest.approx(found.mean().item(), abs=4 * error)
+
+
+def test_the_mean_dip_of_normals_falls_as_they_get_more():
+    means = [expected_of_normals(n) for n in (4, 6, 10, 16, 25, 40, 64, 100)]
+    assert means == sorted(means, reverse=True)
+    assert means[0] > 0.12
+    assert means[-1] < 0.03

@@ -29,24 +29,27 @@ def test_a_mean_is_of_what_is_defined_and_inside():
     assert found[1:].isnan().all()
 
 
-def test_the_largest_control_counts_seed_by_seed():
-    assert beyond([5.0, 5.0], [1.0, 4.0], [3.0, 2.0], [-9.0, -9.0]) == [2.0, 1.0]
-
-
 def same(found, expected):
     return torch.equal(torch.tensor(found).nan_to_num(nan=-99.0), torch.tensor(expected).nan_to_num(nan=-99.0))
 
 
-def test_an_undefined_control_does_not_count_and_none_at_all_is_undefined():
-    assert same(beyond([5.0, 5.0], [NAN, NAN], [3.0, NAN]), [2.0, NAN])
+def test_every_control_is_taken_off_by_itself():
+    assert beyond([5.0, 5.0], [1.0, 4.0], [3.0, 2.0], [-9.0, -9.0]) == [[4.0, 2.0, 14.0], [1.0, 3.0, 14.0]]
+    assert beyond([5.0, 5.0], [1.0, 4.0]) == [[4.0], [1.0]]
+
+
+def test_an_undefined_control_is_undefined_alone():
+    assert same(beyond([5.0, 5.0], [NAN, NAN], [3.0, NAN]), [[NAN, 2.0], [NAN, NAN]])
 
 
 @pytest.mark.parametrize("diverged", [INF, -INF])
-def test_a_control_that_diverged_does_not_count_either(diverged):
+def test_a_control_that_diverged_is_undefined_too(diverged):
     """log 0 or x / 0 in one control is undefined, not the largest float there is."""
-    assert same(beyond([5.0, 5.0, 5.0], [diverged] * 3, [3.0, diverged, NAN]), [2.0, NAN, NAN])
+    found = beyond([5.0, 5.0, 5.0], [diverged] * 3, [3.0, diverged, NAN])
+    assert same(found, [[NAN, 2.0], [NAN, NAN], [NAN, NAN]])
 
 
 @pytest.mark.parametrize("own", [NAN, INF, -INF])
 def test_what_is_undefined_in_the_model_itself_is_undefined(own):
-    assert same(beyond([own, 5.0], [1.0, 1.0]), [NAN, 4.0])
+    """Also beyond a control that diverged alike."""
+    assert same(beyond([own, 5.0], [1.0, 1.0], [own, 2.0]), [[NAN, NAN], [4.0, 3.0]])

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from toymodels import Bottleneck, LayerNorm, Linear, ReLU, SoLU
 from toymodels.hypotheses import p1_bimodal
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.dip import dip, p_values
+from toymodels.hypotheses.dip import dip, expected_of_normals, p_values
 from toymodels.metrics.rotation_null import DRAWS
 
 
@@ -39,20 +39,45 @@ def test_normal_scores_are_quantiles_clipped_where_the_null_ends():
     assert z[4:].isnan().all()
 
 
-def test_the_statistic_is_its_dip_minus_the_largest_dip_of_a_control():
+def test_the_statistic_is_its_dip_beyond_chance_minus_each_controls():
     rng = np.random.default_rng(1)
     measured = {name: {"percentile": torch.from_numpy(100 * rng.random((6, 15)))} for name in (MAIN, "gelu + LN", "b")}
     recovered = {name: torch.from_numpy(rng.random((6, 15)) < 0.7) for name in measured}
     recovered["b"][0] = False
     recovered["b"][0, :3] = True  # three features have no modes to count
     found = p1_bimodal.statistic(measured, recovered)
+    assert found.shape == (6, 2)
     for seed in range(6):
-        dips = {}
+        beyond = {}
         for name in measured:
             chosen = measured[name]["percentile"][seed][recovered[name][seed]].numpy() / 100
-            dips[name] = dip(torch.from_numpy(norm.ppf(chosen))[None]).item()
-        controls = [dips["gelu + LN"]] if seed == 0 else [dips["gelu + LN"], dips["b"]]
-        assert found[seed].item() == pytest.approx(dips[MAIN] - max(controls), abs=1e-6)
+            by_chance = expected_of_normals(len(chosen))
+            beyond[name] = dip(torch.from_numpy(norm.ppf(chosen))[None]).item() - by_chance
+        assert found[seed, 0].item() == pytest.approx(beyond[MAIN] - beyond["gelu + LN"], abs=1e-6)
+        if seed == 0:
+            assert found[seed, 1].isnan()
+        else:
+            assert found[seed, 1].item() == pytest.approx(beyond[MAIN] - beyond["b"], abs=1e-6)
+
+
+def test_without_four_recovered_features_of_its_own_there_is_no_statistic():
+    percentile = torch.linspace(5, 95, 8).expand(3, -1)
+    measured = {MAIN: {"percentile": percentile}, "gelu + LN": {"percentile": percentile}}
+    place = torch.arange(8).expand(3, -1)
+    recovered = {MAIN: place < torch.tensor([[0], [3], [4]]), "gelu + LN": place < 8}
+    assert p1_bimodal.statistic(measured, recovered).isfinite().tolist() == [[False], [False], [True]]
+
+
+@pytest.mark.parametrize("own, control", [(20, 40), (40, 20), (6, 40)])
+def test_how_many_features_an_arm_recovers_does_not_matter(own, control):
+    """Both arms are like their null; one recovers more features, and so has the smaller dip."""
+    rng, seeds = np.random.default_rng([own, control]), 3000
+    measured = {name: {"percentile": torch.from_numpy(100 * rng.random((seeds, 40)))} for name in (MAIN, "gelu + LN")}
+    place = torch.arange(40).expand(seeds, -1)
+    recovered = {MAIN: place < own, "gelu + LN": place < control}
+    assert p1_bimodal.statistic(measured, recovered).mean().item() == pytest.approx(0, abs=0.003)
+    raw = {name: dip(p1_bimodal.normal_scores(m["percentile"], recovered[name])).mean() for name, m in measured.items()}
+    assert abs(raw[MAIN] - raw["gelu + LN"]).item() > p1_bimodal.MARGIN  # else there is nothing to take off
 
 
 @pytest.mark.parametrize("activation", [SoLU(), ReLU()])

@@ -43,16 +43,43 @@ def test_held_is_the_frozen_norm_of_surgery(make_arm, bottleneck, dtype, toleran
 
 
 @pytest.mark.parametrize("values", [UniformValues(), Binary()], ids=lambda v: v.name)
-def test_rescaled_r2_is_the_squared_correlation(make_arm, values):
+def test_rescaled_r2_is_the_squared_correlation_where_it_is_positive(make_arm, values):
     bottleneck = SHAPES["solu+LN, untied, hidden bias"]
     arm = make_arm(bottleneck, values)
     x = sampler(arm.experiments).evaluation(0, 4096)
     y = forward(bottleneck, arm.parameters, x).out
     found = rescaled_r2(collect(arm.experiments, arm.parameters, 4096))
+    signs = set()
     for model in range(2):
         for i in range(9):
-            expected = np.corrcoef(x[model, i].numpy(), y[model, i].numpy())[0, 1] ** 2
-            assert found[model, i].item() == pytest.approx(expected, abs=2e-5)
+            correlation = np.corrcoef(x[model, i].numpy(), y[model, i].numpy())[0, 1]
+            signs.add(correlation > 0)
+            assert found[model, i].item() == pytest.approx(max(0.0, correlation) ** 2, abs=2e-5)
+    assert signs == {True, False}
+
+
+def test_a_sign_that_turns_loses_everything(make_arm):
+    """corr is -1: as far as a square can tell, a perfect answer."""
+    arm = make_arm(Bottleneck(9, Linear(), None, Linear(), tied=False))
+    eye = torch.eye(9).expand(2, -1, -1)
+    right, wrong = (
+        rescaled_r2(collect(arm.experiments, Parameters(W_in=eye, W_out=sign * eye), 4096)) for sign in (0.3, -0.3)
+    )
+    assert right.numpy() == pytest.approx(1, abs=1e-6)
+    assert (wrong == 0).all()
+
+
+@pytest.mark.parametrize("values", [UniformValues(), Binary()], ids=lambda v: v.name)
+def test_a_held_scale_below_zero_leaves_exactly_what_was_lost(make_arm, values):
+    """Every output is turned about its bias: what counted counts no more, and the other way round."""
+    arm = make_arm(SHAPES["solu+LN, untied, hidden bias"], values)
+    both = []
+    for scale in (1.5, -1.5):
+        frozen = held(arm, torch.full((2,), scale, dtype=torch.float64))
+        both.append(rescaled_r2(collect(frozen.experiments, frozen.parameters, 4096)))
+    assert torch.minimum(*both).max() == 0
+    assert torch.maximum(*both).min() > 0
+    assert all((of > 0.01).any() for of in both)
 
 
 @pytest.mark.parametrize("values", [UniformValues(), Binary()], ids=lambda v: v.name)
@@ -84,8 +111,9 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
 
     def correlated(y):
         centred_t, centred_y = t - t.mean(2, keepdims=True), y - y.mean(2, keepdims=True)
+        together = np.maximum((centred_t * centred_y).mean(2), 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            squared = (centred_t * centred_y).mean(2) ** 2 / (centred_t**2).mean(2) / (centred_y**2).mean(2)
+            squared = together**2 / (centred_t**2).mean(2) / (centred_y**2).mean(2)
         return np.where((centred_y**2).mean(2) > 1e-12, squared, 0.0)
 
     def as_it_is(y):
@@ -132,7 +160,9 @@ def test_the_statistic_by_hand():
         "relu + LN": [[0.5, 0.5, 0.0, 0.0]],
     }
     measured = {name: {"geometric": torch.tensor(drops)} for name, drops in arms.items()}
-    assert p4_needs_norm.statistic(measured, "geometric", one, ~one).item() == pytest.approx(0.4 - 0.2)
+    found = p4_needs_norm.statistic(measured, "geometric", one, ~one)
+    assert found.shape == (1, 2)
+    assert found[0].tolist() == pytest.approx([0.4 - 0.2, 0.4 + 0.5])
 
 
 def test_a_dead_hidden_layer_has_no_scale_and_no_verdict(make_arm):

@@ -85,9 +85,11 @@ def test_an_empty_tier_and_few_seeds_have_no_interval():
     only = torch.zeros_like(one)
     only[0, 0] = True  # without its seed tier one is empty
     assert np.isnan(coefficients(of, only, ~only)["difference"][1:3]).all()
-    few = coefficients(of[:2], one[:2], ~one[:2])["difference"]
-    assert np.isfinite(few[0])
-    assert np.isnan(few[1:3]).all()
+    for seeds in (2, 3, 4):
+        few = coefficients(of[:seeds], one[:seeds], ~one[:seeds])["difference"]
+        assert np.isfinite(few[0])
+        assert np.isfinite(few[1:3]).all() == (seeds == 4)
+        assert few[3] == seeds
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -85,8 +85,9 @@ def test_a_model_that_never_moves_has_no_statistic(make_arm):
     assert p7_weak_activity.statistic(measured, "mid").isnan().all()
 
 
-def test_the_statistic_is_weak_half_minus_strongest_beyond_the_largest_control():
+def test_the_statistic_is_weak_half_minus_strongest_beyond_each_control():
     classes = torch.tensor([[[0.9, 0.8, 0.7, 0.6, 0.5, 0.0, 0.0, 0.0, 0.0, 0.2], [0.1] * 10]])
     controls = {"gelu + LN": {"mid": 0 * classes}, "relu + LN": {"mid": classes / 2}}
     found = p7_weak_activity.statistic({MAIN: {"mid": classes}, **controls}, "mid")
-    assert found.item() == pytest.approx((0.7 - 0.2 + 0.0) / 2 - 0.25 / 2)
+    assert found.shape == (1, 2)
+    assert found[0].tolist() == pytest.approx([(0.7 - 0.2 + 0.0) / 2, (0.7 - 0.2 + 0.0) / 2 - 0.25 / 2])

@@ -111,6 +111,54 @@ def test_a_run_without_a_named_regime_says_so(tmp_path):
     assert "was not named" in notes[0]
 
 
+def with_diverged(of, **settings):
+    """The run, its models of these settings said to have diverged."""
+    again = load(of.path)
+    models = of.models.copy()
+    chosen = np.logical_and.reduce([models[name.replace("__", ".")] == value for name, value in settings.items()])
+    models.loc[chosen, "status"] = "diverged"
+    again.__dict__["models"] = models
+    return again
+
+
+def test_an_arm_that_diverged_is_named(tiny):
+    found, _ = verdict.regimes(with_diverged(tiny, model__activation="gelu", model__layer_norm=False))
+    assert set(found[0].arms["1e-05"]) == {"solu + LN", "gelu + LN"}
+    assert found[0].notes == ("gelu: every model diverged",)
+
+
+def test_an_eps_at_which_solu_diverged_is_named_and_left_out(tiny):
+    diverged = {"model__activation": "solu", "model__layer_norm_eps": "matched"}
+    found, _ = verdict.regimes(with_diverged(tiny, **diverged))
+    assert list(found[0].arms) == ["1e-05"]
+    assert found[0].notes == ("solu + LN at LayerNorm eps matched: every model diverged",)
+
+
+def test_an_eps_without_a_control_is_left_out_and_not_the_regime(tiny):
+    diverged = {"model__activation": "gelu", "model__layer_norm": True, "model__layer_norm_eps": "matched"}
+    found, _ = verdict.regimes(with_diverged(tiny, **diverged))
+    assert list(found[0].arms) == ["1e-05"]
+    assert "no LN-only control" in found[0].notes[1]
+
+
+def test_one_seed_that_diverged_is_counted(tiny):
+    found, _ = verdict.regimes(with_diverged(tiny, model__activation="solu", seed=2))
+    assert found[0].seeds == (0, 1, 3)
+    assert found[0].notes == ("1 seeds left out: an arm of theirs diverged or is missing",)
+
+
+def test_a_primary_regime_that_is_not_there_makes_no_other_primary(tmp_path):
+    text = TINY.replace('["uniform", "binary"]', '["uniform"]')
+    found, notes = verdict.regimes(made(tmp_path, text))
+    assert [regime.primary for regime in found] == [False]
+    assert "is not in this run" in notes[0]
+
+
+def test_too_few_samples_are_refused(tmp_path):
+    with pytest.raises(FolderError, match=r"eval\.samples: a verdict needs at least"):
+        verdict.judge(made(tmp_path, TINY.replace("samples = 512", "samples = 200")), "none")
+
+
 # -------------------------------------------------------------------------------------------------- what it rests on
 
 
@@ -212,9 +260,9 @@ def test_before_the_verdict_a_figure_says_what_makes_it(tiny, tmp_path):
 
 
 def test_seeds_measured_in_parts_give_the_same_verdict(judged, monkeypatch):
-    whole = verdict.document(verdict.judge(judged, "none"), 1)
+    whole = verdict.document(verdict.judge(judged, "none"))
     monkeypatch.setattr(verdict, "MOST_SEEDS", 3)
-    parts = verdict.document(verdict.judge(judged, "none"), 1)
+    parts = verdict.document(verdict.judge(judged, "none"))
     for a, b in zip(whole["regimes"], parts["regimes"], strict=True):
         assert a["predictions"] == b["predictions"]
         for at_a, at_b in zip(a["settings_of_analysis"], b["settings_of_analysis"], strict=True):

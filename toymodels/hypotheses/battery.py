@@ -11,15 +11,20 @@ LayerNorm's eps: what does not stay the same under all of these is undetermined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from toymodels.hypotheses import p3_gated
 from toymodels.hypotheses.findings import Finding, corrected
-from toymodels.hypotheses.intervals import Status, all_of, unanimous
-from toymodels.hypotheses.predictions import PREDICTIONS, Statistics
-from toymodels.hypotheses.tiers import EPS, Setting
+from toymodels.hypotheses.intervals import FEWEST, Status, all_of, unanimous
+from toymodels.hypotheses.predictions import FEWEST_EXAMPLES, PREDICTIONS, Statistics
+from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting
 
 OVERALL = ("P1", "P2", "P3", "P4")
+
+SAID = {Status.SUPPORTED: "two tiers", Status.NOT_SUPPORTED: "no", Status.UNDETERMINED: "undetermined"}
 
 Findings = dict[str, dict[str, Finding]]
 """by prediction and kind of statistic"""
@@ -38,7 +43,14 @@ class Verdict:
     findings: Mapping[Setting, Findings]
     tiers: Mapping[Setting, tuple[float, float]]
     """mean number of features in tier one and in tier two"""
+    marks: Mapping[Setting, Mapping[str, Tensor]]
+    """what a reader should know of each seed"""
     notes: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The answer: ``two tiers``, ``no`` or ``undetermined``."""
+        return SAID[self.overall]
 
     def at(self, setting: Setting) -> Mapping[str, Status]:
         """The status of every prediction at one setting."""
@@ -78,14 +90,34 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[Setting, Findings], prima
     missing = [eps for eps in EPS if eps not in {at_eps.eps for at_eps in regime}]
     notes: tuple[str, ...] = ()
     if missing:
-        notes = (f"not run at LayerNorm eps {', '.join(missing)}, so no claim of two tiers can stand",)
-        overall = Status.UNDETERMINED if overall is Status.SUPPORTED else overall
+        notes = (f"no models at LayerNorm eps {', '.join(missing)}: nothing can be called supported",)
+        kept = {status: status for status in Status} | {Status.SUPPORTED: Status.UNDETERMINED}
+        overall, predictions = kept[overall], {key: kept[status] for key, status in predictions.items()}
     sizes = {
         setting: (float(at.one.sum(1).double().mean()), float(at.two.sum(1).double().mean()))
         for at_eps in regime
         for setting, at in at_eps.at.items()
     }
-    return Verdict(first.regime, primary, first.seeds, overall, predictions, Setting(first.eps), of, sizes, notes)
+    default = Setting(first.eps)
+    marks = {setting: at.marks for at_eps in regime for setting, at in at_eps.at.items()}
+    notes = (*notes, *_said(marks[default], first.seeds))
+    return Verdict(first.regime, primary, first.seeds, overall, predictions, default, of, sizes, marks, notes)
+
+
+def _said(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
+    """Sentences on what is not as it should be, at the default setting."""
+    if seeds < FEWEST:
+        yield f"{seeds} seeds are too few for an interval, so nothing is decided: {FEWEST} at least"
+    few = int((marks["recovered"] < FEWEST_FEATURES).sum())
+    if 2 * few > seeds:
+        yield (
+            f"SoLU + LN recovers fewer than {FEWEST_FEATURES} features in {few} of {seeds} seeds: it has learned too "
+            "little for its tiers to mean anything"
+        )
+    if rare := float(marks["undersampled"].double().mean()):
+        yield f"{rare:.1f} features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
+    if left_out := float(marks["left out of P3"].double().mean()):
+        yield f"P3 leaves out {left_out:.1f} features a model: their effect alone is below {p3_gated.SMALLEST}"
 
 
 def at_setting(findings: Findings) -> dict[str, Status]:

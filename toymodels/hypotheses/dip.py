@@ -39,6 +39,15 @@ def p_values(values: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=512)
+def expected_of_normals(count: int) -> float:
+    """The mean dip of so many normal numbers, by `MONTE_CARLO` samples. It falls as they get more."""
+    samples = np.sort(np.random.default_rng([count, 1]).standard_normal((MONTE_CARLO, count)), axis=1)
+    out = np.empty(MONTE_CARLO)
+    fill_dips(samples, np.full(MONTE_CARLO, count), out)
+    return float(out.mean())
+
+
+@lru_cache(maxsize=512)
 def _uniform_dips(count: int) -> np.ndarray:
     samples = np.sort(np.random.default_rng(count).random((MONTE_CARLO, count)), axis=1)
     out = np.empty(MONTE_CARLO)

@@ -20,12 +20,10 @@ def mean_over(values: Tensor, where: Tensor, dim: int | tuple[int, ...] = 1) -> 
 def beyond_controls(
     measured: Mapping[str, dict[str, Tensor]], statistic: Callable[[dict[str, Tensor]], Tensor]
 ) -> Tensor:
-    """The statistic of SoLU + LN minus the largest of the LN-only controls', seed by seed: [model].
+    """The statistic of SoLU + LN minus each LN-only control's, seed by seed: [model, control].
 
-    ``measured`` holds those arms and no others. A control in which it is not finite does not count; NaN where none
-    is, or where SoLU + LN's own is not.
+    ``measured`` holds those arms and no others. NaN where either is not finite.
     """
     own = statistic(measured[MAIN])
-    controls = torch.stack([statistic(of) for name, of in measured.items() if name != MAIN])
-    largest = torch.where(controls.isfinite(), controls, -torch.inf).amax(0)
-    return torch.where(own.isfinite() & largest.isfinite(), own - largest, torch.nan)
+    differences = torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1)
+    return torch.where(differences.isfinite(), differences, torch.nan)

@@ -14,7 +14,6 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from toymodels.hypotheses.intervals import LEVEL, Status, holm, interval
-from toymodels.hypotheses.tiers import FEWEST_FEATURES
 
 TAIL = (1 - LEVEL) / 2
 
@@ -42,26 +41,25 @@ def unknown(kind: str, margin: float, reason: str) -> Finding:
     return Finding(kind, nan, nan, nan, 0, margin, 1.0, 1.0, Status.UNDETERMINED, reason)
 
 
-def from_seeds(kind: str, numbers: Tensor, enough: Tensor, margin: float) -> Finding:
-    """Of one number a seed, those in which there are ``enough`` features; in half of them at least there must be."""
-    over = interval(torch.where(enough, numbers, torch.nan).double().numpy())
-    finding = _judged(
-        Finding(
-            kind,
-            over.mean,
-            over.low,
-            over.high,
-            over.n,
-            margin,
-            over.p_above(margin),
-            over.p_below(margin),
-            Status.UNDETERMINED,
-        )
-    )
-    if 2 * int(enough.sum()) < len(enough):
-        reason = f"a tier has fewer than {FEWEST_FEATURES} features in {int((~enough).sum())} of {len(enough)} seeds"
-        return replace(finding, status=Status.NOT_SUPPORTED, reason=reason)
-    return finding
+def from_seeds(kind: str, numbers: Tensor, margin: float, where: Tensor | None = None) -> Finding:
+    """Of one number a seed, or one a seed and control [seed, control]; ``where`` bool [seed], all if None.
+
+    Beyond the largest control is beyond every one: supported if it is so against each, not supported if one control's
+    interval lies below the margin, at a level divided by how many controls there are. The largest of three noisy
+    controls, seed by seed, would be too large on average, and "not supported" too easy. What is shown is against the
+    control that leaves least. A control that is defined in under half of the seeds does not count.
+    """
+    numbers = numbers.double() if numbers.dim() == 2 else numbers.double()[:, None]
+    if where is not None:
+        numbers = torch.where(where[:, None], numbers, torch.nan)
+    there = numbers.isfinite().sum(0)
+    columns = [k for k in range(numbers.shape[1]) if 2 * there[k] >= there.max() and there[k] > 0] or [0]
+    each = [interval(numbers[:, k].numpy()) for k in columns]
+    least = min(each, key=lambda found: found.mean)
+    above = max(found.p_above(margin) for found in each)
+    below = min(1.0, len(each) * min(found.p_below(margin) for found in each))
+    undecided = Status.UNDETERMINED
+    return judged(Finding(kind, least.mean, least.low, least.high, least.n, margin, above, below, undecided))
 
 
 def from_jackknife(kind: str, mean: float, low: float, high: float, n: int, margin: float) -> Finding:
@@ -72,10 +70,10 @@ def from_jackknife(kind: str, mean: float, low: float, high: float, n: int, marg
     error = (high - mean) / student.ppf(1 - TAIL, n - 1)
     t = (mean - margin) / max(error, 1e-300)
     above, below = float(student.sf(t, n - 1)), float(student.cdf(t, n - 1))
-    return _judged(Finding(kind, mean, low, high, n, margin, above, below, Status.UNDETERMINED))
+    return judged(Finding(kind, mean, low, high, n, margin, above, below, Status.UNDETERMINED))
 
 
-def _judged(finding: Finding) -> Finding:
+def judged(finding: Finding) -> Finding:
     """By p, which is the interval's rule put so that it can be corrected: it excludes the margin where p < .025."""
     supported, not_supported = finding.p_above < TAIL, finding.p_below < TAIL
     status = Status.SUPPORTED if supported else Status.NOT_SUPPORTED if not_supported else Status.UNDETERMINED
@@ -91,5 +89,5 @@ def corrected(regimes: Sequence[dict[str, dict[str, Finding]]]) -> list[dict[str
             above, below = holm([f.p_above for f in each]), holm([f.p_below for f in each])
             for place, (finding, up, down) in enumerate(zip(each, above, below, strict=True)):
                 adjusted = replace(finding, p_above=up, p_below=down)
-                out[place][key][kind] = adjusted if finding.reason else _judged(adjusted)
+                out[place][key][kind] = adjusted if finding.reason else judged(adjusted)
     return out

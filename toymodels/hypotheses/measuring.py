@@ -101,7 +101,7 @@ def _measure(name: str, arm: Arm, middle: int, last: int, dictionaries: bool) ->
     if name == PLAIN:
         return found
     return found | {
-        "recovery": {"r2": r2(first_half)},
+        "recovery": {"r2": r2(first_half), "active": first_half.active},
         "p1": p1_bimodal.measure(arm),
         "p2": p2_rescaled.measure(arm, middle, last),
         "p3": p3_gated.measure(arm),

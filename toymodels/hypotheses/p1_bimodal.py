@@ -1,13 +1,14 @@
 """P1: the alignment of recovered features has two modes.
 
     z_i = Phi^-1 of the null percentile of feature i's response alignment       (clipped to where the null can tell)
-    statistic = dip of z over the recovered features, minus each LN-only control's, seed by seed
+    statistic = dip of z over the recovered features - its mean under the null, minus each LN-only control's
 
 The dip is Hartigan's (`toymodels.hypotheses.dip`), with a Monte Carlo p a model. Percentiles are taken to normal scores
 first: where one tier is aligned and the other is like its null, percentiles are uniform with an atom at 100, which *is*
 unimodal. In 40,000 simulated models of 40 features, 12 of them above all but .1 % of the null, the dip test at 5 %
 finds them 15 % of the time in percentiles and 99 % in normal scores, and calls 4 % and .3 % of pure nulls bimodal.
-The difference to every control must lie above the margin, so the smallest of them counts. Margin .01.
+A dip falls as the sample grows, and arms differ in how many features they recover: so each has the mean dip of as many
+normal numbers taken off, which is what z are under the null. Margin .01.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.dip import dip, p_values
+from toymodels.hypotheses.dip import dip, expected_of_normals, p_values
 from toymodels.hypotheses.evidence import beyond_controls
 from toymodels.metrics.alignment import mean_active_values, response_alignment, responses
 from toymodels.metrics.rotation_null import DRAWS, rotation_null
@@ -45,7 +46,7 @@ def normal_scores(percentile: Tensor, recovered: Tensor) -> Tensor:
 
 
 def statistic(measured: Mapping[str, dict[str, Tensor]], recovered: Mapping[str, Tensor]) -> Tensor:
-    """The statistic of every seed, [model]; ``recovered`` bool [model, feature] by arm: each its own."""
+    """The statistic of every seed, [model, control]; ``recovered`` bool [model, feature] by arm: each its own."""
     of = {name: {"z": normal_scores(m["percentile"], recovered[name])} for name, m in measured.items()}
     return beyond_controls(of, lambda arm: _dip(arm["z"]))
 
@@ -56,4 +57,6 @@ def dip_p_values(measured: dict[str, Tensor], recovered: Tensor) -> Tensor:
 
 
 def _dip(z: Tensor) -> Tensor:
-    return torch.where(z.isfinite().sum(1) >= FEWEST, dip(z), torch.nan)
+    counts = z.isfinite().sum(1)
+    by_chance = torch.tensor([expected_of_normals(int(count)) if count >= FEWEST else torch.nan for count in counts])
+    return dip(z) - by_chance

@@ -2,7 +2,7 @@
 
     r_i(tap) = E |tap(x) - tap(x without i)| over data in which feature i is active
     rho(tap) = mean of r_i(tap) over tier two / mean over tier one
-    statistic = log(rho(post) / rho(mid)), minus the largest of the LN-only controls'
+    statistic = log(rho(post) / rho(mid)), minus each LN-only control's
 
 of the same features. Above 0: LayerNorm brings the small tier closer to the large one, by more than it does where no
 SoLU has pushed them apart. Margin log 1.25. Elhage et al. 2022, *Softmax Linear Units*, suspect this.
@@ -28,6 +28,11 @@ EXAMPLES = 512
 
 def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
     """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature]; NaN for a feature never active."""
+    parts = [_measure(part, first, last) for part in arm.slices(last - first)]
+    return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
+
+
+def _measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
     e, parameters = arm.experiments[0], arm.parameters
     x = sampler(arm.experiments).evaluation(first, last - first).to(parameters.W_in.dtype)
     model, feature, sample = (x != 0).nonzero(as_tuple=True)
@@ -53,7 +58,7 @@ def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
 
 
 def statistic(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
-    """The statistic of every seed, [model], for the tiers ``one`` and ``two``, bool [model, feature]."""
+    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature]."""
 
     def log_ratio(of: dict[str, Tensor]) -> Tensor:
         rho = {tap: mean_over(of[tap], two) / mean_over(of[tap], one) for tap in ("mid", "post")}

@@ -1,14 +1,14 @@
 """P4: tier two needs LayerNorm.
 
     drop_i = R^2_i - R^2_i with LayerNorm's scale held at one constant
-    statistic = mean drop over tier two - mean over tier one, minus the largest of the LN-only controls'
+    statistic = mean drop over tier two - mean over tier one, minus each LN-only control's
 
 The constants, both taken from other samples: the geometric mean of the scale over non-empty inputs, and the one of
-least loss. R^2 here is after the best affine rescaling of each output, corr(t_i, y_i)^2, for otherwise the size of the
-constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself calls tier *one* the one that
-needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits the many weak inputs makes the strong
-ones several times too large, which loses nothing that is said. At the loss-optimal constant R^2 as it is must agree
-as well: three statistics, and all must be supported. Margin .05.
+least loss. R^2 here is after the best affine rescaling of each output that turns no sign, max(0, corr(t_i, y_i))^2, for
+otherwise the size of the constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself
+calls tier *one* the one that needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits the many
+weak inputs makes the strong ones several times too large, which loses nothing that is said. At the loss-optimal
+constant R^2 as it is must agree as well: three statistics, and all must be supported. Margin .05.
 
 Beside them, and not decisive: the same with only the k = 1, 2, 4 largest |mid| kept and LayerNorm live. That a tier
 lives in small entries shows there only while k is small against the neurons it uses.
@@ -39,8 +39,8 @@ STRETCH = 256
 
 
 def rescaled_r2(moments: Moments) -> Tensor:
-    """corr(t_i, y_i)^2, float64 [model, feature]: R^2 after the best affine rescaling; 0 for an output that stands
-    still, NaN for a feature never seen."""
+    """max(0, corr(t_i, y_i))^2, float64 [model, feature]: R^2 after the best affine rescaling that turns no sign; 0 for
+    an output that stands still, NaN for a feature never seen."""
     product = (moments.tt + moments.yy - moments.squared_error) / 2
     return _correlation(product, moments.t, moments.y, moments.tt, moments.yy)
 
@@ -49,7 +49,7 @@ def _correlation(ty: Tensor, t: Tensor, y: Tensor, tt: Tensor, yy: Tensor) -> Te
     variances = (tt - t.square()).clamp(min=0), (yy - y.square()).clamp(min=0)
     moves = variances[1] > 1e-12 * yy
     both = variances[0] * variances[1]
-    squared = (ty - t * y).square() / torch.where(moves & (both > 0), both, torch.inf)
+    squared = (ty - t * y).clamp(min=0).square() / torch.where(moves & (both > 0), both, torch.inf)
     return torch.where(variances[0] > 0, squared.clamp(max=1), torch.nan)
 
 
@@ -81,7 +81,8 @@ def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor
             frozen = held(arm, scale)
             moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
             found[name] = before - rescaled_r2(moments)
-        found["optimal, R² as it is"] = r2(live) - r2(moments)
+            if name == "optimal":
+                found["optimal, R² as it is"] = r2(live) - r2(moments)
     samples = min(SAMPLES, last - middle)
     samples -= samples % STRETCH if samples > STRETCH else 0
     parts = [_kept(part, middle, samples) for part in arm.slices(samples)]
@@ -110,5 +111,5 @@ def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
 
 
 def statistic(measured: Mapping[str, dict[str, Tensor]], kind: str, one: Tensor, two: Tensor) -> Tensor:
-    """The statistic of every seed, [model], for the tiers ``one`` and ``two``, bool [model, feature]."""
+    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature]."""
     return beyond_controls(measured, lambda of: mean_over(of[kind], two) - mean_over(of[kind], one))

@@ -23,6 +23,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from toymodels.hypotheses.arms import Arm
+from toymodels.hypotheses.intervals import FEWEST
 
 MARGIN = 0.25
 RIDGE = 1.0
@@ -89,7 +90,7 @@ def coefficients(of: np.ndarray, one: Tensor, two: Tensor) -> dict[str, tuple[fl
 
     whole = estimate(seeds)
     spread = np.full(3, np.nan)
-    if len(seeds) >= 3:
+    if len(seeds) >= FEWEST:
         left_out = np.array([estimate([s for s in seeds if s != out]) for out in seeds])
         error = np.sqrt((len(seeds) - 1) / len(seeds) * ((left_out - left_out.mean(0)) ** 2).sum(0))
         spread = error * student.ppf(0.975, len(seeds) - 1)

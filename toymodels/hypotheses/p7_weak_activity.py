@@ -3,8 +3,8 @@
     u = |tap_k(x) - tap_k(0)|, main feature = argmax_i |Delta_ki|
     the examples with u > 1e-6 of its largest in ten classes of equal count, from the weakest to the strongest
     s_k(class) = share of the class's activity, sum of u, in examples where the main feature is inactive
-    statistic = mean over live neurons of (s of the weaker half - s of the strongest class), minus the largest of the
-    LN-only controls'
+    statistic = mean over live neurons of (s of the weaker half - s of the strongest class),
+                minus each LN-only control's
 
 at ``mid``, where activations are interpreted; the same at ``post`` stands beside it. Elhage et al. 2022, *Softmax
 Linear Units*, figure 9, show this of one neuron. Margin .1. It is about neurons, so it needs no tiers.
@@ -61,7 +61,7 @@ def _between(edges: Tensor, values: Tensor) -> Tensor:
 
 
 def statistic(measured: Mapping[str, dict[str, Tensor]], tap: str) -> Tensor:
-    """The statistic of every seed, [model]."""
+    """The statistic of every seed, [model, control]."""
 
     def weak_minus_strong(of: dict[str, Tensor]) -> Tensor:
         share = of[tap]

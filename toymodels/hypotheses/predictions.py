@@ -7,7 +7,7 @@ statistics of the parts put together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,12 +22,20 @@ from toymodels.hypotheses import (
     p7_weak_activity,
     p9_harder_to_find,
 )
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.findings import Finding, from_jackknife, from_seeds, unknown
+from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import Evidence
-from toymodels.hypotheses.tiers import Setting, Tiers, settings
+from toymodels.hypotheses.tiers import Setting, Tiers, settings, too_small
+
+FEWEST_EXAMPLES = 200
+"""in which a feature is active, of the first half of the samples; with fewer it counts, and is marked"""
+MARKS = ("recovered", "undersampled", "left out of P3", "dip p")
+"""features of SoLU + LN in a tier; those of them with few active examples; those that P3 leaves out; Monte Carlo p of
+the dip of SoLU + LN's own alignment"""
 
 Numbers = Mapping[str, Tensor | str]
-"""by kind of statistic: a number a seed, or why there is none"""
+"""by kind of statistic: a number a seed, or one a seed and control, or why there is none"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class AtSetting:
     one: Tensor
     two: Tensor
     numbers: Mapping[str, Numbers]
+    marks: Mapping[str, Tensor]
+    """what a reader should know of each seed, [seed]: see `MARKS`"""
 
     @staticmethod
     def together(parts: Sequence[AtSetting]) -> AtSetting:
@@ -73,7 +83,8 @@ class AtSetting:
                 missing = [value for value in values if isinstance(value, str)]
                 numbers[key][kind] = missing[0] if missing else torch.cat([v for v in values if isinstance(v, Tensor)])
         one, two = (torch.cat([getattr(part, tier) for part in parts]) for tier in ("one", "two"))
-        return AtSetting(one, two, numbers)
+        marks = {name: torch.cat([part.marks[name] for part in parts]) for name in parts[0].marks}
+        return AtSetting(one, two, numbers, marks)
 
 
 @dataclass(frozen=True)
@@ -94,13 +105,15 @@ class Prediction:
     def findings(self, statistics: Statistics, setting: Setting) -> dict[str, Finding]:
         """By kind of statistic."""
         at = statistics.at[setting]
-        enough = Tiers.enough(at.one, at.two, self.compared)
-        return {
-            kind: unknown(kind, self.margin, found)
-            if isinstance(found, str)
-            else from_seeds(kind, found, enough, self.margin)
-            for kind, found in at.numbers[self.key].items()
-        } | dict(self.pooled(statistics, at))
+        enough, reason = too_small(at.one, at.two, self.compared)
+        found = dict(self.pooled(statistics, at))
+        for kind, numbers in at.numbers[self.key].items():
+            if isinstance(numbers, str):
+                found[kind] = unknown(kind, self.margin, numbers)
+                continue
+            finding = from_seeds(kind, numbers, self.margin, enough)
+            found[kind] = replace(finding, status=Status.NOT_SUPPORTED, reason=reason) if reason else finding
+        return found
 
 
 def statistics(evidence: Evidence) -> Statistics:
@@ -109,8 +122,18 @@ def statistics(evidence: Evidence) -> Statistics:
     for setting in settings(evidence.eps):
         tiers = Tiers.of(evidence, setting)
         numbers = {prediction.key: prediction.numbers(evidence, tiers) for prediction in PREDICTIONS}
-        at[setting] = AtSetting(tiers.one, tiers.two, numbers)
+        at[setting] = AtSetting(tiers.one, tiers.two, numbers, _marks(evidence, tiers))
     return Statistics(evidence.regime, evidence.eps, evidence.covariates, at)
+
+
+def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
+    own, in_a_tier = evidence.arms[MAIN], tiers.one | tiers.two
+    return {
+        "recovered": in_a_tier.sum(1),
+        "undersampled": (in_a_tier & (own["recovery"]["active"] < FEWEST_EXAMPLES)).sum(1),
+        "left out of P3": p3_gated.left_out(_part(evidence, "p3"), tiers.one, tiers.two),
+        "dip p": p1_bimodal.dip_p_values(own["p1"], in_a_tier),
+    }
 
 
 def _part(evidence: Evidence, prediction: str) -> dict[str, dict[str, Tensor]]:
@@ -203,4 +226,3 @@ PREDICTIONS = (
         _p9,
     ),
 )
-OVERALL = ("P1", "P2", "P3", "P4")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.intervals import FEWEST
 from toymodels.hypotheses.measuring import Evidence
 
 RECOVERED = (0.3, 0.4, 0.5, 0.55)
@@ -53,10 +54,21 @@ class Tiers:
         aligned = arms[MAIN]["p1"]["percentile"] >= setting.percentile
         return Tiers(recovered[MAIN] & aligned, recovered[MAIN] & ~aligned, recovered)
 
-    @staticmethod
-    def enough(one: Tensor, two: Tensor, compared: int) -> Tensor:
-        """Seeds with `FEWEST_FEATURES` or more in tier two and, if two tiers are compared, in tier one: [model]."""
-        if compared == 0:
-            return torch.ones(len(two), dtype=torch.bool)
-        there = two.sum(1) >= FEWEST_FEATURES
-        return there & (one.sum(1) >= FEWEST_FEATURES) if compared == 2 else there
+
+def too_small(one: Tensor, two: Tensor, compared: int) -> tuple[Tensor, str]:
+    """Of tiers bool [seed, feature]: the seeds in which each tier compared has enough features, bool [seed], and why
+    nothing that compares them can be supported: a tier that has too few in over half of the seeds, or "".
+
+    ``compared``: 0 none, 1 tier two, 2 both.
+    """
+    named = {"two": two, "one": one}
+    enough, reason = torch.ones(len(two), dtype=torch.bool), ""
+    for name in [*named][:compared]:
+        there = named[name].sum(1) >= FEWEST_FEATURES
+        enough &= there
+        if 2 * int(there.sum()) < len(there) and len(there) >= FEWEST:
+            missing = (
+                f"tier {name} has fewer than {FEWEST_FEATURES} features in {int((~there).sum())} of {len(there)} seeds"
+            )
+            reason = f"{reason}; {missing}" if reason else missing
+    return enough, reason
