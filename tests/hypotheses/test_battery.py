@@ -68,8 +68,8 @@ def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
     return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "recovery": recovery(r2)}})
 
 
-def with_part(of: Evidence, key: str, arm: str = MAIN, **changed: torch.Tensor) -> Evidence:
-    part = {**of.arms[arm][key], **changed}
+def with_part(of: Evidence, key: str, changed: dict[str, torch.Tensor], arm: str = MAIN) -> Evidence:
+    part = of.arms[arm][key] | changed
     return dataclasses.replace(of, arms={**of.arms, arm: {**of.arms[arm], key: part}})
 
 
@@ -82,6 +82,16 @@ def first(of: Evidence, seeds: int) -> Evidence:
 def judge(primary, exploratory=()):
     regimes = [[statistics(at_eps) for at_eps in regime] for regime in (primary, *exploratory)]
     return battery.judge(regimes[0], regimes[1:])
+
+
+def at_default(of: Evidence) -> Statistics:
+    """Its statistics at one setting only, for time."""
+    found, setting = statistics(of), Setting(of.eps)
+    return dataclasses.replace(found, at={setting: found.at[setting]})
+
+
+def judge_default(regime) -> battery.Verdict:
+    return battery.judge([at_default(at_eps) for at_eps in regime])[0]
 
 
 def findings(of: Evidence, setting: Setting) -> battery.Findings:
@@ -144,16 +154,16 @@ def test_one_prediction_not_supported_is_no_and_open_is_open(key, quantity):
     of, none = evidence(), evidence(0.0)
 
     there, flat = of.arms[MAIN][key][quantity], none.arms[MAIN][key][quantity]
-    assert judge(at_all_eps(with_part(of, key, **{quantity: flat})))[0].said == "no"
+    assert judge_default(at_all_eps(with_part(of, key, {quantity: flat}))).said == "no"
     few = there.clone()
     few[3:] = torch.nan
-    assert judge(at_all_eps(with_part(of, key, **{quantity: few})))[0].said == "undetermined"
+    assert judge_default(at_all_eps(with_part(of, key, {quantity: few}))).said == "undetermined"
 
 
 def test_what_stands_beside_does_not_decide():
     of = evidence()
     turned = {kind: -of.arms[MAIN]["p4"][kind] for kind in BESIDE}
-    verdict = judge(at_all_eps(with_part(of, "p4", **turned)))[0]
+    verdict = judge_default(at_all_eps(with_part(of, "p4", turned)))
     assert verdict.findings[AT]["P4"]["keep 1"].status is NO
     assert verdict.predictions["P4"] is YES
 
@@ -162,7 +172,7 @@ def test_what_stands_beside_does_not_decide():
 def test_one_eps_that_disagrees_leaves_it_open(flipped):
     of = at_all_eps(evidence())
     of[flipped] = dataclasses.replace(evidence(0.0), eps=EPS[flipped])
-    verdict = judge(of)[0]
+    verdict = judge_default(of)
     assert verdict.overall is OPEN
     assert verdict.predictions["P3"] is OPEN
 
@@ -187,7 +197,9 @@ def test_one_percentile_that_disagrees_leaves_it_open():
 
 @pytest.mark.parametrize("there", [("1e-05",), ("1e-05", "matched"), ("1e-12", "matched")])
 def test_an_eps_not_run_takes_a_yes_back_but_not_a_no(there):
-    yes, no = (judge([dataclasses.replace(evidence(effect), eps=eps) for eps in there])[0] for effect in (0.8, 0.0))
+    yes, no = (
+        judge_default([dataclasses.replace(evidence(effect), eps=eps) for eps in there]) for effect in (0.8, 0.0)
+    )
     missing = ", ".join(eps for eps in EPS if eps not in there)
     assert (yes.overall, yes.said) == (OPEN, "undetermined")
     assert yes.notes == (f"no models at LayerNorm eps {missing}: nothing can be called supported",)
@@ -203,9 +215,9 @@ def test_at_every_eps_supported_stands_beside_the_verdict_too():
     """P6 and P7 count for nothing over all, but are as much a claim."""
     shares = torch.zeros(SEEDS, 3, 10)
     shares[:, :, :5] = 0.4
-    of = with_part(of_p6(1.5, 0.0), "p7", mid=shares)
+    of = with_part(of_p6(1.5, 0.0), "p7", {"mid": shares})
     for there, status in ((EPS, YES), (EPS[1:], OPEN), (EPS[:1], OPEN)):
-        verdict = judge([dataclasses.replace(of, eps=eps) for eps in there])[0]
+        verdict = judge_default([dataclasses.replace(of, eps=eps) for eps in there])
         assert (verdict.predictions["P6"], verdict.predictions["P7"]) == (status, status)
 
 
@@ -281,9 +293,10 @@ def test_numbers_are_by_seed_and_control():
 
 @pytest.mark.parametrize("key", ["p2", "p3", "p4"])
 def test_two_tiers_are_beyond_every_control(key):
-    assert judge(at_all_eps(beyond_two(0.0, key)))[0].predictions[key.upper()] is YES
-    verdict = judge(at_all_eps(beyond_two(0.8, key)))[0]
-    assert (verdict.predictions[key.upper()], verdict.said) == (NO, "no")
+    for other_effect, status in ((0.0, YES), (0.8, NO)):
+        found = battery.at_setting(findings(beyond_two(other_effect, key), AT))
+        expected = [status if each == key else YES for each in ("p2", "p3", "p4")]
+        assert [found[each] for each in ("P2", "P3", "P4")] == expected
 
 
 def test_a_control_that_is_mostly_undefined_does_not_take_it_back():
@@ -291,7 +304,7 @@ def test_a_control_that_is_mostly_undefined_does_not_take_it_back():
     small = torch.ones(SEEDS, N)
     small[:5, LARGE:] = 0.01
     assert findings(of, AT)["P3"]["gating"].status is NO
-    assert findings(with_part(of, "p3", "relu + LN", alone=small), AT)["P3"]["gating"].status is YES
+    assert findings(with_part(of, "p3", {"alone": small}, "relu + LN"), AT)["P3"]["gating"].status is YES
 
 
 # ------------------------------------------------------------------------------------------------ marks and notes
@@ -311,8 +324,8 @@ def test_marks_by_hand():
     own, control = torch.full((SEEDS, N), -1.0), torch.ones(SEEDS, N)
     own[0, [2, 3]], own[5, 0] = 0.0, -0.049
     control[0, [3, 4]], control[5, 0], control[6, 0] = 0.01, 0.0, p3_gated.SMALLEST
-    of = with_part(with_part(of, "recovery", active=active), "p3", alone=own)
-    of = with_part(of, "p3", CONTROL, alone=control)
+    of = with_part(with_part(of, "recovery", {"active": active}), "p3", {"alone": own})
+    of = with_part(of, "p3", {"alone": control}, CONTROL)
     found = marked(of)
     assert set(found) == set(MARKS)
     assert found["recovered"] == [9, 6, 0, N, N, N, N, N]
@@ -336,7 +349,7 @@ def test_a_verdict_has_the_marks_of_every_setting():
 
 
 def notes(of: Evidence) -> tuple[str, ...]:
-    return judge(at_all_eps(of))[0].notes
+    return judge_default(at_all_eps(of)).notes
 
 
 @pytest.mark.parametrize("seeds, said", [(1, True), (3, True), (4, False)])
@@ -358,13 +371,13 @@ def test_a_model_that_has_learned_too_little_is_said(kept, short, said):
 
 def test_features_of_few_examples_are_said():
     active = torch.full((SEEDS, N), FEWEST_EXAMPLES)
-    assert notes(with_part(evidence(), "recovery", active=active)) == ()
+    assert notes(with_part(evidence(), "recovery", {"active": active})) == ()
     active[:2, :6] = FEWEST_EXAMPLES - 1  # 12 in 8 models
     expected = f"1.5 features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
-    assert notes(with_part(evidence(), "recovery", active=active)) == (expected,)
+    assert notes(with_part(evidence(), "recovery", {"active": active})) == (expected,)
     lost = torch.full((SEEDS, N), 0.9)
     lost[:2, :6] = 0.0
-    assert notes(with_part(with_r2(evidence(), lost), "recovery", active=active)) == ()
+    assert notes(with_part(with_r2(evidence(), lost), "recovery", {"active": active})) == ()
 
 
 @pytest.mark.parametrize("name", [MAIN, CONTROL])
@@ -373,16 +386,16 @@ def test_features_that_p3_leaves_out_are_said(name):
     alone[:, 5] = -0.01
     alone[:4, 6] = 0.0
     expected = f"P3 leaves out 1.5 features a model: their effect alone is below {p3_gated.SMALLEST}"
-    assert notes(with_part(evidence(), "p3", name, alone=alone)) == (expected,)
+    assert notes(with_part(evidence(), "p3", {"alone": alone}, name)) == (expected,)
 
 
 def test_notes_are_of_the_default_setting_and_all_there_are():
     r2 = torch.full((SEEDS, N), 0.9)
     r2[:, 2:] = 0.52  # recovered at .5, not at .55
-    assert notes(with_r2(evidence(), r2)) == ()
-    of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "p3", alone=torch.zeros(SEEDS, N))
-    of = first(with_part(of, "recovery", active=torch.zeros(SEEDS, N)), 3)
-    found = judge([of])[0].notes
+    assert battery.judge([statistics(with_r2(evidence(), r2))])[0].notes[1:] == ()
+    of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "p3", {"alone": torch.zeros(SEEDS, N)})
+    of = first(with_part(of, "recovery", {"active": torch.zeros(SEEDS, N)}), 3)
+    found = judge_default([of]).notes
     assert [note.split()[0] for note in found] == ["no", "3", "SoLU"]  # nothing in a tier: no feature to speak of
 
 
@@ -449,20 +462,20 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
 )
 def test_common_ones_are_aligned_and_more_than_important_ones(beta_f, beta_i, status):
     """Supported means both: the last are *rare* features becoming aligned, if less so than the unimportant ones."""
-    assert judge(at_all_eps(of_p6(beta_f, beta_i)))[0].predictions["P6"] is status
+    assert judge_default(at_all_eps(of_p6(beta_f, beta_i))).predictions["P6"] is status
 
 
 def test_p6_says_why_it_cannot_answer():
     of = of_p6(1.5, 0.0)
     covariates = np.asarray(of.covariates).copy()
     covariates[..., 1] = covariates[..., 0]
-    tied = judge(at_all_eps(dataclasses.replace(of, covariates=covariates)))[0]
+    tied = judge_default(at_all_eps(dataclasses.replace(of, covariates=covariates)))
     assert tied.predictions["P6"] is OPEN
     assert all("correlated (1.00)" in f.reason for f in tied.findings[AT]["P6"].values())
 
 
 def test_p9_without_dictionaries_is_open_and_says_so():
-    found = judge(at_all_eps(evidence()))[0]
+    found = judge_default(at_all_eps(evidence()))
     unmeasured = [f for kind, f in found.findings[AT]["P9"].items() if kind != p9_harder_to_find.NEURON]
     assert unmeasured
     assert all((f.status, f.reason) == (OPEN, "not measured") for f in unmeasured)

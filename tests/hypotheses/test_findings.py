@@ -148,7 +148,7 @@ def test_too_few_seeds_are_open(seeds):
 
 
 def test_three_noisy_controls_do_not_make_a_no_of_an_effect_at_the_margin():
-    """The largest of three noisy controls, seed by seed, is too large: by it, most of these would be 'not supported'."""
+    """The largest of three noisy controls, seed by seed, is too large: by it, most of these would be a no."""
     rng, repeats = np.random.default_rng(1), 100
     each, largest = [], []
     for _ in range(repeats):

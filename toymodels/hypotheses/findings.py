@@ -47,7 +47,8 @@ def from_seeds(kind: str, numbers: Tensor, margin: float, where: Tensor | None =
     Beyond the largest control is beyond every one: supported if it is so against each, not supported if one control's
     interval lies below the margin, at a level divided by how many controls there are. The largest of three noisy
     controls, seed by seed, would be too large on average, and "not supported" too easy. What is shown is against the
-    control that leaves least. A control that is defined in under half of the seeds does not count.
+    control that leaves least. A control that is defined in under half as many seeds as the best-defined one does not
+    count.
     """
     numbers = numbers.double() if numbers.dim() == 2 else numbers.double()[:, None]
     if where is not None:
