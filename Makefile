@@ -9,13 +9,17 @@ export PYTHONUNBUFFERED = 1
 DEMO := two_tiers --out runs/demo --set train.optimizer=adam --set train.learning_rate=3e-3 \
         --set model.layer_norm_eps=1e-5 --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test slow lint types wheel bench device clean
+.PHONY: demo test faults slow lint types wheel bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
 
 test: $(VENV)/installed-test
-	$(BIN)/pytest -q -m "not slow and not cuda"
+	$(BIN)/pytest -q -m "not slow and not cuda and not kill"
+
+# Faults injected for real: processes killed at random moments.
+faults: $(VENV)/installed-test
+	$(BIN)/pytest -q -m "kill and not slow"
 
 slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m "slow and not cuda"
