@@ -24,7 +24,10 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sweeps.locks import Shard
+    from sweeps.plan import Plan
     from sweeps.reading import Run
+    from sweeps.run import Outcome
     from sweeps.summary import Arm
     from sweeps.sweep import Sweep
     from toymodels.hypotheses.battery import Verdict
@@ -38,6 +41,7 @@ class Out(Console):
         raise BrokenPipeError
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 MAX_ROWS = 60
 VERDICT_LEGEND = (
     "here: R² > .5 and the 99th percentile of alignment at mid, at the eps named; in all settings: the same for every "
@@ -62,13 +66,20 @@ class Door(TyperGroup):
         if sys.platform == "win32":
             fail("this platform is not supported: toymodels runs on Linux and macOS", 1)
 
-        def terminate(_signal: int, _frame: FrameType | None) -> None:
-            raise Terminated
+        def clean_up(number: int, _frame: FrameType | None) -> None:
+            for each in handled:
+                signal.signal(each, leave)
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+        def leave(number: int, _frame: FrameType | None) -> None:
+            os._exit(128 + number)  # asked twice: now, without cleaning up; every file is whole or absent all the same
 
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that knows no ± still gets its table
-        before = signal.signal(signal.SIGTERM, terminate)
+        # What a shell has its background jobs ignore stays ignored.
+        handled = [each for each in STOPS if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {each: signal.signal(each, clean_up) for each in handled}
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -94,7 +105,8 @@ class Door(TyperGroup):
                 f"unexpected {type(error).__name__}: {error}. This is a bug; set TOYMODELS_TRACEBACK=1 to see where", 1
             )
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def fail(sentence: str, code: int) -> None:
@@ -163,21 +175,32 @@ def sweep(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, fused (a cpu, fastest) or autograd (the reference).")] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Train every N-th pack from pack I on, beside other shards on the same folder."
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     import figures
     from sweeps.estimate import estimate
+    from sweeps.locks import Shard
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
     from sweeps.reading import load
-    from sweeps.run import prepare, resolve_device, resolve_engine, run
+    from sweeps.run import models_of, own_packs, prepare, resolve_device, resolve_engine, run
     from sweeps.store import recorded_choice
     from sweeps.summary import summarise
 
     chosen = read_sweep(name_or_file, set_ or [], grid or [])
     folder = out if out is not None else Path("runs") / chosen.stem
+    own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
     device, plan = resolve_device(device, recorded), make_plan(chosen)
     engine = resolve_engine(engine, device, plan, recorded, say)
@@ -185,9 +208,14 @@ def sweep(
         prepare(engine, say)
         show_estimate(chosen, estimate(plan, engine, device), as_json)
         return
-    print(f"{chosen.stem}: {len(plan):,} models, engine {engine}, {device}", file=sys.stderr)
-    with Progress(len(plan)) as progress:
-        outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip)
+    models = models_of(own_packs(plan, own))
+    which = f"{models:,} of {len(plan):,} models, shard {own}" if own else f"{models:,} models"
+    print(f"{chosen.stem}: {which}, engine {engine}, {device}", file=sys.stderr)
+    with Progress(models) as progress:
+        outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip, own, retry_failed)
+    if own is not None:
+        say_shard(own, plan, folder, outcome, as_json)
+        return
     trained = load(folder)
     drawn = draw_if_possible(chosen.stem, trained, progress.note) if chosen.stem in figures.OF_SWEEPS else []
     arms = summarise(trained) if len(outcome.failed) < len(plan.packs) else []
@@ -337,18 +365,36 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def status(run: RunFolder, as_json: Json = False) -> None:
-    """Say how much of a run is finished."""
+    """Say how much of a run is finished, how fast, what failed, who is at work, and the next command."""
+    from sweeps.locks import Lock
     from sweeps.store import Store
 
     store = Store.open_existing(run)
     manifest = store.manifest()
-    done = store.packs_done()
+    done, failed, holders = store.packs_done(), store.failures(), Lock(run).holders()
+    rate, finished = store.packs_a_minute(), done == manifest["packs"]
+    folder = shlex.quote(str(run))
+    following = f"toymodels show {folder}" if finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
     if as_json:
-        print(json.dumps({"folder": str(run), "packs": manifest["packs"], "packs_done": done, **manifest}, indent=2))
+        said = {
+            "folder": str(run),
+            "packs_done": done,
+            "packs_failed": failed,
+            "packs_a_minute": rate,
+            "in_use_by": holders,
+            "next": following,
+        }
+        print(json.dumps(said | manifest, indent=2))
         return
-    print(f"{run}: {done} of {manifest['packs']} packs ({manifest['models']:,} models), engine {manifest['engine']}")
-    if done < manifest["packs"]:
-        print("To continue, run the same sweep command again.")
+    speed = f", {rate:,.1f} packs a minute" if rate else ""
+    models = f"{manifest['models']:,} models, engine {manifest['engine']}, {manifest['device']}"
+    print(f"{run}: {done:,} of {manifest['packs']:,} packs ({models}){speed}")
+    for holder in holders:
+        print(f"in use by {holder}")
+    if failed:
+        print(f"failed packs: {', '.join(map(str, failed))}; those that failed twice need --retry-failed")
+    if not (finished or holders):
+        print(f"To continue: {following}")
 
 
 @app.command()
@@ -415,6 +461,29 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     for text in fixed:
         chosen = chosen.with_setting(*parse_assignment(text, "--set"))
     return chosen
+
+
+def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
+    """How a shard ended, and what is still to come."""
+    if as_json:
+        document = {
+            "folder": str(folder),
+            "shard": str(shard),
+            "models": outcome.models,
+            "trained": outcome.trained,
+            "diverged": outcome.diverged,
+            "packs": len(plan.packs),
+            "packs_missing": outcome.missing,
+            "failed": {str(pack): reason for pack, reason in outcome.failed.items()},
+        }
+        print(json.dumps(document, indent=2))
+    elif outcome.missing:
+        print(f"shard {shard} is finished; {outcome.missing} of {len(plan.packs)} packs are not there yet")
+    else:
+        print(f"shard {shard} is finished, and all {len(plan.packs)} packs are there")
+        print(f"Next: toymodels show {shlex.quote(str(folder))}")
+    if outcome.failed:
+        fail(f"{len(outcome.failed)} packs of shard {shard} failed; the rest is finished in {folder}", 3)
 
 
 def draw_if_possible(name: str, run: Run, note: Any) -> list[Path]:

@@ -19,3 +19,7 @@ class FolderError(SweepError):
     """A run folder that is refused: in use, another sweep's, newer, damaged, or not writable."""
 
     exit_code = 4
+
+
+class InUse(FolderError):
+    """A run folder, or a shard of it, that another process holds."""

@@ -15,7 +15,8 @@ import psutil
 import torch
 
 from sweeps import packing, tables
-from sweeps.errors import FolderError, SpecError
+from sweeps.errors import FolderError, InUse, SpecError
+from sweeps.locks import Shard
 from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
 from sweeps.store import Store
@@ -30,6 +31,8 @@ from toymodels.training.trained import Trained
 
 DEVICES = ("cpu", "cuda")
 MEMORY_SHARE = 0.7
+ATTEMPTS = 2
+"""runs in which a pack may fail before it is left out"""
 
 OnProgress = Callable[[float], None]
 """Called with how many models' worth of training was done since the last call."""
@@ -47,6 +50,8 @@ class Outcome:
     trained: int = 0
     diverged: int = 0
     failed: dict[int, str] = field(default_factory=dict)
+    missing: int = 0
+    """packs of other shards that are not there yet"""
 
 
 def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], on_note: OnNote) -> str:
@@ -103,27 +108,39 @@ def run(
     on_progress: OnProgress,
     on_note: OnNote,
     on_stored: OnProgress = lambda _: None,
+    shard: Shard | None = None,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Train, measure and store every model of ``plan`` that ``folder`` does not hold yet, and derive the tables.
 
-    ``engine`` and ``device`` are resolved ones; ``on_stored`` counts models that were there already. Raises
-    `FolderError` where the folder is refused.
+    A pack that could not be trained in `ATTEMPTS` runs is left out of later ones, unless ``retry_failed``. With a
+    ``shard``, only its packs; the tables are derived by the last shard, once all packs are there. ``engine`` and
+    ``device`` are resolved ones; ``on_stored`` counts models that were there already. Raises `FolderError` where the
+    folder is refused.
     """
-    store = Store.create_or_open(folder, plan, engine, device)
+    store = Store.create_or_open(folder, plan, engine, device, shard)
+    packs = own_packs(plan, shard)
     try:
         for sentence in store.version_changes():
             on_note(sentence)
-        outcome, parts = Outcome(models=len(plan)), _Parts()
+        outcome, parts = Outcome(models=models_of(packs)), _Parts()
         waiting: deque[_Job] = deque()
 
         def batches() -> Iterator[Sequence[Experiment]]:
             """The experiments of every pack that is not stored; what is stored joins ``parts`` on the way."""
-            for pack in plan.packs:
+            for pack in packs:
                 job = _Job.of(store, plan, pack)
                 stored = job.stored_pack(on_note)
                 if stored is not None:
                     on_stored(len(pack.models))
                     parts.add(job, stored, job.stored_measures(stored))
+                    continue
+                if retry_failed:
+                    store.forget_failure(pack)
+                failure = store.failure(pack)
+                if failure is not None and failure.attempts >= ATTEMPTS:
+                    outcome.failed[pack.index] = failure.reason
+                    on_note(f"pack {pack.index} (models {job.span}) failed {failure.attempts} times and is left out")
                     continue
                 prepare(engine, on_note)
                 waiting.append(job)
@@ -133,15 +150,41 @@ def run(
             job = waiting.popleft()
             if isinstance(trained, OutOfMemory):
                 outcome.failed[job.pack.index] = str(trained)
+                store.record_failure(job.pack, str(trained))
                 on_note(f"pack {job.pack.index} (models {job.span}) failed: {trained}")
             else:
                 outcome.trained += len(trained)
                 parts.add(job, *job.keep(trained))
+                store.forget_failure(job.pack)
         outcome.diverged = parts.diverged
-        derive(store, plan, parts.in_order())
-        return outcome
+        if shard is None:
+            derive(store, plan, parts.in_order())
     finally:
         store.release()
+    if shard is not None:
+        outcome.missing = len(plan.packs) - store.packs_done()
+        if not outcome.missing:
+            _derive_as_last(plan, folder, engine, device, on_note)
+    return outcome
+
+
+def own_packs(plan: Plan, shard: Shard | None) -> list[Pack]:
+    """The packs of a shard; all of them without one."""
+    return [pack for pack in plan.packs if shard is None or shard.has(pack.index)]
+
+
+def models_of(packs: Sequence[Pack]) -> int:
+    """How many models are in these packs."""
+    return sum(len(pack.models) for pack in packs)
+
+
+def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note: OnNote) -> None:
+    """Derive the tables of a folder whose packs are all there; a shard that is still at work will, when it ends."""
+    try:
+        run(plan, folder, engine, device, lambda _: None, on_note)
+    except FolderError as error:
+        if not isinstance(error, InUse):
+            raise
 
 
 class _Parts:

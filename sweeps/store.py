@@ -4,6 +4,7 @@
     manifest.json               written once: schema, plan, engine, device, versions
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
+    failed/%08d.json            how often the pack of that number could not be trained, and why
     *.parquet, figures, report  derived
 
 Damaged files are moved aside and named, never deleted.
@@ -11,19 +12,20 @@ Damaged files are moved aside and named, never deleted.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from sweeps import atomic
+from sweeps import atomic, locks
 from sweeps.errors import FolderError, SpecError
+from sweeps.locks import Lock, Shard, moment
 from sweeps.plan import Pack, Plan, make_plan
 from sweeps.resolved import changed_keys, resolved_toml
 from sweeps.sweep import Sweep, parse
@@ -31,8 +33,7 @@ from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, 
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
-LOCK = ".lock"
-OWN = {LOCK, "packs", "measures", "sweep.toml"}
+OWN = {"packs", "measures", "sweep.toml"}
 """What a folder may hold before it has a manifest."""
 MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
@@ -51,7 +52,15 @@ def versions() -> dict[str, str]:
 
 def _is_own(name: str) -> bool:
     """Whether a sweep that was killed before its manifest was written may have left this."""
-    return name in OWN or name.startswith(atomic.PREFIX)
+    return name in OWN or name.startswith((atomic.PREFIX, locks.PREFIX))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often a pack could not be trained, and why the last time."""
+
+    attempts: int
+    reason: str
 
 
 class Store:
@@ -59,16 +68,16 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock: Lock | None = None
 
     # ------------------------------------------------------------------------------------------- opening
 
     @staticmethod
-    def create_or_open(path: Path, plan: Plan, engine: str, device: str) -> Store:
+    def create_or_open(path: Path, plan: Plan, engine: str, device: str, shard: Shard | None = None) -> Store:
         """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
         store = Store(path)
         try:
-            store._open_for(plan, engine, device)
+            store._open_for(plan, engine, device, shard)
         except BaseException as error:
             store.release()
             if isinstance(error, FileExistsError | NotADirectoryError):
@@ -89,41 +98,33 @@ class Store:
         store.manifest()
         return store
 
-    def _open_for(self, plan: Plan, engine: str, device: str) -> None:
+    def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
         begun = self.manifest_path.exists()
         if self.path.is_dir() and not begun and any(not _is_own(p.name) for p in self.path.iterdir()):
             raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
         folders = (self.path, self.packs, self.measures)
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        self.lock()
-        for folder in folders:
-            atomic.sweep_temporaries(folder)
-        if self.manifest_path.exists():
-            self._check_is(plan, engine, device)
-        else:
-            self._begin(plan, engine, device)
+        self.lock(shard)
+        with moment(self.path):
+            if shard is None:  # others may be writing beside a shard
+                for folder in folders:
+                    atomic.sweep_temporaries(folder)
+            if self.manifest_path.exists():
+                self._check_is(plan, engine, device)
+            else:
+                self._begin(plan, engine, device)
 
-    def lock(self) -> None:
-        """Hold the folder until this process ends; the kernel releases it however that happens."""
-        try:
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise FolderError(f"{self.path / LOCK}: cannot be opened ({error.strerror})") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
-            raise FolderError(f"{self.path}: in use by {holder}: wait for it, or choose another --out") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
-        self._lock = descriptor
+    def lock(self, shard: Shard | None = None) -> None:
+        """Hold the folder, or a shard of it, until this process ends. Raises `FolderError` naming who holds it."""
+        lock = Lock(self.path, shard)
+        lock.take()
+        self._lock = lock
 
     def release(self) -> None:
         """Let the folder go."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     # ------------------------------------------------------------------------------------------- what it is
@@ -223,11 +224,52 @@ class Store:
                     "comparable; give --out another folder"
                 )
 
+    # ------------------------------------------------------------------------------------------- failures
+
+    def failure(self, pack: Pack) -> Failure | None:
+        """What is known of a pack that could not be trained; None of one that could, or was not tried."""
+        try:
+            said = json.loads(self._failure_path(pack).read_text(encoding="utf-8"))
+            return Failure(int(said["attempts"]), str(said["reason"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def failures(self) -> list[int]:
+        """The numbers of the packs that could not be trained."""
+        return sorted(int(path.stem) for path in self.failed.glob("*.json") if path.stem.isdecimal())
+
+    def record_failure(self, pack: Pack, reason: str) -> Failure:
+        """One more attempt that failed."""
+        before = self.failure(pack)
+        failure = Failure(1 + (before.attempts if before else 0), reason)
+        self.failed.mkdir(exist_ok=True)
+        said = json.dumps({"attempts": failure.attempts, "reason": reason}, sort_keys=True)
+        self.write_bytes(self._failure_path(pack), said.encode() + b"\n")
+        return failure
+
+    def forget_failure(self, pack: Pack) -> None:
+        """It was trained after all, or is to be tried as if it were new."""
+        self._failure_path(pack).unlink(missing_ok=True)
+
+    @property
+    def failed(self) -> Path:
+        """The folder of what could not be trained."""
+        return self.path / "failed"
+
+    def _failure_path(self, pack: Pack) -> Path:
+        return self.failed / f"{pack.index:08d}.json"
+
     # ------------------------------------------------------------------------------------------- packs
 
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
         return sum(path.suffix == ".safetensors" for path in self.packs.iterdir()) if self.packs.is_dir() else 0
+
+    def packs_a_minute(self) -> float | None:
+        """How fast packs came, by the times of their files; None of fewer than three."""
+        times = sorted(path.stat().st_mtime for path in self.packs.glob("*.safetensors"))
+        span = times[-1] - times[0] if len(times) > 2 else 0.0
+        return 60 * (len(times) - 1) / span if span > 0 else None
 
     @property
     def tables_digest(self) -> Path:

@@ -81,7 +81,7 @@ def finish(started: subprocess.Popen[str]) -> Answer:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -504,6 +504,39 @@ def test_signalled_sweep_stops_cleanly_and_the_same_command_completes_it(
     assert again.code == 0
     assert again.json()["trained"] <= 16 - 2 * (len(kept) - 1)
     assert listing(Path("out here")) == listing(long_run)
+
+
+SLOW_TO_LEAVE = """
+import signal, time
+from sweeps import run
+def derive(*_):
+    try:
+        print("deriving", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+run.derive = derive
+"""
+
+
+@pytest.mark.parametrize(
+    "first, second, code",
+    [(signal.SIGINT, signal.SIGINT, 130), (signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGTERM, signal.SIGINT, 130)],
+)
+def test_asked_twice_it_leaves_at_once(first: signal.Signals, second: signal.Signals, code: int) -> None:
+    """Asked once it cleans up, here for a minute; asked again it does not wait for that."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", SLOW_TO_LEAVE + DOOR, "sweep", "tiny.toml"], stdout=-1, stderr=-1, text=True
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "deriving\n"
+    started.send_signal(first)
+    time.sleep(0.5)
+    assert started.poll() is None
+    started.send_signal(second)
+    assert started.wait(timeout=5) == code
+    started.communicate()
+    assert door("sweep", "tiny.toml").code == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def go(
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -139,7 +139,11 @@ def test_nothing_in_the_folder_tells_the_time(whole: Path) -> None:
 
 
 def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file() and path.name != ".lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in copied.rglob("*")
+        if path.is_file() and not path.name.startswith(".lock")
+    }
     bytes_before = listing(copied)
     monkeypatch.setitem(running.ENGINES, "autograd", None)
     monkeypatch.setattr(running, "measure", None)
@@ -330,6 +334,49 @@ def test_model_that_does_not_fit_fails_alone_and_is_trained_when_it_does(
     assert go(tmp_path / "run", made) == Outcome(models=4, trained=2)
     go(tmp_path / "whole", made)
     assert listing(tmp_path / "run") == listing(tmp_path / "whole")
+
+
+def test_a_pack_that_failed_twice_is_left_out_until_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan('[grid]\nseed = [0, 1]\n"train.batch" = [16, 64]\n')
+    small = made.experiments(made.settings(made.packs[0].models))
+    tried: list[int] = []
+    engine = running.ENGINES["autograd"]
+
+    def counted(experiments: Sequence[Any], *rest: Any, **more: Any) -> Any:
+        tried.append(experiments[0].training.batch)
+        return engine(experiments, *rest, **more)
+
+    monkeypatch.setitem(running.ENGINES, "autograd", counted)
+    store = Store(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "memory_budget", lambda _device: bytes_needed(small))
+        for attempts in (1, 2):
+            assert list(go(tmp_path / "run", made).failed) == [1]
+            failure = store.failure(made.packs[1])
+            assert failure is not None
+            assert failure.attempts == attempts
+            assert "does not fit" in failure.reason
+    assert tried == [16]
+    notes: list[str] = []
+    assert go(tmp_path / "run", made, on_note=notes.append).failed == {1: failure.reason}
+    assert notes == ["pack 1 (models 1 to 3) failed 2 times and is left out"]
+    assert tried == [16]
+    assert store.failures() == [1]
+    again = run(made, tmp_path / "run", "autograd", "cpu", nothing, nothing, retry_failed=True)
+    assert again == Outcome(models=4, trained=2)
+    assert tried == [16, 64]
+    assert store.failures() == []
+    go(tmp_path / "whole", made)
+    assert listing(tmp_path / "run") == listing(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"attempts": "x"}', '{"attempts": 2}', "[" * 100_000])
+def test_a_damaged_record_of_failure_is_none(tmp_path: Path, text: str) -> None:
+    go(tmp_path / "run")
+    store, pack_0 = Store(tmp_path / "run"), plan().packs[0]
+    store.record_failure(pack_0, "?")
+    (store.failed / "00000000.json").write_text(text)
+    assert store.failure(pack_0) is None
 
 
 def test_no_model_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
