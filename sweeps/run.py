@@ -157,6 +157,7 @@ def run(
                 parts.add(job, *job.keep(trained))
                 store.forget_failure(job.pack)
         outcome.diverged = parts.diverged
+        say_unmeasured(parts.in_order(), on_note)
         if shard is None:
             derive(store, plan, parts.in_order())
     finally:
@@ -204,6 +205,19 @@ class _Parts:
         return [self._found[index] for index in sorted(self._found)]
 
 
+def say_unmeasured(parts: Sequence[Part], on_note: OnNote) -> None:
+    """A sentence for every column that could not be measured in some pack."""
+    reasons: dict[str, list[str]] = {}
+    for _, _, measured in parts:
+        for column, reason in measured.metadata.get("unmeasured", {}).items():
+            reasons.setdefault(column, []).append(reason)
+    for column, of_packs in sorted(reasons.items()):
+        on_note(
+            f"{column} could not be measured in {len(of_packs)} packs ({of_packs[0]}): it is empty there; "
+            "'toymodels tables' tries again"
+        )
+
+
 def derive(store: Store, plan: Plan, parts: Sequence[Part]) -> None:
     """Build the tables unless they already say what these packs say."""
     fingerprint = "\n".join(pack.metadata["digest"] + derived.metadata["digest"] for _, pack, derived in parts).encode()
@@ -225,6 +239,7 @@ def rebuild(store: Store, on_note: OnNote) -> int:
             parts.append((pack.models, stored, job.measure(stored)))
     if not parts:
         raise FolderError(f"{store.path}: none of its {len(plan.packs)} packs is there and whole: run the sweep again")
+    say_unmeasured(parts, on_note)
     store.tables_digest.unlink(missing_ok=True)
     derive(store, plan, parts)
     return len(parts)
@@ -284,4 +299,5 @@ class _Job:
         parameters = packing.parameters(stored.tensors, self.experiments[0])
         measures = measure(self.experiments, parameters, self.settings[0].eval.samples, moments)
         path = self.store.measures_path(self.pack)
-        return self.store.write(path, packing.measure_tensors(measures), {"pack": stored.metadata["digest"]})
+        said = {"unmeasured": measures.failed} if measures.failed else {}
+        return self.store.write(path, packing.measure_tensors(measures), {"pack": stored.metadata["digest"], **said})

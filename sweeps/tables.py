@@ -4,7 +4,8 @@
     features.parquet   a row a model x feature
     neurons.parquet    a row a model x neuron
 
-What is undefined is null, never NaN: a feature never seen, a dead neuron, anything of a diverged model.
+What is undefined is null, never NaN: a feature never seen, a dead neuron, anything of a diverged model, a column whose
+measure raised.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def build(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredF
     """Write the three tables from (model ids, pack, measures) of every finished pack, rows in model order."""
     for name in TABLES:
         chunks = [_rows(name, models, plan, pack, measures) for models, pack, measures in parts]
-        table = pa.concat_tables(chunks, promote_options="permissive")
+        table = _without_gaps(pa.concat_tables(chunks, promote_options="permissive"), parts, name)
         order = [("model", "ascending")] + ([(INDEX[name], "ascending")] if name in INDEX else [])
         table = table.sort_by(order).combine_chunks()
         if name == "models":
@@ -43,6 +44,18 @@ def build(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredF
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         store.write_bytes(store.path / f"{name}.parquet", buffer.getvalue())
+
+
+def _without_gaps(
+    table: pa.Table, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]], level: str
+) -> pa.Table:
+    """The table with a column of nulls for what was measured in no pack."""
+    unmeasured = {dotted for _, _, measures in parts for dotted in measures.metadata.get("unmeasured", {})}
+    for dotted in sorted(unmeasured):
+        of_level, _, column = dotted.partition(".")
+        if of_level == level and column not in table.column_names:
+            table = table.append_column(column, pa.nulls(len(table), pa.string() if column == "tier" else pa.float64()))
+    return table
 
 
 def _rows(name: str, models: Sequence[int], plan: Plan, pack: StoredFile, measures: StoredFile) -> pa.Table:
@@ -58,7 +71,8 @@ def _rows(name: str, models: Sequence[int], plan: Plan, pack: StoredFile, measur
         }
         measured = {column: _column(values, diverged) for column, values in columns.items()}
         return pa.table({"model": pa.array(models, pa.int64()), **own, **measured})
-    width = next(iter(columns.values())).shape[1]
+    tensor = pack.tensors["W_in"]
+    width = tensor.shape[2 if name == "features" else 1]
     index = {
         "model": pa.array(np.repeat(np.asarray(models, np.int64), width)),
         INDEX[name]: pa.array(np.tile(np.arange(width, dtype=np.int64), len(models))),

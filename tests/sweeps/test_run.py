@@ -27,7 +27,7 @@ from sweeps.store import Store, recorded_choice
 from sweeps.summary import summarise
 from sweeps.sweep import parse
 from sweeps.tensorfile import StoredFile, deserialise
-from toymodels import SoLU
+from toymodels import SoLU, metrics
 from toymodels.training.fused import layout
 from toymodels.training.memory import bytes_needed
 
@@ -570,6 +570,36 @@ def test_a_measure_that_raises_costs_no_training(tmp_path: Path, monkeypatch: py
             go(tmp_path / "run")
     assert len(pack_files(tmp_path / "run")) == 1
     assert go(tmp_path / "run").trained == 6
+
+
+def test_a_measure_that_raises_costs_its_own_columns_only(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    notes: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics, "r2", broken)
+        patched.setattr(metrics, "coherence", broken)
+        assert go(tmp_path / "run", on_note=notes.append).trained == 8
+    lost = [f"features_{tier}" for tier in ("hidden", "lost", "neuron")]
+    models = [f"models.{name}" for name in ("coherence", *lost, "features_recovered")]
+    assert [note.split()[0] for note in notes] == ["features.r2", "features.tier", *sorted(models)]
+    assert all("4 packs (ZeroDivisionError: by nothing)" in note for note in notes)
+    for table in TABLES:
+        found, before = pq.read_table(tmp_path / "run" / table), pq.read_table(whole / table)
+        assert set(found.column_names) == set(before.column_names)
+        for name in before.column_names:
+            empty = f"{table.removesuffix('.parquet')}.{name}" in {note.split()[0] for note in notes}
+            assert found[name].null_count == len(found) if empty else found[name].equals(before[name]), name
+    assert column(tmp_path / "run", "loss") == column(whole, "loss")
+    summarise(load(tmp_path / "run"))
+    again: list[str] = []
+    assert go(tmp_path / "run", on_note=again.append).trained == 0
+    assert again == notes
+    rebuild(Store.open_existing(tmp_path / "run"), nothing)
+    assert listing(tmp_path / "run") == listing(whole)
 
 
 def test_another_version_is_said(whole: Path, tmp_path: Path) -> None:

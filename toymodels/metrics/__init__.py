@@ -1,13 +1,15 @@
 """Metrics: trained models measured against the truth.
 
 One idea a file; `measure` asks all of them of a batch of models and returns three sets of columns, by model, by feature
-and by neuron. What is undefined is NaN here (null in a table), and -1 in whole-number columns.
+and by neuron. What is undefined is NaN here (null in a table), and -1 in whole-number columns. A measure that raises
+costs its own columns, and those that are made of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from toymodels.metrics.alignment import (
     responses,
     weight_alignment,
 )
+from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
@@ -28,7 +31,8 @@ from toymodels.metrics.moments import CHUNK, TAPS, Moments, collect
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
-from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, rotation_nulls
+from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls
+from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
 from toymodels.training.experiment import Experiment
 
@@ -42,6 +46,8 @@ class Measures:
     models: dict[str, Tensor]
     features: dict[str, Tensor]
     neurons: dict[str, Tensor]
+    failed: dict[str, str] = field(default_factory=dict)
+    """``level.column`` of what could not be measured, and why; those columns are not there"""
 
 
 def evaluate(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> list[Moments]:
@@ -67,7 +73,8 @@ def measure(
         moments = evaluate(experiments, parameters, samples)
     slices = zip(_slices(experiments), moments, strict=True)
     parts = [_measure(experiments[part], parameters[part], of_part) for part, of_part in slices]
-    return Measures(*(_join([getattr(part, level) for part in parts]) for level in ("models", "features", "neurons")))
+    joined = {level: _join([getattr(part, level) for part in parts]) for level in LEVELS}
+    return Measures(**joined, failed={name: reason for part in parts for name, reason in part.failed.items()})
 
 
 def _slices(experiments: Sequence[Experiment]) -> list[slice]:
@@ -78,71 +85,97 @@ def _slices(experiments: Sequence[Experiment]) -> list[slice]:
 
 
 def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+Quantity = Callable[[Ask], Tensor]
+LEVELS = ("models", "features", "neurons")
 
 
 def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
-    activation, W = experiments[0].bottleneck.activation, parameters.W_in
-    values = mean_active_values(experiments, W)
-    delta = responses(activation, W, parameters.b_in, values)
-    features = _feature_columns(experiments, moments, W, delta)
-    nulls = rotation_nulls(activation, W, parameters.b_in, values)
-    for name, null in nulls.items():
-        features[f"{name}_percentile"] = null.percentile(features[name])
-    features["tier"] = tiers(features["r2"], features["response_alignment"], nulls["response_alignment"])
-    neurons = {
-        "monosemanticity": monosemanticity(delta),
-        "main_feature": main_feature(delta),
-        "dead": dead_neurons(delta),
+    quantities = _quantities(experiments, parameters, moments)
+    ask, failed = Ask(quantities), {}
+    columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
+    for dotted in quantities:
+        level, _, name = dotted.partition(".")
+        if level in columns:
+            try:
+                columns[level][name] = ask(dotted)
+            except Unmeasured as failure:
+                failed[dotted] = str(failure)
+    return Measures(**columns, failed=failed)
+
+
+def _quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
+    """Every quantity by name: ``level.column`` is a column, anything else what columns are made of."""
+    activation, W, b = experiments[0].bottleneck.activation, parameters.W_in, parameters.b_in
+    nulls = lru_cache(lambda: rotation_nulls(activation, W, b, mean_active_values(experiments, W)))
+    return {
+        "responses": lambda ask: responses(activation, W, b, mean_active_values(experiments, W)),
+        **{f"features.{name}": q for name, q in _feature_columns(experiments, moments, W, nulls).items()},
+        "neurons.monosemanticity": lambda ask: monosemanticity(ask("responses")),
+        "neurons.main_feature": lambda ask: main_feature(ask("responses")),
+        "neurons.dead": lambda ask: dead_neurons(ask("responses")),
+        **{f"models.{name}": q for name, q in _model_columns(experiments, moments, W).items()},
     }
-    return Measures(_model_columns(experiments, moments, W, features, neurons), features, neurons)
 
 
 def _feature_columns(
-    experiments: Sequence[Experiment], moments: Moments, W: Tensor, delta: Tensor
-) -> dict[str, Tensor]:
-    best = {tap: best_neuron_r2(moments, tap) for tap in TAPS}
-    ridge = {tap: ridge_r2(moments, tap) for tap in TAPS}
+    experiments: Sequence[Experiment], moments: Moments, W: Tensor, nulls: Callable[[], Mapping[str, Null]]
+) -> dict[str, Quantity]:
+    def percentile(name: str) -> Quantity:
+        return lambda ask: nulls()[name].percentile(ask(f"features.{name}"))
+
+    def best_neuron(tap: str) -> Quantity:
+        return lambda ask: best_neuron_r2(moments, tap)
+
+    def ridge(tap: str) -> Quantity:
+        return lambda ask: ridge_r2(moments, tap)
+
     return {
-        "density": torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
-        "importance": torch.from_numpy(np.stack([e.importance() for e in experiments])),
-        "norm": norms(W),
-        "interference": interference(W),
-        "dimensionality": dimensionality(W),
-        "weight_alignment": weight_alignment(W),
-        "response_alignment": response_alignment(delta),
-        "participation_ratio": participation_ratio(delta),
-        "active_examples": moments.active,
-        "undersampled": moments.active < ENOUGH,
-        "r2": r2(moments),
-        **{f"best_neuron_r2_{tap}": best[tap] for tap in TAPS},
-        **{f"ridge_r2_{tap}": ridge[tap] for tap in TAPS},
-        "hiddenness": hiddenness(ridge["mid"], best["mid"]),
-        "dead": dead_features(moments),
+        "density": lambda ask: torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
+        "importance": lambda ask: torch.from_numpy(np.stack([e.importance() for e in experiments])),
+        "norm": lambda ask: norms(W),
+        "interference": lambda ask: interference(W),
+        "dimensionality": lambda ask: dimensionality(W),
+        "weight_alignment": lambda ask: weight_alignment(W),
+        "response_alignment": lambda ask: response_alignment(ask("responses")),
+        "participation_ratio": lambda ask: participation_ratio(ask("responses")),
+        "active_examples": lambda ask: moments.active,
+        "undersampled": lambda ask: moments.active < ENOUGH,
+        "r2": lambda ask: r2(moments),
+        **{f"best_neuron_r2_{tap}": best_neuron(tap) for tap in TAPS},
+        **{f"ridge_r2_{tap}": ridge(tap) for tap in TAPS},
+        "hiddenness": lambda ask: hiddenness(ask("features.ridge_r2_mid"), ask("features.best_neuron_r2_mid")),
+        "dead": lambda ask: dead_features(moments),
+        **{f"{name}_percentile": percentile(name) for name in MEASURES_WITH_NULLS},
+        "tier": lambda ask: tiers(
+            ask("features.r2"), ask("features.response_alignment"), nulls()["response_alignment"]
+        ),
     }
 
 
-def _model_columns(
-    experiments: Sequence[Experiment],
-    moments: Moments,
-    W: Tensor,
-    features: dict[str, Tensor],
-    neurons: dict[str, Tensor],
-) -> dict[str, Tensor]:
-    tier = features["tier"]
+def _model_columns(experiments: Sequence[Experiment], moments: Moments, W: Tensor) -> dict[str, Quantity]:
+    def recovered(column: str) -> Quantity:
+        return lambda ask: (ask(f"features.{column}") > RECOVERED).sum(1)
+
+    def in_tier(tier: Tier) -> Quantity:
+        return lambda ask: (ask("features.tier") == tier).sum(1)
+
     return {
-        "loss": loss(experiments, moments),
-        "loss_fraction": loss_fraction(experiments, moments),
-        "features_recovered": (features["r2"] > RECOVERED).sum(1),
-        **{f"best_neuron_recovered_{tap}": (features[f"best_neuron_r2_{tap}"] > RECOVERED).sum(1) for tap in TAPS},
-        **{f"ridge_recovered_{tap}": (features[f"ridge_r2_{tap}"] > RECOVERED).sum(1) for tap in TAPS},
-        "features_neuron": (tier == Tier.NEURON).sum(1),
-        "features_hidden": (tier == Tier.HIDDEN).sum(1),
-        "features_lost": (tier == Tier.LOST).sum(1),
-        "dead_features": features["dead"].sum(1),
-        "dead_neurons": neurons["dead"].sum(1),
-        "dimensionality_sum": features["dimensionality"].sum(1),
-        "coherence": coherence(W),
-        "welch_gap": welch_gap(W),
-        "unexplained_by_affine": unexplained_by_affine(moments),
+        "loss": lambda ask: loss(experiments, moments),
+        "loss_fraction": lambda ask: loss_fraction(experiments, moments),
+        "features_recovered": recovered("r2"),
+        **{f"best_neuron_recovered_{tap}": recovered(f"best_neuron_r2_{tap}") for tap in TAPS},
+        **{f"ridge_recovered_{tap}": recovered(f"ridge_r2_{tap}") for tap in TAPS},
+        "features_neuron": in_tier(Tier.NEURON),
+        "features_hidden": in_tier(Tier.HIDDEN),
+        "features_lost": in_tier(Tier.LOST),
+        "dead_features": lambda ask: ask("features.dead").sum(1),
+        "dead_neurons": lambda ask: ask("neurons.dead").sum(1),
+        "dimensionality_sum": lambda ask: ask("features.dimensionality").sum(1),
+        "coherence": lambda ask: coherence(W),
+        "welch_gap": lambda ask: welch_gap(W),
+        "unexplained_by_affine": lambda ask: unexplained_by_affine(moments),
     }
