@@ -204,6 +204,11 @@ def sweep(
     recorded = recorded_choice(folder)
     device, plan = resolve_device(device, recorded), make_plan(chosen)
     engine = resolve_engine(engine, device, plan, recorded, say)
+    if plan.repeated:
+        say(
+            f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
+            "alike; 'case' varies settings together"
+        )
     if dry_run:
         prepare(engine, say)
         show_estimate(chosen, estimate(plan, engine, device), as_json)
@@ -234,7 +239,8 @@ def sweep(
         say_summary(chosen.question or chosen.stem, arms)
         for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
             print(path)
-        print(f"Next: toymodels report {shlex.quote(str(folder))}")
+        following = "verdict" if arms and can_be_judged(trained) else "report"
+        print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
     if outcome.diverged:
         share = (
             "every model" if outcome.diverged == outcome.models else f"{outcome.diverged} of {outcome.models} models"
@@ -484,6 +490,12 @@ def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json:
         print(f"Next: toymodels show {shlex.quote(str(folder))}")
     if outcome.failed:
         fail(f"{len(outcome.failed)} packs of shard {shard} failed; the rest is finished in {folder}", 3)
+
+
+def can_be_judged(run: Run) -> bool:
+    """Whether a run has SoLU with LayerNorm and a control, without which there is no verdict."""
+    with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
+    return "solu" in with_norm and bool({"gelu", "relu", "linear"} & set(with_norm))
 
 
 def draw_if_possible(name: str, run: Run, note: Any) -> list[Path]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from sweeps.building import experiment
 from sweeps.errors import SpecError
-from sweeps.spec import Settings
+from sweeps.spec import Settings, canonical_json
 from sweeps.sweep import Sweep
 from toymodels.training.experiment import Experiment
 
 PACK_ELEMENTS = 2**20
 PACK_MODELS = 1024
+OF_LAYER_NORM = ("model.layer_norm_eps", "model.layer_norm_affine")
+"""what means nothing without a LayerNorm"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Plan:
     keys: tuple[str, ...]
     packs: tuple[Pack, ...]
     n_groups: int
+    repeated: int = 0
+    """models without LayerNorm that differ from another one in nothing but its settings"""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -59,6 +63,7 @@ def make_plan(sweep: Sweep) -> Plan:
     keys: list[str] = []
     groups: dict[Hashable, list[int]] = {}
     sizes: dict[Hashable, int] = {}
+    without_norm: list[str] = []
     for model in range(len(sweep)):
         settings = sweep.settings(model)
         built = experiment(settings, sweep.where)
@@ -67,6 +72,9 @@ def make_plan(sweep: Sweep) -> Plan:
             groups[group], sizes[group] = [], pack_size(built)
         groups[group].append(model)
         keys.append(settings.key())
+        if not settings.model.layer_norm:
+            of_it = {name: value for name, value in settings.non_default().items() if name not in OF_LAYER_NORM}
+            without_norm.append(canonical_json(of_it))
     if len(set(keys)) < len(keys):
         raise SpecError(f"{sweep.where}: two cells of the grid have the same settings: remove one")
     packs = [
@@ -75,7 +83,7 @@ def make_plan(sweep: Sweep) -> Plan:
         for start in range(0, len(models), sizes[group])
     ]
     numbered = tuple(Pack(index, tuple(models)) for index, models in enumerate(packs))
-    return Plan(sweep, tuple(keys), numbered, len(groups))
+    return Plan(sweep, tuple(keys), numbered, len(groups), len(without_norm) - len(set(without_norm)))
 
 
 def pack_size(e: Experiment) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
+from sweeps.plan import OF_LAYER_NORM
 from sweeps.reading import Run
 
 INTERVALS = {
@@ -32,7 +33,6 @@ LEGEND = (
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 NOT_AN_ARM = ("seed",)
-IRRELEVANT_WITHOUT_LN = ("model.layer_norm_eps", "model.layer_norm_affine")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 def _arm(settings: dict[str, Any], rows: pd.DataFrame) -> Arm:
     if settings.get("model.layer_norm") is False:
-        settings = {name: value for name, value in settings.items() if name not in IRRELEVANT_WITHOUT_LN}
+        settings = {name: value for name, value in settings.items() if name not in OF_LAYER_NORM}
     activation, layer_norm = (rows[name].iloc[0] for name in HIDDEN_LAYER)
     return Arm(
         hidden_layer=f"{activation} + LN" if layer_norm else activation,

@@ -142,8 +142,19 @@ def test_sweep_says_where_things_are_and_what_comes_next() -> None:
     for table in ("models", "features", "neurons"):
         assert f"runs/tiny/{table}.parquet" in lines
         assert Path(f"runs/tiny/{table}.parquet").is_file()
-    assert lines[-1] == "Next: toymodels report runs/tiny"
+    assert lines[-1] == "Next: toymodels verdict runs/tiny"
     assert "8 models" in answer.err
+
+
+def test_what_comes_next_is_no_verdict_where_there_can_be_none() -> None:
+    last = door("sweep", "tiny.toml", "--set", "model.layer_norm=false").out.splitlines()[-1]
+    assert last == "Next: toymodels report runs/tiny"
+
+
+def test_models_that_differ_in_nothing_they_have_are_said() -> None:
+    answer = door("sweep", "tiny.toml", "--grid", "model.layer_norm_eps=1e-5,1e-12", "--dry-run")
+    assert "4 models have no LayerNorm and differ from others only in its settings" in answer.err
+    assert "have no LayerNorm" not in door("sweep", "tiny.toml", "--dry-run").err
 
 
 def test_same_command_again_trains_nothing_and_changes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,11 @@ def test_resolved_shipped_sweep_is_the_same_plan(name: str) -> None:
     assert (again.hash, packs(again)) == (made.hash, packs(made))
 
 
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_shipped_sweeps_train_nothing_twice(name: str) -> None:
+    assert SHIPPED[name].repeated == 0
+
+
 def test_grid_keys_permuted_are_the_same_plan() -> None:
     plans = [plan("[grid]\n" + "\n".join(lines)) for lines in permutations(LINES)]
     assert len({made.hash for made in plans}) == 1
