@@ -10,12 +10,11 @@ from torch import Tensor
 
 from sweeps.spec import Settings, canonical_json
 from toymodels.bottleneck import Parameters
-from toymodels.metrics import Measures
+from toymodels.metrics import LEVELS, Measures
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 
 OK, DIVERGED = 0, 1
-LEVELS = ("models", "features", "neurons")
 
 
 def pack_tensors(models: Sequence[int], trained: Trained, loss: Tensor) -> dict[str, Tensor]:

@@ -95,7 +95,6 @@ class Prediction:
     claim: str
     margin: float
     decisive: tuple[str, ...]
-    beside: tuple[str, ...]
     compared: int
     """how many tiers it compares: those need features in over half of the seeds"""
     numbers: Callable[[Evidence, Tiers], Numbers]
@@ -163,7 +162,6 @@ PREDICTIONS = (
         "The alignment of recovered features has two modes",
         p1_bimodal.MARGIN,
         ("dip",),
-        (),
         0,
         lambda evidence, tiers: {"dip": p1_bimodal.statistic(_part(evidence, "p1"), tiers.recovered)},
     ),
@@ -172,7 +170,6 @@ PREDICTIONS = (
         "Tier two is suppressed at mid, then rescaled",
         p2_rescaled.MARGIN,
         ("log ratio",),
-        (),
         2,
         lambda evidence, tiers: {"log ratio": p2_rescaled.statistic(_part(evidence, "p2"), tiers.one, tiers.two)},
     ),
@@ -181,7 +178,6 @@ PREDICTIONS = (
         "Tier two is gated by tier one",
         p3_gated.MARGIN,
         ("gating",),
-        (),
         2,
         lambda evidence, tiers: {"gating": p3_gated.statistic(_part(evidence, "p3"), tiers.one, tiers.two)},
     ),
@@ -190,7 +186,6 @@ PREDICTIONS = (
         "Tier two needs LayerNorm",
         p4_needs_norm.MARGIN,
         p4_needs_norm.DECISIVE,
-        p4_needs_norm.BESIDE,
         2,
         lambda evidence, tiers: {
             kind: p4_needs_norm.statistic(_part(evidence, "p4"), kind, tiers.one, tiers.two)
@@ -202,7 +197,6 @@ PREDICTIONS = (
         "The common features become aligned, more than the important ones",
         p6_common_or_important.MARGIN,
         ("difference", "frequency"),
-        ("importance",),
         0,
         lambda *_: {},
         _p6,
@@ -212,7 +206,6 @@ PREDICTIONS = (
         "Weak activations of a neuron belong to other features",
         p7_weak_activity.MARGIN,
         ("mid",),
-        ("post",),
         0,
         lambda evidence, _: {tap: p7_weak_activity.statistic(_part(evidence, "p7"), tap) for tap in ("mid", "post")},
     ),
@@ -221,7 +214,6 @@ PREDICTIONS = (
         "Tier two is harder to find than in GeLU",
         p9_harder_to_find.MARGIN,
         p9_harder_to_find.KINDS,
-        (),
         1,
         _p9,
     ),
