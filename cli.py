@@ -190,11 +190,12 @@ def sweep(
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     import figures
     from sweeps.estimate import estimate
+    from sweeps.executor import prepare
     from sweeps.locks import Shard
     from sweeps.plan import make_plan
     from sweeps.progress import Progress
     from sweeps.reading import load
-    from sweeps.run import models_of, own_packs, prepare, resolve_device, resolve_engine, run
+    from sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
     from sweeps.store import recorded_choice
     from sweeps.summary import summarise
 

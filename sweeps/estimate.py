@@ -7,8 +7,8 @@ import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from sweeps.executor import memory_budget
 from sweeps.plan import Plan
-from sweeps.run import memory_budget
 from toymodels.metrics import measure
 from toymodels.training import bytes_needed_by, train
 from toymodels.training.experiment import Experiment

@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
@@ -238,10 +239,10 @@ class Store:
         """The numbers of the packs that could not be trained."""
         return sorted(int(path.stem) for path in self.failed.glob("*.json") if path.stem.isdecimal())
 
-    def record_failure(self, pack: Pack, reason: str) -> Failure:
-        """One more attempt that failed."""
+    def record_failure(self, pack: Pack, reason: str, attempts: int = 1) -> Failure:
+        """More attempts that failed."""
         before = self.failure(pack)
-        failure = Failure(1 + (before.attempts if before else 0), reason)
+        failure = Failure(attempts + (before.attempts if before else 0), reason)
         self.failed.mkdir(exist_ok=True)
         said = json.dumps({"attempts": failure.attempts, "reason": reason}, sort_keys=True)
         self.write_bytes(self._failure_path(pack), said.encode() + b"\n")
@@ -318,9 +319,19 @@ class Store:
         return StoredFile(dict(sorted(tensors.items())), sealed(tensors, metadata))
 
     def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write a file of this store atomically; a full or read-only disk is a `FolderError` that says what is safe."""
+        """Write a file of this store, as `writing` does."""
+        with self.writing(path) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[IO[bytes]]:
+        """A file of this store that is there when the block ends well, or as it was before.
+
+        A full or read-only disk is a `FolderError` that says what is safe.
+        """
         try:
-            atomic.write(path, data)
+            with atomic.writing(path) as file:
+                yield file
         except OSError as error:
             failure = FolderError(
                 f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "

@@ -5,116 +5,233 @@
     neurons.parquet    a row a model x neuron
 
 What is undefined is null, never NaN: a feature never seen, a dead neuron, anything of a diverged model, a column whose
-measure raised.
+measure raised. Rows are in model order, written a window of models at a time: memory does not grow with the sweep.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
-from sweeps.packing import DIVERGED, measure_columns
-from sweeps.plan import Plan
+from sweeps.packing import DIVERGED
+from sweeps.plan import Pack, Plan
 from sweeps.spec import Settings
 from sweeps.store import Store
-from sweeps.tensorfile import StoredFile
+from sweeps.tensorfile import Mapped
 from toymodels.metrics.tiers import Tier
 
 TABLES = ("models", "features", "neurons")
 INDEX = {"features": "feature", "neurons": "neuron"}
-TIERS = {tier.value: tier.name.lower() for tier in Tier if tier is not Tier.UNDEFINED}
+WIDTH = {"features": 2, "neurons": 1}
+"""which axis of W_in[model, hidden, feature] a table has a row for"""
+TIERS = np.array([tier.name.lower() for tier in sorted(Tier) if tier is not Tier.UNDEFINED])
 UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature")
+KNOWN = ("density", "importance")
+"""features' columns that a diverged model has too"""
+ROWS_AT_ONCE = 2**17
+MODELS_AT_ONCE = 2**13
 
 
-def build(store: Store, plan: Plan, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]]) -> None:
-    """Write the three tables from (model ids, pack, measures) of every finished pack, rows in model order."""
-    for name in TABLES:
-        chunks = [_rows(name, models, plan, pack, measures) for models, pack, measures in parts]
-        table = _without_gaps(pa.concat_tables(chunks, promote_options="permissive"), parts, name)
-        order = [("model", "ascending")] + ([(INDEX[name], "ascending")] if name in INDEX else [])
-        table = table.sort_by(order).combine_chunks()
-        if name == "models":
-            table = _with_settings(table, plan)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        store.write_bytes(store.path / f"{name}.parquet", buffer.getvalue())
+def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
+    """Write the three tables of these packs, which are stored and measured."""
+    by_table, largest = _columns(store, packs)
+    for name, columns in by_table.items():
+        settings = _settings_schema(plan, packs) if name == "models" else pa.schema([])
+        schema = _schema(name, settings, columns)
+        models_at_once = min(MODELS_AT_ONCE, max(1, ROWS_AT_ONCE // largest[name]))
+        with (
+            store.writing(store.path / f"{name}.parquet") as file,
+            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+        ):
+            for window in _windows(packs, models_at_once):
+                parts = [_rows(name, store, plan, part, schema) for part in window]
+                order = [(column, "ascending") for column in ("model", INDEX.get(name)) if column]
+                writer.write_table(pa.concat_tables(parts).sort_by(order))
 
 
-def _without_gaps(
-    table: pa.Table, parts: Sequence[tuple[Sequence[int], StoredFile, StoredFile]], level: str
-) -> pa.Table:
-    """The table with a column of nulls for what was measured in no pack."""
-    unmeasured = {dotted for _, _, measures in parts for dotted in measures.metadata.get("unmeasured", {})}
-    for dotted in sorted(unmeasured):
-        of_level, _, column = dotted.partition(".")
-        if of_level == level and column not in table.column_names:
-            table = table.append_column(column, pa.nulls(len(table), pa.string() if column == "tier" else pa.float64()))
-    return table
+@dataclass(frozen=True)
+class _Part:
+    """Those models of a pack that are in a window: its rows ``first`` to ``last``."""
+
+    pack: Pack
+    first: int
+    last: int
+
+    @property
+    def models(self) -> Sequence[int]:
+        return self.pack.models[self.first : self.last]
 
 
-def _rows(name: str, models: Sequence[int], plan: Plan, pack: StoredFile, measures: StoredFile) -> pa.Table:
-    diverged = pack.tensors["status"].numpy() == DIVERGED
-    columns = measure_columns(measures.tensors, name)
+def _windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[_Part]]:
+    """The packs cut by ranges of models, in order; models ascend in a pack, and packs interleave."""
+    waiting = sorted(packs, key=lambda pack: pack.models[0], reverse=True)
+    current: list[Pack] = []
+    end = 0
+    while waiting or current:
+        end += models_at_once
+        while waiting and waiting[-1].models[0] < end:
+            current.append(waiting.pop())
+        parts = [
+            _Part(pack, bisect_left(pack.models, end - models_at_once), bisect_left(pack.models, end))
+            for pack in current
+        ]
+        current = [pack for pack in current if pack.models[-1] >= end]
+        if any(part.models for part in parts):
+            yield [part for part in parts if part.models]
+
+
+# ------------------------------------------------------------------------------------------------------------- columns
+
+
+@dataclass
+class _Columns:
+    """The measured columns of a table with their types, in the order in which packs have them."""
+
+    measured: dict[str, pa.DataType] = field(default_factory=dict)
+    unmeasured: set[str] = field(default_factory=set)
+
+    def types(self) -> dict[str, pa.DataType]:
+        """Also of a column that could be measured in no pack."""
+        return self.measured | {name: _type(name, "F") for name in sorted(self.unmeasured - self.measured.keys())}
+
+
+def _columns(store: Store, packs: Sequence[Pack]) -> tuple[dict[str, _Columns], dict[str, int]]:
+    """What was measured in some pack, and the most rows that a model has, by table: the files' headers say it."""
+    found: dict[str, _Columns] = {name: _Columns() for name in TABLES}
+    largest: dict[str, int] = dict.fromkeys(TABLES, 1)
+    for pack in packs:
+        shape = Mapped(store.pack_path(pack)).shape("W_in")
+        for name, axis in WIDTH.items():
+            largest[name] = max(largest[name], shape[axis])
+        measures = Mapped(store.measures_path(pack))
+        for dotted in measures.names:
+            table, _, column = dotted.partition(".")
+            found[table].measured.setdefault(column, _type(column, measures.kind(dotted)))
+        for dotted in measures.metadata.get("unmeasured", {}):
+            table, _, column = dotted.partition(".")
+            found[table].unmeasured.add(column)
+    return found, largest
+
+
+def _type(column: str, kind: str) -> pa.DataType:
+    if column == "tier":
+        return pa.string()
+    return {"F": pa.float64(), "B": pa.bool_()}.get(kind, pa.int64())
+
+
+def _schema(name: str, settings: pa.Schema, columns: _Columns) -> pa.Schema:
+    fields: dict[str, pa.DataType] = {"model": pa.int64()}
     if name == "models":
-        layer_norm = np.array([s.model.layer_norm for s in plan.settings(models)])
-        own = {
-            "key": pa.array([plan.keys[model] for model in models]),
-            "status": pa.array(np.where(diverged, "diverged", "ok").tolist()),
-            "diverged_step": _column(pack.tensors["diverged_step"], ~diverged),
-            "layer_norm_eps": _column(pack.tensors["ln_eps"], ~layer_norm),
-        }
-        measured = {column: _column(values, diverged) for column, values in columns.items()}
-        return pa.table({"model": pa.array(models, pa.int64()), **own, **measured})
-    tensor = pack.tensors["W_in"]
-    width = tensor.shape[2 if name == "features" else 1]
-    index = {
-        "model": pa.array(np.repeat(np.asarray(models, np.int64), width)),
-        INDEX[name]: pa.array(np.tile(np.arange(width, dtype=np.int64), len(models))),
-    }
-    known = {"density", "importance"}
-    nothing = np.zeros_like(diverged)
+        fields |= {each.name: each.type for each in settings}
+        fields |= {"key": pa.string(), "status": pa.string(), "diverged_step": pa.int64()}
+        fields |= {"layer_norm_eps": pa.float64()}
+    else:
+        fields |= {INDEX[name]: pa.int64()}
+    return pa.schema(list((fields | columns.types()).items()))
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+
+
+def _rows(name: str, store: Store, plan: Plan, part: _Part, schema: pa.Schema) -> pa.Table:
+    """The rows of some models of a pack, with all columns of the table."""
+    pack, measures = Mapped(store.pack_path(part.pack)), Mapped(store.measures_path(part.pack))
+    diverged = pack.rows("status", part.first, part.last) == DIVERGED
     measured = {
-        column: _column(values, np.repeat(nothing if column in known else diverged, width), column)
-        for column, values in columns.items()
+        dotted.removeprefix(f"{name}."): measures.rows(dotted, part.first, part.last)
+        for dotted in measures.names
+        if dotted.startswith(f"{name}.")
     }
-    return pa.table({**index, **measured})
+    models = np.asarray(part.models, np.int64)
+    if name == "models":
+        settings = plan.settings(part.models)
+        layer_norm = np.array([s.model.layer_norm for s in settings])
+        own = {
+            **setting_columns(settings, schema),
+            "model": pa.array(models),
+            "key": pa.array([plan.keys[model] for model in part.models]),
+            "status": pa.array(np.where(diverged, "diverged", "ok")),
+            "diverged_step": _column(pack.rows("diverged_step", part.first, part.last), ~diverged),
+            "layer_norm_eps": _column(pack.rows("ln_eps", part.first, part.last), ~layer_norm),
+        }
+    else:
+        width = pack.shape("W_in")[WIDTH[name]]
+        own = {
+            "model": pa.array(np.repeat(models, width)),
+            INDEX[name]: pa.array(np.tile(np.arange(width), len(models))),
+        }
+        diverged = np.repeat(diverged, width)
+    nothing = np.zeros_like(diverged)
+    known = KNOWN if name == "features" else ()
+    columns = own | {
+        column: _column(values, nothing if column in known else diverged, column) for column, values in measured.items()
+    }
+    rows = len(columns["model"])
+    return pa.table(
+        [columns[each.name].cast(each.type) if each.name in columns else pa.nulls(rows, each.type) for each in schema],
+        schema=schema,
+    )
 
 
-def _column(values: Tensor, undefined: np.ndarray, name: str = "") -> pa.Array:
-    array = values.numpy().ravel()
+def _column(values: np.ndarray, undefined: np.ndarray, name: str = "") -> pa.Array:
+    array = values.ravel()
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
         return pa.array(array, mask=undefined | ~np.isfinite(array))
     if name in UNDEFINED_AS_MINUS_ONE:
         undefined = undefined | (array < 0)
     if name == "tier":
-        return pa.array(
-            [None if no else TIERS[int(tier)] for tier, no in zip(array, undefined, strict=True)], pa.string()
-        )
+        return pa.array(TIERS[np.where(undefined, 0, array)], pa.string(), mask=undefined)
     return pa.array(array, mask=undefined)
 
 
-def _with_settings(table: pa.Table, plan: Plan) -> pa.Table:
-    """The settings of each row's model, between its number and its measures."""
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    settings = setting_columns(plan.settings(table["model"].to_pylist()))
-    return pa.table({"model": columns.pop("model"), **settings, **columns})
+# ------------------------------------------------------------------------------------------------------------ settings
 
 
-def setting_columns(settings: Sequence[Settings]) -> Mapping[str, pa.Array]:
-    """A column a setting, by dotted name. A setting with both numbers and words in this sweep becomes words."""
+def _settings_schema(plan: Plan, packs: Sequence[Pack]) -> pa.Schema:
+    """The types of the settings' columns: a setting that is both a number and a word in this sweep becomes a word."""
+    found: dict[str, set[pa.DataType]] = {}
+    for window in _windows(packs, MODELS_AT_ONCE):
+        for part in window:
+            for name, values in _by_name(plan.settings(part.models)).items():
+                found.setdefault(name, set()).update(_types(values))
+    return pa.schema([(name, _common(types)) for name, types in found.items()])
+
+
+def setting_columns(settings: Sequence[Settings], schema: pa.Schema) -> Mapping[str, pa.Array]:
+    """A column a setting, by dotted name, of the types in ``schema``."""
+    columns: dict[str, pa.Array] = {}
+    for name, values in _by_name(settings).items():
+        kind = schema.field(name).type
+        if pa.types.is_string(kind):
+            values = [value if value is None or isinstance(value, str) else repr(value) for value in values]
+        columns[name] = pa.array(values, kind)
+    return columns
+
+
+def _by_name(settings: Sequence[Settings]) -> dict[str, list[Any]]:
     flat = [s.flat() for s in settings]
-    return {name: _setting_column([f[name] for f in flat]) for name in flat[0]}
+    return {name: [each[name] for each in flat] for name in flat[0]}
 
 
-def _setting_column(values: list[Any]) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
-    if str in kinds and len(kinds) > 1:
-        values = [value if value is None or isinstance(value, str) else repr(value) for value in values]
-    return pa.array(values) if kinds else pa.array(values, pa.float64())
+def _types(values: Sequence[Any]) -> set[pa.DataType]:
+    """Of the values that a setting has."""
+    by_kind: dict[type, list[Any]] = {}
+    for value in values:
+        if value is not None:
+            by_kind.setdefault(type(value), []).append(value)
+    return {pa.array(alike).type for alike in by_kind.values()}
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    """The type of a column whose values have these."""
+    if any(pa.types.is_string(each) for each in types):
+        return pa.string()
+    alone = [pa.schema([("", each)]) for each in sorted(types, key=str)]
+    return pa.unify_schemas(alone, promote_options="permissive").field(0).type if alone else pa.float64()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -77,6 +77,27 @@ def deserialise(path: Path) -> StoredFile:
     if not intact or schema != SCHEMA:
         raise Damaged(f"{path}: it does not match its digest")
     return StoredFile(tensors, metadata)
+
+
+class Mapped:
+    """A tensor file open for reading parts of it: nothing is read before it is asked for, and no digest is checked."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, framework="np")
+        self.metadata: dict[str, Any] = json.loads(self._file.metadata()[METADATA_KEY])
+        self.names: list[str] = sorted(self._file.keys())
+
+    def shape(self, name: str) -> list[int]:
+        """The sizes of a tensor."""
+        return self._file.get_slice(name).get_shape()
+
+    def kind(self, name: str) -> str:
+        """``F``, ``I``, ``U`` or ``B``: what a tensor holds, whatever its precision."""
+        return self._file.get_slice(name).get_dtype()[0]
+
+    def rows(self, name: str, first: int, last: int) -> np.ndarray:
+        """Part of a tensor along its first axis."""
+        return self._file.get_slice(name)[first:last]
 
 
 def _read(path: Path) -> bytes:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import figures
 from cli import app
+from sweeps import executor, job
 from sweeps import run as running
 from sweeps.sweep import shipped
 
@@ -404,7 +405,7 @@ def test_pack_that_does_not_fit_exits_3_and_is_trained_when_it_does(
 ) -> None:
     command = ["sweep", "tiny.toml", "--set", "model.layer_norm=true", *as_json]
     with monkeypatch.context() as patch:
-        patch.setattr(running, "memory_budget", lambda _device: 1)
+        patch.setattr(executor, "memory_budget", lambda _device: 1)
         answer = door(*command)
     assert answer.code == 3
     assert "2 of 2 packs failed" in answer.err
@@ -475,7 +476,7 @@ def test_stop_in_the_middle_has_its_exit_code(
         raise stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "measure", stopped)
+        patch.setattr(job, "measure", stopped)
         answer = door("sweep", "tiny.toml")
     assert answer.code == code
     assert "safe" in answer.err

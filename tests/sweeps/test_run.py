@@ -17,7 +17,7 @@ import torch
 
 import figures
 from figures.report import write_report
-from sweeps import atomic
+from sweeps import atomic, executor, job
 from sweeps import run as running
 from sweeps.errors import FolderError, SpecError
 from sweeps.plan import Plan, make_plan
@@ -146,7 +146,7 @@ def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypat
     }
     bytes_before = listing(copied)
     monkeypatch.setitem(running.ENGINES, "autograd", None)
-    monkeypatch.setattr(running, "measure", None)
+    monkeypatch.setattr(job, "measure", None)
     monkeypatch.setattr(running.tables, "build", None)
     assert go(copied) == Outcome(models=8, trained=0)
     assert listing(copied) == bytes_before
@@ -307,7 +307,7 @@ def test_pack_that_does_not_fit_is_halved_recorded_and_the_same_models(
     made = plan(SEEDS)
     (one,) = made.experiments(made.settings([0]))
     go(tmp_path / "whole", made)
-    monkeypatch.setattr(running, "memory_budget", lambda _device: bytes_needed([one, one]))
+    monkeypatch.setattr(executor, "memory_budget", lambda _device: bytes_needed([one, one]))
     assert go(tmp_path / "halved", made) == Outcome(models=3, trained=3)
     together, apart = pack(tmp_path / "whole"), pack(tmp_path / "halved")
     assert together.metadata["sub_batches"] == [3]
@@ -324,7 +324,7 @@ def test_model_that_does_not_fit_fails_alone_and_is_trained_when_it_does(
     small = made.experiments(made.settings(made.packs[0].models))
     notes: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(running, "memory_budget", lambda _device: bytes_needed(small))
+        patch.setattr(executor, "memory_budget", lambda _device: bytes_needed(small))
         outcome = go(tmp_path / "run", made, on_note=notes.append)
     assert (outcome.trained, list(outcome.failed)) == (2, [1])
     assert "does not fit" in outcome.failed[1]
@@ -349,7 +349,7 @@ def test_a_pack_that_failed_twice_is_left_out_until_asked_for(tmp_path: Path, mo
     monkeypatch.setitem(running.ENGINES, "autograd", counted)
     store = Store(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(running, "memory_budget", lambda _device: bytes_needed(small))
+        patch.setattr(executor, "memory_budget", lambda _device: bytes_needed(small))
         for attempts in (1, 2):
             assert list(go(tmp_path / "run", made).failed) == [1]
             failure = store.failure(made.packs[1])
@@ -380,7 +380,7 @@ def test_a_damaged_record_of_failure_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_no_model_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "memory_budget", lambda _device: 1)
+    monkeypatch.setattr(executor, "memory_budget", lambda _device: 1)
     outcome = go(tmp_path)
     assert sorted(outcome.failed) == [0, 1, 2, 3]
     assert pack_files(tmp_path) == []
@@ -503,15 +503,15 @@ def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, mon
     at_once = go(tmp_path / "whole", engine="fused")
     assert at_once == Outcome(models=8, trained=8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    keep, kept = running._Job.keep, []
+    finish, kept = job.Job.finish, []
 
-    def keep_then_stop(job: Any, trained: Any) -> Any:
-        keep(job, trained)
-        kept.append(job.pack.index)
+    def finish_then_stop(self: Any, trained: Any) -> Any:
+        finish(self, trained)
+        kept.append(self.pack.index)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(running._Job, "keep", keep_then_stop)
+        patch.setattr(job.Job, "finish", finish_then_stop)
         for done in range(1, 4):
             with pytest.raises(KeyboardInterrupt):
                 go(tmp_path / "pieces", engine="fused")
@@ -565,7 +565,7 @@ def test_a_measure_that_raises_costs_no_training(tmp_path: Path, monkeypatch: py
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(running, "measure", broken)
+        patched.setattr(job, "measure", broken)
         with pytest.raises(ZeroDivisionError):
             go(tmp_path / "run")
     assert len(pack_files(tmp_path / "run")) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sweeps import tables
 from sweeps.plan import Plan, make_plan
 from sweeps.reading import load
 from sweeps.run import run
 from sweeps.spec import setting_names
+from sweeps.store import Store
 from sweeps.summary import interval, summarise
 from sweeps.sweep import parse
 
@@ -198,3 +201,28 @@ def test_interval_is_students() -> None:
     assert single is not None
     assert single.half_width is None
     assert interval(pd.Series([None, None], dtype=float)) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_tables_are_the_same_rows_however_few_models_are_held_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Packs of several shapes interleave: a window of models cuts across them."""
+    shutil.copytree(folder, tmp_path / "run")
+    monkeypatch.setattr(tables, "MODELS_AT_ONCE", at_once)
+    tables.build(Store(tmp_path / "run"), PLAN, PLAN.packs)
+    for name in ROWS:
+        assert pq.ParquetFile(tmp_path / "run" / f"{name}.parquet").num_row_groups == -(-len(PLAN) // at_once)
+        assert table(tmp_path / "run", name).equals(table(folder, name))
+
+
+def test_tables_of_some_packs_have_their_rows(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    some = PLAN.packs[1:-1]
+    tables.build(Store(tmp_path / "run"), PLAN, some)
+    kept = {model for pack in some for model in pack.models}
+    for name in ROWS:
+        expected = [row for row in rows(folder, name) if row["model"] in kept]
+        for row, like in zip(rows(tmp_path / "run", name), expected, strict=True):
+            # Words where the whole sweep has words and numbers; only numbers are left here.
+            assert row | {"model.layer_norm_eps": None} == like | {"model.layer_norm_eps": None}
