@@ -15,11 +15,11 @@ demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
 
 test: $(VENV)/installed-test
-	$(BIN)/pytest -q -m "not slow and not cuda and not kill"
+	$(BIN)/pytest -q -m "not slow and not cuda and not kill and not dask"
 
-# Faults injected for real: processes killed at random moments.
+# Faults injected for real: processes killed at random moments, workers killed, stopped and out of date.
 faults: $(VENV)/installed-test
-	$(BIN)/pytest -q -m "kill and not slow"
+	$(BIN)/pytest -q -m "(kill or dask) and not slow"
 
 slow: $(VENV)/installed-test
 	$(BIN)/pytest -q -m "slow and not cuda"

@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sweeps.executor import Executor
     from sweeps.locks import Shard
     from sweeps.plan import Plan
     from sweeps.reading import Run
@@ -181,6 +182,12 @@ def sweep(
             metavar="I/N", help="Train every N-th pack from pack I on, beside other shards on the same folder."
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Train on N worker processes of this machine; on CUDA one a GPU.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Train on the workers of a Dask scheduler, tcp://HOST:PORT.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
     ] = False,
@@ -203,7 +210,8 @@ def sweep(
     folder = out if out is not None else Path("runs") / chosen.stem
     own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
-    device, plan = resolve_device(device, recorded), make_plan(chosen)
+    check_executor(workers, scheduler, own)
+    device, plan = resolve_device(device, recorded, here=scheduler is None), make_plan(chosen)
     engine = resolve_engine(engine, device, plan, recorded, say)
     if plan.repeated:
         say(
@@ -218,7 +226,10 @@ def sweep(
     which = f"{models:,} of {len(plan):,} models, shard {own}" if own else f"{models:,} models"
     print(f"{chosen.stem}: {which}, engine {engine}, {device}", file=sys.stderr)
     with Progress(models) as progress:
-        outcome = run(plan, folder, engine, device, progress.advance, progress.note, progress.skip, own, retry_failed)
+        executor = executor_of(engine, device, workers, scheduler)
+        outcome = run(
+            plan, folder, engine, device, progress.advance, progress.note, progress.skip, own, retry_failed, executor
+        )
     if own is not None:
         say_shard(own, plan, folder, outcome, as_json)
         return
@@ -468,6 +479,33 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     for text in fixed:
         chosen = chosen.with_setting(*parse_assignment(text, "--set"))
     return chosen
+
+
+def check_executor(workers: int | None, scheduler: str | None, shard: Shard | None) -> None:
+    """Raise `SpecError` for options that do not go together, or that need an optional part."""
+    from importlib.util import find_spec
+
+    from sweeps.errors import SpecError
+
+    given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SpecError(f"{' and '.join(named)}: choose one of them")
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers: expected 1 or more, got {workers}")
+    if (workers or scheduler) and find_spec("distributed") is None:
+        raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
+
+
+def executor_of(engine: str, device: str, workers: int | None, scheduler: str | None) -> Executor:
+    """Who trains."""
+    from sweeps.executor import InProcess
+
+    if workers is None and scheduler is None:
+        return InProcess(engine, device)
+    from sweeps.cluster import Cluster
+
+    return Cluster(engine, device, scheduler, workers or 0)
 
 
 def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:

@@ -60,13 +60,16 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
     return "autograd"
 
 
-def resolve_device(device: str, recorded: Mapping[str, str]) -> str:
-    """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these."""
+def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) -> str:
+    """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these.
+
+    Where training is not to be ``here``, a CUDA device may be named that this machine lacks.
+    """
     if device == "auto":
         device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in DEVICES:
         raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and here and not torch.cuda.is_available():
         raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
     return device
 

@@ -1,0 +1,267 @@
+"""The cluster: packs trained by Dask workers, on this machine or on others that share the run folder.
+
+A worker writes its own packs and returns what is said of them in short. Dask restarts workers that die and gives their
+packs to others; a pack with which two workers died is given up. Nothing is lost with a worker, a scheduler or a client:
+what is stored is stored, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import dask.config
+import psutil
+import torch
+from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed
+from distributed.comm.core import CommClosedError
+
+from sweeps.errors import FolderError, SweepError
+from sweeps.executor import Failed, InProcess, OnProgress, prepare
+from sweeps.job import Finished, Job, OnNote
+from sweeps.plan import Pack
+from sweeps.spec import Settings
+from sweeps.store import Store, versions
+
+TRIES = 2
+"""workers that may die with a pack before it is given up"""
+DEFAULTS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
+"""of a scheduler that is begun here, unless the user's own Dask configuration says otherwise"""
+PATIENCE_SECONDS = 60.0
+"""how long to wait for the first worker"""
+ANSWER_SECONDS = 10.0
+"""how long to wait for a scheduler"""
+ONE_AT_A_TIME = threading.Lock()
+"""a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
+
+
+class ClusterLost(SweepError):
+    """The scheduler, or every worker, is gone; the same command goes on from what is stored."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs to know of a pack."""
+
+    folder: str
+    plan: str
+    pack: Pack
+    keys: tuple[str, ...]
+    settings: tuple[Settings, ...]
+    engine: str
+    device: str
+    versions: tuple[tuple[str, str], ...]
+
+
+def carry_out(order: Order) -> Finished | Failed:
+    """On a worker: train, measure and write a pack, unless it is there already."""
+    differing = _differing(dict(order.versions), versions())
+    if differing:
+        raise VersionsDiffer(_refusal("that came later", differing))
+    store = Store(Path(order.folder))
+    if not store.manifest_path.exists() or store.manifest()["plan"] != order.plan:
+        raise FolderError(
+            f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
+        )
+    with ONE_AT_A_TIME:
+        job = Job(store, order.pack, order.keys, lambda: order.settings)
+        stored = job.finished(_unsaid)
+        if stored is not None:
+            return stored
+        ((_, ended),) = InProcess(order.engine, order.device).finish(iter([job]), _unsaid, _unsaid)
+        return ended
+
+
+def _unsaid(_: object) -> None:
+    """A worker has nobody to tell."""
+
+
+class VersionsDiffer(SweepError):
+    """A worker has other versions than the client: its packs would be other bytes."""
+
+    exit_code = 2
+
+
+def _differing(mine: dict[str, str], theirs: dict[str, Any]) -> str:
+    """What differs, as a sentence's end; empty where nothing does."""
+    return ", ".join(
+        f"{name} {theirs.get(name) or 'missing'} there and {mine[name]} here"
+        for name in mine
+        if theirs.get(name) != mine[name]
+    )
+
+
+def _refusal(which: str, differing: str) -> str:
+    return f"a worker {which} has {differing}: its packs would be other bytes; install the same versions"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An executor on Dask: the ``scheduler`` at an address, or so many ``workers`` on this machine."""
+
+    engine: str
+    device: str
+    scheduler: str | None = None
+    workers: int = 0
+
+    def finish(
+        self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
+    ) -> Iterator[tuple[Job, Finished | Failed]]:
+        """See `Executor`."""
+        first = next(jobs, None)
+        if first is None:
+            return  # nothing to train: no cluster is begun
+        with self._client(on_note) as client:
+            _check_versions(client, on_note)
+            yield from _finish_on(client, self.engine, self.device, _chain(first, jobs), on_progress, on_note)
+
+    @contextmanager
+    def _client(self, on_note: OnNote) -> Iterator[Client]:
+        dask.config.update_defaults(DEFAULTS)
+        _quieten()
+        if self.scheduler is None:
+            prepare(self.engine, on_note)  # once here, so that the workers only load it
+            with local_cluster(self.workers, self.device) as cluster, Client(cluster) as client:
+                yield client
+            return
+        try:
+            client = Client(self.scheduler, timeout=ANSWER_SECONDS)
+        except (OSError, ValueError) as error:
+            raise ClusterLost(f"--scheduler: no Dask scheduler answers at {self.scheduler} ({error})") from None
+        try:
+            yield client
+        finally:
+            client.close(timeout=1)
+
+
+def _chain(first: Job, rest: Iterator[Job]) -> Iterator[Job]:
+    yield first
+    yield from rest
+
+
+def _quieten() -> None:
+    """What Dask would log is said here in a sentence, or is of no use to who runs a sweep."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def local_cluster(workers: int, device: str) -> SpecCluster:
+    """A scheduler in this process and worker processes on this machine, which end with it.
+
+    On CUDA every worker sees one GPU, in turn; on a CPU each has its share of the cores.
+    """
+    gpus = _gpus() if device == "cuda" else []
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    memory = int(psutil.virtual_memory().total / workers)
+
+    def worker(index: int) -> dict[str, Any]:
+        env = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+        options = {"nthreads": 1, "memory_limit": memory, "env": env, "host": "127.0.0.1", "dashboard": False}
+        return {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL}}
+
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    return SpecCluster({index: worker(index) for index in range(workers)}, scheduler)
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _check_versions(client: Client, on_note: OnNote) -> None:
+    """Raise `VersionsDiffer` before anything is submitted, `ClusterLost` where no worker comes."""
+    if not _threads(client):
+        on_note(f"waiting for a worker at {client.scheduler_info()['address']}")
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+    except TimeoutError:
+        raise ClusterLost(f"no worker came in {PATIENCE_SECONDS:.0f} seconds: start some with 'dask worker'") from None
+    mine = versions()
+    found = client.get_versions(packages=[name for name in mine if name != "python"])
+    for address, of_worker in cast("dict[str, Any]", found)["workers"].items():
+        packages = dict(of_worker["packages"])
+        packages["python"] = ".".join(packages["python"].split(".")[:3])
+        differing = _differing(mine, packages)
+        if differing:
+            raise VersionsDiffer(_refusal(f"at {address}", differing))
+
+
+def _finish_on(
+    client: Client, engine: str, device: str, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
+) -> Iterator[tuple[Job, Finished | Failed]]:
+    """As many packs at once as there are threads: none waits on a worker that another pack may kill."""
+    at_work: dict[Any, Job] = {}
+    completed = as_completed()
+    client.subscribe_topic("all", partial(_say_lost, at_work, on_note))
+    more = True
+    while True:
+        try:
+            room = max(1, _threads(client))
+            while more and len(at_work) < room:
+                job = next(jobs, None)
+                more = job is not None
+                if job is not None:
+                    future = client.submit(carry_out, _order(job, engine, device), pure=False)
+                    at_work[future.key] = job
+                    completed.add(future)
+            if not at_work:
+                return
+            future = next(completed)
+            ended = _outcome(future, at_work[future.key])
+        except (CancelledError, CommClosedError, TimeoutError) as error:
+            raise ClusterLost(
+                "the Dask scheduler is gone; what is finished is safe: run the same command again to continue"
+            ) from error
+        job = at_work.pop(future.key)
+        future.release()  # else Dask would train it again when the worker that did dies
+        if isinstance(ended, Finished):
+            on_progress(ended.models)
+        yield job, ended
+
+
+def _threads(client: Client) -> int:
+    """Of all workers that are there now."""
+    return sum(cast("dict[str, int]", client.nthreads()).values())
+
+
+def _order(job: Job, engine: str, device: str) -> Order:
+    store = job.store
+    return Order(
+        folder=str(store.path.absolute()),
+        plan=store.manifest()["plan"],
+        pack=job.pack,
+        keys=tuple(job.keys),
+        settings=tuple(job.settings),
+        engine=engine,
+        device=device,
+        versions=tuple(versions().items()),
+    )
+
+
+def _outcome(future: Future[Finished | Failed], job: Job) -> Finished | Failed:
+    """What became of a pack. Raises what the worker raised, and ``CancelledError`` where the scheduler is gone."""
+    try:
+        return future.result()
+    except KilledWorker as killed:
+        tries = killed.allowed_failures + 1
+        return Failed(job.pack.index, f"{tries} workers died with it", tries)
+
+
+def _say_lost(at_work: Mapping[Any, Job], on_note: OnNote, event: tuple[float, Any]) -> None:
+    """A sentence where a worker is gone that had a pack."""
+    _, said = event
+    if not isinstance(said, dict) or said.get("action") != "remove-worker" or said.get("expected"):
+        return
+    had = [at_work[key] for key in said["processing-tasks"] if key in at_work]
+    if had:
+        packs = " and ".join(f"pack {job.pack.index} (models {job.span})" for job in had)
+        on_note(f"worker {said['worker']} was lost with {packs}: another one trains it")
