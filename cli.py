@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import shlex
 import signal
@@ -17,40 +16,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from sweeps.executor import Executor
     from sweeps.locks import Shard
     from sweeps.plan import Plan
     from sweeps.reading import Run
     from sweeps.run import Outcome
-    from sweeps.summary import Arm
     from sweeps.sweep import Sweep
-    from toymodels.hypotheses.battery import Verdict
-
-
-class Out(Console):
-    """A console that leaves a closed pipe to `Door`."""
-
-    def on_broken_pipe(self) -> None:
-        """Whoever read us has had enough."""
-        raise BrokenPipeError
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-MAX_ROWS = 60
-VERDICT_LEGEND = (
-    "here: R² > .5 and the 99th percentile of alignment at mid, at the eps named; in all settings: the same for every "
-    "eps, threshold and percentile, or undetermined. In brackets: shown beside, decides nothing. See docs/VERDICT.md."
-)
-WIDE = 160
-"""Columns of a table: a narrower terminal breaks lines, never cells."""
-stdout = Out(width=WIDE)
 
 
 class Terminated(BaseException):
@@ -197,9 +173,10 @@ def sweep(
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     import figures
     from sweeps.estimate import estimate
-    from sweeps.executor import prepare
+    from sweeps.executor import choose_executor, prepare
     from sweeps.locks import Shard
     from sweeps.plan import make_plan
+    from sweeps.printing import arm_json, print_estimate, print_summary
     from sweeps.progress import Progress
     from sweeps.reading import load
     from sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
@@ -210,7 +187,6 @@ def sweep(
     folder = out if out is not None else Path("runs") / chosen.stem
     own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
-    check_executor(workers, scheduler, own)
     device, plan = resolve_device(device, recorded, here=scheduler is None), make_plan(chosen)
     engine = resolve_engine(engine, device, plan, recorded, say)
     if plan.repeated:
@@ -218,15 +194,15 @@ def sweep(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
             "alike; 'case' varies settings together"
         )
+    executor = choose_executor(engine, device, workers, scheduler, own)
     if dry_run:
         prepare(engine, say)
-        show_estimate(chosen, estimate(plan, engine, device), as_json)
+        print_estimate(chosen.stem, estimate(plan, engine, device), as_json)
         return
     models = models_of(own_packs(plan, own))
     which = f"{models:,} of {len(plan):,} models, shard {own}" if own else f"{models:,} models"
     print(f"{chosen.stem}: {which}, engine {engine}, {device}", file=sys.stderr)
     with Progress(models) as progress:
-        executor = executor_of(engine, device, workers, scheduler)
         outcome = run(
             plan, folder, engine, device, progress.advance, progress.note, progress.skip, own, retry_failed, executor
         )
@@ -248,7 +224,7 @@ def sweep(
         }
         print(json.dumps(document, indent=2))
     else:
-        say_summary(chosen.question or chosen.stem, arms)
+        print_summary(chosen.question or chosen.stem, arms)
         for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
             print(path)
         following = "verdict" if arms and can_be_judged(trained) else "report"
@@ -281,6 +257,7 @@ def figure(
 @app.command()
 def show(run: RunFolder, as_json: Json = False) -> None:
     """Print the summary table of a run."""
+    from sweeps.printing import arm_json, print_summary
     from sweeps.reading import load
     from sweeps.summary import summarise
 
@@ -290,7 +267,7 @@ def show(run: RunFolder, as_json: Json = False) -> None:
         document = {"folder": str(run), "question": loaded.question, "arms": [arm_json(arm) for arm in arms]}
         print(json.dumps(document, indent=2))
         return
-    say_summary(loaded.question or run.name, arms)
+    print_summary(loaded.question or run.name, arms)
     if loaded.missing:
         print(loaded.missing, file=sys.stderr)
 
@@ -312,6 +289,7 @@ def verdict(
     import figures
     from sweeps import verdict as verdicts
     from sweeps.errors import SpecError
+    from sweeps.printing import print_verdict, print_verdict_legend
     from sweeps.reading import load
 
     if controls == (run is not None):
@@ -330,8 +308,8 @@ def verdict(
     for sentence in judgement.notes:
         say(sentence)
     for of_regime in judgement.verdicts:
-        say_verdict(of_regime)
-    stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
+        print_verdict(of_regime)
+    print_verdict_legend()
     drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded, say)]
     say_paths([path, *drawn], as_json)
 
@@ -422,43 +400,15 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print versions, device, threads, memory and disk."""
-    import platform
-    import shutil
-    from importlib.metadata import version
-
-    import psutil
-    import torch
-
-    from toymodels.kernels import compiled, vector
+    """Print versions, device, threads, memory, disk and optional parts."""
+    from sweeps.doctor import examine
+    from toymodels.kernels import compiled
 
     if clear_cache:
         cleared = [str(folder) for folder in compiled.clear()]
         print(json.dumps({"cleared": cleared}, indent=2) if as_json else "\n".join(cleared) or "nothing was kept")
         return
-
-    names = (
-        "toymodels",
-        "torch",
-        "numpy",
-        "scipy",
-        "numba",
-        "pydantic",
-        "safetensors",
-        "pyarrow",
-        "pandas",
-        "matplotlib",
-    )
-    facts = {
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-        "samples at once": vector.LANES,
-        "compiled kernels": str(compiled.FOLDER) if compiled.compiled() else "none yet",
-        "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
-        "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
-    }
+    facts = examine()
     if as_json:
         print(json.dumps(facts, indent=2))
         return
@@ -479,33 +429,6 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     for text in fixed:
         chosen = chosen.with_setting(*parse_assignment(text, "--set"))
     return chosen
-
-
-def check_executor(workers: int | None, scheduler: str | None, shard: Shard | None) -> None:
-    """Raise `SpecError` for options that do not go together, or that need an optional part."""
-    from importlib.util import find_spec
-
-    from sweeps.errors import SpecError
-
-    given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise SpecError(f"{' and '.join(named)}: choose one of them")
-    if workers is not None and workers < 1:
-        raise SpecError(f"--workers: expected 1 or more, got {workers}")
-    if (workers or scheduler) and find_spec("distributed") is None:
-        raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
-
-
-def executor_of(engine: str, device: str, workers: int | None, scheduler: str | None) -> Executor:
-    """Who trains."""
-    from sweeps.executor import InProcess
-
-    if workers is None and scheduler is None:
-        return InProcess(engine, device)
-    from sweeps.cluster import Cluster
-
-    return Cluster(engine, device, scheduler, workers or 0)
 
 
 def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
@@ -558,74 +481,6 @@ def say_paths(paths: list[Path], as_json: bool) -> None:
             print(path)
 
 
-def arm_json(arm: Arm) -> dict[str, Any]:
-    """One arm for ``--json``."""
-    measures = {
-        name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
-        for name, value in arm.measures.items()
-    }
-    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
-
-
-def say_summary(question: str, arms: list[Arm]) -> None:
-    """The question, the table and its legend."""
-    from sweeps.summary import LEGEND
-
-    stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
-    stdout.print(arm_table(arms))
-    if len(arms) > MAX_ROWS:
-        print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
-    stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
-
-
-def arm_table(arms: list[Arm]) -> Table:
-    """The summary as a table for the terminal."""
-    from rich.table import Table
-
-    from sweeps.summary import MEASURED, as_text
-
-    titles, rows = as_text(arms)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="right" if title in MEASURED else "left")
-    for row in rows[:MAX_ROWS]:
-        table.add_row(*row)
-    return table
-
-
-def say_verdict(verdict: Verdict) -> None:
-    """One regime: the overall verdict and a row a statistic, at the default setting of the analysis."""
-    from rich.table import Table
-
-    from toymodels.hypotheses.battery import PREDICTIONS
-
-    one, two = verdict.tiers[verdict.default]
-    kind = "primary" if verdict.primary else "exploratory"
-    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{verdict.said}[/bold]")
-    print(f"features a model in tier one {one:.1f}, in tier two {two:.1f} (LayerNorm eps {verdict.default.eps})")
-    for sentence in verdict.notes:
-        print(sentence)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "prediction", "in all settings", "statistic", "mean", "95 % interval", "margin", "here"):
-        table.add_column(title, justify="right" if title in ("mean", "margin") else "left")
-    for prediction in PREDICTIONS:
-        first = (prediction.key, prediction.claim, verdict.predictions[prediction.key].value)
-        for name, finding in verdict.findings[verdict.default][prediction.key].items():
-            defined = finding.mean == finding.mean
-            table.add_row(
-                *first,
-                name if name in prediction.decisive else f"({name})",
-                f"{finding.mean:.3f}" if defined else "-",
-                f"{finding.low:.3f} to {finding.high:.3f}"
-                if abs(finding.low) < math.inf
-                else f"of {finding.n} seeds: none",
-                f"{finding.margin:.3g}",
-                finding.status.value + (f": {finding.reason}" if finding.reason else ""),
-            )
-            first = ("", "", "")
-    stdout.print(table)
-
-
 def say_proofs(as_json: bool) -> None:
     """The truth-versus-verdict table; exit 1 where the battery gets a row wrong."""
     from toymodels.hypotheses.proving import prove
@@ -655,22 +510,6 @@ def say_proofs(as_json: bool) -> None:
         print(f"{len(rows) - wrong} of {len(rows)} right")
     if wrong:
         fail(f"the battery gets {wrong} of {len(rows)} controls wrong: its verdicts do not count", 1)
-
-
-def show_estimate(chosen: Sweep, estimate: Any, as_json: bool) -> None:
-    """What ``--dry-run`` prints."""
-    import dataclasses
-
-    if as_json:
-        print(json.dumps({"sweep": chosen.stem, **dataclasses.asdict(estimate)}, indent=2))
-        return
-    minutes = estimate.seconds / 60
-    print(f"{chosen.stem}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
-    print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
-    print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
-    print(
-        f"time: about {f'{minutes:.1f} minutes' if minutes >= 1 else f'{estimate.seconds:.0f} seconds'} on this machine"
-    )
 
 
 if __name__ == "__main__":

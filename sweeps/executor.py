@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol
 
 import psutil
 
+from sweeps.errors import SpecError
 from sweeps.job import Finished, Job, OnNote
+from sweeps.locks import Shard
 from toymodels.kernels import compiled
 from toymodels.training import fused, train_each
 from toymodels.training.experiment import Experiment
@@ -68,6 +71,28 @@ class InProcess:
                 yield job, Failed(job.pack.index, str(trained))
             else:
                 yield job, job.finish(trained)
+
+
+def choose_executor(
+    engine: str, device: str, workers: int | None = None, scheduler: str | None = None, shard: Shard | None = None
+) -> Executor:
+    """Who trains: this process, so many ``workers`` on this machine, or those of the ``scheduler`` at an address.
+
+    Raises `SpecError` for options that do not go together, and where Dask is not installed.
+    """
+    given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SpecError(f"{' and '.join(named)}: choose one of them")
+    if workers is None and scheduler is None:
+        return InProcess(engine, device)
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers: expected 1 or more, got {workers}")
+    if find_spec("distributed") is None:
+        raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
+    from sweeps.cluster import Cluster  # Dask is an optional part, and slow to import
+
+    return Cluster(engine, device, scheduler, workers or 0)
 
 
 def prepare(engine: str, on_note: OnNote) -> None:

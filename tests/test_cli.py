@@ -623,3 +623,30 @@ def test_doctor_clears_the_compiled_kernels(
     again = door("doctor", "--clear-cache", *as_json)
     assert again.code == 0
     assert (again.json()["cleared"] == []) if as_json else (again.out == "nothing was kept\n")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--workers", "2", "--shard", "0/2"], "--shard and --workers: choose one of them"),
+        (["--workers", "2", "--scheduler", "tcp://x:1"], "--workers and --scheduler: choose one of them"),
+        (["--workers", "0"], "--workers: expected 1 or more, got 0"),
+    ],
+)
+def test_executors_that_cannot_be_are_refused(options: list[str], said: str) -> None:
+    answer = door("sweep", "tiny.toml", *options)
+    assert (answer.code, answer.err) == (2, f"toymodels: {said}\n")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("option", ["--workers=2", "--scheduler=tcp://127.0.0.1:1"])
+def test_without_dask_its_options_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setattr(executor, "find_spec", lambda _name: None)
+    answer = door("sweep", "tiny.toml", option)
+    assert (answer.code, "pip install 'toymodels[cluster]'" in answer.err) == (2, True)
+
+
+def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
+    monkeypatch.setattr("sweeps.doctor._version", lambda _name: None)
+    assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out
