@@ -72,7 +72,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     """As Markdown."""
     head = "| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]) + "\n"
     lines = [
-        "| " + " | ".join(f"{v:,.3g}" if isinstance(v, float) else f"{v:,}" for v in row.values()) + " |"
+        "| "
+        + " | ".join(
+            f"{v:,.3g}" if isinstance(v, float) else v if isinstance(v, str) else f"{v:,}" for v in row.values()
+        )
+        + " |"
         for row in rows
     ]
     return head + "\n".join(lines) + "\n"

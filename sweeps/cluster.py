@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import psutil
 import torch
 from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed
 from distributed.comm.core import CommClosedError
+from distributed.utils import LoopRunner
 
 from sweeps.errors import FolderError, SweepError
 from sweeps.executor import Failed, InProcess, OnProgress, prepare
@@ -168,7 +170,14 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
         return {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL}}
 
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
-    return SpecCluster({index: worker(index) for index in range(workers)}, scheduler)
+    runner = LoopRunner()
+    # A terminal sends Ctrl-C to all of its processes. Workers inherit what the thread that begins them has blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return SpecCluster({index: worker(index) for index in range(workers)}, scheduler, loop=runner.loop)
 
 
 def _gpus() -> list[str]:

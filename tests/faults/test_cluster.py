@@ -75,8 +75,14 @@ def packs(folder: Path) -> dict[str, bytes]:
 
 def spawned(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The worker processes that a client began."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if is_worker(child)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False  # it has ended meanwhile
 
 
 def training(worker: psutil.Process) -> bool:
@@ -175,7 +181,7 @@ def test_a_pack_that_kills_its_workers_is_given_up_after_two(place: Path) -> Non
 
 
 def test_a_stopped_worker_is_given_up_after_its_time_to_live(place: Path) -> None:
-    running = began(place, "stopped", "--workers", "2", DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s")
+    running = began(place, "stopped", "--workers", "2", DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="12s")
     until(lambda: any(training(worker) for worker in spawned(running)))
     next(worker for worker in spawned(running) if training(worker)).send_signal(signal.SIGSTOP)
     _, err = running.communicate(timeout=200)
