@@ -73,7 +73,7 @@ def carry_out(order: Order) -> Finished | Failed:
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )
     with ONE_AT_A_TIME:
-        job = Job(store, order.pack, order.keys, lambda: order.settings)
+        job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
         stored = job.finished(_unsaid)
         if stored is not None:
             return stored

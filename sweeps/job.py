@@ -38,24 +38,30 @@ class Job:
     """The pack of some models, in a store. Settings and experiments are made when they are first needed."""
 
     def __init__(
-        self, store: Store, pack: Pack, keys: Sequence[str], settings: Callable[[], Sequence[Settings]]
+        self, store: Store, pack: Pack, keys: Sequence[str], settings: Callable[[slice], Sequence[Settings]]
     ) -> None:
+        """``settings`` gives those of some of the pack's models."""
         self.store, self.pack, self.keys, self._settings = store, pack, keys, settings
 
     @staticmethod
     def of(store: Store, plan: Plan, pack: Pack) -> Job:
         """The job of a pack of a plan."""
-        return Job(store, pack, [plan.keys[model] for model in pack.models], lambda: plan.settings(pack.models))
+        return Job(
+            store, pack, [plan.keys[model] for model in pack.models], lambda some: plan.settings(pack.models[some])
+        )
 
     @cached_property
     def settings(self) -> Sequence[Settings]:
         """What its models are asked to be."""
-        return self._settings()
+        return self._settings(slice(None))
 
     @cached_property
     def experiments(self) -> list[Experiment]:
         """What `toymodels` trains for them."""
-        return [experiment(settings, str(self.store.path)) for settings in self.settings]
+        return [self._experiment(settings) for settings in self.settings]
+
+    def _experiment(self, settings: Settings) -> Experiment:
+        return experiment(settings, str(self.store.path))
 
     @property
     def span(self) -> str:
@@ -64,8 +70,9 @@ class Job:
 
     def stored_pack(self, on_note: OnNote) -> StoredFile | None:
         """The pack if it is there and whole; a damaged one is moved aside and said."""
+        like = self._experiment(self._settings(slice(1))[0])
         try:
-            return self.store.read_pack(self.pack, self.keys)
+            return self.store.read_pack(self.pack, self.keys, like)
         except Damaged as damage:
             aside = self.store.set_aside(self.store.pack_path(self.pack))
             on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
@@ -76,7 +83,7 @@ class Job:
         stored = self.stored_pack(on_note)
         if stored is None:
             return None
-        measured = self.store.read_measures(self.pack, stored.metadata["digest"]) or self._measure(stored)
+        measured = self.store.read_measures(self.pack, stored) or self._measure(stored)
         return self._said(stored, measured)
 
     def finish(self, trained: Trained) -> Finished:

@@ -48,6 +48,24 @@ def pack_tensors(models: Sequence[int], trained: Trained, loss: Tensor) -> dict[
     return tensors
 
 
+def pack_shapes(e: Experiment, models: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a pack of so many models like ``e``: what `pack_tensors` makes."""
+    k, m, n, recipe = models, e.bottleneck.hidden, e.features.n, e.training
+    points, kept = len(recipe.curve_steps()), len(recipe.snapshot_steps())
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("model", "ln_eps", "loss", "status", "diverged_step"), (k,)),
+        **dict.fromkeys(("b_in", "ln_gain", "ln_bias"), (k, m)),
+        **{"W_in": (k, m, n), "W_out": (k, n, m), "b_out": (k, n), "curve_step": (points,), "curve": (k, points)},
+    }
+    if kept:
+        b = e.bottleneck
+        affine = b.layer_norm is not None and b.layer_norm.affine
+        there = {"W_in": True, "W_out": not b.tied, "b_in": b.hidden_bias, "b_out": b.output_bias}
+        trained = [name for name, has in (there | {"ln_gain": affine, "ln_bias": affine}).items() if has]
+        shapes |= {f"snapshot_{name}": (k, kept, *shapes[name][1:]) for name in trained} | {"snapshot_step": (kept,)}
+    return shapes
+
+
 def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Trained) -> dict[str, Any]:
     """What a pack says of itself: the models' settings and keys, and how many trained together."""
     return {**common_and_varying(settings), "keys": list(keys), "sub_batches": list(trained.sub_batches)}

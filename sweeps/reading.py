@@ -151,7 +151,8 @@ class Run:
         """A pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""
         if pack.index not in self._recent:
             try:
-                stored = self._store.read_pack(pack, [self.plan.keys[m] for m in pack.models])
+                (like,) = self.plan.experiments(self.plan.settings(pack.models[:1]))
+                stored = self._store.read_pack(pack, [self.plan.keys[m] for m in pack.models], like)
             except Damaged as damage:
                 raise FolderError(f"{damage}: run the sweep again to train it anew") from None
             if stored is None:

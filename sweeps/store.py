@@ -13,6 +13,7 @@ Damaged files are moved aside and named, never deleted.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +28,19 @@ from torch import Tensor
 from sweeps import atomic, locks
 from sweeps.errors import FolderError, SpecError
 from sweeps.locks import Lock, Shard, moment
+from sweeps.packing import pack_shapes
 from sweeps.plan import Pack, Plan, make_plan
 from sweeps.resolved import changed_keys, resolved_toml
 from sweeps.sweep import Sweep, parse
 from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, serialise
+from toymodels.training.experiment import Experiment
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
 OWN = {"packs", "measures", "sweep.toml"}
 """What a folder may hold before it has a manifest."""
+BYTES_A_ROW = 1024
+"""more than the measures of a model, a feature or a neuron take"""
 MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
 
@@ -147,6 +152,9 @@ class Store:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest. Raises `FolderError` where there is none, or a newer one."""
+        linked = next((folder for folder in (self.packs, self.measures, self.failed) if folder.is_symlink()), None)
+        if linked:
+            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
         try:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
             schema = int(manifest["schema"])
@@ -285,24 +293,32 @@ class Store:
         """The file of what was measured of a pack."""
         return self.measures / f"{pack.index:08d}.safetensors"
 
-    def read_pack(self, pack: Pack, keys: Sequence[str]) -> StoredFile | None:
-        """The pack, verified to hold the models of these keys; None if absent. Raises `Damaged`."""
-        path = self.pack_path(pack)
+    def read_pack(self, pack: Pack, keys: Sequence[str], like: Experiment) -> StoredFile | None:
+        """The pack, verified to hold the models of these keys, of the structure of ``like``; None if absent.
+
+        Raises `Damaged`.
+        """
+        path, shapes = self.pack_path(pack), pack_shapes(like, len(keys))
         try:
-            stored = deserialise(path)
+            stored = deserialise(path, _most_bytes(shapes, len(keys)))
         except FileNotFoundError:
             return None
         if stored.metadata.get("keys") != list(keys):
             raise Damaged(f"{path}: holds other models than the plan says")
+        if {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()} != shapes:
+            raise Damaged(f"{path}: its tensors are not those of the plan's models")
         return stored
 
-    def read_measures(self, pack: Pack, pack_digest: str) -> StoredFile | None:
-        """The measures derived from the pack of this digest; None if absent, damaged, or of another pack."""
+    def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
+        """The measures derived from this pack; None if absent, damaged, or of another pack."""
+        k, m, n = stored.tensors["W_in"].shape
         try:
-            stored = deserialise(self.measures_path(pack))
+            measured = deserialise(self.measures_path(pack), BYTES_A_ROW * k * (1 + m + n) + 2**20)
         except (FileNotFoundError, Damaged):
             return None
-        return stored if stored.metadata.get("pack") == pack_digest else None
+        shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}
+        fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
+        return measured if fits and measured.metadata.get("pack") == stored.metadata["digest"] else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file out of the way, keeping it; returns where it is now."""
@@ -339,3 +355,8 @@ class Store:
             )
             failure.exit_code = 1
             raise failure from None
+
+
+def _most_bytes(shapes: Mapping[str, tuple[int, ...]], models: int) -> int:
+    """More than a pack of these tensors can take, whatever it says of its models: listed laws are numbers in words."""
+    return 64 * sum(math.prod(shape) for shape in shapes.values()) + 2**14 * models + 2**20

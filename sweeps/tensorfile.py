@@ -62,9 +62,11 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return hashed.hexdigest()
 
 
-def deserialise(path: Path) -> StoredFile:
-    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, ``FileNotFoundError`` if absent."""
-    data = _read(path)
+def deserialise(path: Path, most_bytes: int | None = None) -> StoredFile:
+    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, or more than ``most_bytes``;
+    ``FileNotFoundError`` if absent.
+    """
+    data = _read(path, most_bytes)
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][METADATA_KEY])
@@ -100,13 +102,15 @@ class Mapped:
         return self._file.get_slice(name)[first:last]
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most_bytes: int | None) -> bytes:
     """The bytes of a regular file: no link is followed, no pipe waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Damaged(f"{path}: not a regular file")
+            if most_bytes is not None and os.fstat(descriptor).st_size > most_bytes:
+                raise Damaged(f"{path}: larger than it can be")
             return file.read()
     except FileNotFoundError:
         raise

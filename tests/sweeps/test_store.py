@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sweeps import atomic
 from sweeps.errors import FolderError
+from sweeps.packing import pack_shapes
 from sweeps.plan import Plan, make_plan
 from sweeps.resolved import resolved_toml
 from sweeps.store import Store
@@ -397,11 +398,19 @@ def test_reading_what_is_no_run_folder_is_refused(tmp_path: Path, make: Callable
 def test_pack_of_other_models_is_damage(tmp_path: Path) -> None:
     made = plan("[grid]\nseed = [0, 1]\n")
     store, pack = opened(tmp_path, made), made.packs[0]
-    assert store.read_pack(pack, made.keys) is None
-    store.write(store.pack_path(pack), tensors(), {"keys": list(made.keys)})
-    assert store.read_pack(pack, made.keys) is not None
+    (like,) = made.experiments(made.settings([0]))
+    whole = {name: torch.zeros(shape) for name, shape in pack_shapes(like, 2).items()}
+    assert store.read_pack(pack, made.keys, like) is None
+    store.write(store.pack_path(pack), whole, {"keys": list(made.keys)})
+    assert store.read_pack(pack, made.keys, like) is not None
     with pytest.raises(Damaged, match="other models"):
-        store.read_pack(pack, made.keys[::-1])
+        store.read_pack(pack, made.keys[::-1], like)
+    store.write(store.pack_path(pack), whole | {"W_in": torch.zeros(2, 9, 9)}, {"keys": list(made.keys)})
+    with pytest.raises(Damaged, match="its tensors are not those"):
+        store.read_pack(pack, made.keys, like)
+    store.write(store.pack_path(pack), whole | {"W_in": torch.zeros(2, 1000, 1000)}, {"keys": list(made.keys)})
+    with pytest.raises(Damaged, match="larger than it can be"):
+        store.read_pack(pack, made.keys, like)
     store.release()
 
 

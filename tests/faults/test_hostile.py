@@ -1,0 +1,169 @@
+"""Run folders that somebody else made: nothing in them is executed, followed out of the folder, or believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cli import app
+from sweeps.tensorfile import serialise
+
+TINY = """
+question = "</script><script>alert(1)</script> tiny?"
+[features]
+n = 6
+density = 0.3
+[model]
+hidden = 2
+[train]
+steps = 30
+batch = 16
+[eval]
+samples = 256
+[grid]
+"model.activation" = ["relu", "solu"]
+seed = [0, 1]
+"""
+
+
+def door(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert "Traceback" not in result.stderr
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("hostile")
+    (place / "tiny.toml").write_text(TINY)
+    assert door("sweep", place / "tiny.toml", "--out", place / "run", "--engine", "autograd")[0] == 0
+    return place / "run"
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def again(run: Path) -> tuple[int, str, str]:
+    return door("sweep", run / "sweep.toml", "--out", run)
+
+
+class Payload:
+    """What a pickle would do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+def header_of(entries: int) -> bytes:
+    """A safetensors header of so many empty tensors."""
+    named = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(entries)}
+    text = json.dumps(named).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch.save", "million entries", "endless header", "link", "pipe", "huge"])
+@pytest.mark.parametrize("folder", ["packs", "measures"])
+def test_a_hostile_file_is_neither_run_nor_followed_nor_believed(
+    run: Path, whole: Path, tmp_path: Path, how: str, folder: str
+) -> None:
+    path, loot = run / folder / "00000000.safetensors", tmp_path / "loot"
+    elsewhere = Path(shutil.copy(path, tmp_path / "elsewhere.safetensors"))
+    good = path.read_bytes()
+    path.unlink()
+    match how:
+        case "pickle":
+            path.write_bytes(pickle.dumps(Payload(loot)))
+        case "torch.save":
+            torch.save(Payload(loot), path)
+        case "million entries":
+            path.write_bytes(header_of(10**6))
+        case "endless header":
+            path.write_bytes((2**62).to_bytes(8, "little") + b"{")
+        case "link":
+            path.symlink_to(elsewhere)
+        case "pipe":
+            os.mkfifo(path)
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(2**40)  # a terabyte of nothing, which takes no room
+    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code, _, err = again(run)
+    assert code == 0
+    assert time.monotonic() - begin < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
+    assert not loot.exists()
+    assert elsewhere.read_bytes() == good
+    assert path.read_bytes() == good
+    assert not path.is_symlink()
+    if folder == "packs":
+        assert "00000000.safetensors.damaged-0" in err
+        assert os.path.lexists(run / "packs" / "00000000.safetensors.damaged-0")
+    assert (run / "models.parquet").read_bytes() == (whole / "models.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("folder", ["packs", "measures"])
+def test_a_folder_that_is_a_link_is_refused(run: Path, tmp_path: Path, folder: str) -> None:
+    outside = shutil.move(run / folder, tmp_path / "outside")
+    before = sorted(Path(outside).iterdir())
+    (run / folder).symlink_to(outside)
+    for command in (again(run), door("show", run), door("tables", run), door("status", run)):
+        assert (command[0], f"{folder}: is a link" in command[2]) == (4, True)
+    assert sorted(Path(outside).iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["../../evil.x", "evil.column", "models", "models.loss", "features.norm"])
+def test_measures_of_other_columns_or_sizes_are_made_again(run: Path, whole: Path, name: str) -> None:
+    """With a digest that is right: whoever writes a file can write that."""
+    path = run / "measures" / "00000000.safetensors"
+    pack = json.loads((run / "packs" / path.name).read_bytes()[8:].split(b'"toymodels":')[1].split(b"}}")[0] + b'"')
+    digest = pack.split('"digest":"')[1][:64]
+    path.write_bytes(serialise({name: torch.zeros(3)}, {"numerics": 3, "pack": digest}))
+    assert again(run)[0] == 0
+    assert path.read_bytes() == (whole / "measures" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"engine": "../../evil"}, {"device": "/dev/sda"}, {"plan": "../../evil"}, {"models": 10**30}, {"packs": -1}],
+)
+def test_a_manifest_that_lies_is_refused_or_shown_as_it_is(run: Path, change: dict[str, Any]) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | change))
+    before = sorted(run.rglob("*"))
+    code, _, err = again(run)
+    assert code in (0, 2, 4)
+    assert code == 0 or len(err.strip().splitlines()) <= 2
+    assert door("status", run)[0] in (0, 4)
+    assert {path for path in before if path.is_file()} <= set(run.rglob("*"))
+
+
+def test_words_in_a_report_are_text(run: Path) -> None:
+    assert door("report", run)[0] == 0
+    report = (run / "report.html").read_text()
+    assert "<script>alert" not in report
+    assert "&lt;script&gt;alert" in report
+
+
+def test_a_damaged_folder_still_has_its_report_and_figures(run: Path) -> None:
+    path = run / "packs" / "00000000.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert door("report", run)[0] == 0
+    code, _, err = door("tables", run)
+    assert (code, str(path) in err) == (0, True)
+    assert door("report", run)[0] == 0
+    assert "partial: 2 of 4 models" in (run / "report.html").read_text()
