@@ -51,6 +51,9 @@ class Door(TyperGroup):
         def leave(number: int, _frame: FrameType | None) -> None:
             os._exit(128 + number)  # asked twice: now, without cleaning up; every file is whole or absent all the same
 
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by whoever began us: nobody reads
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that knows no ± still gets its table
@@ -227,7 +230,8 @@ def sweep(
         print_summary(chosen.question or chosen.stem, arms)
         for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
             print(path)
-        following = "verdict" if arms and can_be_judged(trained) else "report"
+        some_left = outcome.diverged < outcome.models
+        following = "verdict" if arms and some_left and can_be_judged(trained) else "report"
         print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
     if outcome.diverged:
         share = (

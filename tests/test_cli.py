@@ -433,7 +433,18 @@ def test_sweep_in_which_every_model_diverges_says_so_and_draws_nothing() -> None
     assert "every model diverged" in answer.err
     assert door(*command, "--json").json()["figures"] == []
     assert door("show", "runs/two_tiers").code == 0
-    assert door("figure", "two_tiers", "runs/two_tiers").code == 4
+    refused = door("figure", "two_tiers", "runs/two_tiers")
+    assert (refused.code, "every model diverged" in refused.err) == (4, True)
+
+
+def test_verdict_of_a_sweep_in_which_every_model_diverges_says_so() -> None:
+    Path("wild.toml").write_text(TINY.replace("[features]\n", "[features]\nsigned = true\n"))
+    wild = ["--set=train.learning_rate=1e30", "--set=model.output=linear", "--set=model.layer_norm=true"]
+    answer = door("sweep", "wild.toml", *wild, "--grid=seed=0,1,2")
+    assert (answer.code, "every model diverged" in answer.err) == (0, True)
+    assert "Next: toymodels report" in answer.out
+    refused = door("verdict", "runs/wild")
+    assert (refused.code, "every model diverged" in refused.err) == (4, True)
 
 
 def test_full_disk_is_one_sentence_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

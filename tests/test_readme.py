@@ -105,3 +105,13 @@ def test_the_sweep_file_in_the_docs_is_a_sweep_file():
     leaves = {name.rpartition(".")[2] for name in setting_names() - tables}
     undocumented = {leaf for leaf in leaves if not re.search(rf"\b{leaf}\b", (ROOT / "docs" / "SWEEPS.md").read_text())}
     assert not undocumented
+
+
+def test_every_fault_of_the_docs_has_its_test():
+    rows = [line for line in (ROOT / "docs" / "FAULTS.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert {int(row.split("|")[1]) for row in rows} == set(range(1, 30))
+    for row in rows:
+        path, _, name = row.rpartition("|")[0].split("`")[-2].partition("::")
+        text = (ROOT / path).read_text()
+        assert not name or re.search(rf"^(def {name}\(|{name} =)", text, re.MULTILINE), row
+        assert not name or ("*f*" in row) == bool(re.search(r"mark\.(kill|dask)", text)), row
