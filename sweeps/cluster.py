@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, cast
 
@@ -166,11 +167,13 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
 
     def worker(index: int) -> dict[str, Any]:
         env = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
-        options = {"nthreads": 1, "memory_limit": memory, "env": env, "host": "127.0.0.1", "dashboard": False}
-        return {"cls": Nanny, "options": options | {"silence_logs": logging.CRITICAL}}
+        options = {"nthreads": 1, "memory_limit": memory, "env": env, "silence_logs": logging.CRITICAL}
+        return {"cls": Nanny, "options": options | here}
 
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": {"port": 0} | here}
     runner = LoopRunner()
+    resource_tracker.ensure_running()  # or the first worker begins it, which would unblock what is blocked next
     # A terminal sends Ctrl-C to all of its processes. Workers inherit what the thread that begins them has blocked.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
+from distributed import Client
 
-from sweeps.cluster import Order, carry_out
+from sweeps.cluster import Order, carry_out, local_cluster
 from sweeps.job import Finished
 from sweeps.plan import make_plan
 from sweeps.store import Store, versions
@@ -273,3 +275,10 @@ def test_a_scheduler_that_is_not_there_is_named(place: Path) -> None:
     assert refused.returncode == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in err
     assert "Traceback" not in err
+
+
+def test_on_cuda_every_worker_sees_one_gpu_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")
+    with local_cluster(3, "cuda") as cluster, Client(cluster) as client:
+        seen = cast("dict[str, str]", client.run(os.getenv, "CUDA_VISIBLE_DEVICES"))
+    assert sorted(seen.values()) == ["2", "2", "GPU-5"]
