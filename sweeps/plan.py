@@ -7,12 +7,18 @@ the spec alone, never on memory, speed or workers: so packs can be compared byte
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import numpy as np
 
 from sweeps.building import experiment
 from sweeps.errors import SpecError
-from sweeps.spec import Settings, canonical_json
+from sweeps.keys import Keys
+from sweeps.spec import Settings, digest
 from sweeps.sweep import Sweep
 from toymodels.training.experiment import Experiment
 
@@ -30,14 +36,39 @@ class Pack:
     models: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+class Packs(Sequence[Pack]):
+    """The packs of a plan, each made when it is asked for: ``models`` pack by pack, and where each pack ends."""
+
+    def __init__(self, models: np.ndarray, ends: np.ndarray) -> None:
+        self._models, self._ends = models, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Pack: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pack]: ...
+    def __getitem__(self, index: int | slice) -> Pack | list[Pack]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = self._ends[index - 1] if index else 0
+        return Pack(index, tuple(self._models[start : self._ends[index]].tolist()))
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Every cell of a sweep validated, and its packs. ``keys[i]`` identifies the settings of model i."""
+    """Every cell of a sweep validated, and its packs: some tens of bytes a model.
+
+    ``keys[i]`` identifies the settings of model i, ``groups[i]`` is its group, ``pack_sizes[g]`` how many models of
+    group g fill a pack.
+    """
 
     sweep: Sweep
-    keys: tuple[str, ...]
-    packs: tuple[Pack, ...]
-    n_groups: int
+    keys: Keys
+    groups: np.ndarray
+    pack_sizes: Sequence[int]
     repeated: int = 0
     """models without LayerNorm that differ from another one in nothing but its settings"""
 
@@ -47,7 +78,23 @@ class Plan:
     @property
     def hash(self) -> str:
         """Identifies the models and their order."""
-        return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
+        return hashlib.sha256(self.keys.lines().encode()).hexdigest()
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups the models make."""
+        return len(self.pack_sizes)
+
+    @cached_property
+    def packs(self) -> Packs:
+        """The packs, group by group in the order of their first models."""
+        counts = np.bincount(self.groups, minlength=self.n_groups)
+        filled = [
+            min(size, count - start)
+            for count, size in zip(counts.tolist(), self.pack_sizes, strict=True)
+            for start in range(0, count, size)
+        ]
+        return Packs(np.argsort(self.groups, kind="stable").astype(np.uint32), np.cumsum(filled))
 
     def settings(self, models: Sequence[int]) -> list[Settings]:
         """The resolved settings of some of the models."""
@@ -60,30 +107,24 @@ class Plan:
 
 def make_plan(sweep: Sweep) -> Plan:
     """Validate every cell and group the models; raises `SpecError` before anything is trained."""
-    keys: list[str] = []
-    groups: dict[Hashable, list[int]] = {}
-    sizes: dict[Hashable, int] = {}
-    without_norm: list[str] = []
-    for model in range(len(sweep)):
-        settings = sweep.settings(model)
+    digests, without_norm = bytearray(), bytearray()
+    groups, number = array("I"), dict[Hashable, int]()
+    pack_sizes: list[int] = []
+    for cell in range(len(sweep)):
+        settings = sweep.settings(cell)
         built = experiment(settings, sweep.where)
-        group = (built.structure(), settings.eval)
-        if group not in groups:
-            groups[group], sizes[group] = [], pack_size(built)
-        groups[group].append(model)
-        keys.append(settings.key())
+        group = number.setdefault((built.structure(), settings.eval), len(number))
+        if group == len(pack_sizes):
+            pack_sizes.append(pack_size(built))
+        groups.append(group)
+        said = settings.non_default()
+        digests += digest(said)
         if not settings.model.layer_norm:
-            of_it = {name: value for name, value in settings.non_default().items() if name not in OF_LAYER_NORM}
-            without_norm.append(canonical_json(of_it))
-    if len(set(keys)) < len(keys):
+            without_norm += digest({name: value for name, value in said.items() if name not in OF_LAYER_NORM})
+    keys, alike = Keys(digests), Keys(without_norm)
+    if keys.distinct() < len(keys):
         raise SpecError(f"{sweep.where}: two cells of the grid have the same settings: remove one")
-    packs = [
-        models[start : start + sizes[group]]
-        for group, models in groups.items()
-        for start in range(0, len(models), sizes[group])
-    ]
-    numbered = tuple(Pack(index, tuple(models)) for index, models in enumerate(packs))
-    return Plan(sweep, tuple(keys), numbered, len(groups), len(without_norm) - len(set(without_norm)))
+    return Plan(sweep, keys, np.asarray(groups), pack_sizes, len(alike) - alike.distinct())
 
 
 def pack_size(e: Experiment) -> int:
