@@ -39,6 +39,17 @@ class Keys(Sequence[str]):
         """How many differ."""
         return len(np.unique(self._digests))
 
+    def of(self, models: np.ndarray) -> Keys:
+        """The keys of these models."""
+        return Keys(self._digests[models])
+
+    def find(self, keys: Keys) -> np.ndarray:
+        """Which model has each of ``keys``, int64; -1 where none has."""
+        order = np.argsort(self._digests)
+        places = np.searchsorted(self._digests, keys._digests, sorter=order)
+        found = order[np.minimum(places, len(self) - 1)]
+        return np.where(self._digests[found] == keys._digests, found, -1)
+
     def lines(self) -> str:
         """A line a key."""
         return self._digests.tobytes().hex("\n", KEY_BYTES)

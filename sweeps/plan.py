@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -62,7 +63,8 @@ class Plan:
     """Every cell of a sweep validated, and its packs: some tens of bytes a model.
 
     ``keys[i]`` identifies the settings of model i, ``groups[i]`` is its group, ``pack_sizes[g]`` how many models of
-    group g fill a pack.
+    group g fill a pack. Models are numbered as the cells are; in a folder that was extended (`sweeps.extending`) model
+    i is cell ``cells[i]``, and ``starts`` are the first models of its first sweep and of every extension.
     """
 
     sweep: Sweep
@@ -71,14 +73,17 @@ class Plan:
     pack_sizes: Sequence[int]
     repeated: int = 0
     """models without LayerNorm that differ from another one in nothing but its settings"""
+    cells: np.ndarray | None = None
+    starts: tuple[int, ...] = (0,)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
     def hash(self) -> str:
-        """Identifies the models and their order."""
-        return hashlib.sha256(self.keys.lines().encode()).hexdigest()
+        """Identifies the models, their order and what extended what: with these, the packs."""
+        lines = [self.keys.lines(), *(f"extended at {start}" for start in self.starts[1:])]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
     def n_groups(self) -> int:
@@ -87,18 +92,27 @@ class Plan:
 
     @cached_property
     def packs(self) -> Packs:
-        """The packs, group by group in the order of their first models."""
-        counts = np.bincount(self.groups, minlength=self.n_groups)
-        filled = [
-            min(size, count - start)
-            for count, size in zip(counts.tolist(), self.pack_sizes, strict=True)
-            for start in range(0, count, size)
-        ]
-        return Packs(np.argsort(self.groups, kind="stable").astype(np.uint32), np.cumsum(filled))
+        """The packs, group by group in the order of their first models; those of an extension after all others."""
+        models, filled = [], []
+        for start, end in pairwise((*self.starts, len(self))):
+            groups, first, of, counts = np.unique(self.groups[start:end], True, True, True)
+            models.append((start + np.argsort(first[of], kind="stable")).astype(np.uint32))
+            for place in np.argsort(first).tolist():
+                size, count = self.pack_sizes[int(groups[place])], int(counts[place])
+                filled += [min(size, count - done) for done in range(0, count, size)]
+        return Packs(np.concatenate(models), np.cumsum(filled))
+
+    def cell(self, model: int) -> int:
+        """The cell of the sweep that this model is."""
+        return model if self.cells is None else int(self.cells[model])
+
+    def is_primary(self, model: int) -> bool:
+        """Whether ``[primary]`` names settings that this model has."""
+        return self.sweep.is_primary(self.cell(model))
 
     def settings(self, models: Sequence[int]) -> list[Settings]:
         """The resolved settings of some of the models."""
-        return [self.sweep.settings(model) for model in models]
+        return [self.sweep.settings(self.cell(model)) for model in models]
 
     def experiments(self, settings: Sequence[Settings]) -> list[Experiment]:
         """What `toymodels` trains for these settings."""

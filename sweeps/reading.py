@@ -97,7 +97,7 @@ class Run:
     @property
     def sweep_text(self) -> str:
         """The sweep file of this run, as resolved."""
-        return (self.path / "sweep.toml").read_text(encoding="utf-8")
+        return self._store.sweep_text()
 
     @property
     def missing(self) -> str:
