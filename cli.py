@@ -167,6 +167,9 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Train on the workers of a Dask scheduler, tcp://HOST:PORT.")
     ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add what the run folder has not got of this sweep, and keep what it has.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
     ] = False,
@@ -175,22 +178,24 @@ def sweep(
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     import figures
+    from sweeps.errors import SpecError
     from sweeps.estimate import estimate
     from sweeps.executor import choose_executor, prepare
     from sweeps.locks import Shard
-    from sweeps.plan import make_plan
     from sweeps.printing import arm_json, print_estimate, print_summary
     from sweeps.progress import Progress
     from sweeps.reading import load
     from sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
-    from sweeps.store import recorded_choice
+    from sweeps.store import Store, recorded_choice
     from sweeps.summary import summarise
 
+    if extend and shard is not None:
+        raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
     chosen = read_sweep(name_or_file, set_ or [], grid or [])
     folder = out if out is not None else Path("runs") / chosen.stem
     own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
-    device, plan = resolve_device(device, recorded, here=scheduler is None), make_plan(chosen)
+    device, plan = resolve_device(device, recorded, here=scheduler is None), Store(folder).plan_for(chosen, extend)
     engine = resolve_engine(engine, device, plan, recorded, say)
     if plan.repeated:
         say(

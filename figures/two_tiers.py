@@ -85,9 +85,10 @@ def draw(run: Run) -> Figure:
 
 def _shown(run: Run, models: pd.DataFrame) -> pd.DataFrame:
     """The models of the primary regime, if there are any, at one eps."""
-    named = {name: value for name, value in run.plan.sweep.primary.items() if name not in (*ROW, COLUMN)}
+    sweep = run.plan.sweep
+    named = {name: value for name, value in sweep.primary.items() if name not in (*ROW, COLUMN)}
     if named:
-        primary = replace(run.plan.sweep, primary=named)
+        primary = replace(run.plan, sweep=replace(sweep, primary=named))
         of_it = models[[primary.is_primary(int(model)) for model in models["model"]]]
         models = models if of_it.empty else of_it
     eps = models.loc[models["model.layer_norm"], EPS]

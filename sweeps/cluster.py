@@ -29,9 +29,10 @@ from distributed.utils import LoopRunner
 from sweeps.errors import FolderError, SweepError
 from sweeps.executor import Failed, InProcess, OnProgress, prepare
 from sweeps.job import Finished, Job, OnNote
+from sweeps.manifest import versions
 from sweeps.plan import Pack
 from sweeps.spec import Settings
-from sweeps.store import Store, versions
+from sweeps.store import Store
 
 TRIES = 2
 """workers that may die with a pack before it is given up"""

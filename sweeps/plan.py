@@ -7,12 +7,19 @@ the spec alone, never on memory, speed or workers: so packs can be compared byte
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import overload
+
+import numpy as np
 
 from sweeps.building import experiment
 from sweeps.errors import SpecError
-from sweeps.spec import Settings, canonical_json
+from sweeps.keys import Keys
+from sweeps.spec import Settings, digest
 from sweeps.sweep import Sweep
 from toymodels.training.experiment import Experiment
 
@@ -30,28 +37,82 @@ class Pack:
     models: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+class Packs(Sequence[Pack]):
+    """The packs of a plan, each made when it is asked for: ``models`` pack by pack, and where each pack ends."""
+
+    def __init__(self, models: np.ndarray, ends: np.ndarray) -> None:
+        self._models, self._ends = models, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Pack: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pack]: ...
+    def __getitem__(self, index: int | slice) -> Pack | list[Pack]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = self._ends[index - 1] if index else 0
+        return Pack(index, tuple(self._models[start : self._ends[index]].tolist()))
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Every cell of a sweep validated, and its packs. ``keys[i]`` identifies the settings of model i."""
+    """Every cell of a sweep validated, and its packs: some tens of bytes a model.
+
+    ``keys[i]`` identifies the settings of model i, ``groups[i]`` is its group, ``pack_sizes[g]`` how many models of
+    group g fill a pack. Models are numbered as the cells are; in a folder that was extended (`sweeps.extending`) model
+    i is cell ``cells[i]``, and ``starts`` are the first models of its first sweep and of every extension.
+    """
 
     sweep: Sweep
-    keys: tuple[str, ...]
-    packs: tuple[Pack, ...]
-    n_groups: int
+    keys: Keys
+    groups: np.ndarray
+    pack_sizes: Sequence[int]
     repeated: int = 0
     """models without LayerNorm that differ from another one in nothing but its settings"""
+    cells: np.ndarray | None = None
+    starts: tuple[int, ...] = (0,)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
     def hash(self) -> str:
-        """Identifies the models and their order."""
-        return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
+        """Identifies the models, their order and what extended what: with these, the packs."""
+        lines = [self.keys.lines(), *(f"extended at {start}" for start in self.starts[1:])]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups the models make."""
+        return len(self.pack_sizes)
+
+    @cached_property
+    def packs(self) -> Packs:
+        """The packs, group by group in the order of their first models; those of an extension after all others."""
+        models, filled = [], []
+        for start, end in pairwise((*self.starts, len(self))):
+            groups, first, of, counts = np.unique(self.groups[start:end], True, True, True)
+            models.append((start + np.argsort(first[of], kind="stable")).astype(np.uint32))
+            for place in np.argsort(first).tolist():
+                size, count = self.pack_sizes[int(groups[place])], int(counts[place])
+                filled += [min(size, count - done) for done in range(0, count, size)]
+        return Packs(np.concatenate(models), np.cumsum(filled))
+
+    def cell(self, model: int) -> int:
+        """The cell of the sweep that this model is."""
+        return model if self.cells is None else int(self.cells[model])
+
+    def is_primary(self, model: int) -> bool:
+        """Whether ``[primary]`` names settings that this model has."""
+        return self.sweep.is_primary(self.cell(model))
 
     def settings(self, models: Sequence[int]) -> list[Settings]:
         """The resolved settings of some of the models."""
-        return [self.sweep.settings(model) for model in models]
+        return [self.sweep.settings(self.cell(model)) for model in models]
 
     def experiments(self, settings: Sequence[Settings]) -> list[Experiment]:
         """What `toymodels` trains for these settings."""
@@ -60,30 +121,24 @@ class Plan:
 
 def make_plan(sweep: Sweep) -> Plan:
     """Validate every cell and group the models; raises `SpecError` before anything is trained."""
-    keys: list[str] = []
-    groups: dict[Hashable, list[int]] = {}
-    sizes: dict[Hashable, int] = {}
-    without_norm: list[str] = []
-    for model in range(len(sweep)):
-        settings = sweep.settings(model)
+    digests, without_norm = bytearray(), bytearray()
+    groups, number = array("I"), dict[Hashable, int]()
+    pack_sizes: list[int] = []
+    for cell in range(len(sweep)):
+        settings = sweep.settings(cell)
         built = experiment(settings, sweep.where)
-        group = (built.structure(), settings.eval)
-        if group not in groups:
-            groups[group], sizes[group] = [], pack_size(built)
-        groups[group].append(model)
-        keys.append(settings.key())
+        group = number.setdefault((built.structure(), settings.eval), len(number))
+        if group == len(pack_sizes):
+            pack_sizes.append(pack_size(built))
+        groups.append(group)
+        said = settings.non_default()
+        digests += digest(said)
         if not settings.model.layer_norm:
-            of_it = {name: value for name, value in settings.non_default().items() if name not in OF_LAYER_NORM}
-            without_norm.append(canonical_json(of_it))
-    if len(set(keys)) < len(keys):
+            without_norm += digest({name: value for name, value in said.items() if name not in OF_LAYER_NORM})
+    keys, alike = Keys(digests), Keys(without_norm)
+    if keys.distinct() < len(keys):
         raise SpecError(f"{sweep.where}: two cells of the grid have the same settings: remove one")
-    packs = [
-        models[start : start + sizes[group]]
-        for group, models in groups.items()
-        for start in range(0, len(models), sizes[group])
-    ]
-    numbered = tuple(Pack(index, tuple(models)) for index, models in enumerate(packs))
-    return Plan(sweep, tuple(keys), numbered, len(groups), len(without_norm) - len(set(without_norm)))
+    return Plan(sweep, keys, np.asarray(groups), pack_sizes, len(alike) - alike.distinct())
 
 
 def pack_size(e: Experiment) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,7 +97,7 @@ class Run:
     @property
     def sweep_text(self) -> str:
         """The sweep file of this run, as resolved."""
-        return (self.path / "sweep.toml").read_text(encoding="utf-8")
+        return self._store.sweep_text()
 
     @property
     def missing(self) -> str:
@@ -109,9 +110,7 @@ class Run:
 
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
-        if model not in self._pack_of:
-            raise FolderError(f"{self.path}: expected a model from 0 to {len(self.plan) - 1}, got {model}")
-        pack = self.plan.packs[self._pack_of[model]]
+        pack = self.plan.packs[self._pack_of(model)]
         stored = self._stored(pack)
         place = pack.models.index(model)
         (experiment,) = self.plan.experiments(self.plan.settings([model]))
@@ -133,7 +132,7 @@ class Run:
         parts: list[dict[str, Tensor]] = [{} for _ in models]
         wanted: dict[int, list[int]] = {}
         for place, model in enumerate(models):
-            wanted.setdefault(self._pack_of[model], []).append(place)
+            wanted.setdefault(self._pack_of(model), []).append(place)
         for index, places in wanted.items():
             pack = self.plan.packs[index]
             parameters = packing.parameters(self._stored(pack).tensors, experiments[0])
@@ -143,9 +142,17 @@ class Run:
                 parts[place] = {name: t[row].clone() for name, t in parameters.present().items()}
         return experiments, Parameters(**{name: torch.stack([part[name] for part in parts]) for name in parts[0]})
 
+    def _pack_of(self, model: int) -> int:
+        if not 0 <= model < len(self.plan):
+            raise FolderError(f"{self.path}: expected a model from 0 to {len(self.plan) - 1}, got {model}")
+        return int(self._packs_of_models[model])
+
     @cached_property
-    def _pack_of(self) -> dict[int, int]:
-        return {model: pack.index for pack in self.plan.packs for model in pack.models}
+    def _packs_of_models(self) -> np.ndarray:
+        packs = np.empty(len(self.plan), np.uint32)
+        for pack in self.plan.packs:
+            packs[list(pack.models)] = pack.index
+        return packs
 
     def _stored(self, pack: Pack) -> StoredFile:
         """A pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +24,7 @@ BRANCHES = ("literal[", "constrained-", "float", "int")
 """What pydantic adds to a setting's path to say which branch of a choice it tried."""
 LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
 MAX_SEED = 2**63 - 1
+KEY_BYTES = 12
 
 
 class Section(BaseModel, frozen=True):
@@ -169,7 +171,8 @@ class Settings(Section, frozen=True):
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; a setting that does not apply is None."""
-        return dict(_flatten(self))
+        values = ((name, read(self)) for name, read in _readers().items())
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from the schema's default: what a model's key is made of."""
@@ -178,7 +181,12 @@ class Settings(Section, frozen=True):
 
     def key(self) -> str:
         """The model's key: a hash of its resolved settings, defaults left out, so that a new setting changes no key."""
-        return hashlib.sha256(canonical_json(self.non_default()).encode()).hexdigest()[:24]
+        return digest(self.non_default()).hex()
+
+
+def digest(settings: Mapping[str, Any]) -> bytes:
+    """A hash of settings by their dotted names."""
+    return hashlib.sha256(canonical_json(settings).encode()).digest()[:KEY_BYTES]
 
 
 def canonical_json(value: Any) -> str:
@@ -186,15 +194,20 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _flatten(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _flatten(value, f"{prefix}{name}.")
-        elif isinstance(section, Firing) and name == "kind":
-            yield prefix[:-1], value
+@cache
+def _readers() -> dict[str, Callable[[Settings], Any]]:
+    """What reads each setting out of a cell, by its dotted name."""
+    return {name: attrgetter(path) for name, path in _leaves(Settings)}
+
+
+def _leaves(section: type[Section], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names, and paths from attribute to attribute: the same, but for firing, which is named by its kind."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from _leaves(inner, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+            yield prefix[:-1] if section is Firing and name == "kind" else f"{prefix}{name}", f"{prefix}{name}"
 
 
 @cache

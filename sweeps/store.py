@@ -1,7 +1,6 @@
-"""The store: a run folder on disk.
+"""The store: what a run folder holds.
 
-    sweep.toml                  the sweep as resolved, readable as a sweep file
-    manifest.json               written once: schema, plan, engine, device, versions
+    manifest.json, sweep*.toml  what it is: see `sweeps.folder`
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
     failed/%08d.json            how often the pack of that number could not be trained, and why
@@ -15,45 +14,33 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torch import Tensor
 
 from sweeps import atomic, locks
-from sweeps.errors import FolderError, SpecError
+from sweeps.errors import FolderError
+from sweeps.folder import RunFolder
 from sweeps.locks import Lock, Shard, moment
+from sweeps.manifest import NUMERICS
 from sweeps.packing import pack_shapes
-from sweeps.plan import Pack, Plan, make_plan
-from sweeps.resolved import changed_keys, resolved_toml
-from sweeps.sweep import Sweep, parse
-from sweeps.tensorfile import SCHEMA, Damaged, StoredFile, deserialise, sealed, serialise
+from sweeps.plan import Pack, Plan
+from sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
 
-NUMERICS = 3
-"""Raised when the same plan on the same machine would give other bytes."""
 OWN = {"packs", "measures", "sweep.toml"}
 """What a folder may hold before it has a manifest."""
 BYTES_A_ROW = 1024
 """more than the measures of a model, a feature or a neuron take"""
-MANIFEST = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 
 
 def recorded_choice(path: Path) -> dict[str, str]:
     """The engine and device that a run folder was begun with; empty where there is no such folder."""
     store = Store(path)
     return {name: store.manifest()[name] for name in ("engine", "device")} if store.manifest_path.exists() else {}
-
-
-def versions() -> dict[str, str]:
-    """The versions on which the bytes of a pack depend."""
-    names = ("toymodels", "torch", "numpy", "numba", "safetensors")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _is_own(name: str) -> bool:
@@ -69,11 +56,11 @@ class Failure:
     reason: str
 
 
-class Store:
+class Store(RunFolder):
     """A run folder. `create_or_open` is how a sweep gets one, `open_existing` how a reader does."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._lock: Lock | None = None
 
     # ------------------------------------------------------------------------------------------- opening
@@ -117,9 +104,9 @@ class Store:
                 for folder in folders:
                     atomic.sweep_temporaries(folder)
             if self.manifest_path.exists():
-                self._check_is(plan, engine, device)
+                self.check_is(plan, engine, device, shard is None)
             else:
-                self._begin(plan, engine, device)
+                self.begin(plan, engine, device)
 
     def lock(self, shard: Shard | None = None) -> None:
         """Hold the folder, or a shard of it, until this process ends. Raises `FolderError` naming who holds it."""
@@ -133,8 +120,6 @@ class Store:
             self._lock.release()
             self._lock = None
 
-    # ------------------------------------------------------------------------------------------- what it is
-
     @property
     def packs(self) -> Path:
         """The folder of the packs."""
@@ -144,94 +129,6 @@ class Store:
     def measures(self) -> Path:
         """The folder of what was measured of them."""
         return self.path / "measures"
-
-    @property
-    def manifest_path(self) -> Path:
-        """The manifest's file."""
-        return self.path / "manifest.json"
-
-    def manifest(self) -> dict[str, Any]:
-        """The manifest. Raises `FolderError` where there is none, or a newer one."""
-        linked = next((folder for folder in (self.packs, self.measures, self.failed) if folder.is_symlink()), None)
-        if linked:
-            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
-        try:
-            manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-            schema = int(manifest["schema"])
-            whole = all(type(manifest.get(name)) is kind for name, kind in MANIFEST.items())
-        except FileNotFoundError:
-            raise FolderError(f"{self.path}: not a run folder (it has no manifest.json)") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            schema, whole, manifest = 0, False, {}
-        if schema > SCHEMA:
-            raise FolderError(f"{self.path}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")
-        if not whole:
-            raise FolderError(f"{self.manifest_path}: damaged: move the folder away and run the sweep again")
-        return manifest
-
-    def sweep(self) -> Sweep:
-        """The sweep that this folder holds. Raises `FolderError` where its file is damaged."""
-        path = self.path / "sweep.toml"
-        try:
-            sweep = parse(path.read_text(encoding="utf-8"), self.path.name, str(path))
-            sweep.settings(0)
-            return sweep
-        except (OSError, UnicodeDecodeError, SpecError) as error:
-            raise FolderError(f"{path}: damaged: put it back, or move the folder away ({error})") from None
-
-    def plan(self) -> Plan:
-        """The plan that this folder holds. Raises `FolderError` where ``sweep.toml`` is not what made the folder."""
-        sweep = self.sweep()
-        try:
-            plan = make_plan(sweep)
-        except SpecError as error:
-            raise FolderError(f"{sweep.where}: damaged: put it back, or move the folder away ({error})") from None
-        if plan.hash != self.manifest()["plan"]:
-            raise FolderError(
-                f"{sweep.where}: not the sweep that made this folder: put it back, or move the folder away"
-            )
-        return plan
-
-    def _begin(self, plan: Plan, engine: str, device: str) -> None:
-        if any(self.packs.iterdir()):
-            raise FolderError(f"{self.path}: holds packs but no manifest.json: choose another --out")
-        atomic.write(self.path / "sweep.toml", resolved_toml(plan.sweep).encode())
-        manifest = {
-            "schema": SCHEMA,
-            "numerics": NUMERICS,
-            "plan": plan.hash,
-            "models": len(plan),
-            "packs": len(plan.packs),
-            "engine": engine,
-            "device": device,
-            "versions": versions(),
-        }
-        atomic.write(self.manifest_path, json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
-
-    def version_changes(self) -> list[str]:
-        """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
-        begun, now = self.manifest().get("versions"), versions()
-        begun = begun if isinstance(begun, dict) else {}
-        return [
-            f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
-            for name in now
-            if begun.get(name) != now[name]
-        ]
-
-    def _check_is(self, plan: Plan, engine: str, device: str) -> None:
-        manifest, mine = self.manifest(), self.plan()
-        if mine.hash != plan.hash:
-            changed = changed_keys(mine.sweep, plan.sweep)
-            raise FolderError(
-                f"{self.path}: holds another sweep (changed: {', '.join(changed) or 'its models'}): "
-                "give --out another folder"
-            )
-        for name, now in (("engine", engine), ("device", device), ("numerics", NUMERICS)):
-            if manifest[name] != now:
-                raise FolderError(
-                    f"{self.path}: was made with {name} {manifest[name]}, now {now}: its packs would not be "
-                    "comparable; give --out another folder"
-                )
 
     # ------------------------------------------------------------------------------------------- failures
 
@@ -333,28 +230,6 @@ class Store:
         metadata = {"numerics": NUMERICS, **metadata}
         self.write_bytes(path, serialise(tensors, metadata))
         return StoredFile(dict(sorted(tensors.items())), sealed(tensors, metadata))
-
-    def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write a file of this store, as `writing` does."""
-        with self.writing(path) as file:
-            file.write(data)
-
-    @contextmanager
-    def writing(self, path: Path) -> Iterator[IO[bytes]]:
-        """A file of this store that is there when the block ends well, or as it was before.
-
-        A full or read-only disk is a `FolderError` that says what is safe.
-        """
-        try:
-            with atomic.writing(path) as file:
-                yield file
-        except OSError as error:
-            failure = FolderError(
-                f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
-                "same command again"
-            )
-            failure.exit_code = 1
-            raise failure from None
 
 
 def _most_bytes(shapes: Mapping[str, tuple[int, ...]], models: int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -27,14 +27,19 @@ RESERVED = ("question", "primary", "grid", "case")
 
 @dataclass(frozen=True)
 class Axis:
-    """Settings that vary: one override table a value."""
+    """A setting that varies; or, without a ``name``, settings that vary together: a table of them a value."""
 
-    values: tuple[Mapping[str, Any], ...]
+    values: Sequence[Any]
+    name: str | None = None
 
     @property
     def names(self) -> frozenset[str]:
         """The settings that vary along this axis."""
-        return frozenset(name for value in self.values for name in value)
+        return frozenset(name for case in self.values for name in case) if self.name is None else frozenset({self.name})
+
+    def at(self, place: int) -> Mapping[str, Any]:
+        """What is set at this place of the axis, by dotted name."""
+        return self.values[place] if self.name is None else {self.name: self.values[place]}
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,14 @@ class Sweep:
     where: str
     question: str
     base: Mapping[str, Any]
-    grid: Mapping[str, tuple[Any, ...]]
+    grid: Mapping[str, Sequence[Any]]
     cases: tuple[Mapping[str, Any], ...]
     primary: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes, slowest first."""
-        grid = [Axis(tuple({name: value} for value in self.grid[name])) for name in sorted(self.grid)]
+        grid = [Axis(self.grid[name], name) for name in sorted(self.grid)]
         return (Axis(self.cases), *grid) if self.cases else tuple(grid)
 
     def __len__(self) -> int:
@@ -63,7 +68,7 @@ class Sweep:
         overrides: dict[str, Any] = {}
         for axis in reversed(self.axes):
             cell, place = divmod(cell, len(axis.values))
-            overrides.update(axis.values[place])
+            overrides.update(axis.at(place))
         return overrides
 
     def settings(self, cell: int) -> Settings:
@@ -138,17 +143,20 @@ def axis_size(given: Any) -> int:
             return 1
 
 
-def axis_values(name: str, given: Any, where: str) -> tuple[Any, ...]:
-    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``."""
+def axis_values(name: str, given: Any, where: str) -> Sequence[Any]:
+    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``.
+
+    However they were given, whole numbers in a row are a ``range``, which takes no memory; others are a tuple.
+    """
     at = f"{where}: grid '{name}'"
     check_size(axis_size(given), at)
     match given:
         case list() | tuple():
-            values = list(given)
-            if len({short(value, 10**6) for value in values}) < len(values):
+            values = given
+            if not _in_a_row(values) and len({short(value, 10**6) for value in values}) < len(values):
                 raise SpecError(f"{at}: a value stands twice")
         case {"range": [int(first), int(end)], **rest} if not rest and not {type(first), type(end)} & {bool}:
-            values = list(range(first, end))
+            values = range(first, end)
         case {"log": [first, last, count], **rest} if not rest and _spaced(first, last, count):
             if first <= 0 or last <= 0:
                 raise SpecError(f"{at}: log needs both ends above 0, got {first} and {last}")
@@ -162,7 +170,13 @@ def axis_values(name: str, given: Any, where: str) -> tuple[Any, ...]:
             )
     if not values:
         raise SpecError(f"{at}: expected at least one value, got none")
-    return tuple(values)
+    return range(values[0], values[0] + len(values)) if _in_a_row(values) else tuple(values)
+
+
+def _in_a_row(values: Sequence[Any]) -> TypeGuard[Sequence[int]]:
+    """Whether these are whole numbers, each one more than the last."""
+    numbers = len(values) > 0 and all(type(value) is int for value in values)
+    return numbers and all(value == values[0] + place for place, value in enumerate(values))
 
 
 def _distinct(values: list[int | float], at: str) -> list[int | float]:

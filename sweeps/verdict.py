@@ -124,7 +124,7 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
         if not seeds:
             left_out.append(f"{name}: {'; '.join(sentences)}")
             continue
-        primary = run.plan.sweep.is_primary(int(rows["model"].iloc[0]))
+        primary = run.plan.is_primary(int(rows["model"].iloc[0]))
         settings = {setting: _plain(rows[setting].iloc[0]) for setting in names}
         found.append(RunRegime(name, settings, primary, seeds, arms, sentences))
     if not found:

@@ -574,6 +574,41 @@ def test_exit_code_and_silence_of_a_real_process(command: list[str], code: int) 
     assert bool(answer.err) == (code != 0)
 
 
+MORE = ["--grid", "seed={ range = [0, 3] }"]
+
+
+def test_extend_adds_models_and_keeps_the_rest(run: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in (run / "packs").iterdir()}
+    refused = door("sweep", "tiny.toml", "--out", run, *MORE)
+    assert refused.code == 4
+    assert "(changed: seed): --extend adds the 4 models" in refused.err
+    answer = door("sweep", "tiny.toml", "--out", run, *MORE, "--extend", "--json")
+    assert answer.code == 0
+    assert (answer.json()["models"], answer.json()["trained"]) == (12, 4)
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (run / "packs").iterdir()}.items()
+    status = door("status", run, "--json").json()
+    assert (status["packs_done"], status["packs"], status["models"], status["sweeps"]) == (8, 8, 12, 2)
+    for command in (["sweep", run / "sweep.toml", "--out", run], ["sweep", "tiny.toml", "--out", run, *MORE]):
+        assert door(*command, "--json").json()["trained"] == 0
+        assert door(*command, "--shard", "0/2", "--json").json()["trained"] == 0
+    older = door("sweep", "tiny.toml", "--out", run)
+    assert older.code == 4
+    assert f"'toymodels sweep {run}/sweep-0001.toml --out {run}' continues it" in older.err
+
+
+def test_extend_is_not_for_a_shard(run: Path) -> None:
+    answer = door("sweep", "tiny.toml", "--out", run, *MORE, "--extend", "--shard", "0/2")
+    assert answer.code == 2
+    assert "--extend" in answer.err
+    assert door("sweep", "tiny.toml", "--out", run).code == 0
+
+
+def test_dry_run_extends_nothing(run: Path) -> None:
+    before = listing(run)
+    assert door("sweep", "tiny.toml", "--out", run, *MORE, "--extend", "--dry-run", "--json").json()["models"] == 12
+    assert listing(run) == before
+
+
 def test_a_folder_of_other_files_is_not_made_a_run_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")

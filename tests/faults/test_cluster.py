@@ -20,8 +20,9 @@ from distributed import Client
 
 from sweeps.cluster import Order, carry_out, local_cluster
 from sweeps.job import Finished
+from sweeps.manifest import versions
 from sweeps.plan import make_plan
-from sweeps.store import Store, versions
+from sweeps.store import Store
 from sweeps.sweep import parse
 
 pytestmark = pytest.mark.dask

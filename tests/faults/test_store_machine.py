@@ -1,4 +1,4 @@
-"""A run folder written to in any order, interrupted, damaged, continued: whole packs are always the same."""
+"""A run folder written to in any order, interrupted, damaged, continued, extended: whole packs are always the same."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sweeps.errors import FolderError
 from sweeps.locks import Shard
-from sweeps.plan import make_plan
+from sweeps.plan import Plan
 from sweeps.run import rebuild, run
 from sweeps.store import Store
 from sweeps.sweep import parse
 from sweeps.tensorfile import Damaged, deserialise
 
-PLAN = make_plan(
-    parse(
-        """
+TEXT = """
 question = "Is it whole?"
 [features]
 n = 5
@@ -40,12 +38,10 @@ samples = 64
 "model.activation" = ["relu", "solu", "gelu"]
 "model.layer_norm" = [false, true]
 seed = { range = [0, 2] }
-""",
-        "tiny",
-        "tiny.toml",
-    )
-)
-PACKS = len(PLAN.packs)
+"""
+LARGER = TEXT.replace("[0, 2]", "[0, 3]").replace('["relu"', '["elu", "relu"')
+SWEEPS = [parse(text, "tiny", "tiny.toml") for text in (TEXT, LARGER)]
+"""That of the folder as it begins, and as it is extended."""
 DAMAGE = {
     "truncated": lambda data: data[: len(data) // 2],
     "empty": lambda _: b"",
@@ -63,14 +59,21 @@ def nothing(_: Any) -> None:
     return None
 
 
-def go(folder: Path, shard: Shard | None = None) -> None:
-    run(PLAN, folder, "autograd", "cpu", nothing, nothing, nothing, shard)
+def is_extended(folder: Path) -> bool:
+    return (folder / "manifest.json").exists() and "sweeps" in Store(folder).manifest()
+
+
+def go(folder: Path, shard: Shard | None = None, extend: bool = False) -> Plan:
+    plan = Store(folder).plan_for(SWEEPS[extend or is_extended(folder)], extend)
+    run(plan, folder, "autograd", "cpu", nothing, nothing, nothing, shard)
+    return plan
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All but locks, and what was set aside."""
+    """All but locks, what was set aside, and the sweep files of an extension that did not come about."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     kept = (path for path in found if not path.name.startswith(".lock") and ".damaged-" not in path.name)
+    kept = (path for path in kept if is_extended(folder) or not path.name.startswith("sweep-"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
@@ -78,13 +81,15 @@ def files(folder: Path) -> dict[str, bytes]:
 def _reference(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("reference") / "run"
     go(folder)
-    Folder.expected = files(folder)
+    begun = files(folder)
+    go(folder, extend=True)
+    Folder.either = (begun, files(folder))
 
 
 class Folder(RuleBasedStateMachine):
     """A run folder and what was done to it."""
 
-    expected: dict[str, bytes] = {}  # noqa: RUF012
+    either: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
 
     @initialize()
     def begin(self) -> None:
@@ -99,6 +104,11 @@ class Folder(RuleBasedStateMachine):
             shutil.rmtree(self.above)
 
     @property
+    def expected(self) -> dict[str, bytes]:
+        """What an undisturbed folder has, as begun or as extended."""
+        return self.either[is_extended(self.folder)]
+
+    @property
     def begun(self) -> bool:
         return (self.folder / "manifest.json").exists()
 
@@ -106,26 +116,33 @@ class Folder(RuleBasedStateMachine):
     def names(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "packs").glob("*.safetensors"))
 
-    def made(self, packs: set[int]) -> None:
+    def made(self, plan: Plan, shard: Shard | None = None) -> None:
         """These packs were looked at, and what was damaged of them is whole again."""
-        self.damaged -= {f"{pack:08d}.safetensors" for pack in packs}
+        own = (pack.index for pack in plan.packs if shard is None or shard.has(pack.index))
+        self.damaged -= {f"{pack:08d}.safetensors" for pack in own}
 
     @rule()
     def finish(self) -> None:
-        go(self.folder)
-        self.made(set(range(PACKS)))
+        self.made(go(self.folder))
+        assert files(self.folder) == self.expected
+
+    @precondition(lambda self: self.begun)
+    @rule()
+    def extend(self) -> None:
+        self.made(go(self.folder, extend=True))
+        assert is_extended(self.folder)
         assert files(self.folder) == self.expected
 
     @rule(of=st.integers(1, 4), data=st.data())
     def shard(self, of: int, data: st.DataObject) -> None:
         own = Shard(data.draw(st.integers(0, of - 1)), of)
-        go(self.folder, own)
-        self.made({pack for pack in range(PACKS) if own.has(pack)})
-        for pack in PLAN.packs:
+        plan = go(self.folder, own)
+        self.made(plan, own)
+        for pack in plan.packs:
             assert not own.has(pack.index) or Store(self.folder).pack_path(pack).exists()
 
-    @rule(after=st.integers(0, 40), where=st.sampled_from(["fsync", "replace", "mkstemp"]))
-    def killed(self, after: int, where: str) -> None:
+    @rule(after=st.integers(0, 40), where=st.sampled_from(["fsync", "replace", "mkstemp"]), extend=st.booleans())
+    def killed(self, after: int, where: str, extend: bool) -> None:
         """In a system call of some write, leaving everything as it is then."""
         module = tempfile if where == "mkstemp" else os
         real, left = getattr(module, where), after
@@ -139,8 +156,7 @@ class Folder(RuleBasedStateMachine):
 
         with mock.patch.object(module, where, counted), mock.patch.object(Path, "unlink"):
             try:
-                go(self.folder)
-                self.made(set(range(PACKS)))
+                self.made(go(self.folder, extend=extend and self.begun))
             except Killed:
                 # What was damaged may have been set aside and trained anew before that.
                 self.damaged &= {name for name in self.names if not self.is_whole(name)}
@@ -173,7 +189,7 @@ class Folder(RuleBasedStateMachine):
             assert not whole
         finally:
             store.release()
-        self.made(set(range(PACKS)))  # what was damaged is set aside
+        self.damaged.clear()  # what was damaged is set aside
 
     def is_whole(self, name: str) -> bool:
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from itertools import pairwise, permutations
 
 import pytest
@@ -62,6 +64,31 @@ def test_shipped_sweeps_train_nothing_twice(name: str) -> None:
     assert SHIPPED[name].repeated == 0
 
 
+RECORDED = {
+    "two_tiers": (
+        "e0316a02b16864d90c1eb097349d2aeb0db83b9e43b28fac326f93443b62e380",
+        "2903dd68bd74bd59fb2674e8cc7cd8a726f4c7d582e4f6a51d659714459bd427",
+    ),
+    "tms_phase": (
+        "e16af2f0afb8ceabc4415d5390e9fe6eccdf8d604a6d0c84ead30143ea2da52b",
+        "54602b6df4762122031bca49d4c076228f1d744d3b520a6f36693279f2402201",
+    ),
+}
+"""The hash of the plan, and of its packs: where one changes, every run folder of that sweep is orphaned."""
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_shipped_plans_are_those_of_version_0_1(name: str) -> None:
+    cut = hashlib.sha256(json.dumps(packs(SHIPPED[name])).encode()).hexdigest()
+    assert (SHIPPED[name].hash, cut) == RECORDED[name]
+
+
+def test_hash_is_of_the_keys_a_line_each() -> None:
+    made = SHIPPED["tms_recovery"]
+    assert made.hash == hashlib.sha256("\n".join(made.keys).encode()).hexdigest()
+    assert list(made.keys) == [settings.key() for settings in made.settings(range(len(made)))]
+
+
 def test_grid_keys_permuted_are_the_same_plan() -> None:
     plans = [plan("[grid]\n" + "\n".join(lines)) for lines in permutations(LINES)]
     assert len({made.hash for made in plans}) == 1
@@ -112,7 +139,7 @@ def test_plan_does_not_depend_on_the_process(tmp_path_factory: pytest.TempPathFa
     script = (
         "import json; from sweeps.plan import make_plan; from sweeps.sweep import read, shipped\n"
         "p = make_plan(read(shipped()['tms_recovery']))\n"
-        "print(json.dumps([p.hash, p.keys, [pack.models for pack in p.packs]]))"
+        "print(json.dumps([p.hash, list(p.keys), [pack.models for pack in p.packs]]))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     elsewhere = tmp_path_factory.mktemp("else where é")
@@ -165,6 +192,26 @@ def test_time_to_plan_grows_with_the_models_not_faster() -> None:
 
     few, many = (min(seconds_a_model(models) for _ in range(2)) for models in (300, 3000))
     assert many < 2 * few
+
+
+def test_plan_takes_some_tens_of_bytes_a_model() -> None:
+    models = 4000
+    plan("[grid]\nseed = [0, 1]\n")
+    tracemalloc.start()
+    kept = plan(f"[grid]\nseed = {{ range = [0, {models}] }}\n")
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept.packs) == 4
+    assert held < 60 * models
+    assert peak < 120 * models
+
+
+def test_packs_are_a_sequence() -> None:
+    made = SHIPPED["tms_neurons"].packs
+    assert made[-1] == made[len(made) - 1] == list(made)[-1]
+    assert made[2:4] == [made[2], made[3]]
+    with pytest.raises(IndexError):
+        made[len(made)]
 
 
 def test_numbers_of_models_rise_within_and_over_the_packs_of_a_group() -> None:

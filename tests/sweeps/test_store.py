@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from sweeps import atomic
+from sweeps import atomic, folder
 from sweeps.errors import FolderError
 from sweeps.packing import pack_shapes
 from sweeps.plan import Plan, make_plan
@@ -247,6 +247,16 @@ def test_manifest_is_written_once(tmp_path: Path) -> None:
     before = listing(tmp_path)
     opened(tmp_path).release()
     assert listing(tmp_path) == before
+
+
+def test_folder_as_written_is_opened_without_planning_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan("[grid]\nseed = [0, 1]\n")
+    opened(tmp_path, made).release()
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "make_plan", None)
+        opened(tmp_path, made).release()
+    (tmp_path / "sweep.toml").write_text("# mine\n" + (tmp_path / "sweep.toml").read_text())
+    opened(tmp_path, made).release()
 
 
 RESOLVED = {

@@ -1,0 +1,176 @@
+"""The run folder: what it is, as its manifest and its sweep files say.
+
+    sweep.toml         the sweep as resolved, readable as a sweep file
+    sweep-%04d.toml    once it was extended: its sweeps, oldest first; sweep.toml is then a copy of the newest
+    manifest.json      see `sweeps.manifest`: an extension happens when it is replaced
+
+Only `begin` and `check_is` write, and only for who holds the folder (`sweeps.locks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from sweeps import atomic, manifest
+from sweeps.errors import FolderError, SpecError
+from sweeps.extending import continued, extended, extends, refusal
+from sweeps.plan import Plan, make_plan
+from sweeps.resolved import resolved_toml
+from sweeps.sweep import Sweep, parse
+
+FOLDERS = ("packs", "measures", "failed")
+"""what a run folder has in folders of their own"""
+
+
+class RunFolder:
+    """A run folder, and the plan it is of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest's file."""
+        return self.path / "manifest.json"
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest. Raises `FolderError` where there is none, a newer or damaged one, or a link inside."""
+        linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
+        if linked:
+            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
+        return manifest.read(self.manifest_path)
+
+    def sweep_text(self) -> str:
+        """The sweep that this folder holds, its newest, as resolved. Raises `FolderError` where its file is damaged."""
+        return self._text(manifest.sweep_files(self.manifest())[-1])
+
+    def sweep(self) -> Sweep:
+        """The sweep that this folder holds, its newest. Raises `FolderError` where its file is damaged."""
+        return self._sweep(manifest.sweep_files(self.manifest())[-1])
+
+    def plan(self) -> Plan:
+        """The plan that this folder holds. Raises `FolderError` where its sweep files are not what made the folder."""
+        said = self.manifest()
+        first, *others = names = manifest.sweep_files(said)
+        plan = self._planned(first)
+        for name in others:
+            plan = extended(plan, self._planned(name)) or plan  # one that cannot be shows in the hash
+        if plan.hash != said["plan"]:
+            files = ", ".join(str(self.path / name) for name in names)
+            raise FolderError(f"{files}: not the sweep that made this folder: put it back, or move the folder away")
+        return plan
+
+    def plan_for(self, sweep: Sweep, extend: bool = False) -> Plan:
+        """The plan of this sweep in this folder, whether or not that exists: with ``extend``, that of the folder with
+        what it has not got appended. A plan that the folder cannot follow is refused by `create_or_open`.
+        """
+        plan = make_plan(sweep)
+        said = self.manifest() if self.manifest_path.exists() else {"plan": plan.hash}
+        if plan.hash == said["plan"] or not (extend or "sweeps" in said):
+            return plan
+        return continued(self.plan(), plan, extend)
+
+    def version_changes(self) -> list[str]:
+        """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
+        begun, now = self.manifest().get("versions"), manifest.versions()
+        begun = begun if isinstance(begun, dict) else {}
+        return [
+            f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
+            for name in now
+            if begun.get(name) != now[name]
+        ]
+
+    def begin(self, plan: Plan, engine: str, device: str) -> None:
+        """Make this the folder of ``plan``."""
+        if any((self.path / "packs").iterdir()):
+            raise FolderError(f"{self.path}: holds packs but no manifest.json: choose another --out")
+        atomic.write(self.path / "sweep.toml", resolved_toml(plan.sweep).encode())
+        atomic.write(self.manifest_path, manifest.as_bytes(manifest.begun(plan, engine, device)))
+
+    def check_is(self, plan: Plan, engine: str, device: str, may_extend: bool) -> None:
+        """Refuse a plan that is not this folder's; make the folder that of a plan that was made to extend it."""
+        said = self.manifest()
+        as_written = said["plan"] == plan.hash and self.sweep_text() == resolved_toml(plan.sweep)
+        mine = plan if as_written else self.plan()
+        more = may_extend and extends(plan, mine)
+        if mine.hash != plan.hash and not more:
+            newest = self.path / manifest.sweep_files(said)[-1]
+            raise FolderError(f"{self.path}: {refusal(mine, plan, newest, self.path)}")
+        for name, now in (("engine", engine), ("device", device), ("numerics", manifest.NUMERICS)):
+            if said[name] != now:
+                raise FolderError(
+                    f"{self.path}: was made with {name} {said[name]}, now {now}: its packs would not be "
+                    "comparable; give --out another folder"
+                )
+        if more:
+            self._extend(mine, plan)
+        if may_extend and len(plan.starts) > 1:
+            self._put_back()
+
+    def _extend(self, old: Plan, plan: Plan) -> None:
+        """Make this the folder of ``plan``, at the moment when the manifest is replaced."""
+        said = manifest.extended(self.manifest(), plan)
+        names = manifest.sweep_files(said)
+        if len(names) > manifest.MAX_SWEEPS:
+            raise FolderError(f"{self.path}: was extended {manifest.MAX_SWEEPS - 1} times: give --out another folder")
+        if len(old.starts) == 1:
+            self.write_bytes(self.path / names[0], resolved_toml(old.sweep).encode())
+        self.write_bytes(self.path / names[-1], resolved_toml(plan.sweep).encode())
+        self.write_bytes(self.manifest_path, manifest.as_bytes(said))
+
+    def _put_back(self) -> None:
+        """Of an extended folder, ``sweep.toml`` is a copy: make it one again, whatever it is."""
+        path, newest = self.path / "sweep.toml", self.sweep_text().encode()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != newest:
+            self.write_bytes(path, newest)
+
+    def _text(self, name: str) -> str:
+        path = self.path / name
+        try:
+            if path.is_symlink():
+                raise self._damaged(name, "a link")
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._damaged(name, str(error)) from None
+
+    def _sweep(self, name: str) -> Sweep:
+        try:
+            sweep = parse(self._text(name), self.path.name, str(self.path / name))
+            sweep.settings(0)
+        except SpecError as error:
+            raise self._damaged(name, str(error)) from None
+        return sweep
+
+    def _planned(self, name: str) -> Plan:
+        try:
+            return make_plan(self._sweep(name))
+        except SpecError as error:
+            raise self._damaged(name, str(error)) from None
+
+    def _damaged(self, name: str, reason: str) -> FolderError:
+        return FolderError(f"{self.path / name}: damaged: put it back, or move the folder away ({reason})")
+
+    def write_bytes(self, path: Path, data: bytes) -> None:
+        """Write a file of this folder, as `writing` does."""
+        with self.writing(path) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[IO[bytes]]:
+        """A file of this folder that is there when the block ends well, or as it was before.
+
+        A full or read-only disk is a `FolderError` that says what is safe.
+        """
+        try:
+            with atomic.writing(path) as file:
+                yield file
+        except OSError as error:
+            failure = FolderError(
+                f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
+                "same command again"
+            )
+            failure.exit_code = 1
+            raise failure from None
