@@ -4,6 +4,7 @@
     manifest.json               written once: schema, plan, engine, device, versions
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
+    unfinished/                 where the packs in training stand (`sweeps.checkpoints`)
     failed/%08d.json            how often the pack of that number could not be trained, and why
     *.parquet, figures, report  derived
 
@@ -114,7 +115,7 @@ class Store:
         self.lock(shard)
         with moment(self.path):
             if shard is None:  # others may be writing beside a shard
-                for folder in folders:
+                for folder in (*folders, self.unfinished):
                     atomic.sweep_temporaries(folder)
             if self.manifest_path.exists():
                 self._check_is(plan, engine, device)
@@ -146,13 +147,21 @@ class Store:
         return self.path / "measures"
 
     @property
+    def unfinished(self) -> Path:
+        """The folder of what is kept of packs in training."""
+        return self.path / "unfinished"
+
+    @property
     def manifest_path(self) -> Path:
         """The manifest's file."""
         return self.path / "manifest.json"
 
     def manifest(self) -> dict[str, Any]:
         """The manifest. Raises `FolderError` where there is none, or a newer one."""
-        linked = next((folder for folder in (self.packs, self.measures, self.failed) if folder.is_symlink()), None)
+        linked = next(
+            (folder for folder in (self.packs, self.measures, self.failed, self.unfinished) if folder.is_symlink()),
+            None,
+        )
         if linked:
             raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
         try:
