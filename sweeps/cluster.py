@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -117,7 +117,7 @@ class Cluster:
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
-    ) -> Iterator[tuple[Job, Finished | Failed]]:
+    ) -> Generator[tuple[Job, Finished | Failed]]:
         """See `Executor`."""
         first = next(jobs, None)
         if first is None:

@@ -6,13 +6,15 @@ Whoever it is, a pack is the same bytes: which models are in it is the plan's, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 import psutil
 
+from sweeps.checkpoints import Checkpoint, Checkpoints, forget
 from sweeps.errors import SpecError
 from sweeps.job import Finished, Job, OnNote
 from sweeps.locks import Shard
@@ -41,7 +43,7 @@ class Executor(Protocol):
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
-    ) -> Iterator[tuple[Job, Finished | Failed]]:
+    ) -> Generator[tuple[Job, Finished | Failed]]:
         """Every job with what became of it, as they end. Jobs are asked for as there is room for them."""
         ...
 
@@ -55,9 +57,10 @@ class InProcess:
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
-    ) -> Iterator[tuple[Job, Finished | Failed]]:
+    ) -> Generator[tuple[Job, Finished | Failed]]:
         """See `Executor`."""
         waiting: deque[Job] = deque()
+        checkpoints = Checkpoints(self.engine, on_progress, on_note)
 
         def batches() -> Iterator[Sequence[Experiment]]:
             for job in jobs:
@@ -65,12 +68,22 @@ class InProcess:
                 waiting.append(job)
                 yield job.experiments
 
-        for trained in train_each(batches(), self.engine, self.device, on_progress, lambda: memory_budget(self.device)):
-            job = waiting.popleft()
-            if isinstance(trained, OutOfMemory):
-                yield job, Failed(job.pack.index, str(trained))
-            else:
-                yield job, job.finish(trained)
+        def keep(_: int) -> Checkpoint:
+            """Of the job that was asked for last."""
+            return checkpoints.of(waiting[-1])
+
+        def memory() -> int | None:
+            return memory_budget(self.device)
+
+        with closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each:
+            for trained in each:
+                job = waiting.popleft()
+                if isinstance(trained, OutOfMemory):
+                    yield job, Failed(job.pack.index, str(trained))
+                else:
+                    finished = job.finish(trained)
+                    forget(job.store, job.pack)
+                    yield job, finished
 
 
 def choose_executor(

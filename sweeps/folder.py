@@ -21,7 +21,7 @@ from sweeps.plan import Plan, make_plan
 from sweeps.resolved import resolved_toml
 from sweeps.sweep import Sweep, parse
 
-FOLDERS = ("packs", "measures", "failed")
+FOLDERS = ("packs", "measures", "unfinished", "failed")
 """what a run folder has in folders of their own"""
 
 

@@ -7,12 +7,13 @@ continues an interrupted sweep and returns at once from a finished one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from sweeps import tables
+from sweeps import checkpoints, tables
 from sweeps.errors import FolderError, InUse, SpecError
 from sweeps.executor import Executor, Failed, InProcess, OnProgress
 from sweeps.job import Finished, Job, OnNote
@@ -108,6 +109,7 @@ def run(
                 job = Job.of(store, plan, pack)
                 stored = job.finished(on_note)
                 if stored is not None:
+                    checkpoints.forget(store, pack)  # it was killed before it could
                     on_stored(stored.models)
                     finished[pack.index] = stored
                     continue
@@ -120,19 +122,22 @@ def run(
                     continue
                 yield job
 
-        for job, ended in executor.finish(to_do(), on_progress, on_note):
-            if isinstance(ended, Failed):
-                outcome.failed[ended.index] = ended.reason
-                store.record_failure(job.pack, ended.reason, ended.tries)
-                on_note(f"pack {ended.index} (models {job.span}) failed: {ended.reason}")
-            else:
-                outcome.trained += ended.models
-                finished[ended.index] = ended
-                store.forget_failure(job.pack)
+        # Closed before the folder is let go: closing keeps what is unfinished.
+        with closing(executor.finish(to_do(), on_progress, on_note)) as each:
+            for job, ended in each:
+                if isinstance(ended, Failed):
+                    outcome.failed[ended.index] = ended.reason
+                    store.record_failure(job.pack, ended.reason, ended.tries)
+                    on_note(f"pack {ended.index} (models {job.span}) failed: {ended.reason}")
+                else:
+                    outcome.trained += ended.models
+                    finished[ended.index] = ended
+                    store.forget_failure(job.pack)
         outcome.diverged = sum(each.diverged for each in finished.values())
         in_order = [finished[index] for index in sorted(finished)]
         say_unmeasured(in_order, on_note)
         if shard is None:
+            checkpoints.tidy(store)
             derive(store, plan, in_order)
     finally:
         store.release()

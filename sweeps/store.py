@@ -3,6 +3,7 @@
     manifest.json, sweep*.toml  what it is: see `sweeps.folder`
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
+    unfinished/                 where the packs in training stand (`sweeps.checkpoints`)
     failed/%08d.json            how often the pack of that number could not be trained, and why
     *.parquet, figures, report  derived
 
@@ -101,7 +102,7 @@ class Store(RunFolder):
         self.lock(shard)
         with moment(self.path):
             if shard is None:  # others may be writing beside a shard
-                for folder in folders:
+                for folder in (*folders, self.unfinished):
                     atomic.sweep_temporaries(folder)
             if self.manifest_path.exists():
                 self.check_is(plan, engine, device, shard is None)
@@ -129,6 +130,11 @@ class Store(RunFolder):
     def measures(self) -> Path:
         """The folder of what was measured of them."""
         return self.path / "measures"
+
+    @property
+    def unfinished(self) -> Path:
+        """The folder of what is kept of packs in training."""
+        return self.path / "unfinished"
 
     # ------------------------------------------------------------------------------------------- failures
 

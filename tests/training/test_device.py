@@ -7,6 +7,7 @@ the torch draw, so that the code is never untested where there is no GPU.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -113,13 +114,13 @@ def test_a_full_device_halves_the_batch():
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(needed * 0.6 / total)
     try:
-        halved = train_within(lambda part: autograd.train(part, device="cuda"), es)
+        halved = train_within(partial(autograd.train, device="cuda"), es)
         assert len(halved.sub_batches) > 1
         assert sum(halved.sub_batches) == 64
         torch.cuda.set_per_process_memory_fraction(needed * 0.003 / total)
         torch.cuda.empty_cache()
         with pytest.raises(OutOfMemory):
-            train_within(lambda part: autograd.train(part, device="cuda"), es)
+            train_within(partial(autograd.train, device="cuda"), es)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     whole = train(es, device="cuda")

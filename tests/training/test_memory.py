@@ -20,10 +20,10 @@ EXPERIMENTS = [
 
 
 def refuse_above(limit, error):
-    def engine(experiments):
+    def engine(experiments, keep=None):
         if len(experiments) > limit:
             raise error
-        return autograd.train(experiments)
+        return autograd.train(experiments, keep=keep)
 
     return engine
 

@@ -7,7 +7,7 @@ the batch where memory runs out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -15,11 +15,13 @@ import torch
 from toymodels.training import autograd, fused
 from toymodels.training.contract import OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
+from toymodels.training.keep import Keep
 from toymodels.training.memory import OutOfMemory, bytes_needed, train_within
 from toymodels.training.trained import Trained
 
 __all__ = [
     "ENGINES",
+    "Keep",
     "OutOfMemory",
     "Trained",
     "Unsupported",
@@ -48,12 +50,14 @@ def train(
     memory_bytes: int | None = None,
     on_step: OnStep | None = None,
     engine: str = "auto",
+    keep: Keep | None = None,
 ) -> Trained:
     """Train models of one structure at once; the result is on the CPU, in the order given.
 
     ``engine`` is "fused", "autograd", or "auto": fused where it can, autograd elsewhere. ``memory_bytes`` bounds a
-    batch on a CPU; on every device a refused allocation halves it. Raises ``ValueError`` for experiments of several
-    structures and for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
+    batch on a CPU; on every device a refused allocation halves it. ``keep`` keeps a long run now and then, so that the
+    same call goes on after an interruption. Raises ``ValueError`` for experiments of several structures and for what
+    the engine named cannot train, `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
     if engine not in ("auto", *ENGINES):
@@ -63,7 +67,7 @@ def train(
         raise Unsupported(reason)
     chosen = engine if engine != "auto" else "autograd" if reason else "fused"
     run = partial(ENGINES[chosen], device=device, dtype=dtype, on_step=on_step)
-    return train_within(run, experiments, memory_bytes, bytes_needed_by(chosen, dtype))
+    return train_within(run, experiments, memory_bytes, bytes_needed_by(chosen, dtype), keep)
 
 
 def bytes_needed_by(engine: str, dtype: torch.dtype = torch.float32) -> Callable[[Sequence[Experiment]], int]:
@@ -77,20 +81,26 @@ def train_each(
     device: str,
     on_progress: OnProgress | None = None,
     memory_bytes: Callable[[], int | None] = lambda: None,
-) -> Iterator[Trained | OutOfMemory]:
+    keep: Callable[[int], Keep | None] = lambda _: None,
+) -> Generator[Trained | OutOfMemory]:
     """Train batch after batch, each of one structure, on the engine named; a batch that does not fit is the reason.
 
     Batches are asked for as they are needed: the fused engine begins the next one while the last models of this one are
-    trained. ``memory_bytes`` is what one batch may take.
+    trained. ``memory_bytes`` is what one batch may take. ``keep`` gives what keeps a batch while it is trained: it is
+    called right after the batch was asked for, with its number, counted from 0. Where the generator is closed, what is
+    unfinished is saved.
     """
     if engine == "fused":
-        yield from fused.train_each(batches, on_progress, memory_bytes())
+        yield from fused.train_each(batches, on_progress, memory_bytes(), keep)
         return
-    for experiments in batches:
-        per_step = len(experiments) / experiments[0].training.steps
-        on_step = (lambda steps, each=per_step: on_progress(each * steps)) if on_progress else None
+    report = on_progress or (lambda _: None)
+
+    def run(experiments: Sequence[Experiment], keep: Keep | None) -> Trained:
+        a_step = len(experiments) / experiments[0].training.steps
+        return ENGINES[engine](experiments, device=device, on_step=lambda steps: report(a_step * steps), keep=keep)
+
+    for number, experiments in enumerate(batches):
         try:
-            run = partial(ENGINES[engine], device=device, on_step=on_step)
-            yield train_within(run, experiments, memory_bytes())
+            yield train_within(run, experiments, memory_bytes(), keep=keep(number))
         except OutOfMemory as error:
             yield error

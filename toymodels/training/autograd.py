@@ -6,7 +6,8 @@ gradient is its own; optimizer state, learning rate and weight decay are per mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
 from toymodels.training.contract import CEILING, OnStep
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
+from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
@@ -26,91 +28,174 @@ def train(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_step: OnStep | None = None,
+    keep: Keep | None = None,
 ) -> Trained:
-    """Train the models of ``experiments``, which share one structure. Raises ``ValueError`` if they do not."""
+    """Train the models of ``experiments``, which share one structure. Raises ``ValueError`` if they do not.
+
+    An interruption saves the last whole step into ``keep``.
+    """
     check_one_structure(experiments)
-    first = experiments[0]
-    recipe = first.training
-    data = sampler(experiments, device)
+    run, steps = _Run(experiments, device, dtype), experiments[0].training.steps
+    whole: dict[str, Tensor] = {}
+    if keep:
+        # The last step and the look at what it did are one: a run that can be continued has a step to go.
+        run.put_back(resume(keep, run.state(), steps, steps - 1))
+        whole = run.state()
+    saved, reported = time.monotonic(), run.t
+    try:
+        while run.t < steps:
+            run.step()
+            if keep and run.t < steps:
+                whole = run.state()
+                if time.monotonic() - saved >= keep.seconds:
+                    keep.save(_on_cpu(whole))
+                    saved = time.monotonic()
+            if on_step and (run.t % REPORT_EVERY == 0 or run.t == steps):
+                on_step(run.t - reported)
+                reported = run.t
+        run.judge_last_step()
+    except BaseException as stop:
+        if keep and not isinstance(stop, Exception) and time.monotonic() - saved >= keep.worth_seconds:
+            keep.save(_on_cpu(whole))
+        raise
+    return run.trained()
 
-    def per_model(values: Sequence[float] | np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
 
-    importance = per_model(np.stack([e.importance() for e in experiments]))
-    rate = per_model([e.training.learning_rate for e in experiments])
-    decay = per_model([e.training.weight_decay for e in experiments])
-    scale = per_model([e.best_constant_loss() for e in experiments])
+class _Run:
+    """Models on their way: where they stand after ``t`` steps.
 
-    parameters = initialise([e.bottleneck for e in experiments], data, dtype)
-    weights = parameters.trained()
-    for weight in weights.values():
-        weight.requires_grad_()
-    directions = {name: recipe.optimizer.begin(name, weight.detach(), data.seeds) for name, weight in weights.items()}
+    A step puts new tensors in the place of old ones; the curve and the snapshots alone are filled in place, beyond what
+    is there. So a `state` stays what it was, wherever the next step is interrupted.
+    """
 
-    curve_step, snapshot_step = recipe.curve_steps(), recipe.snapshot_steps()
-    keep_loss, keep_weights = set(curve_step.tolist()), set(snapshot_step.tolist())
-    curve: list[Tensor] = []
-    snapshots: dict[str, list[Tensor]] = {name: [] for name in weights}
-    diverged_step = torch.zeros(len(experiments), dtype=torch.int64, device=device)
-    ceiling = torch.full_like(rate, torch.inf)
-    before: dict[str, Tensor] = {}
+    def __init__(self, experiments: Sequence[Experiment], device: str, dtype: torch.dtype) -> None:
+        self.experiments, self.first, self.t = tuple(experiments), experiments[0], 0
+        self.recipe, self.data = self.first.training, sampler(experiments, device)
 
-    def keep_snapshot() -> None:
-        for name, weight in weights.items():
-            snapshots[name].append(weight.detach().clone())
+        def per_model(values: Sequence[float] | np.ndarray) -> Tensor:
+            return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
 
-    def batch_loss(t: int) -> Tensor:
-        x = data.training(t - 1, recipe.batch).to(dtype)
-        return losses(importance, first.target(x), forward(first.bottleneck, parameters, x).out)
+        self.importance = per_model(np.stack([e.importance() for e in experiments]))
+        self.rate = per_model([e.training.learning_rate for e in experiments])
+        self.decay = per_model([e.training.weight_decay for e in experiments])
+        self.scale = per_model([e.best_constant_loss() for e in experiments])
 
-    for t in range(1, recipe.steps + 1):
-        loss = batch_loss(t)
+        start = initialise([e.bottleneck for e in experiments], self.data, dtype)
+        self.ln_eps, self.weights, self.before = start.ln_eps, start.trained(), start.trained()
+        begin = self.recipe.optimizer.begin
+        self.directions = {name: begin(name, weight, self.data.seeds) for name, weight in self.weights.items()}
+
+        self.curve_step, self.snapshot_step = self.recipe.curve_steps(), self.recipe.snapshot_steps()
+        self.points = {t: place for place, t in enumerate(self.curve_step.tolist())}
+        self.shots = {t: place for place, t in enumerate(self.snapshot_step.tolist())}
+        models = len(experiments)
+        self.curve = torch.zeros(models, len(self.points), dtype=dtype, device=device)
+        self.snapshots = {
+            name: weight.new_zeros(models, len(self.shots), *weight.shape[1:]) for name, weight in self.weights.items()
+        }
+        self.diverged_step = torch.zeros(models, dtype=torch.int64, device=device)
+        self.ceiling = torch.full_like(self.rate, torch.inf)
+
+    def step(self) -> None:
+        """One step more, of the models that have not diverged."""
+        t, weights = self.t + 1, {name: weight.requires_grad_() for name, weight in self.weights.items()}
+        loss = self._batch_loss(t)
         gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
         with torch.no_grad():
             loss = loss.detach()
-            if t == 1:
-                ceiling = CEILING * (loss + scale)
+            ceiling = CEILING * (loss + self.scale) if t == 1 else self.ceiling
             sound = _sound(loss, ceiling) & _finite(gradients)
-            step_rate = rate * recipe.schedule.factor((t - 1) / recipe.steps)
+            step_rate = self.rate * self.recipe.schedule.factor((t - 1) / self.recipe.steps)
             updates = [
                 _over(step_rate, weight)
-                * directions[name](torch.where(_over(sound, weight), gradient, 0.0), weight, _over(decay, weight), t)
+                * self.directions[name](
+                    torch.where(_over(sound, weight), gradient, 0.0), weight, _over(self.decay, weight), t
+                )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]
             sound &= _finite(updates)
-            diverged_step = torch.where((diverged_step == 0) & ~sound, t, diverged_step)
-            alive = diverged_step == 0
-            if t == recipe.steps:
-                before = {name: weight.clone() for name, weight in weights.items()}
-            for weight, update in zip(weights.values(), updates, strict=True):
-                weight -= torch.where(_over(alive, weight), update, 0.0)
-        if t in keep_loss:
-            curve.append(loss)
-        if t in keep_weights and t < recipe.steps:
-            keep_snapshot()
-        if on_step and (t % REPORT_EVERY == 0 or t == recipe.steps):
-            on_step((t - 1) % REPORT_EVERY + 1)
+            self.diverged_step = torch.where((self.diverged_step == 0) & ~sound, t, self.diverged_step)
+            alive = self.diverged_step == 0
+            self.before, self.ceiling, self.t = weights, ceiling, t
+            self.weights = {
+                name: weight - torch.where(_over(alive, weight), update, 0.0)
+                for (name, weight), update in zip(weights.items(), updates, strict=True)
+            }
+        if t in self.points:
+            self.curve[:, self.points[t]] = loss
+        if t < self.recipe.steps:
+            self._keep_snapshot()
 
-    with torch.no_grad():
-        overshot = (diverged_step == 0) & ~_sound(batch_loss(recipe.steps + 1), ceiling)
-        diverged_step = torch.where(overshot, recipe.steps, diverged_step)
-        for name, weight in weights.items():
-            weight.copy_(torch.where(_over(overshot, weight), before[name], weight))
-    if recipe.steps in keep_weights:
-        keep_snapshot()
+    def judge_last_step(self) -> None:
+        """What the last step did to the loss: a model that it made diverge goes back before it."""
+        with torch.no_grad():
+            sound = _sound(self._batch_loss(self.t + 1), self.ceiling)
+            overshot = (self.diverged_step == 0) & ~sound
+            self.diverged_step = torch.where(overshot, self.t, self.diverged_step)
+            self.weights = {
+                name: torch.where(_over(overshot, weight), self.before[name], weight)
+                for name, weight in self.weights.items()
+            }
+        self._keep_snapshot()
 
-    trained = {name: weight.detach().cpu() for name, weight in weights.items()}
-    ln_eps = None if parameters.ln_eps is None else parameters.ln_eps.cpu()
-    return Trained(
-        experiments=tuple(experiments),
-        parameters=Parameters(**trained, ln_eps=ln_eps),
-        curve_step=curve_step,
-        curve=torch.stack(curve, dim=1).cpu(),
-        diverged_step=diverged_step.cpu(),
-        snapshot_step=snapshot_step,
-        snapshots={name: torch.stack(kept, dim=1).cpu() for name, kept in snapshots.items() if kept},
-        sub_batches=(len(experiments),),
-    )
+    def _batch_loss(self, t: int) -> Tensor:
+        x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
+        parameters = Parameters(**self.weights, ln_eps=self.ln_eps)
+        return losses(self.importance, self.first.target(x), forward(self.first.bottleneck, parameters, x).out)
+
+    def _keep_snapshot(self) -> None:
+        """If this step is one of those whose weights are kept."""
+        if self.t in self.shots:
+            for name, weight in self.weights.items():
+                self.snapshots[name][:, self.shots[self.t]] = weight.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a step changes."""
+        return {
+            "step": torch.tensor([self.t]),
+            "curve": self.curve,
+            "diverged_step": self.diverged_step,
+            "ceiling": self.ceiling,
+            **{f"weight.{name}": weight for name, weight in self.weights.items()},
+            **{f"snapshot.{name}": kept for name, kept in self.snapshots.items()},
+            **{
+                f"optimizer.{name}.{what}": tensor
+                for name, direction in self.directions.items()
+                for what, tensor in direction.state.items()
+            },
+        }
+
+    def put_back(self, state: Mapping[str, Tensor] | None) -> None:
+        """Go on from a `state`, if there is one."""
+        if state is None:
+            return
+        now = self.state()
+        # Into tensors like those at the start: laid out otherwise, products would round otherwise.
+        state = {name: torch.empty_like(now[name]).copy_(tensor) for name, tensor in state.items()}
+        self.t = int(state["step"])
+        self.curve, self.diverged_step, self.ceiling = state["curve"], state["diverged_step"], state["ceiling"]
+        self.weights = {name: state[f"weight.{name}"] for name in self.weights}
+        self.snapshots = {name: state[f"snapshot.{name}"] for name in self.snapshots}
+        for name, direction in self.directions.items():
+            direction.state = {what: state[f"optimizer.{name}.{what}"] for what in direction.state}
+
+    def trained(self) -> Trained:
+        """The models as they are now."""
+        weights = {name: weight.detach().cpu() for name, weight in self.weights.items()}
+        return Trained(
+            experiments=self.experiments,
+            parameters=Parameters(**weights, ln_eps=None if self.ln_eps is None else self.ln_eps.cpu()),
+            curve_step=self.curve_step,
+            curve=self.curve.cpu(),
+            diverged_step=self.diverged_step.cpu(),
+            snapshot_step=self.snapshot_step,
+            snapshots={name: kept.cpu() for name, kept in self.snapshots.items()} if self.shots else {},
+            sub_batches=(len(self.experiments),),
+        )
+
+
+def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _sound(loss: Tensor, ceiling: Tensor) -> Tensor:

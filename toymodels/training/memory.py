@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from toymodels.training.experiment import Experiment
+from toymodels.training.keep import Keep
 from toymodels.training.trained import Trained, concatenate
 
 FEATURE_COPIES = 10
@@ -39,20 +40,22 @@ def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
 
 
 def train_within(
-    train: Callable[[Sequence[Experiment]], Trained],
+    train: Callable[..., Trained],
     experiments: Sequence[Experiment],
     budget: int | None = None,
     needs: Callable[[Sequence[Experiment]], int] = bytes_needed,
+    keep: Keep | None = None,
 ) -> Trained:
-    """``train(experiments)``, in halves as often as it takes to stay within ``budget`` bytes, by what ``needs`` says.
+    """``train(experiments, keep=keep)``, in halves as often as it takes to stay within ``budget`` bytes.
 
-    Raises `OutOfMemory` when a single model does not fit.
+    ``needs`` says how many bytes experiments take; each half is kept by its own part of ``keep``. Raises `OutOfMemory`
+    when a single model does not fit.
     """
     experiments = list(experiments)
     needed = needs(experiments)
     if budget is None or needed <= budget:
         try:
-            return train(experiments)
+            return train(experiments, keep=keep)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -64,8 +67,13 @@ def train_within(
     if len(experiments) == 1:
         raise OutOfMemory(f"one model does not fit in memory: {reason}")
     middle = (len(experiments) + 1) // 2
-    halves = (experiments[:middle], experiments[middle:])
-    return concatenate([train_within(train, half, budget, needs) for half in halves])
+    halves = ((0, middle), (middle, len(experiments)))
+    return concatenate(
+        [
+            train_within(train, experiments[first:last], budget, needs, keep.part(first, last) if keep else None)
+            for first, last in halves
+        ]
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ the state of one run, one `Direction` a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,22 @@ from torch import Tensor
 
 from toymodels.rotations import haar
 
-Direction = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""(gradient, weight, decay, t) -> direction; decay broadcasts over the model axis, t counts from 1."""
-
 HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1}
+
+
+class Direction:
+    """One parameter's update in one run: called with each step's gradient.
+
+    What it remembers from step to step is ``state``, tensors by name. A call puts new tensors in their place and
+    changes none: so a run can be kept and continued, wherever it is interrupted.
+    """
+
+    def __init__(self, **state: Tensor) -> None:
+        self.state = state
+
+    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+        """The direction of step t, counted from 1; ``decay`` broadcasts over the model axis."""
+        raise TypeError(f"{type(self).__name__} defines no direction")
 
 
 class Optimizer:
@@ -43,15 +54,21 @@ class Adam(Optimizer):
     name = "adam"
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
-        mean, square = torch.zeros_like(like), torch.zeros_like(like)
+        return _AdamDirection(self, like)
 
-        def direction(gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
-            mean.lerp_(gradient, 1 - self.beta_1)
-            square.mul_(self.beta_2).addcmul_(gradient, gradient, value=1 - self.beta_2)
-            scale = square.sqrt().div_((1 - self.beta_2**t) ** 0.5).add_(self.eps)
-            return (mean / scale).div_(1 - self.beta_1**t).addcmul_(decay, weight)
 
-        return direction
+class _AdamDirection(Direction):
+    def __init__(self, adam: Adam, like: Tensor) -> None:
+        super().__init__(mean=torch.zeros_like(like), square=torch.zeros_like(like))
+        self.adam = adam
+
+    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+        beta_1, beta_2 = self.adam.beta_1, self.adam.beta_2
+        mean = self.state["mean"].lerp(gradient, 1 - beta_1)
+        square = self.state["square"].mul(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+        self.state = {"mean": mean, "square": square}
+        scale = square.sqrt().div_((1 - beta_2**t) ** 0.5).add_(self.adam.eps)
+        return (mean / scale).div_(1 - beta_1**t).addcmul_(decay, weight)
 
 
 @dataclass(frozen=True)
@@ -62,12 +79,18 @@ class SGD(Optimizer):
     name = "sgd"
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
-        buffer = torch.zeros_like(like)
+        return _Momentum(self, like)
 
-        def direction(gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
-            return buffer.mul_(self.momentum).add_(gradient).addcmul_(decay, weight)
 
-        return direction
+class _Momentum(Direction):
+    def __init__(self, sgd: SGD, like: Tensor) -> None:
+        super().__init__(buffer=torch.zeros_like(like))
+        self.sgd = sgd
+
+    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+        buffer = self.state["buffer"].mul(self.sgd.momentum).add_(gradient).addcmul_(decay, weight)
+        self.state = {"buffer": buffer}
+        return buffer
 
 
 @dataclass(frozen=True)
@@ -85,17 +108,20 @@ class RotatedAdam(Optimizer):
         axis = HIDDEN_AXIS.get(parameter)
         if axis is None:
             return self.adam.begin(parameter, like, seeds)
-        rotation = haar(seeds, like.shape[axis], step=0).to(like)
-        inner = self.adam.begin(parameter, like, seeds)
-        no_decay = torch.zeros((), dtype=like.dtype, device=like.device)
+        return _RotatedDirection(self.adam, like, haar(seeds, like.shape[axis], step=0).to(like), axis)
 
-        def turn(matrix: Tensor, x: Tensor) -> Tensor:
-            hidden_first = x.movedim(axis, 1)
-            turned = matrix @ hidden_first.flatten(2) if x.dim() == 3 else (matrix @ x[:, :, None])[:, :, 0]
-            return turned.movedim(1, axis)
 
-        def direction(gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
-            step = inner(turn(rotation, gradient), gradient, no_decay, t)
-            return turn(rotation.transpose(1, 2), step) + decay * weight
+class _RotatedDirection(_AdamDirection):
+    def __init__(self, adam: Adam, like: Tensor, rotation: Tensor, axis: int) -> None:
+        super().__init__(adam, like)
+        self.rotation, self.axis = rotation, axis
+        self.no_decay = torch.zeros((), dtype=like.dtype, device=like.device)
 
-        return direction
+    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+        step = super().__call__(self._turned(self.rotation, gradient), gradient, self.no_decay, t)
+        return self._turned(self.rotation.transpose(1, 2), step) + decay * weight
+
+    def _turned(self, matrix: Tensor, x: Tensor) -> Tensor:
+        hidden_first = x.movedim(self.axis, 1)
+        turned = matrix @ hidden_first.flatten(2) if x.dim() == 3 else (matrix @ x[:, :, None])[:, :, 0]
+        return turned.movedim(1, self.axis)

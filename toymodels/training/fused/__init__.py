@@ -8,7 +8,7 @@ the same data, in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import torch
 
@@ -16,6 +16,7 @@ from toymodels.training.contract import OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.fused.crew import Crew, prepare, prepared
 from toymodels.training.fused.layout import bytes_needed, unsupported
+from toymodels.training.keep import Keep
 from toymodels.training.memory import OutOfMemory
 from toymodels.training.trained import Trained
 
@@ -27,6 +28,7 @@ def train(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_step: OnStep | None = None,
+    keep: Keep | None = None,
 ) -> Trained:
     """Train models of one structure, on as many threads as torch is set to use.
 
@@ -37,18 +39,22 @@ def train(
     check_one_structure(experiments)
     steps_a_model = experiments[0].training.steps / len(experiments)
     advanced = (lambda models: on_step(steps_a_model * models)) if on_step else None
-    (trained,) = train_each([experiments], advanced)
+    (trained,) = train_each([experiments], advanced, keep=lambda _: keep)
     if isinstance(trained, OutOfMemory):
         raise trained
     return trained
 
 
 def train_each(
-    batches: Iterable[Sequence[Experiment]], on_progress: OnProgress | None = None, budget: int | None = None
-) -> Iterator[Trained | OutOfMemory]:
+    batches: Iterable[Sequence[Experiment]],
+    on_progress: OnProgress | None = None,
+    budget: int | None = None,
+    keep: Callable[[int], Keep | None] = lambda _: None,
+) -> Generator[Trained | OutOfMemory]:
     """Train several batches, each of one structure; the next one begins before a thread is idle.
 
     That a batch is of one structure is not checked here. Batches are asked for when there is room for them and returned
-    in their order; one that does not fit into ``budget`` bytes is returned as the reason.
+    in their order; one that does not fit into ``budget`` bytes is returned as the reason. ``keep`` gives what keeps the
+    batch of a number. Where the iterator is closed or interrupted, what is unfinished is saved.
     """
-    yield from Crew(torch.get_num_threads(), budget).train_each(iter(batches), on_progress)
+    yield from Crew(torch.get_num_threads(), budget).train_each(iter(batches), on_progress, keep)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import pairwise
 from threading import Condition, Thread, local, main_thread
 
 import numpy as np
@@ -18,7 +19,9 @@ from toymodels.kernels import moments, steps
 from toymodels.kernels.bottleneck import PART, Shape, Work, workspace
 from toymodels.training.contract import OnProgress, Unsupported
 from toymodels.training.experiment import Experiment
+from toymodels.training.fused.keeping import Keeping, bytes_of_copy
 from toymodels.training.fused.layout import Batch, bytes_needed, unsupported
+from toymodels.training.keep import Keep
 from toymodels.training.memory import OutOfMemory, is_out_of_memory
 from toymodels.training.recipe import Training
 from toymodels.training.trained import Trained
@@ -82,11 +85,23 @@ class _Task:
     at_once: int = field(default=1, compare=False)
 
 
+def _tasks(number: int, done: np.ndarray, at_once: int, steps: int) -> list[_Task]:
+    """The tasks of models that have ``done`` so many steps each: at most ``at_once`` neighbours of equal step."""
+    edges = [0, *(np.flatnonzero(np.diff(done)) + 1).tolist(), len(done)]
+    return [
+        _Task(number, int(done[first]) + 1, first, min(last, first + at_once))
+        for begin, last in pairwise(edges)
+        for first in range(begin, last, at_once)
+        if done[first] <= steps
+    ]
+
+
 @dataclass
 class _UnderWay:
     """A batch that was handed to the threads, or why it could not be."""
 
     batch: Batch | OutOfMemory
+    keeping: Keeping | None = None
     wide: bool = False
     open_tasks: int = 0
     failure: BaseException | None = None
@@ -114,7 +129,10 @@ class Crew:
         """those that help with the parts of a step; its threads begin when they are first needed"""
 
     def train_each(
-        self, batches: Iterator[Sequence[Experiment]], on_progress: OnProgress | None
+        self,
+        batches: Iterator[Sequence[Experiment]],
+        on_progress: OnProgress | None,
+        keep: Callable[[int], Keep | None],
     ) -> Iterator[Trained | OutOfMemory]:
         """See the function of this name."""
         begun, returned, more = 0, 0, True
@@ -127,10 +145,11 @@ class Crew:
                     experiments = next(batches, None)
                     more = experiments is not None
                     if experiments is not None:
-                        self._begin(begun, experiments)
+                        self._begin(begun, experiments, keep(begun))
                         begun += 1
                 if returned < begun and self._wait(returned, more, on_progress):
-                    yield self.under_way.pop(returned).result()
+                    yield self.under_way[returned].result()
+                    del self.under_way[returned]  # until it is asked for the next, nobody may have stored this one
                     returned += 1
         finally:
             with self.changed:
@@ -140,12 +159,13 @@ class Crew:
                 if thread.is_alive():
                     thread.join()
             self.helpers.shutdown()
+            self._save_unfinished()
 
     def _idle_soon(self) -> bool:
         """Whether a thread may soon find no task: those that are open are as many as the threads, or fewer."""
         return sum(each.open_tasks for each in self.under_way.values()) <= self.threads
 
-    def _begin(self, number: int, experiments: Sequence[Experiment]) -> None:
+    def _begin(self, number: int, experiments: Sequence[Experiment], keep: Keep | None) -> None:
         """Hand a batch to the threads."""
         if reason := unsupported(experiments[0]):
             raise Unsupported(reason)
@@ -157,9 +177,13 @@ class Crew:
             under_way.wide = count < self.threads and flop > WIDE_FLOP
             if under_way.wide:
                 prepare(wide=True)
+            done = np.zeros(count, np.int64)
+            # A batch for which this does not fit is trained all the same, and not kept.
+            if keep is not None and self._fits(bytes_needed(experiments) + bytes_of_copy(experiments)):
+                under_way.keeping = Keeping(keep, under_way.batch)
+                done = under_way.keeping.resume()
             at_once = min(-(-count // (TASKS_A_THREAD * self.threads)), max(1, int(MOST_FLOP / flop)))
-            edges = range(0, count, 1 if under_way.wide else at_once)
-            tasks = [_Task(number, 1, first, min(count, first + edges.step)) for first in edges]
+            tasks = _tasks(number, done, 1 if under_way.wide else at_once, under_way.batch.rule.steps)
         with self.changed:
             self.under_way[number] = under_way
             under_way.open_tasks = len(tasks)
@@ -167,9 +191,12 @@ class Crew:
                 heappush(self.tasks, task)
             self.changed.notify_all()
 
+    def _fits(self, needed: int) -> bool:
+        return self.budget is None or needed <= self.budget
+
     def _batch_of(self, experiments: Sequence[Experiment]) -> Batch | OutOfMemory:
         needed = bytes_needed(experiments)
-        if self.budget is not None and needed > self.budget:
+        if self.budget is not None and not self._fits(needed):
             reason = f"it needs about {needed / 2**20:,.0f} MiB, the budget is {self.budget / 2**20:,.0f} MiB"
             return OutOfMemory(f"a batch of {len(experiments)} does not fit in memory: {reason}")
         try:
@@ -193,6 +220,9 @@ class Crew:
             advanced = sum(self.progress.popleft() for _ in range(len(self.progress)))
             if on_progress and advanced:
                 on_progress(advanced)
+            for each in self.under_way.values():
+                if each.keeping and not each.failure:
+                    each.keeping.save_if_due()
             if done or room:
                 return done
 
@@ -210,6 +240,8 @@ class Crew:
                 assert isinstance(under_way.batch, Batch)
                 (self._wide_slice if under_way.wide else self._slice)(under_way.batch, task)
                 open_still = task.t < under_way.batch.rule.steps + 2
+                if under_way.keeping:
+                    under_way.keeping.glance(task.first, task.last, task.t - 1)
             except BaseException as error:
                 under_way.failure, open_still = error, False
             with self.changed:
@@ -218,6 +250,16 @@ class Crew:
                 else:
                     under_way.open_tasks -= 1
                     self.changed.notify_all()
+
+    def _save_unfinished(self) -> None:
+        """What was not returned, as it is now that the threads have ended."""
+        for number, under_way in self.under_way.items():
+            keeping = under_way.keeping
+            if keeping and not under_way.failure and keeping.worth_saving():
+                for task in self.tasks:
+                    if task.number == number:
+                        keeping.copy(task.first, task.last, task.t - 1)
+                keeping.save()
 
     def _over(self) -> bool:
         """Also where whoever began forgot an unfinished iterator, and the program is to end."""

@@ -1,0 +1,115 @@
+"""Checkpoints: where the models of a pack stand while it is trained, so that a kill costs at most a minute.
+
+    unfinished/%08d-FIRST-LAST.safetensors   of the pack of that number, its models FIRST to LAST - 1
+
+Written over and over while the pack is trained, gone when the pack is there. A pack that lack of memory divides is kept
+in parts. What is damaged, or of other models, another engine or version, is moved aside and said: never trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from sweeps import atomic
+from sweeps.job import Job
+from sweeps.manifest import NUMERICS, versions
+from sweeps.plan import Pack
+from sweeps.store import Store
+from sweeps.tensorfile import Damaged, deserialise, serialise
+from toymodels.training import Keep
+from toymodels.training.keep import KEEP_SECONDS
+
+SECONDS = KEEP_SECONDS
+"""between one checkpoint of a pack and the next"""
+
+
+def forget(store: Store, pack: Pack) -> None:
+    """The pack is there: nothing else need be kept of it."""
+    for path in store.unfinished.glob(f"{pack.index:08d}-*.safetensors"):
+        path.unlink(missing_ok=True)
+
+
+def tidy(store: Store) -> None:
+    """Remove the folder, if nobody is at work and nothing is in it."""
+    with suppress(OSError):
+        store.unfinished.rmdir()
+
+
+class Checkpoints:
+    """Those of a run. Only who trains a pack asks for its own."""
+
+    def __init__(self, engine: str, on_progress: Callable[[float], None], on_note: Callable[[str], None]) -> None:
+        self.on_progress, self.on_note = on_progress, on_note
+        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": versions()}
+        self._said = False
+
+    def of(self, job: Job) -> Checkpoint:
+        """What keeps the models of a job while they are trained."""
+        return Checkpoint(self, job, 0, len(job.keys))
+
+    def say_unwritable(self, folder: Path, reason: object) -> None:
+        """Once a run: it costs safety, and no training."""
+        if not self._said:
+            self._said = True
+            self.on_note(f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again")
+
+
+class Checkpoint(Keep):
+    """The file of some models of a pack."""
+
+    def __init__(self, all_: Checkpoints, job: Job, first: int, last: int) -> None:
+        self.all, self.job, self.first, self.last = all_, job, first, last
+        self.seconds = SECONDS
+
+    @property
+    def path(self) -> Path:
+        """Its name says which models."""
+        return self.job.store.unfinished / f"{self.job.pack.index:08d}-{self.first}-{self.last}.safetensors"
+
+    @property
+    def _said(self) -> dict[str, object]:
+        return {**self.all.made_by, "keys": list(self.job.keys[self.first : self.last])}
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What was written last, if that was of these models, this engine and this version."""
+        try:
+            stored = deserialise(self.path)
+        except FileNotFoundError:
+            return None
+        except Damaged as damage:
+            self.refused(str(damage).removeprefix(f"{self.path}: "))
+            return None
+        foreign = [name for name, value in self._said.items() if stored.metadata.get(name) != value]
+        if foreign:
+            self.refused(f"it has other {', '.join(foreign)}")
+            return None
+        return stored.tensors
+
+    def save(self, state: Mapping[str, Tensor]) -> None:
+        """Write it; where that fails, training goes on."""
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+            atomic.write(self.path, serialise(state, self._said))
+        except (OSError, MemoryError) as error:
+            self.all.say_unwritable(self.path.parent, getattr(error, "strerror", None) or type(error).__name__)
+
+    def part(self, first: int, last: int) -> Checkpoint:
+        """The file of some of these models."""
+        return Checkpoint(self.all, self.job, self.first + first, self.first + last)
+
+    def refused(self, reason: str) -> None:
+        """Move the file aside and say why."""
+        kept = ""
+        with suppress(OSError):
+            kept = f"; kept as {self.job.store.set_aside(self.path).name}"
+        self.all.on_note(f"{self.path}: {reason}{kept}: pack {self.job.pack.index} begins at the start")
+
+    def resumed(self, models: float) -> None:
+        """Count what was trained before, and say so."""
+        self.all.on_progress(models)
+        share = models / (self.last - self.first)
+        self.all.on_note(f"pack {self.job.pack.index} goes on where it was interrupted, {share:.0%} trained")

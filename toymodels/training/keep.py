@@ -1,0 +1,78 @@
+"""Keeping: where unfinished models stand, put away now and then, so that an interruption costs seconds of training.
+
+A *state* is tensors by name: everything that training changes, and ``step``, how many steps are done. Whoever wants it
+kept hands an engine a `Keep`; the engine saves into it, and begins where it left off. The models come out bit for bit
+as they do undisturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+KEEP_SECONDS = 30.0
+"""How often a state is kept: writing it takes a hundredth of that."""
+WORTH_SECONDS = 1.0
+"""Training that is worth keeping where it is interrupted: less is soon done again."""
+
+
+class Keep:
+    """Keeps the state of one batch of models. A subclass says where, in ``load``, ``save`` and ``part``."""
+
+    seconds: float = KEEP_SECONDS
+    """of training between one ``save`` and the next"""
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What was saved last, on the CPU; None where nothing was."""
+        raise TypeError(f"{type(self).__name__} defines no load")
+
+    def save(self, state: Mapping[str, Tensor]) -> None:
+        """Put a state away in place of the one before. Its tensors may change once this returns."""
+        raise TypeError(f"{type(self).__name__} defines no save")
+
+    def part(self, first: int, last: int) -> Keep:
+        """What keeps models ``first`` to ``last - 1`` of this batch, where lack of memory divides it."""
+        raise TypeError(f"{type(self).__name__} defines no part")
+
+    def refused(self, reason: str) -> None:
+        """What ``load`` gave is of no use, for this reason: training begins at the start."""
+
+    def resumed(self, models: float) -> None:
+        """What ``load`` gave is used: so many models' worth of training is done already."""
+
+    @property
+    def worth_seconds(self) -> float:
+        """Of training that are saved where it is interrupted."""
+        return min(WORTH_SECONDS, self.seconds)
+
+
+def resume(keep: Keep | None, start: Mapping[str, Tensor], steps: int, most: int) -> dict[str, Tensor] | None:
+    """What ``keep`` has, if training can begin there; None if it begins at the start.
+
+    It can at a state like the one at the ``start``, after ``most`` steps or fewer; the whole training has ``steps``.
+    """
+    state = keep.load() if keep is not None else None
+    if keep is None or state is None:
+        return None
+    if reason := _misfit(state, start, most):
+        keep.refused(reason)
+        return None
+    done = state["step"].clamp(max=steps).double().mean().item() / steps
+    keep.resumed(done * len(start["diverged_step"]))
+    return state
+
+
+def _misfit(state: Mapping[str, Tensor], start: Mapping[str, Tensor], most: int) -> str | None:
+    """Why training cannot begin at a state, or None."""
+    if state.keys() != start.keys():
+        return f"expected {', '.join(sorted(start))}, got {', '.join(sorted(state))}"
+    for name, tensor in start.items():
+        for what in ("shape", "dtype"):
+            expected, got = getattr(tensor, what), getattr(state[name], what)
+            if expected != got:
+                return f"{name}: expected {what} {expected}, got {got}"
+    for name in ("step", "diverged_step"):
+        if not ((state[name] >= 0) & (state[name] <= most)).all():
+            return f"{name}: expected 0 to {most}"
+    return None
