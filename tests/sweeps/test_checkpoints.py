@@ -43,7 +43,7 @@ samples = 256
 seed = { range = [0, 2] }
 """
 """two packs of four models"""
-OFTEN = {"autograd": 0.05, "fused": 0.001}
+OFTEN = {"autograd": 0.01, "fused": 0.001}
 """seconds between checkpoints, some in a pack, by engine"""
 
 

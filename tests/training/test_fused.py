@@ -269,6 +269,21 @@ def test_batches_of_different_shapes_come_back_in_their_order():
     assert asked == [0, 1, 2]
 
 
+def test_batches_that_end_at_once_do_not_pile_up():
+    asked = 0
+
+    def ask():
+        nonlocal asked
+        for _ in range(30):
+            asked += 1
+            yield batch_of(*SETTINGS[-1], Training(steps=1, batch=8), 1)
+
+    for taken, _ in enumerate(fused.train_each(ask())):
+        time.sleep(0.01)
+        assert asked - taken <= 2 * torch.get_num_threads() + 2
+    assert asked == 30
+
+
 # ---------------------------------------------------------------------------------------------------------- divergence
 
 

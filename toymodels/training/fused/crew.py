@@ -141,7 +141,7 @@ class Crew:
             for thread in threads:
                 thread.start()
             while more or returned < begun:
-                while more and self._idle_soon():
+                while more and self._room():
                     experiments = next(batches, None)
                     more = experiments is not None
                     if experiments is not None:
@@ -161,9 +161,13 @@ class Crew:
             self.helpers.shutdown()
             self._save_unfinished()
 
-    def _idle_soon(self) -> bool:
-        """Whether a thread may soon find no task: those that are open are as many as the threads, or fewer."""
-        return sum(each.open_tasks for each in self.under_way.values()) <= self.threads
+    def _room(self) -> bool:
+        """Whether the next batch should begin.
+
+        It should where a thread may soon find no task, unless batches that have ended wait to be taken, a thread each.
+        """
+        tasks = [each.open_tasks for each in self.under_way.values()]
+        return sum(tasks) <= self.threads and tasks.count(0) <= self.threads
 
     def _begin(self, number: int, experiments: Sequence[Experiment], keep: Keep | None) -> None:
         """Hand a batch to the threads."""
@@ -214,7 +218,7 @@ class Crew:
         while True:
             with self.changed:
                 done = not self.under_way[number].open_tasks
-                room = more and self._idle_soon()
+                room = more and self._room()
                 if not done and not room:
                     self.changed.wait(CALL_SECONDS)
             advanced = sum(self.progress.popleft() for _ in range(len(self.progress)))
@@ -224,7 +228,7 @@ class Crew:
                 if each.keeping and not each.failure:
                     each.keeping.save_if_due()
             if done or room:
-                return done
+                return not room  # whoever takes a batch stores it first: let the threads have the next meanwhile
 
     def _work(self) -> None:
         """What a thread does: slices of the neediest task, until there is nothing more to come."""
