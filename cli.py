@@ -177,17 +177,14 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
-    import figures
     from sweeps.errors import SpecError
     from sweeps.estimate import estimate
     from sweeps.executor import choose_executor, prepare
     from sweeps.locks import Shard
-    from sweeps.printing import arm_json, print_estimate, print_summary
+    from sweeps.printing import print_estimate
     from sweeps.progress import Progress
-    from sweeps.reading import load
     from sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
     from sweeps.store import Store, recorded_choice
-    from sweeps.summary import summarise
 
     if extend and shard is not None:
         raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
@@ -216,35 +213,8 @@ def sweep(
         )
     if own is not None:
         say_shard(own, plan, folder, outcome, as_json)
-        return
-    trained = load(folder)
-    drawn = draw_if_possible(chosen.stem, trained, progress.note) if chosen.stem in figures.OF_SWEEPS else []
-    arms = summarise(trained) if len(outcome.failed) < len(plan.packs) else []
-    if as_json:
-        document = {
-            "folder": str(folder),
-            "models": outcome.models,
-            "trained": outcome.trained,
-            "diverged": outcome.diverged,
-            "failed": {str(pack): reason for pack, reason in outcome.failed.items()},
-            "figures": [str(path) for path in drawn],
-            "arms": [arm_json(arm) for arm in arms],
-        }
-        print(json.dumps(document, indent=2))
     else:
-        print_summary(chosen.question or chosen.stem, arms)
-        for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
-            print(path)
-        some_left = outcome.diverged < outcome.models
-        following = "verdict" if arms and some_left and can_be_judged(trained) else "report"
-        print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
-    if outcome.diverged:
-        share = (
-            "every model" if outcome.diverged == outcome.models else f"{outcome.diverged} of {outcome.models} models"
-        )
-        progress.note(f"{share} diverged: their measures are empty (status = diverged in models.parquet)")
-    if outcome.failed:
-        fail(f"{len(outcome.failed)} of {len(plan.packs)} packs failed; the rest is finished in {folder}", 3)
+        say_sweep(chosen, plan, folder, outcome, as_json)
 
 
 @app.command()
@@ -319,7 +289,7 @@ def verdict(
     for of_regime in judgement.verdicts:
         print_verdict(of_regime)
     print_verdict_legend()
-    drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded, say)]
+    drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded)]
     say_paths([path, *drawn], as_json)
 
 
@@ -440,6 +410,41 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     return chosen
 
 
+def say_sweep(chosen: Sweep, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
+    """How a sweep ended: its summary, where things are, what comes next, and what diverged or failed."""
+    import figures
+    from sweeps.printing import arm_json, print_summary
+    from sweeps.reading import load
+    from sweeps.summary import summarise
+
+    trained = load(folder)
+    drawn = draw_if_possible(chosen.stem, trained) if chosen.stem in figures.OF_SWEEPS else []
+    arms = summarise(trained) if len(outcome.failed) < len(plan.packs) else []
+    all_diverged = outcome.diverged == outcome.models
+    if as_json:
+        document = {
+            "folder": str(folder),
+            "models": outcome.models,
+            "trained": outcome.trained,
+            "diverged": outcome.diverged,
+            "failed": {str(pack): reason for pack, reason in outcome.failed.items()},
+            "figures": [str(path) for path in drawn],
+            "arms": [arm_json(arm) for arm in arms],
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        print_summary(chosen.question or chosen.stem, arms)
+        for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
+            print(path)
+        following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
+        print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
+    if outcome.diverged:
+        share = "every model" if all_diverged else f"{outcome.diverged} of {outcome.models} models"
+        say(f"{share} diverged: their measures are empty (status = diverged in models.parquet)")
+    if outcome.failed:
+        fail(f"{len(outcome.failed)} of {len(plan.packs)} packs failed; the rest is finished in {folder}", 3)
+
+
 def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
     """How a shard ended, and what is still to come."""
     if as_json:
@@ -469,7 +474,7 @@ def can_be_judged(run: Run) -> bool:
     return "solu" in with_norm and bool({"gelu", "relu", "linear"} & set(with_norm))
 
 
-def draw_if_possible(name: str, run: Run, note: Any) -> list[Path]:
+def draw_if_possible(name: str, run: Run) -> list[Path]:
     """The figure of this name, or a note that says why there is none."""
     import figures
     from sweeps.errors import SweepError
@@ -477,7 +482,7 @@ def draw_if_possible(name: str, run: Run, note: Any) -> list[Path]:
     try:
         return figures.draw(name, run, run.path)
     except SweepError as error:
-        note(f"no figure: {error}")
+        say(f"no figure: {error}")
         return []
 
 
