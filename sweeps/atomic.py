@@ -38,9 +38,16 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``. Raises ``OSError`` and leaves nothing behind where that fails."""
-    with writing(path) as file:
-        file.write(data)
+    """Replace ``path`` by ``data``. Raises ``OSError`` and leaves nothing behind where that fails.
+
+    Where the temporary is swept away meanwhile, by one who came to hold the folder, it is written again.
+    """
+    try:
+        with writing(path) as file:
+            file.write(data)
+    except FileNotFoundError:
+        with writing(path) as file:
+            file.write(data)
 
 
 def sweep_temporaries(folder: Path) -> None:

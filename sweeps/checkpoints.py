@@ -3,7 +3,7 @@
     unfinished/%08d-FIRST-LAST.safetensors   of the pack of that number, its models FIRST to LAST - 1
 
 Written over and over while the pack is trained, gone when the pack is there. A pack that lack of memory divides is kept
-in parts. What is damaged, or of other models, another engine or version, is moved aside and said: never trusted.
+in parts. What is damaged, or of other models, another engine, version or processor, is moved aside and said.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sweeps import atomic
 from sweeps.job import Job
-from sweeps.manifest import NUMERICS, versions
+from sweeps.manifest import NUMERICS, of_bytes
 from sweeps.plan import Pack
 from sweeps.store import Store
 from sweeps.tensorfile import Damaged, deserialise, serialise
@@ -44,8 +44,8 @@ class Checkpoints:
 
     def __init__(self, engine: str, on_progress: Callable[[float], None], on_note: Callable[[str], None]) -> None:
         self.on_progress, self.on_note = on_progress, on_note
-        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": versions()}
-        self._said = False
+        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes()}
+        self._unwritable = False
 
     def of(self, job: Job) -> Checkpoint:
         """What keeps the models of a job while they are trained."""
@@ -53,8 +53,8 @@ class Checkpoints:
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""
-        if not self._said:
-            self._said = True
+        if not self._unwritable:
+            self._unwritable = True
             self.on_note(f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again")
 
 
@@ -71,19 +71,19 @@ class Checkpoint(Keep):
         return self.job.store.unfinished / f"{self.job.pack.index:08d}-{self.first}-{self.last}.safetensors"
 
     @property
-    def _said(self) -> dict[str, object]:
+    def _metadata(self) -> dict[str, object]:
         return {**self.all.made_by, "keys": list(self.job.keys[self.first : self.last])}
 
     def load(self) -> dict[str, Tensor] | None:
         """What was written last, if that was of these models, this engine and this version."""
         try:
-            stored = deserialise(self.path)
+            stored = deserialise(self.path, self.job.store.most_bytes(self.job.like, self.last - self.first))
         except FileNotFoundError:
             return None
         except Damaged as damage:
             self.refused(str(damage).removeprefix(f"{self.path}: "))
             return None
-        foreign = [name for name, value in self._said.items() if stored.metadata.get(name) != value]
+        foreign = [name for name, value in self._metadata.items() if stored.metadata.get(name) != value]
         if foreign:
             self.refused(f"it has other {', '.join(foreign)}")
             return None
@@ -93,7 +93,7 @@ class Checkpoint(Keep):
         """Write it; where that fails, training goes on."""
         try:
             self.path.parent.mkdir(exist_ok=True)
-            atomic.write(self.path, serialise(state, self._said))
+            atomic.write(self.path, serialise(state, self._metadata))
         except (OSError, MemoryError) as error:
             self.all.say_unwritable(self.path.parent, getattr(error, "strerror", None) or type(error).__name__)
 

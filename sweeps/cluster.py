@@ -11,25 +11,27 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any, cast
 
 import dask.config
 import psutil
 import torch
-from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, as_completed
+from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, get_worker
 from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
 
 from sweeps.errors import FolderError, SweepError
-from sweeps.executor import Failed, InProcess, OnProgress, prepare
+from sweeps.executor import MEMORY_SHARE, Failed, InProcess, OnProgress, prepare
 from sweeps.job import Finished, Job, OnNote
-from sweeps.manifest import versions
+from sweeps.manifest import NUMERICS, versions
 from sweeps.plan import Pack
 from sweeps.spec import Settings
 from sweeps.store import Store
@@ -42,6 +44,9 @@ PATIENCE_SECONDS = 60.0
 """how long to wait for the first worker"""
 ANSWER_SECONDS = 10.0
 """how long to wait for a scheduler"""
+TICK_SECONDS = 0.5
+"""how often to look who is there"""
+GO_ON = "what is finished is safe: run the same command again to continue"
 ONE_AT_A_TIME = threading.Lock()
 """a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
 
@@ -64,9 +69,17 @@ class Order:
     versions: tuple[tuple[str, str], ...]
 
 
-def carry_out(order: Order) -> Finished | Failed:
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of an order."""
+
+    ended: Finished | Failed
+    notes: tuple[str, ...] = ()
+
+
+def carry_out(order: Order) -> Answer:
     """On a worker: train, measure and write a pack, unless it is there already."""
-    differing = _differing(dict(order.versions), versions())
+    differing = _differing(dict(order.versions), _versions())
     if differing:
         raise VersionsDiffer(_refusal("that came later", differing))
     store = Store(Path(order.folder))
@@ -74,17 +87,33 @@ def carry_out(order: Order) -> Finished | Failed:
         raise FolderError(
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )
+    notes: list[str] = []
     with ONE_AT_A_TIME:
         job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
-        stored = job.finished(_unsaid)
+        stored = job.finished(notes.append)
         if stored is not None:
-            return stored
-        ((_, ended),) = InProcess(order.engine, order.device).finish(iter([job]), _unsaid, _unsaid)
-        return ended
+            return Answer(stored, tuple(notes))
+        here = InProcess(order.engine, order.device, _worker_bytes())
+        ((_, ended),) = here.finish(iter([job]), _unsaid, notes.append)
+        return Answer(ended, tuple(notes))
 
 
-def _unsaid(_: object) -> None:
-    """A worker has nobody to tell."""
+def _worker_bytes() -> int | None:
+    """What a batch may take in this worker, which Dask kills where it takes much more than its limit."""
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # no worker
+        return None
+    return int(MEMORY_SHARE * limit) if limit else None
+
+
+def _versions() -> dict[str, str]:
+    """What must be the same on every worker."""
+    return versions() | {"numerics": str(NUMERICS)}
+
+
+def _unsaid(_: float) -> None:
+    """Progress inside a pack, which nobody is told."""
 
 
 class VersionsDiffer(SweepError):
@@ -137,7 +166,7 @@ class Cluster:
             return
         try:
             client = Client(self.scheduler, timeout=ANSWER_SECONDS)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise ClusterLost(f"--scheduler: no Dask scheduler answers at {self.scheduler} ({error})") from None
         try:
             yield client
@@ -192,12 +221,13 @@ def _gpus() -> list[str]:
 
 def _check_versions(client: Client, on_note: OnNote) -> None:
     """Raise `VersionsDiffer` before anything is submitted, `ClusterLost` where no worker comes."""
-    if not _threads(client):
+    if not _workers(client):
         on_note(f"waiting for a worker at {client.scheduler_info()['address']}")
-    try:
-        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
-    except TimeoutError:
-        raise ClusterLost(f"no worker came in {PATIENCE_SECONDS:.0f} seconds: start some with 'dask worker'") from None
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not _workers(client):
+        if time.monotonic() > end:
+            raise ClusterLost(f"no worker came in {PATIENCE_SECONDS:.0f} seconds: start some with 'dask worker'")
+        time.sleep(TICK_SECONDS)
     mine = versions()
     found = client.get_versions(packages=[name for name in mine if name != "python"])
     for address, of_worker in cast("dict[str, Any]", found)["workers"].items():
@@ -211,39 +241,45 @@ def _check_versions(client: Client, on_note: OnNote) -> None:
 def _finish_on(
     client: Client, engine: str, device: str, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
 ) -> Iterator[tuple[Job, Finished | Failed]]:
-    """As many packs at once as there are threads: none waits on a worker that another pack may kill."""
-    at_work: dict[Any, Job] = {}
-    completed = as_completed()
+    """As many packs at once as there are workers: none waits on a worker that another pack may kill."""
+    at_work: dict[Any, tuple[Job, Future[Answer]]] = {}
+    done: Queue[Future[Answer]] = Queue()
     client.subscribe_topic("all", partial(_say_lost, at_work, on_note))
-    more = True
-    while True:
+    more, seen = True, time.monotonic()
+    while more or at_work:
+        workers = _workers(client)
+        seen = time.monotonic() if workers else seen
+        if time.monotonic() - seen > PATIENCE_SECONDS:
+            raise ClusterLost(f"no worker is left, and none came in {PATIENCE_SECONDS:.0f} seconds; {GO_ON}")
+        while more and len(at_work) < workers:
+            job = next(jobs, None)
+            more = job is not None
+            if job is not None:
+                future = client.submit(carry_out, _order(job, engine, device), pure=False)
+                at_work[future.key] = job, future
+                future.add_done_callback(done.put)
+        if not at_work:
+            continue
         try:
-            room = max(1, _threads(client))
-            while more and len(at_work) < room:
-                job = next(jobs, None)
-                more = job is not None
-                if job is not None:
-                    future = client.submit(carry_out, _order(job, engine, device), pure=False)
-                    at_work[future.key] = job
-                    completed.add(future)
-            if not at_work:
-                return
-            future = next(completed)
-            ended = _outcome(future, at_work[future.key])
-        except (CancelledError, CommClosedError, TimeoutError) as error:
-            raise ClusterLost(
-                "the Dask scheduler is gone; what is finished is safe: run the same command again to continue"
-            ) from error
-        job = at_work.pop(future.key)
+            future = done.get(timeout=TICK_SECONDS)
+        except Empty:
+            continue
+        job, _ = at_work.pop(future.key)
+        answer = _answer(future, job)
         future.release()  # else Dask would train it again when the worker that did dies
-        if isinstance(ended, Finished):
-            on_progress(ended.models)
-        yield job, ended
+        for note in answer.notes:
+            on_note(note)
+        if isinstance(answer.ended, Finished):
+            on_progress(answer.ended.models)
+        yield job, answer.ended
 
 
-def _threads(client: Client) -> int:
-    """Of all workers that are there now."""
-    return sum(cast("dict[str, int]", client.nthreads()).values())
+def _workers(client: Client) -> int:
+    """How many are there now. Raises `ClusterLost` where the scheduler does not say."""
+    try:
+        return len(cast("dict[str, int]", client.nthreads()))
+    except (OSError, RuntimeError) as error:
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
 
 
 def _order(job: Job, engine: str, device: str) -> Order:
@@ -256,25 +292,29 @@ def _order(job: Job, engine: str, device: str) -> Order:
         settings=tuple(job.settings),
         engine=engine,
         device=device,
-        versions=tuple(versions().items()),
+        versions=tuple(_versions().items()),
     )
 
 
-def _outcome(future: Future[Finished | Failed], job: Job) -> Finished | Failed:
-    """What became of a pack. Raises what the worker raised, and ``CancelledError`` where the scheduler is gone."""
+def _answer(future: Future[Answer], job: Job) -> Answer:
+    """What became of a pack. Raises what the worker raised, and `ClusterLost` where the scheduler is gone."""
+    if future.status not in ("finished", "error"):
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}")
     try:
         return future.result()
     except KilledWorker as killed:
         tries = killed.allowed_failures + 1
-        return Failed(job.pack.index, f"{tries} workers died with it", tries)
+        return Answer(Failed(job.pack.index, f"{tries} workers died with it", tries))
+    except (CancelledError, CommClosedError) as error:
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
 
 
-def _say_lost(at_work: Mapping[Any, Job], on_note: OnNote, event: tuple[float, Any]) -> None:
+def _say_lost(at_work: Mapping[Any, tuple[Job, object]], on_note: OnNote, event: tuple[float, Any]) -> None:
     """A sentence where a worker is gone that had a pack."""
     _, said = event
     if not isinstance(said, dict) or said.get("action") != "remove-worker" or said.get("expected"):
         return
-    had = [at_work[key] for key in said["processing-tasks"] if key in at_work]
-    if had:
-        packs = " and ".join(f"pack {job.pack.index} (models {job.span})" for job in had)
-        on_note(f"worker {said['worker']} was lost with {packs}: another one trains it")
+    for found in [at_work.get(key) for key in said["processing-tasks"]]:
+        if found:
+            job, _ = found
+            on_note(f"worker {said['worker']} was lost with pack {job.pack.index} (models {job.span})")

@@ -54,6 +54,8 @@ class InProcess:
 
     engine: str
     device: str
+    most_bytes: int | None = None
+    """that a batch may take, if less than there is"""
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
@@ -73,7 +75,8 @@ class InProcess:
             return checkpoints.of(waiting[-1])
 
         def memory() -> int | None:
-            return memory_budget(self.device)
+            there = memory_budget(self.device)
+            return min((each for each in (there, self.most_bytes) if each is not None), default=None)
 
         with closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each:
             for trained in each:
@@ -81,6 +84,9 @@ class InProcess:
                 if isinstance(trained, OutOfMemory):
                     yield job, Failed(job.pack.index, str(trained))
                 else:
+                    if len(trained.sub_batches) > 1:
+                        parts = " + ".join(str(size) for size in trained.sub_batches)
+                        on_note(f"pack {job.pack.index} did not fit in memory at once: trained as {parts} models")
                     finished = job.finish(trained)
                     forget(job.store, job.pack)
                     yield job, finished

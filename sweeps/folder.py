@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from sweeps import atomic, manifest
+from sweeps import atomic, manifest, regular
 from sweeps.errors import FolderError, SpecError
 from sweeps.extending import continued, extended, extends, refusal
 from sweeps.plan import Plan, make_plan
 from sweeps.resolved import resolved_toml
 from sweeps.sweep import Sweep, parse
 
+MOST_BYTES = 2**28
+"""of a sweep file: ten million values spelled out"""
 FOLDERS = ("packs", "measures", "unfinished", "failed")
 """what a run folder has in folders of their own"""
 
@@ -75,7 +77,7 @@ class RunFolder:
 
     def version_changes(self) -> list[str]:
         """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
-        begun, now = self.manifest().get("versions"), manifest.versions()
+        begun, now = self.manifest().get("versions"), manifest.of_bytes()
         begun = begun if isinstance(begun, dict) else {}
         return [
             f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
@@ -128,12 +130,11 @@ class RunFolder:
             self.write_bytes(path, newest)
 
     def _text(self, name: str) -> str:
-        path = self.path / name
         try:
-            if path.is_symlink():
-                raise self._damaged(name, "a link")
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return regular.read(self.path / name, MOST_BYTES).decode()
+        except OSError as error:
+            raise self._damaged(name, error.strerror or str(error)) from None
+        except UnicodeDecodeError as error:
             raise self._damaged(name, str(error)) from None
 
     def _sweep(self, name: str) -> Sweep:
@@ -154,9 +155,9 @@ class RunFolder:
         return FolderError(f"{self.path / name}: damaged: put it back, or move the folder away ({reason})")
 
     def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write a file of this folder, as `writing` does."""
-        with self.writing(path) as file:
-            file.write(data)
+        """Write a file of this folder. Raises `FolderError` as `writing` does."""
+        with self._explained(path):
+            atomic.write(path, data)
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[IO[bytes]]:
@@ -164,9 +165,14 @@ class RunFolder:
 
         A full or read-only disk is a `FolderError` that says what is safe.
         """
+        with self._explained(path), atomic.writing(path) as file:
+            yield file
+
+    @contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
         try:
-            with atomic.writing(path) as file:
-                yield file
+            path.parent.mkdir(exist_ok=True)
+            yield
         except OSError as error:
             failure = FolderError(
                 f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "

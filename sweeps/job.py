@@ -60,6 +60,11 @@ class Job:
         """What `toymodels` trains for them."""
         return [self._experiment(settings) for settings in self.settings]
 
+    @cached_property
+    def like(self) -> Experiment:
+        """The first of them: all are of its structure."""
+        return self._experiment(self._settings(slice(1))[0])
+
     def _experiment(self, settings: Settings) -> Experiment:
         return experiment(settings, str(self.store.path))
 
@@ -70,9 +75,8 @@ class Job:
 
     def stored_pack(self, on_note: OnNote) -> StoredFile | None:
         """The pack if it is there and whole; a damaged one is moved aside and said."""
-        like = self._experiment(self._settings(slice(1))[0])
         try:
-            return self.store.read_pack(self.pack, self.keys, like)
+            return self.store.read_pack(self.pack, self.keys, self.like)
         except Damaged as damage:
             aside = self.store.set_aside(self.store.pack_path(self.pack))
             on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")

@@ -13,13 +13,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
+
+from sweeps import regular
 from sweeps.errors import FolderError
 from sweeps.plan import Plan
 from sweeps.tensorfile import SCHEMA
+from toymodels.kernels import vector
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
+MOST_BYTES = 2**20
 MAX_SWEEPS = 1000
 """of which one folder may be"""
 
@@ -30,9 +35,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
+def processor() -> str:
+    """The kind of processor that kernels are compiled for: on another the same models differ by rounding."""
+    return f"{vector.SETTINGS.CPU_NAME or llvm.get_host_cpu_name()}, rows of {vector.LANES}"
+
+
+def of_bytes() -> dict[str, str]:
+    """All that the bytes of a pack depend on beside its plan and engine."""
+    return versions() | {"processor": processor()}
+
+
 def begun(plan: Plan, engine: str, device: str) -> dict[str, Any]:
     """The manifest of a new folder."""
-    said = {"schema": SCHEMA, "numerics": NUMERICS, "engine": engine, "device": device, "versions": versions()}
+    said = {"schema": SCHEMA, "numerics": NUMERICS, "engine": engine, "device": device, "versions": of_bytes()}
     return said | _of_plan(plan)
 
 
@@ -58,14 +73,14 @@ def as_bytes(manifest: Mapping[str, Any]) -> bytes:
 def read(path: Path) -> dict[str, Any]:
     """The manifest in this file. Raises `FolderError` where there is none, or a newer or damaged one."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(regular.read(path, MOST_BYTES))
         schema = int(manifest["schema"])
         whole = all(type(manifest.get(name)) is kind for name, kind in FIELDS.items())
         if "sweeps" in manifest:
             whole = whole and type(manifest["sweeps"]) is int and 2 <= manifest["sweeps"] <= MAX_SWEEPS
     except FileNotFoundError:
         raise FolderError(f"{path.parent}: not a run folder (it has no manifest.json)") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         schema, whole, manifest = 0, False, {}
     if schema > SCHEMA:
         raise FolderError(f"{path.parent}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")

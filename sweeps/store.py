@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sweeps import atomic, locks
+from sweeps import atomic, locks, regular
 from sweeps.errors import FolderError
 from sweeps.folder import RunFolder
 from sweeps.locks import Lock, Shard, moment
@@ -102,7 +102,7 @@ class Store(RunFolder):
         self.lock(shard)
         with moment(self.path):
             if shard is None:  # others may be writing beside a shard
-                for folder in (*folders, self.unfinished):
+                for folder in (*folders, self.unfinished, self.failed):
                     atomic.sweep_temporaries(folder)
             if self.manifest_path.exists():
                 self.check_is(plan, engine, device, shard is None)
@@ -141,9 +141,9 @@ class Store(RunFolder):
     def failure(self, pack: Pack) -> Failure | None:
         """What is known of a pack that could not be trained; None of one that could, or was not tried."""
         try:
-            said = json.loads(self._failure_path(pack).read_text(encoding="utf-8"))
+            said = json.loads(regular.read(self._failure_path(pack), 2**20))
             return Failure(int(said["attempts"]), str(said["reason"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def failures(self) -> list[int]:
@@ -154,7 +154,6 @@ class Store(RunFolder):
         """More attempts that failed."""
         before = self.failure(pack)
         failure = Failure(attempts + (before.attempts if before else 0), reason)
-        self.failed.mkdir(exist_ok=True)
         said = json.dumps({"attempts": failure.attempts, "reason": reason}, sort_keys=True)
         self.write_bytes(self._failure_path(pack), said.encode() + b"\n")
         return failure
@@ -175,7 +174,9 @@ class Store(RunFolder):
 
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
-        return sum(path.suffix == ".safetensors" for path in self.packs.iterdir()) if self.packs.is_dir() else 0
+        planned = self.manifest()["packs"]
+        found = (path.stem for path in self.packs.glob("????????.safetensors"))
+        return sum(name.isdecimal() and int(name) < planned for name in found)
 
     def packs_a_minute(self) -> float | None:
         """How fast packs came, by the times of their files; None of fewer than three."""
@@ -203,7 +204,7 @@ class Store(RunFolder):
         """
         path, shapes = self.pack_path(pack), pack_shapes(like, len(keys))
         try:
-            stored = deserialise(path, _most_bytes(shapes, len(keys)))
+            stored = deserialise(path, self.most_bytes(like, len(keys)))
         except FileNotFoundError:
             return None
         if stored.metadata.get("keys") != list(keys):
@@ -211,6 +212,14 @@ class Store(RunFolder):
         if {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()} != shapes:
             raise Damaged(f"{path}: its tensors are not those of the plan's models")
         return stored
+
+    def most_bytes(self, like: Experiment, models: int) -> int:
+        """More than a pack of so many models takes, or what is kept of it in training.
+
+        That is, whatever it says of its models: listed laws are numbers in words, and kernels pad rows to 16.
+        """
+        numbers = sum(math.prod(shape) for shape in pack_shapes(like, models).values())
+        return 2**9 * numbers + 2**14 * models + 2**20
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
         """The measures derived from this pack; None if absent, damaged, or of another pack."""
@@ -236,8 +245,3 @@ class Store(RunFolder):
         metadata = {"numerics": NUMERICS, **metadata}
         self.write_bytes(path, serialise(tensors, metadata))
         return StoredFile(dict(sorted(tensors.items())), sealed(tensors, metadata))
-
-
-def _most_bytes(shapes: Mapping[str, tuple[int, ...]], models: int) -> int:
-    """More than a pack of these tensors can take, whatever it says of its models: listed laws are numbers in words."""
-    return 64 * sum(math.prod(shape) for shape in shapes.values()) + 2**14 * models + 2**20

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from sweeps import regular
 from sweeps.spec import canonical_json
 
 SCHEMA = 1
@@ -66,7 +65,12 @@ def deserialise(path: Path, most_bytes: int | None = None) -> StoredFile:
     """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, or more than ``most_bytes``;
     ``FileNotFoundError`` if absent.
     """
-    data = _read(path, most_bytes)
+    try:
+        data = regular.read(path, most_bytes)
+    except FileNotFoundError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise Damaged(f"{path}: {getattr(error, 'strerror', None) or 'does not fit in memory'}") from None
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][METADATA_KEY])
@@ -100,22 +104,6 @@ class Mapped:
     def rows(self, name: str, first: int, last: int) -> np.ndarray:
         """Part of a tensor along its first axis."""
         return self._file.get_slice(name)[first:last]
-
-
-def _read(path: Path, most_bytes: int | None) -> bytes:
-    """The bytes of a regular file: no link is followed, no pipe waited for."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Damaged(f"{path}: not a regular file")
-            if most_bytes is not None and os.fstat(descriptor).st_size > most_bytes:
-                raise Damaged(f"{path}: larger than it can be")
-            return file.read()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise Damaged(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _seal(said: Mapping[str, Any]) -> str:

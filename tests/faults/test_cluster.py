@@ -18,7 +18,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from sweeps.cluster import Order, carry_out, local_cluster
+from sweeps.cluster import Order, _versions, carry_out, local_cluster
 from sweeps.job import Finished
 from sweeps.manifest import versions
 from sweeps.plan import make_plan
@@ -45,7 +45,9 @@ samples = 1024
 seed = { range = [0, 12] }
 """
 """72 models in six packs of some seconds on the autograd engine"""
-SWEEP = [sys.executable, "-c", "from cli import app; app()", "sweep", "on.toml", "--engine", "autograd", "--out"]
+# In the background a shell has SIGINT ignored, which a sweep respects.
+DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import app; app()"
+SWEEP = ["sweep", "on.toml", "--engine", "autograd", "--out"]
 POISON = """
 import os
 from sweeps.job import Job
@@ -61,7 +63,12 @@ real = metadata.version
 distributed.versions.version = metadata.version = lambda name: "1.0.0" if name == "torch" else real(name)
 distributed.versions._version_cached.cache_clear()
 """
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+ENV = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+}
 
 
 def until(said: Callable[[], object], seconds: float = 60) -> None:
@@ -101,15 +108,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sweep and its packs as this process trains them."""
     place = tmp_path_factory.mktemp("cluster")
     (place / "on.toml").write_text(TEXT)
-    subprocess.run([*SWEEP, "alone"], cwd=place, env=ENV, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", DOOR, *SWEEP, "alone"], cwd=place, env=ENV, check=True, capture_output=True)
     assert len(packs(place / "alone")) == 6
     return place
 
 
-def began(place: Path, name: str, *options: str, **env: str) -> subprocess.Popen[str]:
+def began(place: Path, name: str, *options: str, code: str = DOOR, **env: str) -> subprocess.Popen[str]:
     """A sweep on its way, in a session of its own."""
     return subprocess.Popen(
-        [*SWEEP, name, *options],
+        [sys.executable, "-c", code, *SWEEP, name, *options],
         cwd=place,
         env=ENV | env,
         text=True,
@@ -181,6 +188,32 @@ def test_a_pack_that_kills_its_workers_is_given_up_after_two(place: Path) -> Non
     healed.communicate(timeout=100)
     assert healed.returncode == 0
     assert packs(place / "poisoned") == packs(place / "alone")
+
+
+def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> None:
+    """A worker that was given four threads trains one pack at a time: none waits there to be blamed."""
+    (place / "poison.py").write_text(POISON)
+    with dask(place, "blame", 1, "--nthreads", "4", "--preload", str(place / "poison.py")) as (address, _, _):
+        _, err = (running := began(place, "blame", "--scheduler", address)).communicate(timeout=200)
+    assert running.returncode == 3, err
+    assert [line for line in err.splitlines() if "died with it" in line] == [
+        "pack 2 (models 24 to 35) failed: 2 workers died with it"
+    ]
+    others = {name: data for name, data in packs(place / "alone").items() if name != "00000002.safetensors"}
+    assert packs(place / "blame") == others
+
+
+def test_without_any_worker_left_it_ends_and_says_so(place: Path) -> None:
+    impatient = "from sweeps import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
+    with dask(place, "none", 1, "--no-nanny") as (address, _, workers):
+        running = began(place, "none", "--scheduler", address, code=impatient)
+        until(lambda: (place / "none" / "packs").is_dir() and packs(place / "none"))
+        workers[0].kill()
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 1, err
+    assert "no worker is left" in err
+    assert "run the same command again" in err
+    assert "Traceback" not in err
 
 
 def test_a_stopped_worker_is_given_up_after_its_time_to_live(place: Path) -> None:
@@ -258,13 +291,13 @@ def test_a_pack_that_two_workers_make_at_once_is_one_whole_file(place: Path) -> 
     keys = tuple(plan.keys[model] for model in pack.models)
     settings = tuple(plan.settings(pack.models))
     order = Order(
-        str(store.path), plan.hash, pack, keys, settings, "autograd", "cpu", versions=tuple(versions().items())
+        str(store.path), plan.hash, pack, keys, settings, "autograd", "cpu", versions=tuple(_versions().items())
     )
     with ProcessPoolExecutor(2) as pool:
         both = list(pool.map(carry_out, [order, order]))
     store.release()
     assert both[0] == both[1]
-    assert isinstance(both[0], Finished)
+    assert isinstance(both[0].ended, Finished)
     name = "00000000.safetensors"
     assert packs(store.path) == {name: packs(place / "alone")[name]}
     assert not list(store.path.rglob(".writing-*"))

@@ -37,7 +37,14 @@ seed = {{ range = [0, 3] }}
 """
 STEPS = {"fused": 150_000, "autograd": 8_000}
 """some ten seconds of six models"""
-OFTEN = "from sweeps import checkpoints; checkpoints.SECONDS = 0.25; from cli import app; app()"
+OFTEN = """
+import signal
+from cli import app
+from sweeps import checkpoints
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, which is respected
+checkpoints.SECONDS = 0.25
+app()
+"""
 KILLS = 6
 
 

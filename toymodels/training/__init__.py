@@ -7,7 +7,9 @@ the batch where memory runs out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 
 import torch
@@ -90,17 +92,31 @@ def train_each(
     called right after the batch was asked for, with its number, counted from 0. Where the generator is closed, what is
     unfinished is saved.
     """
-    if engine == "fused":
-        yield from fused.train_each(batches, on_progress, memory_bytes(), keep)
-        return
     report = on_progress or (lambda _: None)
 
     def run(experiments: Sequence[Experiment], keep: Keep | None) -> Trained:
         a_step = len(experiments) / experiments[0].training.steps
         return ENGINES[engine](experiments, device=device, on_step=lambda steps: report(a_step * steps), keep=keep)
 
-    for number, experiments in enumerate(batches):
+    def in_halves(experiments: Sequence[Experiment], keep: Keep | None) -> Trained | OutOfMemory:
         try:
-            yield train_within(run, experiments, memory_bytes(), keep=keep(number))
+            return train_within(run, experiments, memory_bytes(), bytes_needed_by(engine), keep)
         except OutOfMemory as error:
-            yield error
+            return error
+
+    if engine != "fused":
+        for number, experiments in enumerate(batches):
+            yield in_halves(experiments, keep(number))
+        return
+    asked: deque[tuple[Sequence[Experiment], Keep | None]] = deque()
+
+    def asking() -> Iterator[Sequence[Experiment]]:
+        for number, experiments in enumerate(batches):
+            asked.append((experiments, keep(number)))
+            yield experiments
+
+    with closing(fused.train_each(asking(), on_progress, memory_bytes(), lambda _: asked[-1][1])) as each:
+        for trained in each:
+            experiments, kept = asked.popleft()
+            fits = not isinstance(trained, OutOfMemory) or len(experiments) == 1
+            yield trained if fits else in_halves(experiments, kept)

@@ -124,6 +124,7 @@ class Crew:
         self.under_way: dict[int, _UnderWay] = {}
         self.changed = Condition()
         self.stop, self.own = False, local()
+        self.unsaved: BaseException | None = None
         self.progress: deque[float] = deque()
         self.helpers = ThreadPoolExecutor(threads)
         """those that help with the parts of a step; its threads begin when they are first needed"""
@@ -136,7 +137,7 @@ class Crew:
     ) -> Iterator[Trained | OutOfMemory]:
         """See the function of this name."""
         begun, returned, more = 0, 0, True
-        threads = [Thread(target=self._work) for _ in range(self.threads)]
+        threads = [*(Thread(target=self._work) for _ in range(self.threads)), Thread(target=self._save)]
         try:
             for thread in threads:
                 thread.start()
@@ -148,6 +149,8 @@ class Crew:
                         self._begin(begun, experiments, keep(begun))
                         begun += 1
                 if returned < begun and self._wait(returned, more, on_progress):
+                    if keeping := self.under_way[returned].keeping:
+                        keeping.end()
                     yield self.under_way[returned].result()
                     del self.under_way[returned]  # until it is asked for the next, nobody may have stored this one
                     returned += 1
@@ -224,9 +227,8 @@ class Crew:
             advanced = sum(self.progress.popleft() for _ in range(len(self.progress)))
             if on_progress and advanced:
                 on_progress(advanced)
-            for each in self.under_way.values():
-                if each.keeping and not each.failure:
-                    each.keeping.save_if_due()
+            if self.unsaved:
+                raise self.unsaved
             if done or room:
                 return not room  # whoever takes a batch stores it first: let the threads have the next meanwhile
 
@@ -254,6 +256,21 @@ class Crew:
                 else:
                     under_way.open_tasks -= 1
                     self.changed.notify_all()
+
+    def _save(self) -> None:
+        """What one more thread does: save what is due, whatever whoever takes the batches is doing."""
+        while not self._over():
+            with self.changed:
+                kept = [each.keeping for each in self.under_way.values() if each.keeping and not each.failure]
+            try:
+                for keeping in kept:
+                    keeping.save_if_due()
+            except BaseException as error:
+                self.unsaved = error  # raised where the caller is
+                return
+            with self.changed:
+                if not self.stop:
+                    self.changed.wait(CALL_SECONDS)
 
     def _save_unfinished(self) -> None:
         """What was not returned, as it is now that the threads have ended."""

@@ -1,4 +1,4 @@
-"""Keeping an unfinished batch: threads copy where their models stand, the caller's thread saves the copy.
+"""Keeping an unfinished batch: threads copy where their models stand, one more thread saves the copy.
 
 Models are independent and their data is counted by step, so the rows of a copy may be of different steps: no thread
 waits for another, and none for the file. A row is half an interval old at most when it is saved.
@@ -41,6 +41,7 @@ class Keeping:
         """made when it is first due: most batches are done before"""
         self._changed = False
         """since it was saved"""
+        self._ended = False
         self._lock = Lock()
 
     def resume(self) -> np.ndarray:
@@ -61,6 +62,8 @@ class Keeping:
         elif time.monotonic() - self._copied[first] >= self.keep.seconds / 2 and self._lock.acquire(blocking=False):
             try:
                 self.copy(first, last, done)
+            except MemoryError:
+                self._copied[:] = time.monotonic()  # training goes on, and is not kept
             finally:
                 self._lock.release()
 
@@ -74,11 +77,18 @@ class Keeping:
         self._copied[first:last] = time.monotonic()
         self._changed = True
 
-    def save_if_due(self) -> None:
-        """Save the copy once an interval, if it changed."""
-        if self._changed and time.monotonic() - self._saved >= self.keep.seconds:
-            with self._lock:
+    def save_if_due(self, share: float = 1.0) -> None:
+        """Save the copy once an interval, or once a share of one, if it changed."""
+        with self._lock:
+            since = time.monotonic() - self._saved
+            if (self._changed or self._finished) and not self._ended and since >= share * self.keep.seconds:
                 self.save()
+
+    def end(self) -> None:
+        """Every model is trained: from here on whoever takes them stores them."""
+        self.save_if_due(0.5)
+        with self._lock:
+            self._ended = True
 
     def worth_saving(self) -> bool:
         """Whether what was trained since the last time would be missed."""
