@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,12 @@ def pack_shapes(e: Experiment, models: int) -> dict[str, tuple[int, ...]]:
         trained = [name for name, has in (there | {"ln_gain": affine, "ln_bias": affine}).items() if has]
         shapes |= {f"snapshot_{name}": (k, kept, *shapes[name][1:]) for name in trained} | {"snapshot_step": (kept,)}
     return shapes
+
+
+def least_bytes(e: Experiment, models: int) -> int:
+    """Less than a pack of so many models like ``e`` takes: its numbers, four bytes each but for flags."""
+    shapes = pack_shapes(e, models)
+    return sum(math.prod(shape) for shape in shapes.values()) * 4 - 3 * math.prod(shapes["status"])
 
 
 def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Trained) -> dict[str, Any]:

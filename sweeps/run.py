@@ -6,6 +6,7 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps import checkpoints, tables
+from sweeps import checkpoints, packing, tables
 from sweeps.errors import FolderError, InUse, SpecError
 from sweeps.executor import Executor, Failed, InProcess, OnProgress
 from sweeps.job import Finished, Job, OnNote
@@ -100,6 +101,7 @@ def run(
     try:
         for sentence in store.version_changes():
             on_note(sentence)
+        _check_room(store, plan, packs)
         outcome = Outcome(models=models_of(packs))
         finished: dict[int, Finished] = {}
 
@@ -146,6 +148,23 @@ def run(
         if not outcome.missing:
             _derive_as_last(plan, folder, engine, device, on_note)
     return outcome
+
+
+def _check_room(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
+    """Raise `FolderError`, before anything is trained, where the packs to come cannot fit on the disk."""
+    needed = 0
+    for pack in packs:
+        if not store.pack_path(pack).exists():
+            (like,) = plan.experiments(plan.settings(pack.models[:1]))
+            needed += packing.least_bytes(like, len(pack.models))
+    free = shutil.disk_usage(store.path).free
+    if free < needed:
+        error = FolderError(
+            f"{store.path}: its packs take {needed / 2**20:,.1f} MiB and more, {free / 2**20:,.1f} MiB are free: make "
+            "room, or choose another --out"
+        )
+        error.exit_code = 1
+        raise error
 
 
 def own_packs(plan: Plan, shard: Shard | None) -> list[Pack]:

@@ -43,11 +43,11 @@ def sweep(folder: Path, out: Path) -> tuple[int, str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, or no test where none may be mounted."""
+    """A file system with room for the packs but not for their measures, or no test where none may be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount a small file system")
@@ -71,3 +71,10 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, small_disk: Path) ->
     code, said = sweep(tmp_path, small_disk / "run")
     assert code == 0, said
     assert before.items() <= {path.name: path.read_bytes() for path in (small_disk / "run" / "packs").glob("*")}.items()
+
+
+def test_a_disk_on_which_the_packs_cannot_fit_is_refused_before_training(tmp_path: Path, small_disk: Path) -> None:
+    (tmp_path / "sweep.toml").write_text(SWEEP.replace("[0, 8]", "[0, 80]"))
+    code, said = sweep(tmp_path, small_disk / "run")
+    assert (code, "MiB are free: make room, or choose another --out" in said) == (1, True), said
+    assert not list((small_disk / "run" / "packs").iterdir())
