@@ -41,7 +41,7 @@ TRIES = 2
 DEFAULTS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
 """of a scheduler that is begun here, unless the user's own Dask configuration says otherwise"""
 PATIENCE_SECONDS = 60.0
-"""how long to wait for the first worker"""
+"""how long to wait for a worker where there is none"""
 ANSWER_SECONDS = 10.0
 """how long to wait for a scheduler"""
 TICK_SECONDS = 0.5
@@ -258,10 +258,8 @@ def _finish_on(
                 future = client.submit(carry_out, _order(job, engine, device), pure=False)
                 at_work[future.key] = job, future
                 future.add_done_callback(done.put)
-        if not at_work:
-            continue
         try:
-            future = done.get(timeout=TICK_SECONDS)
+            future = done.get(timeout=TICK_SECONDS if more or at_work else 0)
         except Empty:
             continue
         job, _ = at_work.pop(future.key)
