@@ -8,19 +8,20 @@ in parts. What is damaged, or of other models, another engine, version or proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
 
 from sweeps import atomic
-from sweeps.job import Job
+from sweeps.job import Job, OnNote
 from sweeps.manifest import NUMERICS, of_bytes
 from sweeps.plan import Pack
 from sweeps.store import Store
 from sweeps.tensorfile import Damaged, deserialise, serialise
 from toymodels.training import Keep
+from toymodels.training.contract import OnProgress
 from toymodels.training.keep import KEEP_SECONDS
 
 SECONDS = KEEP_SECONDS
@@ -42,7 +43,7 @@ def tidy(store: Store) -> None:
 class Checkpoints:
     """Those of a run. Only who trains a pack asks for its own."""
 
-    def __init__(self, engine: str, on_progress: Callable[[float], None], on_note: Callable[[str], None]) -> None:
+    def __init__(self, engine: str, on_progress: OnProgress, on_note: OnNote) -> None:
         self.on_progress, self.on_note = on_progress, on_note
         self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes()}
         self._unwritable = False

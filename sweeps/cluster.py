@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, Queue
@@ -29,12 +30,13 @@ from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
 
 from sweeps.errors import FolderError, SweepError
-from sweeps.executor import MEMORY_SHARE, Failed, InProcess, OnProgress, prepare
+from sweeps.executor import MEMORY_SHARE, Failed, InProcess, prepare
 from sweeps.job import Finished, Job, OnNote
 from sweeps.manifest import NUMERICS, versions
 from sweeps.plan import Pack
 from sweeps.spec import Settings
 from sweeps.store import Store
+from toymodels.training.contract import OnProgress
 
 TRIES = 2
 """workers that may die with a pack before it is given up"""
@@ -153,7 +155,7 @@ class Cluster:
             return  # nothing to train: no cluster is begun
         with self._client(on_note) as client:
             _check_versions(client, on_note)
-            yield from _finish_on(client, self.engine, self.device, _chain(first, jobs), on_progress, on_note)
+            yield from _finish_on(client, self.engine, self.device, chain([first], jobs), on_progress, on_note)
 
     @contextmanager
     def _client(self, on_note: OnNote) -> Iterator[Client]:
@@ -172,11 +174,6 @@ class Cluster:
             yield client
         finally:
             client.close(timeout=1)
-
-
-def _chain(first: Job, rest: Iterator[Job]) -> Iterator[Job]:
-    yield first
-    yield from rest
 
 
 def _quieten() -> None:

@@ -23,3 +23,9 @@ class FolderError(SweepError):
 
 class InUse(FolderError):
     """A run folder, or a shard of it, that another process holds."""
+
+
+class DiskFull(FolderError):
+    """A run folder that cannot be written now: what is finished is safe, and the same command continues."""
+
+    exit_code = 1

@@ -6,7 +6,7 @@ Whoever it is, a pack is the same bytes: which models are in it is the plan's, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,13 +20,11 @@ from sweeps.job import Finished, Job, OnNote
 from sweeps.locks import Shard
 from toymodels.kernels import compiled
 from toymodels.training import fused, train_each
+from toymodels.training.contract import OnProgress
 from toymodels.training.experiment import Experiment
 from toymodels.training.memory import OutOfMemory
 
 MEMORY_SHARE = 0.7
-
-OnProgress = Callable[[float], None]
-"""Called with how many models' worth of training was done since the last call."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweeps import atomic, manifest, regular
-from sweeps.errors import FolderError, SpecError
+from sweeps.errors import DiskFull, FolderError, SpecError
 from sweeps.extending import continued, extended, extends, refusal
 from sweeps.plan import Plan, make_plan
 from sweeps.resolved import resolved_toml
@@ -155,7 +155,7 @@ class RunFolder:
         return FolderError(f"{self.path / name}: damaged: put it back, or move the folder away ({reason})")
 
     def write_bytes(self, path: Path, data: bytes) -> None:
-        """Write a file of this folder. Raises `FolderError` as `writing` does."""
+        """Write a file of this folder. Raises `DiskFull` as `writing` does."""
         with self._explained(path):
             atomic.write(path, data)
 
@@ -163,7 +163,7 @@ class RunFolder:
     def writing(self, path: Path) -> Iterator[IO[bytes]]:
         """A file of this folder that is there when the block ends well, or as it was before.
 
-        A full or read-only disk is a `FolderError` that says what is safe.
+        A full or read-only disk is a `DiskFull` that says what is safe.
         """
         with self._explained(path), atomic.writing(path) as file:
             yield file
@@ -174,9 +174,7 @@ class RunFolder:
             path.parent.mkdir(exist_ok=True)
             yield
         except OSError as error:
-            failure = FolderError(
+            raise DiskFull(
                 f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
                 "same command again"
-            )
-            failure.exit_code = 1
-            raise failure from None
+            ) from None

@@ -105,9 +105,3 @@ def parameters(tensors: Mapping[str, Tensor], e: Experiment) -> Parameters:
 def measure_tensors(measures: Measures) -> dict[str, Tensor]:
     """The columns of `Measures` as tensors named ``level.column``."""
     return {f"{level}.{name}": column for level in LEVELS for name, column in getattr(measures, level).items()}
-
-
-def measure_columns(tensors: Mapping[str, Tensor], level: str) -> dict[str, Tensor]:
-    """The columns of one level, from what `measure_tensors` made."""
-    prefix = f"{level}."
-    return {name.removeprefix(prefix): column for name, column in tensors.items() if name.startswith(prefix)}

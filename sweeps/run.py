@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 
 from sweeps import checkpoints, packing, tables
-from sweeps.errors import FolderError, InUse, SpecError
-from sweeps.executor import Executor, Failed, InProcess, OnProgress
+from sweeps.errors import DiskFull, FolderError, InUse, SpecError
+from sweeps.executor import Executor, Failed, InProcess
 from sweeps.job import Finished, Job, OnNote
 from sweeps.locks import Shard
 from sweeps.plan import Pack, Plan
 from sweeps.store import Store
 from toymodels.training import ENGINES, why_not_fused
+from toymodels.training.contract import OnProgress
 
 DEVICES = ("cpu", "cuda")
 ATTEMPTS = 2
@@ -151,7 +152,7 @@ def run(
 
 
 def _check_room(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
-    """Raise `FolderError`, before anything is trained, where the packs to come cannot fit on the disk."""
+    """Raise `DiskFull`, before anything is trained, where the packs to come cannot fit on the disk."""
     needed = 0
     for pack in packs:
         if not store.pack_path(pack).exists():
@@ -159,12 +160,10 @@ def _check_room(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
             needed += packing.least_bytes(like, len(pack.models))
     free = shutil.disk_usage(store.path).free
     if free < needed:
-        error = FolderError(
+        raise DiskFull(
             f"{store.path}: its packs take {needed / 2**20:,.1f} MiB and more, {free / 2**20:,.1f} MiB are free: make "
             "room, or choose another --out"
         )
-        error.exit_code = 1
-        raise error
 
 
 def own_packs(plan: Plan, shard: Shard | None) -> list[Pack]:
