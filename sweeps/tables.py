@@ -5,7 +5,7 @@
     neurons.parquet    a row a model x neuron
 
 What is undefined is null, never NaN: a feature never seen, a dead neuron, anything of a diverged model, a column whose
-measure raised. Rows are in model order, written a window of models at a time: memory does not grow with the sweep.
+measure raised. Rows are in model order, written a window of models at a time: memory hardly grows with the sweep.
 """
 
 from __future__ import annotations
