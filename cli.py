@@ -19,11 +19,11 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from sweeps.locks import Shard
-    from sweeps.plan import Plan
-    from sweeps.reading import Run
-    from sweeps.run import Outcome
-    from sweeps.sweep import Sweep
+    from toymodels.sweeps.locks import Shard
+    from toymodels.sweeps.plan import Plan
+    from toymodels.sweeps.reading import Run
+    from toymodels.sweeps.run import Outcome
+    from toymodels.sweeps.sweep import Sweep
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -38,7 +38,7 @@ class Door(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        from sweeps.errors import SweepError
+        from toymodels.sweeps.errors import SweepError
 
         if sys.platform == "win32":
             fail("this platform is not supported: toymodels runs on Linux and macOS", 1)
@@ -177,14 +177,14 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
-    from sweeps.errors import SpecError
-    from sweeps.estimate import estimate
-    from sweeps.executor import choose_executor, prepare
-    from sweeps.locks import Shard
-    from sweeps.printing import print_estimate
-    from sweeps.progress import Progress
-    from sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
-    from sweeps.store import Store, recorded_choice
+    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.estimate import estimate
+    from toymodels.sweeps.executor import choose_executor, prepare
+    from toymodels.sweeps.locks import Shard
+    from toymodels.sweeps.printing import print_estimate
+    from toymodels.sweeps.progress import Progress
+    from toymodels.sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
+    from toymodels.sweeps.store import Store, recorded_choice
 
     if extend and shard is not None:
         raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
@@ -227,8 +227,8 @@ def figure(
     as_json: Json = False,
 ) -> None:
     """Draw a figure of a run, as SVG and PNG."""
-    import figures
-    from sweeps.reading import load
+    from toymodels import figures
+    from toymodels.sweeps.reading import load
 
     say_paths(figures.draw(name, load(run), out if out is not None else run), as_json)
 
@@ -236,9 +236,9 @@ def figure(
 @app.command()
 def show(run: RunFolder, as_json: Json = False) -> None:
     """Print the summary table of a run."""
-    from sweeps.printing import arm_json, print_summary
-    from sweeps.reading import load
-    from sweeps.summary import summarise
+    from toymodels.sweeps.printing import arm_json, print_summary
+    from toymodels.sweeps.reading import load
+    from toymodels.sweeps.summary import summarise
 
     loaded = load(run)
     arms = summarise(loaded)
@@ -265,11 +265,11 @@ def verdict(
     as_json: Json = False,
 ) -> None:
     """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
-    import figures
-    from sweeps import verdict as verdicts
-    from sweeps.errors import SpecError
-    from sweeps.printing import print_verdict, print_verdict_legend
-    from sweeps.reading import load
+    from toymodels import figures
+    from toymodels.sweeps import verdict as verdicts
+    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.printing import print_verdict, print_verdict_legend
+    from toymodels.sweeps.reading import load
 
     if controls == (run is not None):
         raise SpecError("verdict: expected a run folder, or --controls and none")
@@ -296,8 +296,8 @@ def verdict(
 @app.command()
 def tables(run: RunFolder, as_json: Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
-    from sweeps.run import rebuild
-    from sweeps.store import Store
+    from toymodels.sweeps.run import rebuild
+    from toymodels.sweeps.store import Store
 
     store = Store.open_existing(run)
     store.lock()
@@ -315,8 +315,8 @@ def tables(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 def report(run: RunFolder, as_json: Json = False) -> None:
     """Write a run's table and figures into report.html."""
-    from figures.report import write_report
-    from sweeps.reading import load
+    from toymodels.figures.report import write_report
+    from toymodels.sweeps.reading import load
 
     say_paths([write_report(load(run))], as_json)
 
@@ -324,8 +324,8 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 @app.command(name="list")
 def list_(as_json: Json = False) -> None:
     """List the shipped sweeps and the figures."""
-    import figures
-    from sweeps.sweep import read, shipped
+    from toymodels import figures
+    from toymodels.sweeps.sweep import read, shipped
 
     found = {name: read(path) for name, path in shipped().items()}
     if as_json:
@@ -341,8 +341,8 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def status(run: RunFolder, as_json: Json = False) -> None:
     """Say how much of a run is finished, how fast, what failed, who is at work, and the next command."""
-    from sweeps.locks import Lock
-    from sweeps.store import Store
+    from toymodels.sweeps.locks import Lock
+    from toymodels.sweeps.store import Store
 
     store = Store.open_existing(run)
     manifest = store.manifest()
@@ -380,8 +380,8 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Print versions, device, threads, memory, disk and optional parts."""
-    from sweeps.doctor import examine
     from toymodels.kernels import compiled
+    from toymodels.sweeps.doctor import examine
 
     if clear_cache:
         cleared = [str(folder) for folder in compiled.clear()]
@@ -400,7 +400,7 @@ def doctor(
 
 def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     """The sweep that the command line means."""
-    from sweeps.sweep import find, parse_assignment, parse_axis, read
+    from toymodels.sweeps.sweep import find, parse_assignment, parse_axis, read
 
     chosen = read(find(name_or_file))
     for text in axes:
@@ -412,10 +412,10 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
 
 def say_sweep(chosen: Sweep, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
     """How a sweep ended: its summary, where things are, what comes next, and what diverged or failed."""
-    import figures
-    from sweeps.printing import arm_json, print_summary
-    from sweeps.reading import load
-    from sweeps.summary import summarise
+    from toymodels import figures
+    from toymodels.sweeps.printing import arm_json, print_summary
+    from toymodels.sweeps.reading import load
+    from toymodels.sweeps.summary import summarise
 
     trained = load(folder)
     drawn = draw_if_possible(chosen.stem, trained) if chosen.stem in figures.OF_SWEEPS else []
@@ -476,8 +476,8 @@ def can_be_judged(run: Run) -> bool:
 
 def draw_if_possible(name: str, run: Run) -> list[Path]:
     """The figure of this name, or a note that says why there is none."""
-    import figures
-    from sweeps.errors import SweepError
+    from toymodels import figures
+    from toymodels.sweeps.errors import SweepError
 
     try:
         return figures.draw(name, run, run.path)

@@ -30,7 +30,7 @@ def measured(*command: str) -> tuple[float, float]:
     """Seconds and GiB of one ``toymodels`` command."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "toymodels", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     said = process.stderr.read() if process.stderr else b""
     _, status, usage = os.wait4(process.pid, 0)

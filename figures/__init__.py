@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sweeps.reading import Run
+    from toymodels.sweeps.reading import Run
 
 OF_SWEEPS = ("two_tiers", "tms_intro")
 OF_PREDICTIONS = (
@@ -25,9 +25,9 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 
 def draw(name: str, run: Run, out: Path) -> list[Path]:
     """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
-    from sweeps import atomic
-    from sweeps.errors import FolderError, SpecError
-    from sweeps.spec import did_you_mean
+    from toymodels.sweeps import atomic
+    from toymodels.sweeps.errors import FolderError, SpecError
+    from toymodels.sweeps.spec import did_you_mean
 
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")
@@ -40,7 +40,7 @@ def draw(name: str, run: Run, out: Path) -> list[Path]:
 
     paths = []
     with plt.style.context(str(STYLE)):
-        figure = importlib.import_module(f"figures.{name}").draw(run)
+        figure = importlib.import_module(f"toymodels.figures.{name}").draw(run)
         try:
             out.mkdir(parents=True, exist_ok=True)
             for suffix in ("svg", "png"):

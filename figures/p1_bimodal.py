@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.regime import ARMS, panels, shown
-from sweeps.reading import Run
+from toymodels.figures.regime import ARMS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
+from toymodels.sweeps.reading import Run
 
 BINS = np.linspace(0, 100, 26)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from figures.regime import legend_of_tiers, panels, scatter, shown
-from sweeps.reading import Run
+from toymodels.figures.regime import legend_of_tiers, panels, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
+from toymodels.sweeps.reading import Run
 
 
 def draw(run: Run) -> Figure:

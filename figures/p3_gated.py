@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.regime import diagonal, legend_of_tiers, panels, scatter, shown
-from sweeps.reading import Run
+from toymodels.figures.regime import diagonal, legend_of_tiers, panels, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
+from toymodels.sweeps.reading import Run
 
 
 def draw(run: Run) -> Figure:

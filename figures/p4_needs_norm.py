@@ -9,9 +9,9 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
-from sweeps.reading import Run
+from toymodels.figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
+from toymodels.sweeps.reading import Run
 
 CONSTANTS = {
     "drop_geometric": "R², scale held at\nits geometric mean",

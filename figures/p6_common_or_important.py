@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from figures.regime import shown
-from sweeps.reading import Run
+from toymodels.figures.regime import shown
 from toymodels.hypotheses.arms import MAIN
+from toymodels.sweeps.reading import Run
 
 CLASSES = 5
 

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from figures.regime import ARMS, shown
-from sweeps.reading import Run
+from toymodels.figures.regime import ARMS, shown
+from toymodels.sweeps.reading import Run
 
 
 def draw(run: Run) -> Figure:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures.regime import diagonal, legend_of_tiers, scatter, shown
-from sweeps.errors import FolderError
-from sweeps.reading import Run
+from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.reading import Run
 
 WAYS = {
     "best_neuron_r2": "best neuron at mid, R²",

@@ -6,11 +6,11 @@ import base64
 import html
 from pathlib import Path
 
-import figures
-from sweeps import atomic
-from sweeps.errors import FolderError
-from sweeps.reading import Run
-from sweeps.summary import LEGEND, as_text, summarise
+from toymodels import figures
+from toymodels.sweeps import atomic
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.reading import Run
+from toymodels.sweeps.summary import LEGEND, as_text, summarise
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>

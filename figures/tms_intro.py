@@ -9,8 +9,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from sweeps.errors import FolderError
-from sweeps.reading import Run
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.reading import Run
 
 PANELS_A_ROW = 5
 REACH = 1.35

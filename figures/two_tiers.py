@@ -16,10 +16,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 
-from sweeps.errors import FolderError
-from sweeps.reading import Run
-from sweeps.summary import varying
 from toymodels.metrics.recovery import RECOVERED
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.reading import Run
+from toymodels.sweeps.summary import varying
 
 ROW = ["features.values", "model.layer_norm"]
 COLUMN = "model.activation"

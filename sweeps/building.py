@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from sweeps.errors import SpecError
-from sweeps.spec import FeaturesSection, Firing, Law, ModelSection, Settings, TrainSection, did_you_mean
 from toymodels import activations, features, firing, laws, values
 from toymodels.bottleneck import Bottleneck
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.objectives import AbsoluteValue, Identity
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec import FeaturesSection, Firing, Law, ModelSection, Settings, TrainSection, did_you_mean
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.recipe import Training

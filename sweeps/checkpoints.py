@@ -14,12 +14,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sweeps import atomic
-from sweeps.job import Job, OnNote
-from sweeps.manifest import NUMERICS, of_bytes
-from sweeps.plan import Pack
-from sweeps.store import Store
-from sweeps.tensorfile import Damaged, deserialise, serialise
+from toymodels.sweeps import atomic
+from toymodels.sweeps.job import Job, OnNote
+from toymodels.sweeps.manifest import NUMERICS, of_bytes
+from toymodels.sweeps.plan import Pack
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.tensorfile import Damaged, deserialise, serialise
 from toymodels.training import Keep
 from toymodels.training.contract import OnProgress
 from toymodels.training.keep import KEEP_SECONDS

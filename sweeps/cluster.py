@@ -29,13 +29,13 @@ from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Sch
 from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
 
-from sweeps.errors import FolderError, SweepError
-from sweeps.executor import MEMORY_SHARE, Failed, InProcess, prepare
-from sweeps.job import Finished, Job, OnNote
-from sweeps.manifest import NUMERICS, versions
-from sweeps.plan import Pack
-from sweeps.spec import Settings
-from sweeps.store import Store
+from toymodels.sweeps.errors import FolderError, SweepError
+from toymodels.sweeps.executor import MEMORY_SHARE, Failed, InProcess, prepare
+from toymodels.sweeps.job import Finished, Job, OnNote
+from toymodels.sweeps.manifest import NUMERICS, versions
+from toymodels.sweeps.plan import Pack
+from toymodels.sweeps.spec import Settings
+from toymodels.sweeps.store import Store
 from toymodels.training.contract import OnProgress
 
 TRIES = 2

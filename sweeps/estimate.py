@@ -7,9 +7,9 @@ import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from sweeps.executor import memory_budget
-from sweeps.plan import Plan
 from toymodels.metrics import measure
+from toymodels.sweeps.executor import memory_budget
+from toymodels.sweeps.plan import Plan
 from toymodels.training import bytes_needed_by, train
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained

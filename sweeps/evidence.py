@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sweeps import atomic
-from sweeps.errors import FolderError
 from toymodels.hypotheses import p9_harder_to_find
 from toymodels.hypotheses.evidence import mean_over
 from toymodels.hypotheses.measuring import Evidence, Measured
 from toymodels.hypotheses.tiers import Setting, Tiers
+from toymodels.sweeps import atomic
+from toymodels.sweeps.errors import FolderError
 
 TIERS = np.array(["lost", "one", "two"], dtype=object)
 MEASURED = {

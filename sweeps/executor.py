@@ -14,11 +14,11 @@ from typing import Protocol
 
 import psutil
 
-from sweeps.checkpoints import Checkpoint, Checkpoints, forget
-from sweeps.errors import SpecError
-from sweeps.job import Finished, Job, OnNote
-from sweeps.locks import Shard
 from toymodels.kernels import compiled
+from toymodels.sweeps.checkpoints import Checkpoint, Checkpoints, forget
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.job import Finished, Job, OnNote
+from toymodels.sweeps.locks import Shard
 from toymodels.training import fused, train_each
 from toymodels.training.contract import OnProgress
 from toymodels.training.experiment import Experiment
@@ -107,7 +107,7 @@ def choose_executor(
         raise SpecError(f"--workers: expected 1 or more, got {workers}")
     if find_spec("distributed") is None:
         raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
-    from sweeps.cluster import Cluster  # Dask is an optional part, and slow to import
+    from toymodels.sweeps.cluster import Cluster  # Dask is an optional part, and slow to import
 
     return Cluster(engine, device, scheduler, workers or 0)
 

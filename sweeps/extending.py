@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeps.plan import Plan
-from sweeps.resolved import changed_keys
+from toymodels.sweeps.plan import Plan
+from toymodels.sweeps.resolved import changed_keys
 
 
 @dataclass(frozen=True)

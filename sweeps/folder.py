@@ -2,9 +2,9 @@
 
     sweep.toml         the sweep as resolved, readable as a sweep file
     sweep-%04d.toml    once it was extended: its sweeps, oldest first; sweep.toml is then a copy of the newest
-    manifest.json      see `sweeps.manifest`: an extension happens when it is replaced
+    manifest.json      see `toymodels.sweeps.manifest`: an extension happens when it is replaced
 
-Only `begin` and `check_is` write, and only for who holds the folder (`sweeps.locks`).
+Only `begin` and `check_is` write, and only for who holds the folder (`toymodels.sweeps.locks`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from sweeps import atomic, manifest, regular
-from sweeps.errors import DiskFull, FolderError, SpecError
-from sweeps.extending import continued, extended, extends, refusal
-from sweeps.plan import Plan, make_plan
-from sweeps.resolved import resolved_toml
-from sweeps.sweep import Sweep, parse
+from toymodels.sweeps import atomic, manifest, regular
+from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
+from toymodels.sweeps.extending import continued, extended, extends, refusal
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.sweep import Sweep, parse
 
 MOST_BYTES = 2**28
 """of a sweep file: ten million values spelled out"""

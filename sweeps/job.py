@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweeps import packing
-from sweeps.building import experiment
-from sweeps.plan import Pack, Plan
-from sweeps.spec import Settings
-from sweeps.store import Store
-from sweeps.tensorfile import Damaged, StoredFile
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
+from toymodels.sweeps import packing
+from toymodels.sweeps.building import experiment
+from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.spec import Settings
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 

@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from sweeps.spec import KEY_BYTES
+from toymodels.sweeps.spec import KEY_BYTES
 
 
 class Keys(Sequence[str]):

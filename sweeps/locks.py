@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.errors import FolderError, InUse, SpecError
+from toymodels.sweeps.errors import FolderError, InUse, SpecError
 
 PREFIX = ".lock"
 PATIENCE = 5.0

@@ -15,11 +15,11 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from sweeps import regular
-from sweeps.errors import FolderError
-from sweeps.plan import Plan
-from sweeps.tensorfile import SCHEMA
 from toymodels.kernels import vector
+from toymodels.sweeps import regular
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.plan import Plan
+from toymodels.sweeps.tensorfile import SCHEMA
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""

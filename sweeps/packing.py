@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweeps.spec import Settings, canonical_json
 from toymodels.bottleneck import Parameters
 from toymodels.metrics import LEVELS, Measures
+from toymodels.sweeps.spec import Settings, canonical_json
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 

@@ -16,11 +16,11 @@ from typing import overload
 
 import numpy as np
 
-from sweeps.building import experiment
-from sweeps.errors import SpecError
-from sweeps.keys import Keys
-from sweeps.spec import Settings, digest
-from sweeps.sweep import Sweep
+from toymodels.sweeps.building import experiment
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.keys import Keys
+from toymodels.sweeps.spec import Settings, digest
+from toymodels.sweeps.sweep import Sweep
 from toymodels.training.experiment import Experiment
 
 PACK_ELEMENTS = 2**20
@@ -63,8 +63,9 @@ class Plan:
     """Every cell of a sweep validated, and its packs: some tens of bytes a model.
 
     ``keys[i]`` identifies the settings of model i, ``groups[i]`` is its group, ``pack_sizes[g]`` how many models of
-    group g fill a pack. Models are numbered as the cells are; in a folder that was extended (`sweeps.extending`) model
-    i is cell ``cells[i]``, and ``starts`` are the first models of its first sweep and of every extension.
+    group g fill a pack. Models are numbered as the cells are; in a folder that was extended
+    (`toymodels.sweeps.extending`) model i is cell ``cells[i]``, and ``starts`` are the first models of its first sweep
+    and of every extension.
     """
 
     sweep: Sweep

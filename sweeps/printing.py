@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.estimate import Estimate
-from sweeps.summary import LEGEND, MEASURED, Arm, as_text
 from toymodels.hypotheses.battery import PREDICTIONS, Verdict
+from toymodels.sweeps.estimate import Estimate
+from toymodels.sweeps.summary import LEGEND, MEASURED, Arm, as_text
 
 MAX_ROWS = 60
 VERDICT_LEGEND = (

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sweeps import packing
-from sweeps.errors import FolderError
-from sweeps.plan import Pack, Plan
-from sweeps.store import Store
-from sweeps.tensorfile import Damaged, StoredFile
 from toymodels.bottleneck import Parameters, Taps, forward
+from toymodels.sweeps import packing
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
 
 PACKS_KEPT = 8

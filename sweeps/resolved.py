@@ -7,8 +7,8 @@ from typing import Any
 
 import tomli_w
 
-from sweeps.spec import override
-from sweeps.sweep import Sweep
+from toymodels.sweeps.spec import override
+from toymodels.sweeps.sweep import Sweep
 
 
 def resolved_toml(sweep: Sweep) -> str:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from sweeps import checkpoints, packing, tables
-from sweeps.errors import DiskFull, FolderError, InUse, SpecError
-from sweeps.executor import Executor, Failed, InProcess
-from sweeps.job import Finished, Job, OnNote
-from sweeps.locks import Shard
-from sweeps.plan import Pack, Plan
-from sweeps.store import Store
+from toymodels.sweeps import checkpoints, packing, tables
+from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError
+from toymodels.sweeps.executor import Executor, Failed, InProcess
+from toymodels.sweeps.job import Finished, Job, OnNote
+from toymodels.sweeps.locks import Shard
+from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.store import Store
 from toymodels.training import ENGINES, why_not_fused
 from toymodels.training.contract import OnProgress
 

@@ -1,8 +1,8 @@
 """The spec: what a sweep file may say, validated strictly.
 
 A `Settings` is one cell of a sweep, every setting resolved. Settings are plain values, as in TOML;
-`sweeps.building` turns them into the objects of `toymodels`. Dotted names (``features.frequency.law``) name settings
-everywhere: in ``[grid]``, in ``--set``, in the columns of the tables.
+`toymodels.sweeps.building` turns them into the objects of `toymodels`. Dotted names (``features.frequency.law``) name
+settings everywhere: in ``[grid]``, in ``--set``, in the columns of the tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from sweeps.errors import SpecError
+from toymodels.sweeps.errors import SpecError
 
 LawName = Literal["uniform", "zipf", "geometric", "list"]
 BRANCHES = ("literal[", "constrained-", "float", "int")
@@ -122,7 +122,7 @@ class ModelSection(Section, frozen=True):
 
     hidden: Annotated[int, Field(ge=1, le=10**5)]
     activation: str = "linear"
-    """by name; `sweeps.building` knows the names"""
+    """by name; `toymodels.sweeps.building` knows the names"""
     layer_norm: bool = False
     layer_norm_eps: Annotated[float, Field(ge=0)] | Literal["matched"] = 1e-5
     layer_norm_affine: bool = True

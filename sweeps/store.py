@@ -1,9 +1,9 @@
 """The store: what a run folder holds.
 
-    manifest.json, sweep*.toml  what it is: see `sweeps.folder`
+    manifest.json, sweep*.toml  what it is: see `toymodels.sweeps.folder`
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
-    unfinished/                 where the packs in training stand (`sweeps.checkpoints`)
+    unfinished/                 where the packs in training stand (`toymodels.sweeps.checkpoints`)
     failed/%08d.json            how often the pack of that number could not be trained, and why
     *.parquet, figures, report  derived
 
@@ -22,14 +22,14 @@ from typing import Any
 
 from torch import Tensor
 
-from sweeps import atomic, locks, regular
-from sweeps.errors import FolderError
-from sweeps.folder import RunFolder
-from sweeps.locks import Lock, Shard, moment
-from sweeps.manifest import NUMERICS
-from sweeps.packing import pack_shapes
-from sweeps.plan import Pack, Plan
-from sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
+from toymodels.sweeps import atomic, locks, regular
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.folder import RunFolder
+from toymodels.sweeps.locks import Lock, Shard, moment
+from toymodels.sweeps.manifest import NUMERICS
+from toymodels.sweeps.packing import pack_shapes
+from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
 
 OWN = {"packs", "measures", "sweep.toml"}

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
-from sweeps.plan import OF_LAYER_NORM
-from sweeps.reading import Run
+from toymodels.sweeps.plan import OF_LAYER_NORM
+from toymodels.sweeps.reading import Run
 
 INTERVALS = {
     "loss_fraction": "loss fraction",

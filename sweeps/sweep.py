@@ -18,8 +18,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from sweeps.errors import SpecError
-from sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
 
 MAX_MODELS = 10**7
 RESERVED = ("question", "primary", "grid", "case")
@@ -198,7 +198,7 @@ def _tidy(value: float) -> int | float:
 
 def shipped() -> dict[str, Path]:
     """The shipped sweeps by name."""
-    folder = Path(str(resources.files("sweeps")))
+    folder = Path(str(resources.files("toymodels.sweeps")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

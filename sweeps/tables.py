@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.packing import DIVERGED
-from sweeps.plan import Pack, Plan
-from sweeps.spec import Settings
-from sweeps.store import Store
-from sweeps.tensorfile import Mapped
 from toymodels.metrics.tiers import Tier
+from toymodels.sweeps.packing import DIVERGED
+from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.spec import Settings
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.tensorfile import Mapped
 
 TABLES = ("models", "features", "neurons")
 INDEX = {"features": "feature", "neurons": "neuron"}

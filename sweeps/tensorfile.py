@@ -20,8 +20,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from sweeps import regular
-from sweeps.spec import canonical_json
+from toymodels.sweeps import regular
+from toymodels.sweeps.spec import canonical_json
 
 SCHEMA = 1
 METADATA_KEY = "toymodels"

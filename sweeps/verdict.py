@@ -19,10 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps import atomic, evidence
-from sweeps.errors import FolderError
-from sweeps.reading import Run
-from sweeps.summary import varying
 from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.hypotheses.battery import Verdict
@@ -30,6 +26,10 @@ from toymodels.hypotheses.findings import Finding
 from toymodels.hypotheses.measuring import Measured, gather, halves
 from toymodels.hypotheses.predictions import PREDICTIONS, Statistics, statistics
 from toymodels.hypotheses.tiers import EPS, Setting
+from toymodels.sweeps import atomic, evidence
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.reading import Run
+from toymodels.sweeps.summary import varying
 
 ARM = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
 """The settings that tell the models of one regime apart."""

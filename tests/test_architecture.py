@@ -11,26 +11,40 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ABOVE = {"toymodels": {"sweeps", "figures", "cli"}, "sweeps": {"figures", "cli"}, "figures": {"cli"}}
+ABOVE = {
+    "toymodels": {"toymodels.sweeps", "toymodels.figures", "toymodels.cli"},
+    "sweeps": {"toymodels.figures", "toymodels.cli"},
+    "figures": {"toymodels.cli"},
+}
+LINKS = {"sweeps": "../sweeps", "figures": "../figures", "cli.py": "../cli.py"}
 EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "typer", "rich", "safetensors", "tomli_w", "tomllib", "psutil"}
 
 
 def files(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    """Its modules; of the science not those that it has through links."""
+    found = (path for path in (ROOT / package).rglob("*.py") if not path.is_symlink())
+    return sorted(path for path in found if path.resolve().is_relative_to(ROOT / package))
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Every package imported for more than its types, anywhere in the file, and whether when the module is."""
+    """Every package imported for more than its types, anywhere in the file, and whether when the module is.
+
+    Of toymodels, the rooms: ``toymodels.sweeps``, not what is in it.
+    """
+
+    def room(module: str) -> str:
+        return ".".join(module.split(".")[: 2 if module.startswith("toymodels") else 1])
 
     def walk(node: ast.AST, at_module_level: bool) -> Iterator[tuple[str, bool]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 continue
             if isinstance(child, ast.Import):
-                yield from ((alias.name.partition(".")[0], at_module_level) for alias in child.names)
+                yield from ((room(alias.name), at_module_level) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, "imports are absolute"
-                yield (child.module or "").partition(".")[0], at_module_level
+                whole = [f"toymodels.{alias.name}" for alias in child.names] if child.module == "toymodels" else []
+                yield from ((room(name), at_module_level) for name in (child.module or "", *whole))
             inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             yield from walk(child, at_module_level and not inside)
 
@@ -46,7 +60,7 @@ def test_nothing_imports_upwards(package: str) -> None:
     assert files(package)
     for path in files(package):
         found = {name for name, _ in imports(parsed(path))}
-        assert not found & ABOVE[package], path
+        assert not found & ABOVE[package] or path.name == "__main__.py", path
 
 
 def test_the_science_imports_neither_files_nor_tables_nor_drawing() -> None:
@@ -54,14 +68,23 @@ def test_the_science_imports_neither_files_nor_tables_nor_drawing() -> None:
         assert not {name for name, _ in imports(parsed(path))} & EDGE, path
 
 
-def test_importlib_is_called_in_load_alone() -> None:
+def test_the_top_level_folders_are_linked_into_the_package() -> None:
+    for name, target in LINKS.items():
+        assert (ROOT / "toymodels" / name).readlink().as_posix() == target
+
+
+def test_importlib_is_called_where_the_package_opens_alone() -> None:
     callers = []
     for path in files("toymodels"):
         for function in ast.walk(parsed(path)):
             if isinstance(function, ast.FunctionDef) and "import_module" in ast.unparse(function):
                 callers.append((path.relative_to(ROOT).as_posix(), function.name))
         assert "__import__" not in path.read_text(encoding="utf-8")
-    assert callers == [("toymodels/__init__.py", "load")]
+    assert callers == [
+        ("toymodels/__init__.py", "__getattr__"),
+        ("toymodels/__init__.py", "__dir__"),
+        ("toymodels/api.py", "load"),
+    ]
 
 
 @pytest.mark.parametrize("package", ["toymodels", "sweeps", "figures"])
@@ -80,21 +103,41 @@ def test_nothing_read_can_be_run(package: str) -> None:
 
 
 def loaded(code: str) -> set[str]:
-    """The packages that a fresh process has loaded after ``code``."""
-    script = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    """The packages that a fresh process has loaded after ``code``, and the modules of toymodels."""
+    script = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, *sys.modules)"
     return set(
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     )
 
 
 def test_the_door_opens_without_anything_heavy() -> None:
-    names = loaded("import cli")
+    names = loaded("import toymodels.cli")
     assert "typer" in names
-    assert not names & {"torch", "numpy", "pandas", "pyarrow", "matplotlib", "numba", "scipy", "pydantic", "sweeps"}
+    assert not names & {
+        "torch",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "numba",
+        "scipy",
+        "pydantic",
+        "toymodels.sweeps",
+    }
 
 
 def test_the_science_loads_where_nothing_of_the_edge_is_installed() -> None:
     absent = sorted(EDGE - {"tomllib", "psutil", "rich"})
-    names = loaded(f"sys.modules.update(dict.fromkeys({absent}))\nimport toymodels")
-    assert "toymodels" in names
-    assert not names & {"sweeps", "figures", "cli"}
+    names = loaded(f"sys.modules.update(dict.fromkeys({absent}))\nimport toymodels; toymodels.train")
+    assert "toymodels.training" in names
+    assert not names & {"toymodels.sweeps", "toymodels.figures", "toymodels.cli"}
+
+
+def test_every_module_can_be_imported_first_and_every_public_name_is_there() -> None:
+    modules = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files("toymodels")]
+    for module in ("toymodels.features", "toymodels.random", "toymodels.sweeps.plan", "toymodels.figures"):
+        loaded(f"import {module}")
+    assert "toymodels.features" in modules
+    loaded(
+        "import toymodels as tm\nfrom toymodels import *\nassert Zipf is tm.Zipf and 'Zipf' in dir(tm) and tm.surgery"
+    )

@@ -18,11 +18,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import figures
-from cli import app
-from sweeps import executor, job
-from sweeps import run as running
-from sweeps.sweep import shipped
+from toymodels import figures
+from toymodels.cli import app
+from toymodels.sweeps import executor, job
+from toymodels.sweeps import run as running
+from toymodels.sweeps.sweep import shipped
 
 COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
 TINY = """
@@ -44,7 +44,7 @@ seed = { range = [0, 2] }
 """
 # Eight packs of about half a second each: time to be interrupted in.
 LONG = TINY.replace("steps = 30", "steps = 1200").replace('["relu", "solu"]', '["relu", "solu", "gelu", "silu"]')
-DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import app; app()"
+DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from toymodels.cli import app; app()"
 
 
 class Answer:
@@ -127,7 +127,7 @@ def test_sweep_help_names_every_option_of_the_contract() -> None:
 
 
 def test_import_takes_under_half_a_second() -> None:
-    script = "import time; begin = time.perf_counter(); import cli; print(time.perf_counter() - begin)"
+    script = "import time; begin = time.perf_counter(); import toymodels.cli; print(time.perf_counter() - begin)"
     seconds = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(4)]
     assert min(seconds) < 0.5
 
@@ -249,7 +249,7 @@ def test_plain_output_of_every_reading_command(run: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--out", "elsewhere"]])
 def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.estimate.BURST_SECONDS", 0.01)
+    monkeypatch.setattr("toymodels.sweeps.estimate.BURST_SECONDS", 0.01)
     before = sorted(tmp_path.rglob("*"))
     answer = door("sweep", "tiny.toml", "--dry-run", *options)
     assert answer.code == 0
@@ -531,7 +531,7 @@ def test_signalled_sweep_stops_cleanly_and_the_same_command_completes_it(
 
 SLOW_TO_LEAVE = """
 import signal, time
-from sweeps import run
+from toymodels.sweeps import run
 def derive(*_):
     try:
         print("deriving", flush=True)
@@ -694,5 +694,5 @@ def test_without_dask_its_options_say_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
-    monkeypatch.setattr("sweeps.doctor._version", lambda _name: None)
+    monkeypatch.setattr("toymodels.sweeps.doctor._version", lambda _name: None)
     assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = ["--set", "train.steps=20", "--set", "train.batch=32", "--set", "eval.samples=256"]
-COMMAND = [sys.executable, "-c", "from cli import app; app()"]
+COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()"]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -94,8 +94,8 @@ def test_the_module_map_names_every_module():
 
 
 def test_the_sweep_file_in_the_docs_is_a_sweep_file():
-    from sweeps.spec import setting_names
-    from sweeps.sweep import parse
+    from toymodels.sweeps.spec import setting_names
+    from toymodels.sweeps.sweep import parse
 
     (text,) = blocks((ROOT / "docs" / "SWEEPS.md").read_text(), "toml")
     sweep = parse(text, "docs", "docs/SWEEPS.md")

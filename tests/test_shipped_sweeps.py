@@ -12,13 +12,13 @@ import pytest
 import torch
 from pandas import notna
 
-import figures
 import toymodels as tm
-from sweeps.plan import make_plan
-from sweeps.reading import Run
-from sweeps.run import run
-from sweeps.sweep import Sweep, find, read, shipped
-from sweeps.tables import TABLES
+from toymodels import figures
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.reading import Run
+from toymodels.sweeps.run import run
+from toymodels.sweeps.sweep import Sweep, find, read, shipped
+from toymodels.sweeps.tables import TABLES
 
 SMALL = {
     "first_look": {"seed": 0, "train.steps": 40},

@@ -13,85 +13,29 @@ the truth, and put to the hypotheses.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
-
-from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
-from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
-from toymodels.features import Features, Frequency, Importance, Sampler
-from toymodels.firing import Anticorrelated, Correlated, Independent, One
-from toymodels.laws import Geometric, Listed, Uniform, Zipf
-from toymodels.layer_norm import LayerNorm, Matched
-from toymodels.metrics import Measures, Tier, measure
-from toymodels.objectives import AbsoluteValue, Identity
-from toymodels.training import OutOfMemory, Trained, train
-from toymodels.training.experiment import Experiment
-from toymodels.training.optimizers import SGD, Adam, RotatedAdam
-from toymodels.training.recipe import Training
-from toymodels.training.schedules import Constant, Cosine, LinearDecay
-from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sweeps.reading import Run
+    from toymodels.api import *  # noqa: F403
+    from toymodels.api import __all__ as __all__
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ELU",
-    "SGD",
-    "AbsoluteValue",
-    "Activation",
-    "Adam",
-    "Anticorrelated",
-    "Binary",
-    "Bottleneck",
-    "Constant",
-    "Correlated",
-    "Cosine",
-    "Elementwise",
-    "Experiment",
-    "Exponential",
-    "Features",
-    "FoldedNormal",
-    "Frequency",
-    "GeLU",
-    "Geometric",
-    "Identity",
-    "Importance",
-    "Independent",
-    "LayerNorm",
-    "Linear",
-    "LinearDecay",
-    "Listed",
-    "Matched",
-    "Measures",
-    "One",
-    "OutOfMemory",
-    "Parameters",
-    "ReLU",
-    "RotatedAdam",
-    "Sampler",
-    "SiLU",
-    "SoLU",
-    "Taps",
-    "Tier",
-    "Trained",
-    "Training",
-    "Uniform",
-    "UniformValues",
-    "XExp",
-    "Zipf",
-    "forward",
-    "load",
-    "measure",
-    "train",
-]
 
-
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``: its tables as DataFrames, any model back as tensors. See `sweeps.reading.Run`.
-
-    The one place where the science knows of the sweeps, and only when it is called.
+def __getattr__(name: str) -> Any:
+    """A module of this package or a public name, when it is first asked for: importing PyTorch takes two seconds, which
+    the command line need not wait for.
     """
-    return importlib.import_module("sweeps.reading").load(folder)
+    if not name.startswith("__") and importlib.util.find_spec(f"toymodels.{name}"):
+        return importlib.import_module(f"toymodels.{name}")
+    if name == "__all__" or not name.startswith("__"):
+        public = importlib.import_module("toymodels.api")
+        globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+    if name in globals():
+        return globals()[name]
+    raise AttributeError(f"module 'toymodels' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *importlib.import_module("toymodels.api").__all__})

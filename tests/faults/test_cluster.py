@@ -18,12 +18,12 @@ import psutil
 import pytest
 from distributed import Client
 
-from sweeps.cluster import Order, _versions, carry_out, local_cluster
-from sweeps.job import Finished
-from sweeps.manifest import versions
-from sweeps.plan import make_plan
-from sweeps.store import Store
-from sweeps.sweep import parse
+from toymodels.sweeps.cluster import Order, _versions, carry_out, local_cluster
+from toymodels.sweeps.job import Finished
+from toymodels.sweeps.manifest import versions
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.sweep import parse
 
 pytestmark = pytest.mark.dask
 
@@ -46,11 +46,11 @@ seed = { range = [0, 12] }
 """
 """72 models in six packs of some seconds on the autograd engine"""
 # In the background a shell has SIGINT ignored, which a sweep respects.
-DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import app; app()"
+DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from toymodels.cli import app; app()"
 SWEEP = ["sweep", "on.toml", "--engine", "autograd", "--out"]
 POISON = """
 import os
-from sweeps.job import Job
+from toymodels.sweeps.job import Job
 def finish(self, trained, real=Job.finish):
     if self.pack.index == 2:
         os.kill(os.getpid(), 9)
@@ -204,7 +204,7 @@ def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> Non
 
 
 def test_without_any_worker_left_it_ends_and_says_so(place: Path) -> None:
-    impatient = "from sweeps import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
+    impatient = "from toymodels.sweeps import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
     with dask(place, "none", 1, "--no-nanny") as (address, _, workers):
         running = began(place, "none", "--scheduler", address, code=impatient)
         until(lambda: (place / "none" / "packs").is_dir() and packs(place / "none"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tensorfile import deserialise
+from toymodels.sweeps.tensorfile import deserialise
 
 SWEEP = """
 question = "Is there room?"
@@ -33,7 +33,7 @@ seed = { range = [0, 8] }
 
 
 def sweep(folder: Path, out: Path) -> tuple[int, str]:
-    command = [sys.executable, "-c", "from cli import app; app()", "sweep", "sweep.toml", "--out", str(out)]
+    command = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "sweep.toml", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -15,8 +15,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cli import app
-from sweeps.tensorfile import serialise
+from toymodels.cli import app
+from toymodels.sweeps.tensorfile import serialise
 
 TINY = """
 question = "</script><script>alert(1)</script> tiny?"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tensorfile import deserialise
+from toymodels.sweeps.tensorfile import deserialise
 
 pytestmark = pytest.mark.kill
 
@@ -36,7 +36,7 @@ samples = 4096
 seed = { range = [0, 6] }
 """
 """96 models in 16 packs, a second or so each"""
-COMMAND = [sys.executable, "-c", "from cli import app; app()", "sweep", "sweep.toml", "--out", "run"]
+COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "sweep.toml", "--out", "run"]
 
 
 def begun(folder: Path, *more: str) -> subprocess.Popen[str]:

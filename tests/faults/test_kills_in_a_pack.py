@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tensorfile import deserialise
+from toymodels.sweeps.tensorfile import deserialise
 
 pytestmark = pytest.mark.kill
 
@@ -39,8 +39,8 @@ STEPS = {"fused": 150_000, "autograd": 8_000}
 """some ten seconds of six models"""
 OFTEN = """
 import signal
-from cli import app
-from sweeps import checkpoints
+from toymodels.cli import app
+from toymodels.sweeps import checkpoints
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, which is respected
 checkpoints.SECONDS = 0.25
 app()

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sweeps.errors import FolderError
-from sweeps.locks import Shard
-from sweeps.plan import Plan
-from sweeps.run import rebuild, run
-from sweeps.store import Store
-from sweeps.sweep import parse
-from sweeps.tensorfile import Damaged, deserialise
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.locks import Shard
+from toymodels.sweeps.plan import Plan
+from toymodels.sweeps.run import rebuild, run
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.tensorfile import Damaged, deserialise
 
 TEXT = """
 question = "Is it whole?"

@@ -26,7 +26,7 @@ samples = 256
 "model.activation" = ["relu", "solu"]
 seed = [0, 1]
 """
-DOOR = "from cli import app; app()"
+DOOR = "from toymodels.cli import app; app()"
 JUMPING = """
 import random, time
 time.time = lambda: random.uniform(0, 4e9)

@@ -11,15 +11,15 @@ from unittest import mock
 import pytest
 import torch
 
-from sweeps import atomic, checkpoints, executor
-from sweeps.checkpoints import Checkpoints
-from sweeps.job import Job
-from sweeps.locks import Shard
-from sweeps.plan import Plan, make_plan
-from sweeps.run import Outcome, run
-from sweeps.store import Store
-from sweeps.sweep import parse
-from sweeps.tensorfile import deserialise, serialise
+from toymodels.sweeps import atomic, checkpoints, executor
+from toymodels.sweeps.checkpoints import Checkpoints
+from toymodels.sweeps.job import Job
+from toymodels.sweeps.locks import Shard
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.run import Outcome, run
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.tensorfile import deserialise, serialise
 from toymodels.training.fused import crew
 from toymodels.training.memory import bytes_needed
 

@@ -12,18 +12,18 @@ from typing import IO, Any
 import pytest
 
 import toymodels
-from figures.report import write_report
-from sweeps import atomic, verdict
-from sweeps.errors import FolderError
-from sweeps.extending import difference, extended
-from sweeps.locks import Lock, Shard
-from sweeps.plan import Plan, make_plan
-from sweeps.resolved import resolved_toml
-from sweeps.run import Outcome, rebuild, run
-from sweeps.store import Store
-from sweeps.summary import summarise
-from sweeps.sweep import Sweep, parse
-from sweeps.tensorfile import deserialise
+from toymodels.figures.report import write_report
+from toymodels.sweeps import atomic, verdict
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.extending import difference, extended
+from toymodels.sweeps.locks import Lock, Shard
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.run import Outcome, rebuild, run
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.summary import summarise
+from toymodels.sweeps.sweep import Sweep, parse
+from toymodels.sweeps.tensorfile import deserialise
 
 BODY = """
 question = "{question}"

@@ -12,12 +12,12 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeps.building import experiment
-from sweeps.errors import SpecError
-from sweeps.plan import make_plan
-from sweeps.resolved import resolved_toml
-from sweeps.spec import Settings, setting_names, validate
-from sweeps.sweep import Sweep, parse, parse_assignment, parse_axis
+from toymodels.sweeps.building import experiment
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.spec import Settings, setting_names, validate
+from toymodels.sweeps.sweep import Sweep, parse, parse_assignment, parse_axis
 
 FEW = 50
 fuzz = settings(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.keys import Keys
-from sweeps.spec import KEY_BYTES
+from toymodels.sweeps.keys import Keys
+from toymodels.sweeps.spec import KEY_BYTES
 
 DIGESTS = st.lists(st.one_of(st.binary(min_size=12, max_size=12), st.sampled_from([bytes(12), b"a" + bytes(11)])))
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps import locks
-from sweeps.errors import FolderError, InUse, SpecError
-from sweeps.locks import Lock, Shard, moment
+from toymodels.sweeps import locks
+from toymodels.sweeps.errors import FolderError, InUse, SpecError
+from toymodels.sweeps.locks import Lock, Shard, moment
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sweeps.locks import Lock, Shard
+from toymodels.sweeps.locks import Lock, Shard
 Lock(Path(sys.argv[1]), Shard.parse(sys.argv[2]) if len(sys.argv) > 2 else None).take()
 print("held", flush=True)
 time.sleep(60)

@@ -13,10 +13,10 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from sweeps.errors import SpecError
-from sweeps.plan import PACK_MODELS, Plan, make_plan, pack_size
-from sweeps.resolved import resolved_toml
-from sweeps.sweep import parse, read, shipped
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.plan import PACK_MODELS, Plan, make_plan, pack_size
+from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.sweep import parse, read, shipped
 
 BODY = "[features]\nn = 6\ndensity = 0.3\n[model]\nhidden = 2\n[train]\nsteps = 30\nbatch = 16\n"
 LINES = (
@@ -137,7 +137,7 @@ def test_pack_shrinks_with_the_batch_but_never_below_one() -> None:
 
 def test_plan_does_not_depend_on_the_process(tmp_path_factory: pytest.TempPathFactory) -> None:
     script = (
-        "import json; from sweeps.plan import make_plan; from sweeps.sweep import read, shipped\n"
+        "import json; from toymodels.sweeps.plan import make_plan; from toymodels.sweeps.sweep import read, shipped\n"
         "p = make_plan(read(shipped()['tms_recovery']))\n"
         "print(json.dumps([p.hash, list(p.keys), [pack.models for pack in p.packs]]))"
     )

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import toymodels
-from sweeps.errors import FolderError
-from sweeps.plan import make_plan
-from sweeps.run import run
-from sweeps.sweep import parse
-from sweeps.tensorfile import deserialise
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.run import run
+from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.tensorfile import deserialise
 from toymodels.training.experiment import sampler
 
 SAMPLES = 1500

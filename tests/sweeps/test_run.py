@@ -15,19 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import figures
-from figures.report import write_report
-from sweeps import atomic, executor, job
-from sweeps import run as running
-from sweeps.errors import FolderError, SpecError
-from sweeps.plan import Plan, make_plan
-from sweeps.reading import load
-from sweeps.run import Outcome, rebuild, resolve_device, resolve_engine, run
-from sweeps.store import Store, recorded_choice
-from sweeps.summary import summarise
-from sweeps.sweep import parse
-from sweeps.tensorfile import StoredFile, deserialise
-from toymodels import SoLU, metrics
+from toymodels import SoLU, figures, metrics
+from toymodels.figures.report import write_report
+from toymodels.sweeps import atomic, executor, job
+from toymodels.sweeps import run as running
+from toymodels.sweeps.errors import FolderError, SpecError
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.reading import load
+from toymodels.sweeps.run import Outcome, rebuild, resolve_device, resolve_engine, run
+from toymodels.sweeps.store import Store, recorded_choice
+from toymodels.sweeps.summary import summarise
+from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.tensorfile import StoredFile, deserialise
 from toymodels.training import bytes_needed_by
 from toymodels.training.fused import layout
 from toymodels.training.memory import bytes_needed

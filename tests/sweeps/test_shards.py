@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.errors import InUse
-from sweeps.locks import Lock, Shard
-from sweeps.plan import Plan, make_plan
-from sweeps.run import Outcome, run
-from sweeps.sweep import parse
+from toymodels.sweeps.errors import InUse
+from toymodels.sweeps.locks import Lock, Shard
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.run import Outcome, run
+from toymodels.sweeps.sweep import parse
 
 TINY = """
 question = "tiny?"
@@ -33,7 +33,7 @@ samples = 256
 seed = { range = [0, 2] }
 """
 """eight models in four packs"""
-COMMAND = [sys.executable, "-c", "from cli import app; app()", "sweep", "tiny.toml", "--out", "run"]
+COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "tiny.toml", "--out", "run"]
 
 
 def nothing(_: object) -> None:

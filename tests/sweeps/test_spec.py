@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.building import experiment
-from sweeps.errors import SpecError
-from sweeps.spec import Settings, check_name, override, schema_defaults, setting_names, validate
+from toymodels.sweeps.building import experiment
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec import Settings, check_name, override, schema_defaults, setting_names, validate
 
 BASE: dict[str, Any] = {"features": {"n": 6, "density": 0.3}, "model": {"hidden": 2}}
 ZIPF = {"law": "zipf", "exponent": 1.0}

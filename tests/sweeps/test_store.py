@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from sweeps import atomic, folder
-from sweeps.errors import FolderError
-from sweeps.packing import pack_shapes
-from sweeps.plan import Plan, make_plan
-from sweeps.resolved import resolved_toml
-from sweeps.store import Store
-from sweeps.sweep import parse
-from sweeps.tensorfile import Damaged, deserialise, digest, serialise
+from toymodels.sweeps import atomic, folder
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.packing import pack_shapes
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.tensorfile import Damaged, deserialise, digest, serialise
 
 BODY = "[features]\nn = 6\ndensity = 0.3\n[model]\nhidden = 2\n"
 METADATA: dict[str, Any] = {"keys": ["a", "b"], "settings": {"seed": 0, "name": "</script> é"}}
 BUILD = """
 import sys, torch
-from sweeps.tensorfile import serialise
+from toymodels.sweeps.tensorfile import serialise
 names = list({"model", "W_in", "W_out", "b_in", "loss", "status"})
 metadata = {name: {other: 1 for other in names} for name in names}
 tensors = {name: torch.arange(12.0).reshape(3, 4) + len(name) for name in names}

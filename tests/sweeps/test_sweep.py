@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.errors import SpecError
-from sweeps.sweep import Sweep, find, parse, parse_assignment, parse_axis, read, shipped
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.sweep import Sweep, find, parse, parse_assignment, parse_axis, read, shipped
 
 BODY = "[features]\nn = 6\ndensity = 0.3\n[model]\nhidden = 2\n"
 

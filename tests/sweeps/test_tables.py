@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps import tables
-from sweeps.plan import Plan, make_plan
-from sweeps.reading import load
-from sweeps.run import run
-from sweeps.spec import setting_names
-from sweeps.store import Store
-from sweeps.summary import interval, summarise
-from sweeps.sweep import parse
+from toymodels.sweeps import tables
+from toymodels.sweeps.plan import Plan, make_plan
+from toymodels.sweeps.reading import load
+from toymodels.sweeps.run import run
+from toymodels.sweeps.spec import setting_names
+from toymodels.sweeps.store import Store
+from toymodels.sweeps.summary import interval, summarise
+from toymodels.sweeps.sweep import parse
 
 # Hard on the tables: a diverging rate, a density that never fires, two widths, an eps of both kinds, a listed law.
 TEXT = """

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import figures
-from figures.report import write_report
-from sweeps import verdict
-from sweeps.errors import FolderError, SpecError
-from sweeps.evidence import SCHEMAS
-from sweeps.plan import make_plan
-from sweeps.reading import load
-from sweeps.run import run
-from sweeps.sweep import parse
+from toymodels import figures
+from toymodels.figures.report import write_report
+from toymodels.sweeps import verdict
+from toymodels.sweeps.errors import FolderError, SpecError
+from toymodels.sweeps.evidence import SCHEMAS
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.reading import load
+from toymodels.sweeps.run import run
+from toymodels.sweeps.sweep import parse
 
 TINY = """
 case = [
