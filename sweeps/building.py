@@ -9,7 +9,7 @@ from functools import lru_cache
 from toymodels import activations, features, firing, laws, values
 from toymodels.bottleneck import Bottleneck
 from toymodels.layer_norm import LayerNorm, Matched
-from toymodels.objectives import AbsoluteValue, Identity
+from toymodels.objectives import AbsoluteValue, Identity, Power, Squared
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import FeaturesSection, Firing, Law, ModelSection, Settings, TrainSection, did_you_mean
 from toymodels.training.experiment import Experiment
@@ -19,6 +19,7 @@ from toymodels.training.schedules import Constant, Cosine, LinearDecay
 
 VALUES = {v.name: v for v in (values.UniformValues(), values.Binary(), values.FoldedNormal(), values.Exponential())}
 TARGETS = {target.name: target for target in (Identity(), AbsoluteValue())}
+LOSSES = {"squared": Squared(), "l4": Power(4.0)}
 OPTIMIZERS = {optimizer.name: optimizer for optimizer in (Adam(), SGD(), RotatedAdam())}
 SCHEDULES = {schedule.name: schedule for schedule in (Constant(), LinearDecay(), Cosine())}
 
@@ -32,6 +33,7 @@ def experiment(settings: Settings, where: str) -> Experiment:
             training=_training(settings.train),
             target=TARGETS[settings.task.target],
             seed=settings.seed,
+            loss=LOSSES[settings.task.loss],
         )
     except ValueError as error:
         raise SpecError(f"{where}: {error}") from None

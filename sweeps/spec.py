@@ -137,7 +137,7 @@ class TaskSection(Section, frozen=True):
     """``[task]``"""
 
     target: Literal["identity", "absolute"] = "identity"
-    loss: Literal["squared"] = "squared"
+    loss: Literal["squared", "l4"] = "squared"
 
 
 class TrainSection(Section, frozen=True):

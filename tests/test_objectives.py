@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.optimize import brent
 
-from toymodels import AbsoluteValue, Binary, Bottleneck, Experiment, Features, Geometric, Identity, Importance, Linear
+from toymodels import (
+    AbsoluteValue,
+    Binary,
+    Bottleneck,
+    Experiment,
+    Features,
+    Geometric,
+    Identity,
+    Importance,
+    Linear,
+    Loss,
+    Parameters,
+    Power,
+    Sampler,
+    Squared,
+    Training,
+    forward,
+    measure,
+    train,
+)
 from toymodels.objectives import losses
 
 
@@ -17,7 +37,7 @@ def test_loss_is_the_weighted_sum_of_squared_errors():
         sum(importance[k, i] * (t[k, i] - y[k, i]).square().sum() for i in range(3)).item() / 5  # type: ignore[union-attr]
         for k in range(2)
     ]
-    assert losses(importance, t, y).tolist() == pytest.approx(by_hand)
+    assert losses(importance, t, y, Squared()).tolist() == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("p", [1.0, 0.3, 0.01])
@@ -56,3 +76,61 @@ def test_what_has_no_meaning_is_refused(make, word):
 def test_signed_identity_through_a_linear_output_has_meaning():
     e = Experiment(Features(3, 1.0, values=Binary(), signed=True), Bottleneck(2, output=Linear()))
     assert e.best_constant_loss() == pytest.approx(3.0)
+
+
+def test_the_best_constant_is_where_scipy_finds_it():
+    torch.manual_seed(1)
+    target = torch.rand(3, 400, dtype=torch.float64) ** 3
+    for loss in (Power(4.0), Power(1.5), Squared()):
+        for row, ours in zip(target, loss.best_constant(target), strict=True):
+            theirs = brent(lambda c, row=row, loss=loss: float(loss(row, torch.as_tensor(c)).mean()))
+            assert ours.item() == pytest.approx(theirs, abs=1e-5)
+
+
+class Pinball(Loss):
+    """Twice as much for what is said too low: least at the 2/3 quantile."""
+
+    name = "pinball"
+
+    def __call__(self, target, output):
+        error = target - output
+        return torch.maximum(2 * error, -error)
+
+    def __eq__(self, other):
+        return isinstance(other, Pinball)
+
+    def __hash__(self):
+        return 1
+
+
+@pytest.mark.parametrize("loss", [Power(4.0), Pinball()])
+def test_an_own_loss_is_what_is_trained_and_measured(loss):
+    features, recipe = Features(6, 0.4), Training(steps=300, batch=256, learning_rate=0.01)
+    bottleneck = Bottleneck(3, Linear(), tied=False, output=Linear())
+    es = [Experiment(features, bottleneck, recipe, seed=seed, loss=loss) for seed in range(3)]
+    others = [Experiment(features, bottleneck, recipe, seed=seed) for seed in range(3)]
+    own, squared = (measure(es, train(each, engine="autograd").parameters, samples=20_000) for each in (es, others))
+    assert (own.models["loss"] < squared.models["loss"]).all()  # judged by its own loss, training by it is better
+    assert (own.models["loss_fraction"] < 1).all()
+    x = Sampler([features], [0]).evaluation(0, 20_000)
+    parameters = train(es[:1], engine="autograd").parameters
+    by_hand = loss(x, forward(bottleneck, parameters, x).out).mean(2).sum()
+    assert measure(es[:1], parameters, samples=20_000).models["loss"].item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_a_constant_predictor_has_loss_fraction_one_under_every_loss():
+    features = Features(3, 0.4)
+    for loss in (Squared(), Power(4.0), Pinball()):
+        e = Experiment(features, Bottleneck(2, output=Linear()), loss=loss)
+        constant = loss.best_constant(Sampler([features], [0]).evaluation(0, 50_000).double())
+        nothing = Parameters(W_in=torch.zeros(1, 2, 3), b_out=constant.float())
+        assert measure([e], nothing, samples=50_000).models["loss_fraction"].item() == pytest.approx(1, rel=0.01)
+
+
+def test_the_fused_engine_refuses_another_loss_by_name_and_batches_keep_losses_apart():
+    e = Experiment(Features(3, 0.4), Bottleneck(2), Training(steps=5, batch=8), loss=Power(4.0))
+    with pytest.raises(ValueError, match="no kernel for loss 'power'"):
+        train([e], engine="fused")
+    assert e.structure() != Experiment(Features(3, 0.4), Bottleneck(2), Training(steps=5, batch=8)).structure()
+    with pytest.raises(ValueError, match="exponent: expected a number >= 1"):
+        Power(0.5)

@@ -15,13 +15,13 @@ from toymodels.firing import Anticorrelated, Correlated, Independent, One
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.metrics import Measures, Tier, measure
-from toymodels.objectives import AbsoluteValue, Identity
+from toymodels.objectives import AbsoluteValue, Identity, Loss, Power, Squared, Target
 from toymodels.training import OutOfMemory, Trained, train
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.recipe import Training
 from toymodels.training.schedules import Constant, Cosine, LinearDecay
-from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues
+from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,22 +55,27 @@ __all__ = [
     "Linear",
     "LinearDecay",
     "Listed",
+    "Loss",
     "Matched",
     "Measures",
     "One",
     "OutOfMemory",
     "Parameters",
+    "Power",
     "ReLU",
     "RotatedAdam",
     "Sampler",
     "SiLU",
     "SoLU",
+    "Squared",
     "Taps",
+    "Target",
     "Tier",
     "Trained",
     "Training",
     "Uniform",
     "UniformValues",
+    "Values",
     "XExp",
     "Zipf",
     "forward",

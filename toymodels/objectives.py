@@ -1,26 +1,36 @@
 """Objectives: what a model must say, and what an error costs.
 
-    L = E sum_i I_i (t_i - y_i)^2,    loss fraction = L / sum_i I_i Var(t_i)
+    L = E sum_i I_i loss(t_i, y_i),    loss fraction = L / sum_i I_i min_c E loss(t_i, c)
 
 The denominator is the loss of the best constant predictor, so losses at different densities can be compared: 1 is
-"learned nothing", 0 is perfect.
+"learned nothing", 0 is perfect. Of the squared loss it is sum_i I_i Var(t_i).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from toymodels.activations import Activation, ReLU
-from toymodels.features import Features
+from toymodels.closed_forms import ClosedForms
+from toymodels.features import Features, Sampler
+
+MEASURED_ON = 2**16
+"""samples from which a constant is measured that has no closed form"""
+MEASURED_AT_ONCE = 2**24
+"""numbers in them, at most"""
 
 
-class Target:
-    """t as a function of x."""
+class Target(ClosedForms):
+    """t as a function of x. A subclass defines ``__call__`` and, where it knows it, ``variance``."""
 
     name: str
+    closed_forms: ClassVar = {"__call__": ("variance",)}
 
     def __call__(self, x: Tensor) -> Tensor:
         """t, of the shape of x."""
@@ -29,10 +39,15 @@ class Target:
     def check(self, features: Features, output: Activation) -> None:
         """Raise ``ValueError`` where this target has no meaning."""
 
-    def variance(self, features: Features) -> np.ndarray:
-        """Var(t_i), closed form: P E v^2 - (P E|v|)^2 where t >= 0; float64 ``[feature]``."""
-        p = features.probabilities()
-        return p * features.values.second_moment - (p * features.values.mean) ** 2
+    def variance(self, features: Features) -> np.ndarray | None:
+        """Var(t_i) in closed form, float64 ``[feature]``; None where it is measured on the evaluation data."""
+        return None
+
+
+def _variance_of_size(features: Features) -> np.ndarray:
+    """Var|x_i| = P E v^2 - (P E|v|)^2: float64 [feature]."""
+    p = features.probabilities()
+    return p * features.values.second_moment - (p * features.values.mean) ** 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Identity(Target):
     def variance(self, features: Features) -> np.ndarray:
         if features.signed:
             return features.probabilities() * features.values.second_moment
-        return super().variance(features)
+        return _variance_of_size(features)
 
 
 @dataclass(frozen=True)
@@ -67,17 +82,93 @@ class AbsoluteValue(Target):
         if not features.signed:
             raise ValueError("target 'absolute' of unsigned values is target 'identity': set signed = true")
 
+    def variance(self, features: Features) -> np.ndarray:
+        return _variance_of_size(features)
+
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+class Loss:
+    """What an error costs, entry by entry. A subclass defines ``name`` and ``__call__``, convex in the output."""
+
+    name: str
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        """loss(t, y), of the shape of both, differentiable in the output."""
+        raise TypeError(f"{type(self).__name__} defines no __call__")
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
+
+        By golden section between the smallest and the largest target, to a millionth of their distance.
+        """
+        low, high = target.amin(-1, keepdim=True), target.amax(-1, keepdim=True)
+        for _ in range(30):
+            left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+            nearer_left = self(target, left).mean(-1, keepdim=True) < self(target, right).mean(-1, keepdim=True)
+            low, high = torch.where(nearer_left, low, left), torch.where(nearer_left, right, high)
+        return (low + high)[..., 0] / 2
+
+
+@dataclass(frozen=True)
+class Squared(Loss):
+    """loss(t, y) = (t - y)^2."""
+
+    name = "squared"
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return (target - output).square()
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        return target.mean(-1)
+
+
+@dataclass(frozen=True)
+class Power(Loss):
+    """loss(t, y) = |t - y|^exponent, exponent >= 1; 4 is the L4 loss, which punishes the largest errors most."""
+
+    exponent: float = 4.0
+    name = "power"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.exponent < float("inf"):
+            raise ValueError(f"exponent: expected a number >= 1, got {self.exponent}")
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return (target - output).abs().pow(self.exponent)
+
 
 def check_objective(target: Target, features: Features, output: Activation) -> None:
     """Raise ``ValueError`` where target, features and output together have no meaning."""
     target.check(features, output)
-    if not (target.variance(features) > 1e-9 * features.probabilities() * features.values.second_moment).all():
+    variance = target.variance(features)
+    if variance is None:
+        return
+    if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
         raise ValueError("a feature that is always active with one value has no variance to learn: lower its density")
 
 
-def losses(importance: Tensor, target: Tensor, output: Tensor) -> Tensor:
-    """Mean over the batch of sum_i I_i (t_i - y_i)^2: ``[model]``.
+def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Tensor:
+    """Mean over the batch of sum_i I_i loss(t_i, y_i): ``[model]``.
 
     ``importance`` is ``[model, feature]``, target and output are ``[model, feature, batch]``.
     """
-    return ((target - output).square().mean(2) * importance).sum(1)
+    return (loss(target, output).mean(2) * importance).sum(1)
+
+
+def constant_losses(features: Features, target: Target, loss: Loss) -> np.ndarray:
+    """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[feature]``.
+
+    In closed form where the target states its variance and the loss is squared; else measured on the evaluation data of
+    seed 0, as t_i is distributed alike for every seed.
+    """
+    variance = target.variance(features) if isinstance(loss, Squared) else None
+    return _measured_constant_losses(features, target, loss) if variance is None else variance
+
+
+@lru_cache(maxsize=256)
+def _measured_constant_losses(features: Features, target: Target, loss: Loss) -> np.ndarray:
+    samples = min(MEASURED_ON, MEASURED_AT_ONCE // features.n // 4 * 4 + 4)
+    t = target(Sampler([features], [0]).evaluation(0, samples))[0].double()
+    return loss(t, loss.best_constant(t)[:, None]).mean(1).numpy()

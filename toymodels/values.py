@@ -9,20 +9,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from toymodels.closed_forms import ClosedForms
+from toymodels.quadrature import unit_interval
+
 LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
-class Values:
-    """Distribution of |value| given active: E|v| = ``mean`` and E v^2 = ``second_moment``."""
+class Values(ClosedForms):
+    """Distribution of |value| given active: E|v| = ``mean`` and E v^2 = ``second_moment``.
+
+    A law that states neither has both integrated numerically, from its own `from_uniform`.
+    """
 
     name: str
-    mean: float
-    second_moment: float
     binary = False
+    closed_forms: ClassVar = {"from_uniform": ("mean", "second_moment")}
+
+    mean: float = cached_property(lambda law: law._integral(1))  # pyright: ignore[reportAssignmentType]
+    second_moment: float = cached_property(lambda law: law._integral(2))  # pyright: ignore[reportAssignmentType]
+
+    def _integral(self, power: int) -> float:
+        """The integral of |from_uniform|^power over (0, 1)."""
+        nodes, weights = unit_interval(panels=64, order=16)
+        drawn = torch.ones_like(nodes) if self.binary else nodes
+        return float(weights @ self.from_uniform(drawn).abs().double().pow(power))
 
     def from_uniform(self, v: Tensor) -> Tensor:
         """Values of this law from uniforms v in [-1, 1], elementwise; odd, with 0 for 0."""

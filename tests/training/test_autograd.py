@@ -37,7 +37,7 @@ from toymodels import (
     measure,
 )
 from toymodels.bottleneck import initialise
-from toymodels.objectives import losses
+from toymodels.objectives import Squared, losses
 from toymodels.training.autograd import train
 
 SHORT = Training(steps=300, batch=64, learning_rate=3e-3)
@@ -199,7 +199,9 @@ def test_curves_and_snapshots_are_of_their_steps():
     start = initialise([x.bottleneck for x in e], data)
     x = data.training(0, 32)
     importance = torch.tensor(np.stack([each.importance() for each in e])).float()
-    assert torch.allclose(trained.curve[:, 0], losses(importance, x, forward(e[0].bottleneck, start, x).out), rtol=1e-5)
+    assert torch.allclose(
+        trained.curve[:, 0], losses(importance, x, forward(e[0].bottleneck, start, x).out, Squared()), rtol=1e-5
+    )
 
 
 def test_progress_adds_up_to_the_steps():

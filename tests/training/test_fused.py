@@ -57,8 +57,8 @@ from toymodels import (
 from toymodels.bottleneck import initialise
 from toymodels.kernels import steps
 from toymodels.kernels.bottleneck import PART, workspace
-from toymodels.objectives import losses
-from toymodels.training import Unsupported, autograd, fused, why_not_fused
+from toymodels.objectives import Squared, losses
+from toymodels.training import Advance, Unsupported, autograd, fused, why_not_fused
 from toymodels.training.experiment import sampler
 from toymodels.training.fused import crew, layout
 
@@ -136,7 +136,7 @@ def autograd_gradient(e: Experiment, parameters, dtype=torch.float64) -> tuple[f
     weights = {name: tensor.to(dtype, copy=True).requires_grad_() for name, tensor in parameters.trained().items()}
     x = sampler([e]).training(0, e.training.batch).to(dtype)
     out = forward(e.bottleneck, dataclasses.replace(parameters, **weights), x).out
-    loss = losses(torch.from_numpy(e.importance())[None].to(dtype), e.target(x), out).sum()
+    loss = losses(torch.from_numpy(e.importance())[None].to(dtype), e.target(x), out, Squared()).sum()
     return loss.item(), dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
 
@@ -505,3 +505,18 @@ def test_memory_grows_neither_with_steps_nor_with_batch():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     assert all(float(grown) < 4 for grown in done.stdout.split()), done.stdout
+
+
+@pytest.mark.parametrize("engine", ["autograd", "fused"])
+def test_the_newest_losses_are_told_on_the_way(engine):
+    recipe = Training(steps=200, batch=32, learning_rate=1e-2, curve_points=200)
+    es = batch_of(*SETTINGS[0], recipe)
+    told: list[Advance] = []
+    trained = train(es, on_step=told.append, engine=engine)
+    assert sum(told) == pytest.approx(200)
+    for advance in told:
+        known = ~advance.losses.isnan()
+        assert known.shape == (len(es),)
+        assert known.all() or engine == "fused"
+        assert (trained.curve == advance.losses[:, None]).any(1)[known].all() or engine == "autograd"
+    assert torch.equal(told[-1].losses, trained.curve[:, -1])

@@ -31,15 +31,15 @@ from toymodels.kernels.vector import (
 )
 
 CHUNK = 1024
-BY_FEATURE, BY_NEURON, TAPS, SQUARES = 6, 6, 3, 4
+BY_FEATURE, BY_MODEL, BY_NEURON, TAPS, SQUARES = 6, 1, 6, 3, 4
 
 
 class Sheet(NamedTuple):
     """What one thread adds up of a chunk, float32."""
 
     by_lane: np.ndarray
-    """a register a sum: by feature how often active, t, t^2, y, y^2, (t - y)^2; by neuron pre, mid, post and their
-    squares; and the products, where neurons are few"""
+    """a register a sum: by feature how often active, t, t^2, y, y^2, (t - y)^2; the square of a sample's loss; by
+    neuron pre, mid, post and their squares; and the products, where neurons are few"""
     products: np.ndarray
     """target x pre, mid, post as weight matrices, and pre x pre, mid x pre, mid x mid, post x post, where neurons are
     many"""
@@ -63,7 +63,7 @@ class Places(NamedTuple):
 def places(shape: Shape) -> Places:
     """The sums of one model, in their order."""
     n, m = shape.n, shape.m
-    by_lane = BY_FEATURE * n + BY_NEURON * m
+    by_lane = BY_FEATURE * n + BY_MODEL + BY_NEURON * m
     if m <= FEW:
         return Places(n, m, n, m, m, by_lane + TAPS * n * m + SQUARES * m * m, 0)
     rows, hidden_rows = padded(n), padded(m)
@@ -77,19 +77,21 @@ def sheet(shape: Shape) -> Sheet:
 
 
 @kernel
-def collect(shape, source, theta, eps, samples, work, own, sums, first_model, last_model, begin, end):
+def collect(shape, source, theta, eps, importance, samples, work, own, sums, first_model, last_model, begin, end):
     """``sums[model, place]`` float64 += the sums over samples [begin, end) of some models.
 
-    ``work`` is for batches of ``samples``; all but the last ``end`` are multiples of `LANES`.
+    ``importance`` is float32 [model, feature]; ``work`` is for batches of ``samples``; all but the last ``end`` are
+    multiples of `LANES`.
     """
     n, m, pitch = shape.n, shape.m, shape.pitch
     room, by_lane, products, target = room_of(work), pointer(own.by_lane), pointer(own.products), pointer(own.target)
-    lanes, neurons = len(own.by_lane) // NATIVE, shifted(by_lane, BY_FEATURE * n * NATIVE)
+    lanes, neurons = len(own.by_lane) // NATIVE, shifted(by_lane, (BY_FEATURE * n + BY_MODEL) * NATIVE)
     product, size, square = products, padded_rows(n) * pitch, padded_rows(m) * pitch
     if m <= FEW:
         product, size, square = shifted(neurons, BY_NEURON * m * NATIVE), n * m * NATIVE, m * m * NATIVE
     for model in range(first_model, last_model):
         weights, draw = shifted(pointer(theta), model * shape.size), draw_of(source, model)
+        costs = shifted(pointer(importance), model * n)
         for first in range(begin, end, CHUNK):
             clear(by_lane, len(own.by_lane))
             clear(products, len(own.products))
@@ -105,7 +107,7 @@ def collect(shape, source, theta, eps, samples, work, own, sums, first_model, la
                     _mask(room.mid, m, counts)
                     if shape.layer_norm:
                         _mask(post, m, counts)
-                _features(shape, counts, room, by_lane, target)
+                _features(shape, counts, room, by_lane, target, costs)
                 for tap, rows in enumerate((room.z, room.mid, post)):
                     _neurons(m, rows, shifted(neurons, tap * m * NATIVE), shifted(neurons, (TAPS + tap) * m * NATIVE))
                 targets = sort_rows(target, n, pitch, room.error_lists, room.error_lanes)
@@ -133,8 +135,9 @@ def _add(sums, place, value):
 
 
 @inner
-def _features(shape, counts, room, sums, target):
+def _features(shape, counts, room, sums, target, costs):
     zero, one, stride = np.float32(0), splat(np.float32(1)), shape.n * NATIVE
+    loss = splat(np.float32(0))
     for i in range(shape.n):
         x, y = load(room.x, i * LANES), load(room.r, i * LANES)
         t = x
@@ -151,6 +154,8 @@ def _features(shape, counts, room, sums, target):
         _add(sums, place + 3 * stride, y)
         _add(sums, place + 4 * stride, y * y)
         _add(sums, place + 5 * stride, e * e)
+        loss = loss + e * e * at(costs, i)
+    _add(sums, BY_FEATURE * stride, loss * loss)
 
 
 @inner

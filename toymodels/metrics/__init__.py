@@ -26,9 +26,10 @@ from toymodels.metrics.alignment import (
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
-from toymodels.metrics.loss import loss, loss_fraction
+from toymodels.metrics.loss import loss, loss_error, loss_fraction
 from toymodels.metrics.moments import CHUNK, TAPS, Moments, collect
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
+from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls
@@ -117,7 +118,7 @@ def _quantities(experiments: Sequence[Experiment], parameters: Parameters, momen
         "neurons.monosemanticity": lambda ask: monosemanticity(ask("responses")),
         "neurons.main_feature": lambda ask: main_feature(ask("responses")),
         "neurons.dead": lambda ask: dead_neurons(ask("responses")),
-        **{f"models.{name}": q for name, q in _model_columns(experiments, moments, W).items()},
+        **{f"models.{name}": q for name, q in _model_columns(experiments, parameters, moments).items()},
     }
 
 
@@ -156,7 +157,9 @@ def _feature_columns(
     }
 
 
-def _model_columns(experiments: Sequence[Experiment], moments: Moments, W: Tensor) -> dict[str, Quantity]:
+def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
+    W, population = parameters.W_in, lru_cache(lambda: population_loss(experiments, parameters))
+
     def recovered(column: str) -> Quantity:
         return lambda ask: (ask(f"features.{column}") > RECOVERED).sum(1)
 
@@ -165,7 +168,10 @@ def _model_columns(experiments: Sequence[Experiment], moments: Moments, W: Tenso
 
     return {
         "loss": lambda ask: loss(experiments, moments),
+        "loss_error": lambda ask: loss_error(experiments, moments),
         "loss_fraction": lambda ask: loss_fraction(experiments, moments),
+        "loss_exact": lambda ask: population().loss,
+        "loss_exact_error": lambda ask: population().error,
         "features_recovered": recovered("r2"),
         **{f"best_neuron_recovered_{tap}": recovered(f"best_neuron_r2_{tap}") for tap in TAPS},
         **{f"ridge_recovered_{tap}": recovered(f"ridge_r2_{tap}") for tap in TAPS},

@@ -39,6 +39,7 @@ def sums(
     eps = np.zeros(len(theta), np.float32)
     if parameters.ln_eps is not None:
         eps = parameters.ln_eps.numpy().astype(np.float32)
+    importance = np.stack([e.importance() for e in experiments]).astype(np.float32)
     found = np.zeros((len(folds), len(theta), size.by_lane + size.products))
     threads = torch.get_num_threads()
     chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)
@@ -52,7 +53,9 @@ def sums(
                 if stop.is_set():
                     return
                 end = min(edge, begin + chunks * kernels.CHUNK)
-                kernels.collect(shape, source, theta, eps, samples, work, own, of_fold, model, model + 1, begin, end)
+                kernels.collect(
+                    shape, source, theta, eps, importance, samples, work, own, of_fold, model, model + 1, begin, end
+                )
 
     at_once = -(-len(theta) // (TASKS_A_THREAD * threads))
     spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
@@ -88,13 +91,15 @@ def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
         return part.reshape(len(found), *axes)
 
     n, m, T = size.n, size.m, kernels.TAPS
-    by_feature, by_neuron = take(kernels.BY_FEATURE * n, kernels.BY_FEATURE, n), take(2 * T * m, 2, T, m)
+    by_feature, squared_loss = take(kernels.BY_FEATURE * n, kernels.BY_FEATURE, n), take(kernels.BY_MODEL)
+    by_neuron = take(2 * T * m, 2, T, m)
     by_target = take(T * size.rows * size.pitch, T, size.rows, size.pitch)[:, :, :n, :m]
     squares = take(kernels.SQUARES * size.hidden_rows * size.pitch, kernels.SQUARES, size.hidden_rows, size.pitch)
     squares = squares[:, :, :m, :m]
     names = ("active", "t", "tt", "y", "yy", "squared_error")
     return {
         **{name: by_feature[:, k] for k, name in enumerate(names)},
+        "squared_loss": squared_loss,
         **{f"tap {tap}": by_neuron[:, 0, k] for k, tap in enumerate(("pre", "mid", "post"))},
         **{f"tap_squared {tap}": by_neuron[:, 1, k] for k, tap in enumerate(("pre", "mid", "post"))},
         **{f"tap_target {tap}": by_target[:, k].swapaxes(1, 2) for k, tap in enumerate(("pre", "mid", "post"))},

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
 from toymodels.features import Sampler
 from toymodels.metrics import fused_moments
+from toymodels.objectives import Squared
 from toymodels.training import why_not_fused
 from toymodels.training.experiment import Experiment, sampler
 
@@ -44,6 +46,10 @@ class Moments:
     """E y^2, [model, feature]"""
     squared_error: Tensor
     """E (t - y)^2, [model, feature]"""
+    cost: Tensor
+    """E loss(t, y), [model, feature]: the squared error, or what another loss makes of it"""
+    squared_loss: Tensor
+    """E (sum_i I_i loss(t_i, y_i))^2, [model]: the second moment of a sample's loss"""
     tap: dict[str, Tensor]
     """E tap, [model, hidden]"""
     tap_squared: dict[str, Tensor]
@@ -111,11 +117,14 @@ def torch_sums(
     experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
 ) -> list[dict[str, Tensor]]:
     """What `Moments` holds, as sums over the samples between two edges, float64."""
-    data = sampler(experiments)
-    return [_torch_sums(experiments[0], data, parameters, first, last) for first, last in pairwise(edges)]
+    data, dtype = sampler(experiments), parameters.W_in.dtype
+    importance = torch.from_numpy(np.stack([e.importance() for e in experiments])).to(dtype)
+    return [_torch_sums(experiments[0], data, parameters, importance, first, last) for first, last in pairwise(edges)]
 
 
-def _torch_sums(of: Experiment, data: Sampler, parameters: Parameters, first: int, last: int) -> dict[str, Tensor]:
+def _torch_sums(
+    of: Experiment, data: Sampler, parameters: Parameters, importance: Tensor, first: int, last: int
+) -> dict[str, Tensor]:
     dtype = parameters.W_in.dtype
     sums: dict[str, Tensor] = {}
 
@@ -132,6 +141,10 @@ def _torch_sums(of: Experiment, data: Sampler, parameters: Parameters, first: in
         add("y", taps.out.sum(2))
         add("yy", taps.out.square().sum(2))
         add("squared_error", (t - taps.out).square().sum(2))
+        cost = of.loss(t, taps.out)
+        if not isinstance(of.loss, Squared):
+            add("cost", cost.sum(2))
+        add("squared_loss", (importance[:, :, None] * cost).sum(1).square().sum(1))
         for name in TAPS:
             tap = getattr(taps, name)
             add(f"tap {name}", tap.sum(2))
@@ -158,6 +171,8 @@ def _moments(sums: dict[str, Tensor], samples: int) -> Moments:
         y=mean("y"),
         yy=mean("yy"),
         squared_error=mean("squared_error"),
+        cost=mean("cost" if "cost" in sums else "squared_error"),
+        squared_loss=mean("squared_loss"),
         tap=by_tap("tap"),
         tap_squared=by_tap("tap_squared"),
         tap_target=by_tap("tap_target"),

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from toymodels.training import autograd, fused
-from toymodels.training.contract import OnProgress, OnStep, Unsupported
+from toymodels.training.contract import Advance, OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
 from toymodels.training.memory import OutOfMemory, bytes_needed, train_within
@@ -23,6 +23,7 @@ from toymodels.training.trained import Trained
 
 __all__ = [
     "ENGINES",
+    "Advance",
     "Keep",
     "OutOfMemory",
     "Trained",
@@ -57,9 +58,10 @@ def train(
     """Train models of one structure at once; the result is on the CPU, in the order given.
 
     ``engine`` is "fused", "autograd", or "auto": fused where it can, autograd elsewhere. ``memory_bytes`` bounds a
-    batch on a CPU; on every device a refused allocation halves it. ``keep`` keeps a long run now and then, so that the
-    same call goes on after an interruption. Raises ``ValueError`` for experiments of several structures and for what
-    the engine named cannot train, `OutOfMemory` when a single model does not fit.
+    batch on a CPU; on every device a refused allocation halves it. ``on_step`` is called now and then with an
+    `Advance`: how many steps were taken since, and the models' newest losses. ``keep`` keeps a long run now and then,
+    so that the same call goes on after an interruption. Raises ``ValueError`` for experiments of several structures and
+    for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
     if engine not in ("auto", *ENGINES):
@@ -96,7 +98,7 @@ def train_each(
 
     def run(experiments: Sequence[Experiment], keep: Keep | None) -> Trained:
         a_step = len(experiments) / experiments[0].training.steps
-        return ENGINES[engine](experiments, device=device, on_step=lambda steps: report(a_step * steps), keep=keep)
+        return ENGINES[engine](experiments, device=device, on_step=lambda advance: report(a_step * advance), keep=keep)
 
     def in_halves(experiments: Sequence[Experiment], keep: Keep | None) -> Trained | OutOfMemory:
         try:

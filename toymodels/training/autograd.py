@@ -15,7 +15,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
-from toymodels.training.contract import CEILING, OnStep
+from toymodels.training.contract import CEILING, Advance, OnStep
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
@@ -51,7 +51,7 @@ def train(
                     keep.save(_on_cpu(whole))
                     saved = time.monotonic()
             if on_step and (run.t % REPORT_EVERY == 0 or run.t == steps):
-                on_step(run.t - reported)
+                on_step(Advance(run.t - reported, run.losses.detach().cpu()))
                 reported = run.t
         run.judge_last_step()
     except BaseException as stop:
@@ -95,6 +95,8 @@ class _Run:
         }
         self.diverged_step = torch.zeros(models, dtype=torch.int64, device=device)
         self.ceiling = torch.full_like(self.rate, torch.inf)
+        self.losses = torch.full_like(self.rate, torch.nan)
+        """[model]: of the last step; not part of the state"""
 
     def step(self) -> None:
         """One step more, of the models that have not diverged."""
@@ -121,6 +123,7 @@ class _Run:
                 name: weight - torch.where(_over(alive, weight), update, 0.0)
                 for (name, weight), update in zip(weights.items(), updates, strict=True)
             }
+        self.losses = loss
         if t in self.points:
             self.curve[:, self.points[t]] = loss
         if t < self.recipe.steps:
@@ -141,7 +144,8 @@ class _Run:
     def _batch_loss(self, t: int) -> Tensor:
         x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
         parameters = Parameters(**self.weights, ln_eps=self.ln_eps)
-        return losses(self.importance, self.first.target(x), forward(self.first.bottleneck, parameters, x).out)
+        out = forward(self.first.bottleneck, parameters, x).out
+        return losses(self.importance, self.first.target(x), out, self.first.loss)
 
     def _keep_snapshot(self) -> None:
         """If this step is one of those whose weights are kept."""

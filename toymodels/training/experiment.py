@@ -16,7 +16,7 @@ from toymodels.bottleneck import Bottleneck
 from toymodels.checks import expect
 from toymodels.features import Features, Sampler
 from toymodels.layer_norm import LayerNorm
-from toymodels.objectives import Identity, Target, check_objective
+from toymodels.objectives import Identity, Loss, Squared, Target, check_objective, constant_losses
 from toymodels.random import MAX_SEED
 from toymodels.training.recipe import Training
 
@@ -30,12 +30,14 @@ class Experiment:
     training: Training = field(default_factory=Training)
     target: Target = field(default_factory=Identity)
     seed: int = 0
+    loss: Loss = field(default_factory=Squared)
 
     def __post_init__(self) -> None:
         expect(Features, "Features(n=64, density=0.1)", features=self.features)
         expect(Bottleneck, "Bottleneck(hidden=16)", bottleneck=self.bottleneck)
         expect(Training, "Training()", training=self.training)
         expect(Target, "Identity()", target=self.target)
+        expect(Loss, "Squared()", loss=self.loss)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         check_objective(self.target, self.features, self.bottleneck.output)
@@ -45,8 +47,8 @@ class Experiment:
         return self.features.importance.weights(self.features.n, self.seed)
 
     def best_constant_loss(self) -> float:
-        """sum_i I_i Var(t_i): the loss of the best constant predictor."""
-        return float(self.importance() @ self.target.variance(self.features))
+        """sum_i I_i min_c E loss(t_i, c): the loss of the best constant predictor; see `constant_losses`."""
+        return float(self.importance() @ constant_losses(self.features, self.target, self.loss))
 
     def structure(self) -> Hashable:
         """What must be equal for experiments to train together; all else is each model's own."""
@@ -57,6 +59,7 @@ class Experiment:
             dataclasses.replace(b, layer_norm=norm, init_scale=1.0),
             dataclasses.replace(t, learning_rate=1.0, weight_decay=0.0),
             self.target,
+            self.loss,
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 import torch
 
-from toymodels.training.contract import OnProgress, OnStep, Unsupported
+from toymodels.training.contract import Advance, OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.fused.crew import Crew, prepare, prepared
 from toymodels.training.fused.layout import bytes_needed, unsupported
@@ -38,8 +38,13 @@ def train(
         raise Unsupported(f"the fused engine computes in float32 on a cpu, not in {dtype} on {device}")
     check_one_structure(experiments)
     steps_a_model = experiments[0].training.steps / len(experiments)
-    advanced = (lambda models: on_step(steps_a_model * models)) if on_step else None
-    (trained,) = train_each([experiments], advanced, keep=lambda _: keep)
+    crew = Crew(torch.get_num_threads())
+
+    def advanced(models: float) -> None:
+        if on_step:
+            on_step(Advance(steps_a_model * models, crew.newest_losses(0)))
+
+    (trained,) = crew.train_each(iter([experiments]), advanced, lambda _: keep)
     if isinstance(trained, OutOfMemory):
         raise trained
     return trained

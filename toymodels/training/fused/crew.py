@@ -12,6 +12,8 @@ from itertools import pairwise
 from threading import Condition, Thread, local, main_thread
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck
 from toymodels.features import Features
@@ -62,7 +64,8 @@ def prepare(wide: bool = False) -> None:
                 steps.train(*arguments, 0, 1, 1, 2)
                 sums = np.zeros((1, moments.places(shape).by_lane))
                 state, own = batch.state, moments.sheet(shape)
-                moments.collect(shape, batch.source, state.theta, state.eps, 1, work, own, sums, 0, 1, 0, 1)
+                model = state.theta, state.eps, state.importance
+                moments.collect(shape, batch.source, *model, 1, work, own, sums, 0, 1, 0, 1)
         except BaseException as error:
             failures.append(error)
 
@@ -163,6 +166,14 @@ class Crew:
                     thread.join()
             self.helpers.shutdown()
             self._save_unfinished()
+
+    def newest_losses(self, number: int) -> Tensor:
+        """The loss at the last curve point that each model of a batch under way has reached; NaN before: [model]."""
+        batch = self.under_way[number].batch
+        assert isinstance(batch, Batch)
+        curve = torch.from_numpy(batch.state.curve.copy())
+        reached = (~curve.isnan()).sum(1, keepdim=True)
+        return curve.gather(1, (reached - 1).clamp(min=0))[:, 0]
 
     def _room(self) -> bool:
         """Whether the next batch should begin.

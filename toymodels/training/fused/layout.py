@@ -21,7 +21,7 @@ from toymodels.kernels.bottleneck import Shape, Work, aligned
 from toymodels.kernels.steps import State
 from toymodels.kernels.update import Rule
 from toymodels.layer_norm import LayerNorm
-from toymodels.objectives import AbsoluteValue, Identity, Target
+from toymodels.objectives import AbsoluteValue, Identity, Loss, Squared, Target
 from toymodels.rotations import haar
 from toymodels.training.contract import CEILING
 from toymodels.training.experiment import Experiment, sampler
@@ -41,6 +41,7 @@ ACTIVATIONS: dict[type[Activation], int] = {
 }
 OUTPUTS: dict[type[Activation], int] = {Linear: 0, ReLU: 1}
 TARGETS: dict[type[Target], int] = {Identity: 0, AbsoluteValue: 1}
+LOSSES: tuple[type[Loss], ...] = (Squared,)
 VALUES: dict[type[Values], int] = {
     UniformValues: draw.UNIFORM,
     Binary: draw.BINARY,
@@ -51,7 +52,7 @@ FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelate
 OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
 
 SETTINGS: dict[type, str] = {
-    Experiment: "features bottleneck training target seed",
+    Experiment: "features bottleneck training target seed loss",
     Features: "n density frequency importance values signed firing",
     Frequency: "law cap",
     Importance: "law shuffle shuffle_seed",
@@ -77,6 +78,7 @@ def unsupported(experiment: Experiment) -> str | None:
         ("activation", b.activation, ACTIVATIONS),
         ("output", b.output, OUTPUTS),
         ("target", experiment.target, TARGETS),
+        ("loss", experiment.loss, LOSSES),
         ("value law", f.values, VALUES),
         ("firing law", f.firing, FIRINGS),
         ("optimizer", t.optimizer, OPTIMIZERS),
@@ -292,7 +294,7 @@ def _state(experiments: Sequence[Experiment], shape: Shape, start: Parameters) -
         ceiling=_float32([e.best_constant_loss() for e in experiments]),
         diverged_step=np.zeros(models, np.int64),
         curve_step=np.append(curve_step, NEVER),
-        curve=np.zeros((models, len(curve_step)), np.float32),
+        curve=np.full((models, len(curve_step)), np.nan, np.float32),  # filled at every point, whatever diverges
         snapshot_step=np.append(snapshot_step, NEVER),
         snapshots=np.zeros((models, len(snapshot_step), shape.size), np.float32),
     )

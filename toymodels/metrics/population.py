@@ -1,0 +1,226 @@
+"""The population loss: what the loss on ever more fresh data tends to, where that is a small sum or integral.
+
+    L = sum over active sets S of P(S) E [ l(x) | S ],    l(x) = sum_i I_i loss(t_i, y_i)
+
+P(S) is what the firing law's thresholds give; E over the values of the active features is an integral over (0, 1) for
+each, since a value is a function of one uniform, and a sum over both signs where they are signed. Binary values leave a
+sum. It is computed where at most three features with values of their own are active at once: one at a time in any
+number of features (``firing = "one"``), two or three where the sets are few, as in up to three independent features;
+and of binary values as far as `MOST_SUMMED` reaches, twelve features with signs.
+
+Integrals are Gauss-Legendre on cubes, halved where they disagree with their halves: outputs and hidden layers of ReLU
+have kinks, along which only small cubes are exact. So each loss comes with an error: the sum of those disagreements,
+which is more than the true one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters, forward
+from toymodels.features import Features, Sampler
+from toymodels.firing import SCALE
+from toymodels.quadrature import crowded, legendre
+from toymodels.training.experiment import Experiment
+
+ORDER = {1: 8, 2: 5, 3: 4}
+"""nodes along each side of a cube, by its dimension"""
+DIVISIONS = {1: 8, 2: 4, 3: 2}
+"""of each side, before any cube is judged: a kink that lies between the outermost node and the edge goes unseen"""
+MOST_SUMMED = 3**12
+"""samples of binary values in a sum"""
+MOST_SETS = 64
+"""active sets, where two or three features vary in some of them"""
+TOLERANCE = 1e-5
+"""error, as a share of the best constant predictor's loss, at which cubes are no longer halved"""
+MOST_CUBES = 2**13
+"""of one model, among which the error is stated as it is"""
+NUMBERS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class Population:
+    """Population losses and their numerical errors, float64 [model] each; NaN where they are not computed."""
+
+    loss: Tensor
+    error: Tensor
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """The ways in which features may be active together, with signs: a row a case."""
+
+    signs: np.ndarray
+    """+1, -1, or 0 for an inactive feature, [case, feature]"""
+    probability: np.ndarray
+    """float64 [case]"""
+
+
+def population_loss(
+    experiments: Sequence[Experiment], parameters: Parameters, tolerance: float = TOLERANCE
+) -> Population:
+    """The population loss of models of one structure, in float64."""
+    parameters = parameters.to("cpu", torch.float64)
+    found = Population(*torch.full((2, len(experiments)), torch.nan, dtype=torch.float64))
+    alike: dict[Features, list[int]] = {}
+    for model, e in enumerate(experiments):
+        alike.setdefault(e.features, []).append(model)
+    for features, models in alike.items():
+        cases = _cases(features)
+        if cases is None:
+            continue
+        of = _Models([experiments[model] for model in models], parameters[models], tolerance)
+        sums = of.summed(cases) if features.values.binary else of.integrated(cases)
+        found.loss[models], found.error[models] = sums
+    return found
+
+
+@lru_cache(maxsize=64)
+def _cases(features: Features) -> _Cases | None:
+    """The cases of positive probability; None where they are too many."""
+    if not isinstance(features, Features):
+        return None
+    outcomes = _outcomes(features)
+    signs = (1, -1) if features.signed else (1,)
+    summed = features.values.binary
+    most = _most_active(outcomes)
+    sets = 1
+    for of_one in outcomes:
+        sets *= len(of_one)
+        if sets > MOST_SUMMED or (not summed and most > 1 and sets > MOST_SETS):
+            return None
+    if not summed and most > max(ORDER):
+        return None
+    rows, probability = [], []
+    for choice in product(*outcomes):
+        active = [feature for _, members in choice for feature in members]
+        share = float(np.prod([p for p, _ in choice])) / len(signs) ** len(active)
+        if len(rows) + len(signs) ** len(active) > MOST_SUMMED:
+            return None
+        for of_active in product(signs, repeat=len(active)):
+            row = np.zeros(features.n, np.int8)
+            row[active] = of_active
+            rows.append(row)
+            probability.append(share)
+    return _Cases(np.stack(rows), np.asarray(probability))
+
+
+def _most_active(outcomes: Sequence[Sequence[tuple[float, tuple[int, ...]]]]) -> int:
+    return sum(max(len(members) for _, members in of_one) for of_one in outcomes)
+
+
+def _outcomes(features: Features) -> list[list[tuple[float, tuple[int, ...]]]]:
+    """Of every word that decides, a feature's own or a group's: which features it may make active, how probably."""
+    source = Sampler([features], [0]).source
+    low, end = source.low[0].astype(np.int64), source.high[0].astype(np.int64) + 1
+    members: dict[int, list[int]] = {}
+    for feature in range(features.n):
+        members.setdefault(int(source.member[feature]) if len(source.member) else feature, []).append(feature)
+    found = []
+    for of_word in members.values():
+        cuts = np.unique([0, int(SCALE), *low[of_word], *end[of_word]])
+        chance: dict[tuple[int, ...], float] = {}
+        for first, last in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            active = tuple(f for f in of_word if low[f] <= first and last <= end[f])
+            chance[active] = chance.get(active, 0.0) + (last - first) / SCALE
+        found.append([(p, active) for active, p in chance.items()])
+    return found
+
+
+class _Models:
+    """Models whose x is distributed alike."""
+
+    def __init__(self, experiments: Sequence[Experiment], parameters: Parameters, tolerance: float) -> None:
+        self.first, self.parameters = experiments[0], parameters
+        self.importance = torch.from_numpy(np.stack([e.importance() for e in experiments]))
+        constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)
+        self.tolerance = tolerance * constant
+        self.n, self.m = self.first.features.n, self.first.bottleneck.hidden
+
+    def __len__(self) -> int:
+        return len(self.importance)
+
+    def losses(self, models: Tensor, x: Tensor) -> Tensor:
+        """l(x) of some of the models, x [row, feature, sample] each: [row, sample]."""
+        out = forward(self.first.bottleneck, self.parameters[models], x).out
+        return (self.importance[models][:, :, None] * self.first.loss(self.first.target(x), out)).sum(1)
+
+    def summed(self, cases: _Cases) -> tuple[Tensor, Tensor]:
+        """Losses and errors of binary values: a sum over the cases, whose error is rounding."""
+        models = torch.arange(len(self))
+        total = torch.zeros(len(self), dtype=torch.float64)
+        at_once = max(1, NUMBERS_AT_ONCE // (len(self) * (self.n + self.m)))
+        for first in range(0, len(cases.signs), at_once):
+            signs = torch.from_numpy(cases.signs[first : first + at_once].T.astype(np.float64))
+            x = self.first.features.values.from_uniform(signs).expand(len(self), -1, -1)
+            total += self.losses(models, x) @ torch.from_numpy(cases.probability[first : first + at_once])
+        return total, 1e-12 * total
+
+    def integrated(self, cases: _Cases) -> tuple[Tensor, Tensor]:
+        """Losses and errors where values vary: the cases by how many features do."""
+        total = torch.zeros(2, len(self), dtype=torch.float64)
+        counts = (cases.signs != 0).sum(1)
+        for count in np.unique(counts).tolist():
+            signs, p = cases.signs[counts == count], torch.from_numpy(cases.probability[counts == count])
+            if count == 0:
+                nothing = torch.zeros(len(self), self.n, 1, dtype=torch.float64)
+                total[0] += self.losses(torch.arange(len(self)), nothing)[:, 0] * p.sum()
+                continue
+            total += self._over_cubes(signs, p, count)
+        return total[0], total[1]
+
+    def _over_cubes(self, signs: np.ndarray, p: Tensor, dims: int) -> Tensor:
+        """The integrals of cases in which so many features vary, times their probability: [loss and error, model]."""
+        width = 1 / DIVISIONS[dims]
+        corners = torch.tensor(list(product(np.arange(DIVISIONS[dims]) * width, repeat=dims)), dtype=torch.float64)
+        corner = corners.repeat(len(self) * len(signs), 1)
+        model, case = (
+            each.flatten().repeat_interleave(len(corners))
+            for each in torch.meshgrid(torch.arange(len(self)), torch.arange(len(signs)), indexing="ij")
+        )
+        halves = torch.tensor(list(product((0.0, 0.5), repeat=dims)), dtype=torch.float64)
+        value = self._cubes(signs, p, model, case, corner, width)
+        total, used = torch.zeros(2, len(self), dtype=torch.float64), torch.zeros(len(self))
+        while len(model):
+            corners = (corner[:, None] + width * halves).flatten(0, 1)
+            parts = [each.repeat_interleave(len(halves)) for each in (model, case)]
+            inside = self._cubes(signs, p, parts[0], parts[1], corners, width / 2)
+            better = inside.view(len(model), -1).sum(1)
+            error = (better - value).abs()
+            used.index_add_(0, model, torch.ones(len(model)))
+            pending = torch.stack([error, torch.ones_like(error)])
+            pending = torch.zeros(2, len(self), dtype=torch.float64).index_add_(1, model, pending)
+            enough = (total[1] + pending[0] <= self.tolerance) | (used * len(halves) > MOST_CUBES)
+            small = error <= self.tolerance[model] / (4 * pending[1][model])
+            done = enough[model] | small | ~error.isfinite()
+            total.index_add_(1, model[done], torch.stack([better[done], error[done]]))
+            open_ = (~done).repeat_interleave(len(halves))
+            (model, case), corner = (each[open_] for each in parts), corners[open_]
+            value, width = inside[open_], width / 2
+        return total
+
+    def _cubes(self, signs: np.ndarray, p: Tensor, model: Tensor, case: Tensor, corner: Tensor, width: float) -> Tensor:
+        """The integral over each cube, [cube]: the cube of ``case`` for ``model`` that begins at ``corner``."""
+        dims = corner.shape[1]
+        values, (nodes, weights) = self.first.features.values, legendre(ORDER[dims])
+        grid = torch.cartesian_prod(*[nodes] * dims).view(-1, dims)
+        weight = torch.cartesian_prod(*[weights] * dims).view(-1, dims).prod(1) * width**dims
+        active = torch.from_numpy(np.stack([np.flatnonzero(row) for row in signs]))
+        sign = torch.from_numpy(signs).gather(1, active).double()
+        found = []
+        at_once = max(1, NUMBERS_AT_ONCE // (len(grid) * (self.n + self.m) + 2 * self.n * self.m))
+        for some in torch.arange(len(model)).split(at_once):
+            s = corner[some][:, :, None] + width * grid.T
+            u, density = crowded(s)
+            x = torch.zeros(len(some), self.n, len(grid), dtype=torch.float64)
+            row = active[case[some]][:, :, None].expand_as(s)
+            x.scatter_(1, row, values.from_uniform(u) * sign[case[some]][:, :, None])
+            found.append((self.losses(model[some], x) * density.prod(1)) @ weight * p[case[some]])
+        return torch.cat(found)
