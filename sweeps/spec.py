@@ -25,6 +25,9 @@ BRANCHES = ("literal[", "constrained-", "float", "int")
 LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
 MAX_SEED = 2**63 - 1
 KEY_BYTES = 12
+ADDED = frozenset({"model.hidden_bias_start", "train.hidden_bias_decay"})
+"""Settings that came after the first packs were written. A pack names them only where they are not at their default: so
+a sweep that does not use them has the same packs, byte for byte, as before."""
 
 
 class Section(BaseModel, frozen=True):
@@ -131,6 +134,7 @@ class ModelSection(Section, frozen=True):
     tied: bool = True
     hidden_bias: bool = False
     init_scale: Annotated[float, Field(gt=0)] = 1.0
+    hidden_bias_start: float = 0.0
 
 
 class TaskSection(Section, frozen=True):
@@ -151,6 +155,7 @@ class TrainSection(Section, frozen=True):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     curve_points: Annotated[int, Field(ge=1, le=10**5)] = 50
     snapshots: Annotated[int, Field(ge=0, le=10**5)] = 0
+    hidden_bias_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
 class EvalSection(Section, frozen=True):
@@ -173,6 +178,11 @@ class Settings(Section, frozen=True):
         """Every setting by its dotted name; a setting that does not apply is None."""
         values = ((name, read(self)) for name, read in _readers().items())
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    def said_in_packs(self) -> dict[str, Any]:
+        """Every setting by its dotted name, but for those of `ADDED` that are at their default."""
+        defaults = schema_defaults()
+        return {name: value for name, value in self.flat().items() if name not in ADDED or value != defaults[name]}
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from the schema's default: what a model's key is made of."""

@@ -37,7 +37,8 @@ class Bottleneck:
     """The architecture of one model.
 
     ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
-    init_scale^2, so that no output is born dead.
+    init_scale^2, so that no output is born dead. ``hidden_bias_start``: where every entry of b_in starts; a negative
+    one makes neurons monosemantic (Jermyn, Schiefer, Hubinger 2022).
     """
 
     hidden: int
@@ -48,6 +49,7 @@ class Bottleneck:
     tied: bool = True
     hidden_bias: bool = False
     init_scale: float = 1.0
+    hidden_bias_start: float = 0.0
 
     def __post_init__(self) -> None:
         expect(Activation, "ReLU()", activation=self.activation, output=self.output)
@@ -57,6 +59,10 @@ class Bottleneck:
             raise ValueError(f"hidden: expected at least 1 neuron, got {self.hidden}")
         if not (math.isfinite(self.init_scale) and self.init_scale > 0):
             raise ValueError(f"init_scale: expected a number > 0, got {self.init_scale}")
+        if not math.isfinite(self.hidden_bias_start):
+            raise ValueError(f"hidden_bias_start: expected a finite number, got {self.hidden_bias_start}")
+        if self.hidden_bias_start and not self.hidden_bias:
+            raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch
     parameters = Parameters(
         W_in=tensor(W_in),
         W_out=None if first.tied else tensor((W_in / scale**2).transpose(0, 2, 1)),
-        b_in=constant(0.0, first.hidden, first.hidden_bias),
+        b_in=_bias(bottlenecks, sampler, dtype) if first.hidden_bias else None,
         b_out=constant(0.0, n, first.output_bias),
         ln_gain=constant(1.0, first.hidden, affine),
         ln_bias=constant(0.0, first.hidden, affine),
@@ -141,6 +147,12 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch
     if first.layer_norm is None:
         return parameters
     return dataclasses.replace(parameters, ln_eps=resolved_eps(bottlenecks, parameters, sampler))
+
+
+def _bias(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtype) -> Tensor:
+    """b_in at the start, each model's own: [model, hidden]."""
+    start = torch.tensor([b.hidden_bias_start for b in bottlenecks], dtype=dtype, device=sampler.device)
+    return start[:, None].repeat(1, bottlenecks[0].hidden)
 
 
 def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:

@@ -78,6 +78,7 @@ class _Run:
         self.importance = per_model(np.stack([e.importance() for e in experiments]))
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
+        self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         start = initialise([e.bottleneck for e in experiments], self.data, dtype)
@@ -111,7 +112,10 @@ class _Run:
             updates = [
                 _over(step_rate, weight)
                 * self.directions[name](
-                    torch.where(_over(sound, weight), gradient, 0.0), weight, _over(self.decay, weight), t
+                    torch.where(_over(sound, weight), gradient, 0.0),
+                    weight,
+                    _over(self.bias_decay if name == "b_in" else self.decay, weight),
+                    t,
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]

@@ -40,6 +40,8 @@ class Experiment:
         expect(Loss, "Squared()", loss=self.loss)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+        if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
+            raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.features, self.bottleneck.output)
 
     def importance(self) -> np.ndarray:
@@ -56,8 +58,8 @@ class Experiment:
         norm = None if b.layer_norm is None else LayerNorm(affine=b.layer_norm.affine)
         return (
             (f.n, f.values, f.signed, f.firing),
-            dataclasses.replace(b, layer_norm=norm, init_scale=1.0),
-            dataclasses.replace(t, learning_rate=1.0, weight_decay=0.0),
+            dataclasses.replace(b, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0),
+            dataclasses.replace(t, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0),
             self.target,
             self.loss,
         )
@@ -72,7 +74,7 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     if len({experiment.structure() for experiment in experiments}) > 1:
         raise ValueError(
             "expected experiments of one structure (they may differ in seed, density, frequency, importance, learning "
-            "rate, weight decay, init scale and LayerNorm eps only): group them by Experiment.structure()"
+            "rate, decays, init scale, hidden bias start and LayerNorm eps only): group them by Experiment.structure()"
         )
 
 

@@ -16,6 +16,8 @@ from toymodels.training.schedules import Constant, Schedule
 class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
+    ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
+    manner: it draws a hidden bias that started elsewhere back to 0 (Jermyn, Schiefer, Hubinger 2022).
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -27,6 +29,7 @@ class Training:
     weight_decay: float = 0.0
     curve_points: int = 50
     snapshots: int = 0
+    hidden_bias_decay: float = 0.0
 
     def __post_init__(self) -> None:
         expect(Optimizer, "Adam()", optimizer=self.optimizer)
@@ -34,7 +37,7 @@ class Training:
         for name, least in (("steps", 1), ("batch", 1), ("curve_points", 1), ("snapshots", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "weight_decay", "hidden_bias_decay"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: expected a number >= 0, got {value}")
