@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,7 +195,7 @@ def test_absent_file_is_no_damage(tmp_path: Path) -> None:
         deserialise(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("call", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("call", ["open", "replace", "fsync"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_failed_write_leaves_the_old_file_and_no_temporary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
@@ -221,6 +224,42 @@ def test_write_syncs_the_file_before_the_name_and_the_folder_after(
         monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
     atomic.write(tmp_path / "file", b"data")
     assert calls == ["fsync", "replace", "fsync"]
+
+
+UNSYNCED = ("EINVAL", "ENOTSUP", "EBADF", "EACCES", "EPERM", "ENOSYS")
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("name, fails", [*((name, False) for name in UNSYNCED), ("EIO", True), ("ENOSPC", True)])
+def test_a_folder_that_cannot_be_synced_is_no_failed_write_but_a_failing_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str, fails: bool
+) -> None:
+    real, number = getattr(os, call), getattr(errno, name)
+
+    def refuses(what: Any, *rest: Any) -> Any:
+        if what == tmp_path or (call == "fsync" and stat.S_ISDIR(os.fstat(what).st_mode)):
+            raise OSError(number, os.strerror(number))
+        return real(what, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuses)
+        if fails:
+            with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+                atomic.write(tmp_path / "file", b"data")
+        else:
+            atomic.write(tmp_path / "file", b"data")
+    assert listing(tmp_path) == {"file": b"data"}
+
+
+@pytest.mark.parametrize("umask, mode", [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_file_has_the_rights_that_the_umask_leaves_it(tmp_path: Path, umask: int, mode: int) -> None:
+    (tmp_path / "there").write_bytes(b"old")
+    writes = (
+        f"from pathlib import Path; from toymodels.sweeps import atomic; place = Path({str(tmp_path)!r})\n"
+        "for name in ('new', 'there'): atomic.write(place / name, b'data')"
+    )
+    subprocess.run([sys.executable, "-c", writes], check=True, umask=umask)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {"new": mode, "there": mode}
 
 
 def test_temporaries_are_swept_and_nothing_else(tmp_path: Path) -> None:
