@@ -18,6 +18,7 @@ from toymodels.sweeps import atomic
 from toymodels.sweeps.job import Job, OnNote
 from toymodels.sweeps.manifest import NUMERICS, of_bytes
 from toymodels.sweeps.plan import Pack
+from toymodels.sweeps.rights import make_inner_folder
 from toymodels.sweeps.store import Store
 from toymodels.sweeps.tensorfile import Damaged, deserialise, serialise
 from toymodels.training import Keep
@@ -93,7 +94,7 @@ class Checkpoint(Keep):
     def save(self, state: Mapping[str, Tensor]) -> None:
         """Write it; where that fails, training goes on."""
         try:
-            self.path.parent.mkdir(exist_ok=True)
+            make_inner_folder(self.path.parent)
             atomic.write(self.path, serialise(state, self._metadata))
         except (OSError, MemoryError) as error:
             self.all.say_unwritable(self.path.parent, getattr(error, "strerror", None) or type(error).__name__)

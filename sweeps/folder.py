@@ -19,6 +19,7 @@ from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
 from toymodels.sweeps.extending import continued, extended, extends, refusal
 from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.rights import make_inner_folder
 from toymodels.sweeps.sweep import Sweep, parse
 
 MOST_BYTES = 2**28
@@ -171,7 +172,8 @@ class RunFolder:
     @contextmanager
     def _explained(self, path: Path) -> Iterator[None]:
         try:
-            path.parent.mkdir(exist_ok=True)
+            if path.parent != self.path:
+                make_inner_folder(path.parent)
             yield
         except OSError as error:
             raise DiskFull(

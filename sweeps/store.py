@@ -29,6 +29,7 @@ from toymodels.sweeps.locks import Lock, Shard, moment
 from toymodels.sweeps.manifest import NUMERICS
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.rights import make_inner_folder
 from toymodels.sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
 
@@ -96,13 +97,13 @@ class Store(RunFolder):
         begun = self.manifest_path.exists()
         if self.path.is_dir() and not begun and any(not _is_own(p.name) for p in self.path.iterdir()):
             raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
-        folders = (self.path, self.packs, self.measures)
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.packs, self.measures):
+            make_inner_folder(folder)
         self.lock(shard)
         with moment(self.path):
             if shard is None:  # others may be writing beside a shard
-                for folder in (*folders, self.unfinished, self.failed):
+                for folder in (self.path, self.packs, self.measures, self.unfinished, self.failed):
                     atomic.sweep_temporaries(folder)
             if self.manifest_path.exists():
                 self.check_is(plan, engine, device, shard is None)
