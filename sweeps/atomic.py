@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO
 
 PREFIX = ".writing-"
-NOT_WRITTEN = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""what a full disk answers, or one of which the user has had a full share"""
+NOT_WRITTEN = (errno.EIO, *FULL)
 """what says that a folder's fsync went wrong; anything else says that this file system has none for folders"""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from toymodels.sweeps import atomic
+from toymodels.sweeps.errors import Unreadable
 from toymodels.sweeps.job import Job, OnNote
 from toymodels.sweeps.manifest import NUMERICS, of_bytes
 from toymodels.sweeps.plan import Pack
@@ -82,7 +83,7 @@ class Checkpoint(Keep):
             stored = deserialise(self.path, self.job.store.most_bytes(self.job.like, self.last - self.first))
         except FileNotFoundError:
             return None
-        except Damaged as damage:
+        except (Damaged, Unreadable) as damage:
             self.refused(str(damage).removeprefix(f"{self.path}: "))
             return None
         foreign = [name for name, value in self._metadata.items() if stored.metadata.get(name) != value]

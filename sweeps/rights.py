@@ -12,6 +12,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from toymodels.sweeps.errors import Unreadable
+
 READ_AND_WRITE = 0o666
 
 
@@ -31,6 +33,14 @@ def share_file(descriptor: int, folder: Path) -> None:
     """Let whoever may read, or write into, ``folder`` do so with an open file that this process has made."""
     with suppress(OSError):
         os.fchmod(descriptor, stat.S_IMODE(folder.stat().st_mode) & READ_AND_WRITE)
+
+
+def unreadable(path: Path, error: OSError) -> Unreadable:
+    """What to say of a file that cannot be read, which is no reason to believe it damaged."""
+    reason, remedy = error.strerror or error, "it is left as it is"
+    if isinstance(error, PermissionError):
+        remedy = f"it is {owner(path)}'s, who can let others read it"
+    return Unreadable(f"{path}: cannot be read ({reason}): {remedy}")
 
 
 def owner(path: Path) -> str:

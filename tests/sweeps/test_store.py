@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from toymodels.sweeps import atomic, folder
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.errors import FolderError, Unreadable
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.resolved import resolved_toml
@@ -178,11 +178,26 @@ def test_anything_else_is_damage(stored: Path, name: str) -> None:
         deserialise(stored)
 
 
-def test_link_is_damage(stored: Path) -> None:
+def test_link_is_damage_unless_it_may_be_followed(stored: Path) -> None:
     link = stored.with_name("link.safetensors")
     link.symlink_to(stored)
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged, match=r"a link$"):
         deserialise(link)
+    assert deserialise(link, through_links=True).metadata == deserialise(stored).metadata
+    stored.unlink()
+    with pytest.raises(Damaged, match=r"a link to nothing$"):
+        deserialise(link, through_links=True)
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EPERM", "EIO", "ESTALE"])
+def test_what_cannot_be_read_is_not_damage(stored: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(Unreadable, match=re.escape(f"cannot be read ({os.strerror(getattr(errno, name))})")) as caught:
+        deserialise(stored)
+    assert caught.value.exit_code == 4
 
 
 def test_folder_is_damage(tmp_path: Path) -> None:
