@@ -463,7 +463,10 @@ def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json:
         print(f"shard {shard} is finished; {outcome.missing} of {len(plan.packs)} packs are not there yet")
     else:
         print(f"shard {shard} is finished, and all {len(plan.packs)} packs are there")
-        print(f"Next: toymodels show {shlex.quote(str(folder))}")
+        if not outcome.untabled:
+            print(f"Next: toymodels show {shlex.quote(str(folder))}")
+    if outcome.untabled:
+        say(outcome.untabled)
     if outcome.failed:
         fail(f"{len(outcome.failed)} packs of shard {shard} failed; the rest is finished in {folder}", 3)
 

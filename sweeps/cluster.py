@@ -85,7 +85,7 @@ def carry_out(order: Order) -> Answer:
     if differing:
         raise VersionsDiffer(_refusal("that came later", differing))
     store = Store(Path(order.folder))
-    if not store.manifest_path.exists() or store.manifest()["plan"] != order.plan:
+    if not store.begun or store.manifest()["plan"] != order.plan:
         raise FolderError(
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )

@@ -19,6 +19,7 @@ from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
 from toymodels.sweeps.extending import continued, extended, extends, refusal
 from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.rights import make_inner_folder, unreadable
 from toymodels.sweeps.sweep import Sweep, parse
 
 MOST_BYTES = 2**28
@@ -37,6 +38,19 @@ class RunFolder:
     def manifest_path(self) -> Path:
         """The manifest's file."""
         return self.path / "manifest.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a manifest is there, whatever it is. Raises `FolderError` where nobody may look, or no such name can
+        be.
+        """
+        try:
+            self.manifest_path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise FolderError(f"{self.path}: cannot be opened ({error.strerror}): name another folder") from None
+        return True
 
     def manifest(self) -> dict[str, Any]:
         """The manifest. Raises `FolderError` where there is none, a newer or damaged one, or a link inside."""
@@ -70,7 +84,7 @@ class RunFolder:
         what it has not got appended. A plan that the folder cannot follow is refused by `create_or_open`.
         """
         plan = make_plan(sweep)
-        said = self.manifest() if self.manifest_path.exists() else {"plan": plan.hash}
+        said = self.manifest() if self.begun else {"plan": plan.hash}
         if plan.hash == said["plan"] or not (extend or "sweeps" in said):
             return plan
         return continued(self.plan(), plan, extend)
@@ -132,8 +146,10 @@ class RunFolder:
     def _text(self, name: str) -> str:
         try:
             return regular.read(self.path / name, MOST_BYTES).decode()
+        except (FileNotFoundError, regular.Irregular) as error:
+            raise self._damaged(name, error.strerror) from None
         except OSError as error:
-            raise self._damaged(name, error.strerror or str(error)) from None
+            raise unreadable(self.path / name, error) from None
         except UnicodeDecodeError as error:
             raise self._damaged(name, str(error)) from None
 
@@ -163,7 +179,7 @@ class RunFolder:
     def writing(self, path: Path) -> Iterator[IO[bytes]]:
         """A file of this folder that is there when the block ends well, or as it was before.
 
-        A full or read-only disk is a `DiskFull` that says what is safe.
+        A full or failing disk is a `DiskFull` that says what is safe.
         """
         with self._explained(path), atomic.writing(path) as file:
             yield file
@@ -171,10 +187,12 @@ class RunFolder:
     @contextmanager
     def _explained(self, path: Path) -> Iterator[None]:
         try:
-            path.parent.mkdir(exist_ok=True)
+            if path.parent != self.path:
+                make_inner_folder(path.parent)
             yield
         except OSError as error:
+            remedy = "make room and run" if error.errno in atomic.FULL else "run"
             raise DiskFull(
-                f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
-                "same command again"
+                f"{path}: cannot be written ({error.strerror}): everything finished is safe; {remedy} the same command "
+                "again"
             ) from None

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, Taps, forward
-from toymodels.sweeps import packing
+from toymodels.sweeps import packing, regular
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.rights import unreadable
 from toymodels.sweeps.store import Store
 from toymodels.sweeps.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
@@ -79,9 +80,11 @@ class Run:
         """What ``verdicts.json`` holds."""
         path = self.path / "verdicts.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(regular.read(path, through_links=True))
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
         except (OSError, ValueError):
             raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
 
@@ -181,9 +184,12 @@ class Run:
             remedy = unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
-            return pq.read_table(path).to_pandas()
+            with regular.opened(path, through_links=True) as file:
+                return pq.read_table(file).to_pandas()
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {remedy}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
         except (OSError, pa.ArrowInvalid):
             raise FolderError(f"{path}: damaged: {remedy}") from None
 

@@ -6,6 +6,7 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from toymodels.sweeps import checkpoints, curves, packing, tables
-from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError
+from toymodels.sweeps import checkpoints, curves, packing, regular, tables
+from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError, Unreadable
 from toymodels.sweeps.executor import Executor, Failed, InProcess
 from toymodels.sweeps.job import Finished, Job, OnNote
 from toymodels.sweeps.locks import Shard
@@ -39,6 +40,8 @@ class Outcome:
     failed: dict[int, str] = field(default_factory=dict)
     missing: int = 0
     """packs of other shards that are not there yet"""
+    untabled: str = ""
+    """why the tables could not be derived though all packs are there, and who can"""
 
 
 def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], on_note: OnNote) -> str:
@@ -147,7 +150,7 @@ def run(
     if shard is not None:
         outcome.missing = len(plan.packs) - store.packs_done()
         if not outcome.missing:
-            _derive_as_last(plan, folder, engine, device, on_note)
+            outcome.untabled = _derive_as_last(plan, folder, engine, device, on_note)
     return outcome
 
 
@@ -176,13 +179,19 @@ def models_of(packs: Sequence[Pack]) -> int:
     return sum(len(pack.models) for pack in packs)
 
 
-def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note: OnNote) -> None:
-    """Derive the tables of a folder whose packs are all there; a shard that is still at work will, when it ends."""
+def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note: OnNote) -> str:
+    """Derive the tables of a folder whose packs are all there; a shard that is still at work will, when it ends.
+
+    Returns why that cannot be done, where the packs of another user cannot be read.
+    """
     try:
         run(plan, folder, engine, device, lambda _: None, on_note)
-    except FolderError as error:
-        if not isinstance(error, InUse):
-            raise
+    except InUse:
+        pass
+    except Unreadable as error:
+        command = f"toymodels tables {shlex.quote(str(folder))}"
+        return f"the tables are not built: {error}; '{command}' builds them for whoever can read every pack"
+    return ""
 
 
 def say_unmeasured(finished: Sequence[Finished], on_note: OnNote) -> None:
@@ -203,7 +212,11 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
     fingerprint = "\n".join(each.digests for each in finished).encode()
     marker = store.tables_digest
     there = all((store.path / f"{name}.parquet").exists() for name in (*tables.TABLES, curves.NAME))
-    if finished and not (there and marker.exists() and marker.read_bytes() == fingerprint):
+    try:
+        as_they_are = there and regular.read(marker, len(fingerprint)) == fingerprint
+    except OSError:
+        as_they_are = False
+    if finished and not as_they_are:
         marker.unlink(missing_ok=True)
         packs = [plan.packs[each.index] for each in finished]
         tables.build(store, plan, packs)
