@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -89,7 +89,7 @@ class Door(TyperGroup):
                 signal.signal(each, handler)
 
 
-def fail(sentence: str, code: int) -> None:
+def fail(sentence: str, code: int) -> NoReturn:
     """Say it on stderr and leave."""
     print(f"toymodels: {sentence}", file=sys.stderr)
     raise typer.Exit(code)
@@ -384,7 +384,10 @@ def doctor(
     from toymodels.sweeps.doctor import examine
 
     if clear_cache:
-        cleared = [str(folder) for folder in compiled.clear()]
+        try:
+            cleared = [str(folder) for folder in compiled.clear()]
+        except OSError as error:
+            fail(f"{error.filename}: the compiled kernels there cannot be removed: {error.strerror}", 1)
         print(json.dumps({"cleared": cleared}, indent=2) if as_json else "\n".join(cleared) or "nothing was kept")
         return
     facts = examine()

@@ -27,7 +27,7 @@ def examine() -> dict[str, str | int | float]:
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "samples at once": vector.LANES,
-        "compiled kernels": str(compiled.FOLDER) if compiled.compiled() else "none yet",
+        "compiled kernels": compiled.whereabouts(),
         "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
         "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
         "files may be written here": "yes" if os.access(".", os.W_OK) else "no: choose another folder, or --out",

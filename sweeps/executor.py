@@ -114,10 +114,12 @@ def choose_executor(
 
 def prepare(engine: str, on_note: OnNote) -> None:
     """Compile what the engine needs, once a machine and version, and say so."""
-    if engine == "fused":
-        if not (fused.prepared() or compiled.compiled()):
+    if engine == "fused" and not fused.prepared():
+        if not compiled.compiled():
             on_note("compiling the fused engine for this processor, once: about 20 seconds")
         fused.prepare()
+        if unkept := compiled.why_not_kept():
+            on_note(unkept)
 
 
 def memory_budget(device: str) -> int | None:
