@@ -15,9 +15,9 @@ from torch import Tensor
 
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, SoLU, train
 from toymodels.bottleneck import Parameters
-from toymodels.metrics.alignment import mean_active_values, responses
 from toymodels.metrics.dictionaries import Dictionary, TopK, fit
 from toymodels.metrics.dictionary_scores import CHUNK, Scores, activations, directions, matching, score
+from toymodels.metrics.responses import mean_active_values, responses
 from toymodels.training.recipe import Training
 
 

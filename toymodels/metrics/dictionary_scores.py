@@ -16,9 +16,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
-from toymodels.metrics.alignment import mean_active_values
 from toymodels.metrics.dictionaries import Dictionary
 from toymodels.metrics.recovery import UNMOVED
+from toymodels.metrics.responses import mean_active_values
 from toymodels.training.experiment import Experiment, sampler
 
 CHUNK = 4096
