@@ -16,13 +16,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.metrics.alignment import (
-    mean_active_values,
-    participation_ratio,
-    response_alignment,
-    responses,
-    weight_alignment,
-)
+from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
@@ -32,7 +26,8 @@ from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monose
 from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
-from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls
+from toymodels.metrics.responses import response_sizes_of
+from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_of
 from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
 from toymodels.training.experiment import Experiment
@@ -110,14 +105,14 @@ def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments:
 
 def _quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
     """Every quantity by name: ``level.column`` is a column, anything else what columns are made of."""
-    activation, W, b = experiments[0].bottleneck.activation, parameters.W_in, parameters.b_in
-    nulls = lru_cache(lambda: rotation_nulls(activation, W, b, mean_active_values(experiments, W)))
+    W, b = parameters.W_in, parameters.b_in
+    nulls = lru_cache(lambda: rotation_nulls_of(experiments, W, b))
     return {
-        "responses": lambda ask: responses(activation, W, b, mean_active_values(experiments, W)),
+        "response sizes": lambda ask: response_sizes_of(experiments, W, b),
         **{f"features.{name}": q for name, q in _feature_columns(experiments, moments, W, nulls).items()},
-        "neurons.monosemanticity": lambda ask: monosemanticity(ask("responses")),
-        "neurons.main_feature": lambda ask: main_feature(ask("responses")),
-        "neurons.dead": lambda ask: dead_neurons(ask("responses")),
+        "neurons.monosemanticity": lambda ask: monosemanticity(ask("response sizes")),
+        "neurons.main_feature": lambda ask: main_feature(ask("response sizes")),
+        "neurons.dead": lambda ask: dead_neurons(ask("response sizes")),
         **{f"models.{name}": q for name, q in _model_columns(experiments, parameters, moments).items()},
     }
 
@@ -141,8 +136,8 @@ def _feature_columns(
         "interference": lambda ask: interference(W),
         "dimensionality": lambda ask: dimensionality(W),
         "weight_alignment": lambda ask: weight_alignment(W),
-        "response_alignment": lambda ask: response_alignment(ask("responses")),
-        "participation_ratio": lambda ask: participation_ratio(ask("responses")),
+        "response_alignment": lambda ask: response_alignment(ask("response sizes")),
+        "participation_ratio": lambda ask: participation_ratio(ask("response sizes")),
         "active_examples": lambda ask: moments.active,
         "undersampled": lambda ask: moments.active < ENOUGH,
         "r2": lambda ask: r2(moments),
