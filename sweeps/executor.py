@@ -16,6 +16,7 @@ import psutil
 
 from toymodels.kernels import compiled
 from toymodels.sweeps.checkpoints import Checkpoint, Checkpoints, forget
+from toymodels.sweeps.cores import on_threads
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.job import Finished, Job, OnNote
 from toymodels.sweeps.locks import Shard
@@ -54,6 +55,8 @@ class InProcess:
     device: str
     most_bytes: int | None = None
     """that a batch may take, if less than there is"""
+    threads: int | None = None
+    """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
@@ -76,7 +79,10 @@ class InProcess:
             there = memory_budget(self.device)
             return min((each for each in (there, self.most_bytes) if each is not None), default=None)
 
-        with closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each:
+        with (
+            on_threads(self.threads),
+            closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each,
+        ):
             for trained in each:
                 job = waiting.popleft()
                 if isinstance(trained, OutOfMemory):

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from toymodels.sweeps import checkpoints, curves, packing, regular, tables
+from toymodels.sweeps.cores import on_threads
 from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError, Unreadable
 from toymodels.sweeps.executor import Executor, Failed, InProcess
 from toymodels.sweeps.job import Finished, Job, OnNote
@@ -228,7 +229,8 @@ def rebuild(store: Store, on_note: OnNote) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
     plan = store.plan()
     anew = (Job.of(store, plan, pack).measured_anew(on_note) for pack in plan.packs)
-    finished = [each for each in anew if each is not None]
+    with on_threads():
+        finished = [each for each in anew if each is not None]
     if not finished:
         raise FolderError(f"{store.path}: none of its {len(plan.packs)} packs is there and whole: run the sweep again")
     say_unmeasured(finished, on_note)
