@@ -109,6 +109,8 @@ def choose_executor(
         raise SpecError(f"{' and '.join(named)}: choose one of them")
     if workers is None and scheduler is None:
         return InProcess(engine, device)
+    if ":" in device:
+        raise SpecError(f"--device: {device} is one device, and {named[0]} is for several: choose cuda")
     if workers is not None and workers < 1:
         raise SpecError(f"--workers: expected 1 or more, got {workers}")
     if find_spec("distributed") is None:

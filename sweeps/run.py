@@ -70,15 +70,31 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
 def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) -> str:
     """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these.
 
-    Where training is not to be ``here``, a CUDA device may be named that this machine lacks.
+    One CUDA device of several is named by its number, ``cuda:1``. Where training is not to be ``here``, a CUDA device
+    may be named that this machine lacks.
     """
     if device == "auto":
         device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in DEVICES:
-        raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
-    if device == "cuda" and here and not torch.cuda.is_available():
-        raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+    kind, colon, number = device.partition(":")
+    numbered = kind == "cuda" and number.isdecimal()
+    if kind not in DEVICES or (colon and not numbered):
+        raise SpecError(
+            f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
+        )
+    if kind == "cuda" and here:
+        if not torch.cuda.is_available():
+            raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+        there = torch.cuda.device_count()
+        if numbered and int(number) >= there:
+            raise SpecError(
+                f"--device: this machine has {there} CUDA devices, cuda:0 to cuda:{there - 1}, got '{device}'"
+            )
     return device
+
+
+def kind_of(device: str) -> str:
+    """``cuda`` of ``cuda:1``: what a run folder records, as the number changes nothing."""
+    return device.partition(":")[0]
 
 
 def run(
@@ -101,7 +117,7 @@ def run(
     this process if none is named. Raises `FolderError` where the folder is refused.
     """
     executor = executor or InProcess(engine, device)
-    store = Store.create_or_open(folder, plan, engine, device, shard)
+    store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
     packs = own_packs(plan, shard)
     try:
         for sentence in store.version_changes():

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from toymodels.sweeps import other_names
 from toymodels.sweeps.errors import SpecError
 
 LawName = Literal["uniform", "zipf", "geometric", "list"]
@@ -238,13 +239,22 @@ def setting_names() -> frozenset[str]:
 def check_name(name: str, where: str) -> None:
     """Raise `SpecError` unless ``name`` is a setting."""
     if name not in setting_names():
-        raise SpecError(f"{where}: unknown setting '{name}'{did_you_mean(name, setting_names())}")
+        raise SpecError(f"{where}: unknown setting '{name}'{_meant(name) or did_you_mean(name, setting_names())}")
+
+
+def _meant(name: str) -> str:
+    """The setting that has this name elsewhere, as the end of a sentence; nothing for a name that nobody uses."""
+    found = other_names.meant(name, setting_names())
+    if found is None:
+        return ""
+    setting, reason = found
+    return f" (did you mean '{setting}'?{f' {reason}' if reason else ''})"
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
     """The nearest valid choices, as the end of a sentence."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given.lower(), choices, n=1, cutoff=0.5)
     if near:
         return f" (did you mean '{near[0]}'?)"
     return f" (expected one of: {', '.join(choices)})"
@@ -282,7 +292,7 @@ def _sentence(error: ValidationError) -> str:
     match problem["type"]:
         case "extra_forbidden":
             siblings = [n for n in _keys_beside(path) if n != path[-1]]
-            return f"unknown key '{name}'{did_you_mean(path[-1], siblings)}"
+            return f"unknown key '{name}'{_meant(name) or did_you_mean(path[-1], siblings)}"
         case "missing":
             return f"{name}: missing"
         case "literal_error":

@@ -42,7 +42,7 @@ def refusal(name: str, value: Any) -> str:
         ("features.importance.shufle", "shuffle"),
         ("features.firing.group", "groups"),
         ("model.activaton", "activation"),
-        ("model.layernorm", "layer_norm"),
+        ("model.layernorm", "model.layer_norm"),
         ("task.targt", "target"),
         ("train.learning_rte", "learning_rate"),
         ("eval.sample", "samples"),
