@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps import checkpoints, packing, tables
 from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError
 from toymodels.sweeps.executor import Executor, Failed, InProcess
@@ -77,6 +78,7 @@ def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) 
     return device
 
 
+@undisturbed
 def run(
     plan: Plan,
     folder: Path,
@@ -209,6 +211,7 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
         store.write_bytes(marker, fingerprint)
 
 
+@undisturbed
 def rebuild(store: Store, on_note: OnNote) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
     plan = store.plan()

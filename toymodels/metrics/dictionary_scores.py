@@ -19,6 +19,7 @@ from toymodels.bottleneck import Parameters, forward
 from toymodels.metrics.alignment import mean_active_values
 from toymodels.metrics.dictionaries import Dictionary
 from toymodels.metrics.recovery import UNMOVED
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, sampler
 
 CHUNK = 4096
@@ -65,6 +66,7 @@ class Scores:
     """latents that fired on no sample, int64 [model]"""
 
 
+@undisturbed
 def matching(decoder: Tensor, directions: Tensor) -> Matching:
     """The assignment that maximises the sum of |cosine| between columns (Kuhn 1955, *The Hungarian method*).
 
@@ -93,6 +95,7 @@ def _units(columns: Tensor) -> Tensor:
     return torch.where(usable, columns / norm, 0.0)
 
 
+@undisturbed
 def score(dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor) -> Scores:
     """`Scores` on data the dictionary was not trained on; counts are exact, memory does not grow with samples.
 
@@ -134,6 +137,7 @@ def score(dictionary: Dictionary, activations: Tensor, active: Tensor, direction
     )
 
 
+@undisturbed
 def activations(
     experiments: Sequence[Experiment], parameters: Parameters, tap: str, first: int, samples: int
 ) -> tuple[Tensor, Tensor]:
@@ -146,6 +150,7 @@ def activations(
     return _at(experiments, parameters, tap, x), x != 0
 
 
+@undisturbed
 def directions(experiments: Sequence[Experiment], parameters: Parameters, tap: str) -> Tensor:
     """Delta_i at ``tap``, ``[model, hidden, feature]``: the response to feature i alone; see the module's equation."""
     n_features = experiments[0].features.n

@@ -17,6 +17,7 @@ from torch import Tensor
 from toymodels.activations import Activation
 from toymodels.metrics.alignment import participation_ratio, response_alignment, responses, weight_alignment
 from toymodels.rotations import haar
+from toymodels.surroundings import undisturbed
 
 DRAWS = 1000
 DRAWS_AT_ONCE = 50
@@ -56,6 +57,7 @@ def _rotations(size: int) -> Tensor:
     return torch.cat([haar(np.zeros(1, np.int64), size, step=1 + draw) for draw in range(DRAWS)]).float()
 
 
+@undisturbed
 def rotation_nulls(
     activation: Activation,
     W_in: Tensor,
