@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps import checkpoints, curves, packing, regular, tables
 from toymodels.sweeps.cores import on_threads
 from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError, Unreadable
@@ -97,6 +98,7 @@ def kind_of(device: str) -> str:
     return device.partition(":")[0]
 
 
+@undisturbed
 def run(
     plan: Plan,
     folder: Path,
@@ -241,6 +243,7 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
         store.write_bytes(marker, fingerprint)
 
 
+@undisturbed
 def rebuild(store: Store, on_note: OnNote) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
     plan = store.plan()

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps.plan import OF_LAYER_NORM
 from toymodels.sweeps.reading import Run
 
@@ -55,6 +56,7 @@ class Arm:
     measures: dict[str, Interval | None]
 
 
+@undisturbed
 def summarise(run: Run) -> list[Arm]:
     """The arms of a run, in plan order."""
     models = run.models

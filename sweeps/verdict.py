@@ -26,6 +26,7 @@ from toymodels.hypotheses.findings import Finding
 from toymodels.hypotheses.measuring import Measured, gather, halves
 from toymodels.hypotheses.predictions import PREDICTIONS, Statistics, statistics
 from toymodels.hypotheses.tiers import EPS, Setting
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps import atomic, evidence
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
@@ -72,6 +73,7 @@ def _enough_samples(run: Run, regime: RunRegime) -> None:
         raise FolderError(f"{run.path}: {error}") from None
 
 
+@undisturbed
 def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress = lambda _: None) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 

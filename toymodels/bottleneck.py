@@ -28,6 +28,7 @@ from toymodels.checks import expect
 from toymodels.features import Sampler
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 
 MATCHING_SAMPLES = 4096
 
@@ -119,6 +120,7 @@ class Taps:
     out: Tensor
 
 
+@undisturbed
 def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtype = torch.float32) -> Parameters:
     """Starting parameters, each model from its own seed alone: never from how many are drawn together.
 
@@ -155,6 +157,7 @@ def _bias(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtyp
     return start[:, None].repeat(1, bottlenecks[0].hidden)
 
 
+@undisturbed
 def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:
     """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
     norms = [b.layer_norm for b in bottlenecks]

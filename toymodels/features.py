@@ -27,6 +27,7 @@ from toymodels.kernels.draw import Source, whole_tiles
 from toymodels.kernels.vector import LANES
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 from toymodels.values import UniformValues, Values
 
 
@@ -155,10 +156,12 @@ class Sampler:
             signed=self.signed,
         )
 
+    @undisturbed
     def training(self, step: int, batch: int) -> Tensor:
         """The training batch of ``step``: x as float32 ``[model, feature, batch]``."""
         return self._draw(step, batch, 0, Domain.DATA, Domain.FIRING)
 
+    @undisturbed
     def evaluation(self, first_sample: int, samples: int) -> Tensor:
         """Fresh samples from ``first_sample`` (a multiple of 4): x as float32 ``[model, feature, samples]``."""
         return self._draw(0, samples, first_sample, Domain.EVALUATION, Domain.EVALUATION_FIRING)

@@ -44,7 +44,8 @@ class Zipf(Law):
             raise ValueError(f"exponent: expected a number >= 0, got {self.exponent}")
 
     def weights(self, n: int) -> np.ndarray:
-        return np.arange(1, n + 1, dtype=np.float64) ** -self.exponent
+        with np.errstate(under="ignore"):
+            return np.arange(1, n + 1, dtype=np.float64) ** -self.exponent
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Geometric(Law):
             raise ValueError(f"ratio: expected a number > 0, got {self.ratio}")
 
     def weights(self, n: int) -> np.ndarray:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             weights = self.ratio ** np.arange(n, dtype=np.float64)
         if not np.isfinite(weights).all():
             raise ValueError(f"ratio: {self.ratio} to the power {n - 1} overflows")
@@ -101,7 +102,7 @@ def probabilities(law: Law, n: int, density: float, cap: float = 1.0) -> np.ndar
         return np.full(n, density)
     capped = np.zeros(n, dtype=bool)
     while not capped.all():
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             scale = (n * density - cap * capped.sum()) / weights[~capped].sum()
             scaled = scale * weights
         over = ~capped & (scaled > cap)

@@ -19,6 +19,7 @@ from torch import Tensor
 from toymodels.activations import Activation, ReLU
 from toymodels.closed_forms import ClosedForms
 from toymodels.features import Features, Sampler
+from toymodels.surroundings import undisturbed
 
 MEASURED_ON = 2**16
 """samples from which a constant is measured that has no closed form"""
@@ -157,6 +158,7 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
     return (loss(target, output).mean(2) * importance).sum(1)
 
 
+@undisturbed
 def constant_losses(features: Features, target: Target, loss: Loss) -> np.ndarray:
     """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[feature]``.
 

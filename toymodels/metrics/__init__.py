@@ -30,6 +30,7 @@ from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_of
 from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 WORKING_SET = 2**22
@@ -46,17 +47,20 @@ class Measures:
     """``level.column`` of what could not be measured, and why; those columns are not there"""
 
 
+@undisturbed
 def evaluate(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> list[Moments]:
     """Run these models (one structure) on fresh samples of each one's own stream: their moments, slice by slice."""
     return [collect(experiments[part], parameters[part], samples) for part in _slices(experiments)]
 
 
+@undisturbed
 def evaluated_loss(experiments: Sequence[Experiment], moments: Sequence[Moments]) -> Tensor:
     """The loss of models that `evaluate` ran: float64 [model]."""
     parts = zip(_slices(experiments), moments, strict=True)
     return torch.cat([loss(experiments[part], of_part) for part, of_part in parts])
 
 
+@undisturbed
 def measure(
     experiments: Sequence[Experiment],
     parameters: Parameters,

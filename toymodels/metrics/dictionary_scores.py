@@ -24,6 +24,7 @@ from toymodels.bottleneck import Parameters, forward
 from toymodels.metrics.dictionaries import Dictionary
 from toymodels.metrics.recovery import UNMOVED
 from toymodels.metrics.responses import mean_active_values, sides
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, sampler
 
 CHUNK = 4096
@@ -78,6 +79,7 @@ class Scores:
     """latents that fired on no sample, int64 [model]"""
 
 
+@undisturbed
 def matching(decoder: Tensor, directions: Tensor, *, signed: bool = False) -> Matching:
     """The assignment that maximises the sum of |cosine| between columns (Kuhn 1955, *The Hungarian method*), or, where
     features are ``signed``, of max(0, cosine).
@@ -111,6 +113,7 @@ def _units(columns: Tensor) -> Tensor:
     return torch.where(usable, columns / norm, 0.0)
 
 
+@undisturbed
 def score(
     dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor, *, signed: bool = False
 ) -> Scores:
@@ -157,6 +160,7 @@ def score(
     )
 
 
+@undisturbed
 def activations(
     experiments: Sequence[Experiment], parameters: Parameters, tap: str, first: int, samples: int
 ) -> tuple[Tensor, Tensor]:
@@ -171,6 +175,7 @@ def activations(
     return _at(experiments, parameters, tap, x), active
 
 
+@undisturbed
 def directions(experiments: Sequence[Experiment], parameters: Parameters, tap: str) -> Tensor:
     """Delta_i at ``tap``, ``[model, hidden, feature]``: the response to feature i alone; see the module's equation. Of
     signed features ``[model, hidden, 2 x feature]``, the positive sides first."""

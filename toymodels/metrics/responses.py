@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 
+@undisturbed
 def mean_active_values(experiments: Sequence[Experiment], like: Tensor) -> Tensor:
     """The value at which each model's features are switched on alone: [model], E|x_i| given active."""
     return torch.tensor([e.features.mean_active_value() for e in experiments]).to(like)

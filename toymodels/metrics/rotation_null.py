@@ -19,6 +19,7 @@ from toymodels.activations import Activation
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.responses import mean_active_values, response_sizes
 from toymodels.rotations import haar
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 DRAWS = 1000
@@ -59,6 +60,7 @@ def _rotations(size: int) -> Tensor:
     return torch.cat([haar(np.zeros(1, np.int64), size, step=1 + draw) for draw in range(DRAWS)]).float()
 
 
+@undisturbed
 def rotation_nulls(
     activation: Activation,
     W_in: Tensor,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
+from toymodels.surroundings import undisturbed
 from toymodels.training.contract import CEILING, Advance, OnStep
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.training.keep import Keep, resume
@@ -23,6 +24,7 @@ from toymodels.training.trained import Trained
 REPORT_EVERY = 50
 
 
+@undisturbed
 def train(
     experiments: Sequence[Experiment],
     device: str = "cpu",
