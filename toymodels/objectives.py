@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation, ReLU
+from toymodels.checks import Number, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.features import Features, Sampler
 
@@ -132,8 +133,7 @@ class Power(Loss):
     name = "power"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.exponent < float("inf"):
-            raise ValueError(f"exponent: expected a number >= 1, got {self.exponent}")
+        settle(self, {"exponent": Number(least=1)})
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return (target - output).abs().pow(self.exponent)
