@@ -434,7 +434,7 @@ def say_sweep(chosen: Sweep, plan: Plan, folder: Path, outcome: Outcome, as_json
         print(json.dumps(document, indent=2))
     else:
         print_summary(chosen.question or chosen.stem, arms)
-        for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons")] + drawn:
+        for path in [folder / f"{table}.parquet" for table in ("models", "features", "neurons", "curves")] + drawn:
             print(path)
         following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
         print(f"Next: toymodels {following} {shlex.quote(str(folder))}")

@@ -43,7 +43,7 @@ class LoadedModel:
 
 
 class Run:
-    """A run folder: ``models``, ``features`` and ``neurons`` as DataFrames, any model back as tensors."""
+    """A run folder: ``models``, ``features``, ``neurons`` and ``curves`` as DataFrames, any model back as tensors."""
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder)
@@ -64,6 +64,11 @@ class Run:
     def neurons(self) -> pd.DataFrame:
         """A row a model x neuron."""
         return self._table("neurons")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row a model x step: the batch loss at that step, before its update."""
+        return self._table("curves")
 
     def evidence(self, name: str = "evidence") -> pd.DataFrame:
         """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron."""

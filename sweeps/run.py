@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from toymodels.sweeps import checkpoints, packing, tables
+from toymodels.sweeps import checkpoints, curves, packing, tables
 from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError
 from toymodels.sweeps.executor import Executor, Failed, InProcess
 from toymodels.sweeps.job import Finished, Job, OnNote
@@ -202,10 +202,12 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
     """Build the tables unless they already say what these packs, in the order of the plan, say."""
     fingerprint = "\n".join(each.digests for each in finished).encode()
     marker = store.tables_digest
-    there = all((store.path / f"{name}.parquet").exists() for name in tables.TABLES)
+    there = all((store.path / f"{name}.parquet").exists() for name in (*tables.TABLES, curves.NAME))
     if finished and not (there and marker.exists() and marker.read_bytes() == fingerprint):
         marker.unlink(missing_ok=True)
-        tables.build(store, plan, [plan.packs[each.index] for each in finished])
+        packs = [plan.packs[each.index] for each in finished]
+        tables.build(store, plan, packs)
+        curves.build(store, packs)
         store.write_bytes(marker, fingerprint)
 
 

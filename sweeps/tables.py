@@ -4,8 +4,9 @@
     features.parquet   a row a model x feature
     neurons.parquet    a row a model x neuron
 
-What is undefined is null, never NaN: a feature never seen, a dead neuron, anything of a diverged model, a column whose
-measure raised. Rows are in model order, written a window of models at a time: memory hardly grows with the sweep.
+`toymodels.sweeps.curves` has one more, of the packs alone. What is undefined is null, never NaN: a feature never seen, a
+dead neuron, anything of a diverged model, a column whose measure raised. Rows are in model order, written a window of
+models at a time: memory hardly grows with the sweep.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
             store.writing(store.path / f"{name}.parquet") as file,
             pq.ParquetWriter(file, schema, compression="zstd") as writer,
         ):
-            for window in _windows(packs, models_at_once):
+            for window in windows(packs, models_at_once):
                 parts = [_rows(name, store, plan, part, schema) for part in window]
                 order = [(column, "ascending") for column in ("model", INDEX.get(name)) if column]
                 writer.write_table(pa.concat_tables(parts).sort_by(order))
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Those models of a pack that are in a window: its rows ``first`` to ``last``."""
 
     pack: Pack
@@ -65,10 +66,11 @@ class _Part:
 
     @property
     def models(self) -> Sequence[int]:
+        """Their numbers, ascending."""
         return self.pack.models[self.first : self.last]
 
 
-def _windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[_Part]]:
+def windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[Part]]:
     """The packs cut by ranges of models, in order; models ascend in a pack, and packs interleave."""
     waiting = sorted(packs, key=lambda pack: pack.models[0], reverse=True)
     current: list[Pack] = []
@@ -78,7 +80,7 @@ def _windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[_Part]
         while waiting and waiting[-1].models[0] < end:
             current.append(waiting.pop())
         parts = [
-            _Part(pack, bisect_left(pack.models, end - models_at_once), bisect_left(pack.models, end))
+            Part(pack, bisect_left(pack.models, end - models_at_once), bisect_left(pack.models, end))
             for pack in current
         ]
         current = [pack for pack in current if pack.models[-1] >= end]
@@ -139,7 +141,7 @@ def _schema(name: str, settings: pa.Schema, columns: _Columns) -> pa.Schema:
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _rows(name: str, store: Store, plan: Plan, part: _Part, schema: pa.Schema) -> pa.Table:
+def _rows(name: str, store: Store, plan: Plan, part: Part, schema: pa.Schema) -> pa.Table:
     """The rows of some models of a pack, with all columns of the table."""
     pack, measures = Mapped(store.pack_path(part.pack)), Mapped(store.measures_path(part.pack))
     diverged = pack.rows("status", part.first, part.last) == DIVERGED
@@ -197,7 +199,7 @@ def _column(values: np.ndarray, undefined: np.ndarray, name: str = "") -> pa.Arr
 def _settings_schema(plan: Plan, packs: Sequence[Pack]) -> pa.Schema:
     """The types of the settings' columns: a setting that is both a number and a word in this sweep becomes a word."""
     found: dict[str, set[pa.DataType]] = {}
-    for window in _windows(packs, MODELS_AT_ONCE):
+    for window in windows(packs, MODELS_AT_ONCE):
         for part in window:
             for name, values in _by_name(plan.settings(part.models)).items():
                 found.setdefault(name, set()).update(_types(values))

@@ -51,7 +51,7 @@ GRID = """
 seed = { range = [0, 2] }
 """
 TENSORS = ["model", "W_in", "W_out", "b_in", "b_out", "ln_gain", "ln_bias", "curve_step", "curve", "loss", "status"]
-TABLES = ("models.parquet", "features.parquet", "neurons.parquet")
+TABLES = ("models.parquet", "features.parquet", "neurons.parquet", "curves.parquet")
 
 
 def plan(rest: str = GRID, body: str = BODY) -> Plan:

@@ -43,6 +43,10 @@ TOLERANCE = 1e-5
 MOST_CUBES = 2**13
 """of one model, among which the error is stated as it is"""
 NUMBERS_AT_ONCE = 2**22
+MOST_NUMBERS = 2**24
+"""in a table of all cases: one of 4,096 features at a time"""
+GATHERED = 2**8
+"""weights of a model up to which a copy for every cube is cheaper than a call for every model"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def population_loss(
     return found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _cases(features: Features) -> _Cases | None:
     """The cases of positive probability; None where they are too many."""
     if not isinstance(features, Features):
@@ -94,7 +98,7 @@ def _cases(features: Features) -> _Cases | None:
     sets = 1
     for of_one in outcomes:
         sets *= len(of_one)
-        if sets > MOST_SUMMED or (not summed and most > 1 and sets > MOST_SETS):
+        if sets > MOST_SUMMED or sets * features.n > MOST_NUMBERS or (not summed and most > 1 and sets > MOST_SETS):
             return None
     if not summed and most > max(ORDER):
         return None
@@ -148,9 +152,20 @@ class _Models:
         return len(self.importance)
 
     def losses(self, models: Tensor, x: Tensor) -> Tensor:
-        """l(x) of some of the models, x [row, feature, sample] each: [row, sample]."""
-        out = forward(self.first.bottleneck, self.parameters[models], x).out
-        return (self.importance[models][:, :, None] * self.first.loss(self.first.target(x), out)).sum(1)
+        """l(x) [row, sample] of the model of each row, x [row, feature, sample]."""
+        if self.n * self.m <= GATHERED:
+            return self._losses(self.parameters[models], self.importance[models], x)
+        found = torch.empty(x.shape[::2], dtype=torch.float64)
+        for model in models.unique().tolist():
+            of_it = models == model
+            rows = x[of_it].transpose(0, 1)
+            one = self.parameters[model : model + 1], self.importance[model : model + 1]
+            found[of_it] = self._losses(*one, rows.flatten(1)[None]).view(rows.shape[1:])
+        return found
+
+    def _losses(self, parameters: Parameters, importance: Tensor, x: Tensor) -> Tensor:
+        out = forward(self.first.bottleneck, parameters, x).out
+        return (importance[:, :, None] * self.first.loss(self.first.target(x), out)).sum(1)
 
     def summed(self, cases: _Cases) -> tuple[Tensor, Tensor]:
         """Losses and errors of binary values: a sum over the cases, whose error is rounding."""
