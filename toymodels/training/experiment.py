@@ -46,6 +46,10 @@ class Experiment:
         """sum_i I_i min_c E loss(t_i, c): the loss of the best constant predictor; see `constant_losses`."""
         return float(self.importance() @ constant_losses(self.features, self.target, self.loss))
 
+    def notes(self) -> tuple[str, ...]:
+        """What should be known before this is trained, a sentence each; the same for all of one structure."""
+        return tuple(self.target.notes(self.features, self.bottleneck.output))
+
     def structure(self) -> Hashable:
         """What must be equal for experiments to train together; all else is each model's own."""
         f = self.features
