@@ -199,6 +199,8 @@ def sweep(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
             "alike; 'case' varies settings together"
         )
+    for note in plan.notes:
+        say(note)
     executor = choose_executor(engine, device, workers, scheduler, own)
     if dry_run:
         prepare(engine, say)

@@ -94,9 +94,10 @@ def _firing(section: Firing) -> firing.Firing:
 
 @lru_cache(maxsize=4096)
 def _bottleneck(section: ModelSection) -> Bottleneck:
-    if section.activation not in activations.ACTIVATIONS:
-        hint = did_you_mean(section.activation, activations.ACTIVATIONS)
-        raise ValueError(f"model.activation: unknown activation '{section.activation}'{hint}")
+    for name, given in (("activation", section.activation), ("output", section.output)):
+        if given not in activations.ACTIVATIONS:
+            hint = did_you_mean(given, activations.ACTIVATIONS)
+            raise ValueError(f"model.{name}: unknown activation '{given}'{hint}")
     eps = Matched() if isinstance(section.layer_norm_eps, str) else section.layer_norm_eps
     return Bottleneck(
         hidden=section.hidden,

@@ -74,6 +74,8 @@ class Plan:
     pack_sizes: Sequence[int]
     repeated: int = 0
     """models without LayerNorm that differ from another one in nothing but its settings"""
+    notes: tuple[str, ...] = ()
+    """what should be known of some models before they are trained, a sentence each"""
     cells: np.ndarray | None = None
     starts: tuple[int, ...] = (0,)
 
@@ -125,12 +127,14 @@ def make_plan(sweep: Sweep) -> Plan:
     digests, without_norm = bytearray(), bytearray()
     groups, number = array("I"), dict[Hashable, int]()
     pack_sizes: list[int] = []
+    notes: dict[str, None] = {}
     for cell in range(len(sweep)):
         settings = sweep.settings(cell)
         built = experiment(settings, sweep.where)
         group = number.setdefault((built.structure(), settings.eval), len(number))
         if group == len(pack_sizes):
             pack_sizes.append(pack_size(built))
+            notes |= dict.fromkeys(built.notes())
         groups.append(group)
         said = settings.non_default()
         digests += digest(said)
@@ -139,7 +143,7 @@ def make_plan(sweep: Sweep) -> Plan:
     keys, alike = Keys(digests), Keys(without_norm)
     if keys.distinct() < len(keys):
         raise SpecError(f"{sweep.where}: two cells of the grid have the same settings: remove one")
-    return Plan(sweep, keys, np.asarray(groups), pack_sizes, len(alike) - alike.distinct())
+    return Plan(sweep, keys, np.asarray(groups), pack_sizes, len(alike) - alike.distinct(), tuple(notes))
 
 
 def pack_size(e: Experiment) -> int:

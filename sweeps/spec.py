@@ -130,7 +130,8 @@ class ModelSection(Section, frozen=True):
     layer_norm: bool = False
     layer_norm_eps: Annotated[float, Field(ge=0)] | Literal["matched"] = 1e-5
     layer_norm_affine: bool = True
-    output: Literal["relu", "linear"] = "relu"
+    output: str = "relu"
+    """an activation, by name"""
     output_bias: bool = True
     tied: bool = True
     hidden_bias: bool = False

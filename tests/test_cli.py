@@ -195,6 +195,21 @@ def test_models_that_differ_in_nothing_they_have_are_said() -> None:
     assert "have no LayerNorm" not in door("sweep", "tiny.toml", "--dry-run").err
 
 
+def test_what_cannot_be_said_is_noted_once() -> None:
+    answer = door("sweep", "tiny.toml", "--set", "features.signed=true", "--dry-run")
+    assert answer.err.count("a ReLU output cannot say the negative half of signed values") == 1
+    assert "cannot say" not in door("sweep", "tiny.toml", "--dry-run").err
+
+
+def test_any_activation_can_be_the_output() -> None:
+    few = ["--set", "train.steps=3", "--grid", "model.output=gelu,solu,xexp"]
+    answer = door("sweep", "tiny.toml", *few, "--json")
+    assert answer.code == 0
+    assert "no kernel for output" in answer.err
+    assert answer.json()["models"] == 24
+    assert door("sweep", "tiny.toml", "--set", "model.output=solo").err.rstrip().endswith("(did you mean 'solu'?)")
+
+
 def test_same_command_again_trains_nothing_and_changes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = listing(run)
     monkeypatch.setitem(running.ENGINES, "autograd", None)

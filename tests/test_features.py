@@ -185,7 +185,7 @@ def test_importance_is_shuffled_by_its_seed_and_independent_of_order():
 @pytest.mark.parametrize(
     "make, word",
     [
-        (lambda: Features(0, 0.1), "at least 1"),
+        (lambda: Features(0, 0.1), "a whole number from 1"),
         (lambda: Features(4, 0.5, firing=One()), "1/n"),
         (lambda: Features(4, 0.2, firing=Correlated(3)), "divisor"),
         (lambda: Features(4, 0.6, firing=Anticorrelated(2)), "at most"),

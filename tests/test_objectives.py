@@ -12,6 +12,7 @@ from toymodels import (
     Bottleneck,
     Experiment,
     Features,
+    GeLU,
     Geometric,
     Identity,
     Importance,
@@ -58,7 +59,6 @@ def test_targets():
     [
         (lambda: Experiment(Features(3, 1.0, values=Binary()), Bottleneck(2)), "variance"),
         (lambda: Experiment(Features(3, 0.1), Bottleneck(2), target=AbsoluteValue()), "signed"),
-        (lambda: Experiment(Features(3, 0.1, signed=True), Bottleneck(2)), "ReLU output"),
         (lambda: Experiment(Features(3, 0.1), Bottleneck(2), seed=-1), "seed"),
         (
             lambda: Experiment(
@@ -76,6 +76,29 @@ def test_what_has_no_meaning_is_refused(make, word):
 def test_signed_identity_through_a_linear_output_has_meaning():
     e = Experiment(Features(3, 1.0, values=Binary(), signed=True), Bottleneck(2, output=Linear()))
     assert e.best_constant_loss() == pytest.approx(3.0)
+    assert e.notes() == ()
+
+
+@pytest.mark.parametrize("loss", [Squared(), Power(4.0)], ids=lambda loss: loss.name)
+def test_half_of_signed_values_is_lost_on_a_relu_output_and_no_more_need_be(loss):
+    features = Features(2, 0.3, importance=Importance(Geometric(0.5)), signed=True)
+    e = Experiment(features, Bottleneck(2), Training(steps=300, batch=64, learning_rate=1e-2), loss=loss)
+    (note,) = e.notes()
+    assert "the loss fraction is 1/2 or more" in note
+    as_it_is = Parameters(torch.eye(2)[None], b_out=torch.zeros(1, 2))  # y = max(x, 0)
+    floor = e.best_constant_loss() / 2
+    assert measure([e], as_it_is).models["loss_exact"].item() == pytest.approx(
+        floor, rel=1e-2 if loss != Squared() else 1e-6
+    )
+    trained = measure([e], train([e]).parameters).models["loss_exact"].item()
+    assert floor * 0.99 < trained < 2 * floor
+
+
+def test_only_signed_identity_through_a_relu_is_worth_a_note():
+    signed = Features(2, 0.3, signed=True)
+    assert not Experiment(signed, Bottleneck(2, output=GeLU())).notes()
+    assert not Experiment(signed, Bottleneck(2), target=AbsoluteValue()).notes()
+    assert not Experiment(Features(2, 0.3), Bottleneck(2)).notes()
 
 
 def test_the_best_constant_is_where_scipy_finds_it():

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,13 +25,22 @@ from torch import Tensor
 
 from toymodels import random
 from toymodels.activations import Activation, Linear, ReLU
-from toymodels.checks import expect
+from toymodels.checks import Flag, Number, Whole, expect, settle
 from toymodels.features import Sampler
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
 
 MATCHING_SAMPLES = 4096
+MAX_HIDDEN = 10**5
+CHECKS = {
+    "hidden": Whole(1, MAX_HIDDEN),
+    "output_bias": Flag(),
+    "tied": Flag(),
+    "hidden_bias": Flag(),
+    "init_scale": Number(above=0),
+    "hidden_bias_start": Number(),
+}
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,19 @@ class Bottleneck:
         expect(Activation, "ReLU()", activation=self.activation, output=self.output)
         if self.layer_norm is not None:
             expect(LayerNorm, "LayerNorm()", layer_norm=self.layer_norm)
-        if self.hidden < 1:
-            raise ValueError(f"hidden: expected at least 1 neuron, got {self.hidden}")
-        if not (math.isfinite(self.init_scale) and self.init_scale > 0):
-            raise ValueError(f"init_scale: expected a number > 0, got {self.init_scale}")
-        if not math.isfinite(self.hidden_bias_start):
-            raise ValueError(f"hidden_bias_start: expected a finite number, got {self.hidden_bias_start}")
+        settle(self, CHECKS)
+        if self.layer_norm is not None and self.hidden < 2:
+            raise ValueError(
+                "layer_norm: over one neuron it is 0 whatever the input, so there is nothing to learn: hidden = 2 or more"
+            )
         if self.hidden_bias_start and not self.hidden_bias:
             raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
+
+    @cached_property
+    def structure(self) -> Hashable:
+        """What must be equal for models to train together; all else is each model's own."""
+        norm = None if self.layer_norm is None else LayerNorm(affine=self.layer_norm.affine)
+        return dataclasses.replace(self, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from toymodels import random
-from toymodels.checks import expect
+from toymodels.checks import SEED, Flag, Number, Whole, expect, settle
 from toymodels.firing import SCALE, Firing, Independent
 from toymodels.kernels import draw
 from toymodels.kernels.draw import Source, whole_tiles
@@ -29,6 +29,8 @@ from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
 from toymodels.values import UniformValues, Values
+
+MAX_FEATURES = 10**6
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Frequency:
 
     def __post_init__(self) -> None:
         expect(Law, "Zipf(1.0)", law=self.law)
+        settle(self, {"cap": Number()})
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Importance:
 
     def __post_init__(self) -> None:
         expect(Law, "Geometric(0.9)", law=self.law)
+        settle(self, {"shuffle": Flag()} if self.shuffle_seed is None else {"shuffle": Flag(), "shuffle_seed": SEED})
 
     def weights(self, n: int, seed: int) -> np.ndarray:
         """I_i as float64 ``[feature]`` for the model of this seed."""
@@ -87,8 +91,7 @@ class Features:
         expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
         expect(Values, "Binary()", values=self.values)
         expect(Firing, "One()", firing=self.firing)
-        if self.n < 1:
-            raise ValueError(f"n: expected at least 1 feature, got {self.n}")
+        settle(self, {"n": Whole(1, MAX_FEATURES), "density": Number(), "signed": Flag()})
         self.firing.check(self.n, self.density)
         for name, law, n in (
             ("frequency", self.frequency.law, self.firing.n_weights(self.n)),
@@ -133,7 +136,7 @@ class Sampler:
                     raise ValueError(f"expected features of one {name} in a batch, got two")
         self.n, self.values, self.signed, self.firing = first.n, first.values, first.signed, first.firing
         self.device = torch.device(device)
-        self.seeds = np.asarray(seeds, dtype=np.int64)
+        self.seeds = np.array([SEED("seed", seed) for seed in seeds], dtype=np.int64)
         self.source = self._source(np.stack([f.probabilities() for f in features]))
 
     def _source(self, p: np.ndarray) -> Source:

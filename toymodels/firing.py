@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toymodels.checks import Whole, settle
+
 SCALE = 2.0**32
+MAX_GROUPS = 10**6
 
 
 class Firing:
@@ -72,12 +75,15 @@ class _Grouped(Firing):
 
     groups: int = 1
 
+    def __post_init__(self) -> None:
+        settle(self, {"groups": Whole(1, MAX_GROUPS)})
+
     @property
     def n_groups(self) -> int:
         return self.groups
 
     def check(self, n: int, density: float) -> None:
-        if self.groups < 1 or n % self.groups:
+        if n % self.groups:
             raise ValueError(f"firing.groups: expected a divisor of n = {n}, got {self.groups}")
 
     def n_weights(self, n: int) -> int:

@@ -6,10 +6,11 @@ independently. A law gives unnormalised positive weights w_i.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from toymodels.checks import Number, settle
 
 
 class Law:
@@ -40,8 +41,7 @@ class Zipf(Law):
     name = "zipf"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.exponent) and self.exponent >= 0):
-            raise ValueError(f"exponent: expected a number >= 0, got {self.exponent}")
+        settle(self, {"exponent": Number(least=0)})
 
     def weights(self, n: int) -> np.ndarray:
         with np.errstate(under="ignore"):
@@ -56,8 +56,7 @@ class Geometric(Law):
     name = "geometric"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ratio) and self.ratio > 0):
-            raise ValueError(f"ratio: expected a number > 0, got {self.ratio}")
+        settle(self, {"ratio": Number(above=0)})
 
     def weights(self, n: int) -> np.ndarray:
         with np.errstate(over="ignore", under="ignore"):
@@ -75,8 +74,10 @@ class Listed(Law):
     name = "list"
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) and value >= 0 for value in self.values):
-            raise ValueError("values: expected finite numbers >= 0")
+        if not isinstance(self.values, list | tuple | np.ndarray):
+            raise TypeError(f"values: expected a tuple of numbers, got {self.values!r:.60}")
+        check = Number(least=0)
+        object.__setattr__(self, "values", tuple(check("values", value) for value in self.values))
 
     def weights(self, n: int) -> np.ndarray:
         if len(self.values) != n:

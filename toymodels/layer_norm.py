@@ -7,12 +7,14 @@ shrinks about m^2 fold, so it is never a detail here: see `Matched`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from toymodels.checks import Flag, Number, settle
+
+EPS = Number(least=0, instead="tm.Matched()")
 MATCHED_FRACTION = 0.03
 """eps / mean var(mid) of a matched LayerNorm: about what 1e-5 is to SoLU at initialisation with 16 neurons."""
 
@@ -33,8 +35,7 @@ class LayerNorm:
     affine: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.eps, Matched) and not (math.isfinite(self.eps) and self.eps >= 0):
-            raise ValueError(f"layer_norm_eps: expected a number >= 0 or 'matched', got {self.eps}")
+        settle(self, {"affine": Flag()} if isinstance(self.eps, Matched) else {"affine": Flag(), "eps": EPS})
 
 
 def normalise(a: Tensor, eps: Tensor | float, dim: int = -1) -> Tensor:

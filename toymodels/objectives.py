@@ -8,6 +8,7 @@ The denominator is the loss of the best constant predictor, so losses at differe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation, ReLU
+from toymodels.checks import Number, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.features import Features, Sampler
 from toymodels.surroundings import undisturbed
@@ -40,6 +42,10 @@ class Target(ClosedForms):
     def check(self, features: Features, output: Activation) -> None:
         """Raise ``ValueError`` where this target has no meaning."""
 
+    def notes(self, features: Features, output: Activation) -> Sequence[str]:
+        """What should be known before models of this structure are trained, a sentence each."""
+        return ()
+
     def variance(self, features: Features) -> np.ndarray | None:
         """Var(t_i) in closed form, float64 ``[feature]``; None where it is measured on the evaluation data."""
         return None
@@ -53,16 +59,25 @@ def _variance_of_size(features: Features) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Identity(Target):
-    """t = x (Elhage et al. 2022, *Toy Models of Superposition*)."""
+    """t = x (Elhage et al. 2022, *Toy Models of Superposition*).
+
+    Through a ReLU output, y >= 0, the negative half of signed x cannot be said: an error there is at least that of
+    y = 0. As signs are symmetric, L >= sum_i I_i P_i E v_i^2 / 2, half of sum_i I_i Var(x_i) = sum_i I_i P_i E v_i^2: a
+    loss fraction of 1/2 or more. So it is too of every other loss that depends on |t - y| and grows with it.
+    """
 
     name = "identity"
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
 
-    def check(self, features: Features, output: Activation) -> None:
-        if features.signed and isinstance(output, ReLU):
-            raise ValueError("a ReLU output cannot say a negative value: signed values need output 'linear'")
+    def notes(self, features: Features, output: Activation) -> Sequence[str]:
+        if features.signed and type(output) is ReLU:
+            return (
+                "a ReLU output cannot say the negative half of signed values: the loss fraction is 1/2 or more "
+                "(output 'linear' can say them)",
+            )
+        return ()
 
     def variance(self, features: Features) -> np.ndarray:
         if features.signed:
@@ -133,8 +148,7 @@ class Power(Loss):
     name = "power"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.exponent < float("inf"):
-            raise ValueError(f"exponent: expected a number >= 1, got {self.exponent}")
+        settle(self, {"exponent": Number(least=1)})
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return (target - output).abs().pow(self.exponent)

@@ -284,6 +284,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("model.layer_norm_eps", "matched"),
     ("model.layer_norm_affine", False),
     ("model.output", "linear"),
+    ("model.output", "solu"),
     ("model.output_bias", False),
     ("model.tied", False),
     ("model.hidden_bias", True),

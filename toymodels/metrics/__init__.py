@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.checks import Whole, expect
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
@@ -34,6 +35,7 @@ from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 WORKING_SET = 2**22
+MAX_SAMPLES = 10**9
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ def measure(
     moments: Sequence[Moments] | None = None,
 ) -> Measures:
     """Every measure of these models (one structure), from ``moments`` or by `evaluate` on ``samples`` fresh samples."""
+    for each in experiments:
+        expect(Experiment, "Experiment(features, bottleneck)", experiments=each)
+    expect(Parameters, "Parameters(W_in=...)", parameters=parameters)
+    if len(parameters.W_in) != len(experiments):
+        raise ValueError(f"parameters: expected those of {len(experiments)} models, got {len(parameters.W_in)}")
+    samples = Whole(1, MAX_SAMPLES)("samples", samples)
     parameters = parameters.to("cpu", parameters.W_in.dtype)
     if moments is None:
         moments = evaluate(experiments, parameters, samples)

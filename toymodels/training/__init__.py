@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 
+from toymodels.checks import Whole, expect
 from toymodels.surroundings import undisturbed
 from toymodels.training import autograd, fused
 from toymodels.training.contract import Advance, OnProgress, OnStep, Unsupported
@@ -35,6 +36,7 @@ __all__ = [
     "why_not_fused",
 ]
 
+MAX_BYTES = 2**63 - 1
 ENGINES = {"autograd": autograd.train, "fused": fused.train}
 
 
@@ -66,6 +68,7 @@ def train(
     for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
+    _check(device, dtype, memory_bytes, on_step, keep)
     if engine not in ("auto", *ENGINES):
         raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{engine}'")
     reason = why_not_fused(experiments, device, dtype)
@@ -74,6 +77,20 @@ def train(
     chosen = engine if engine != "auto" else "autograd" if reason else "fused"
     run = partial(ENGINES[chosen], device=device, dtype=dtype, on_step=on_step)
     return train_within(run, experiments, memory_bytes, bytes_needed_by(chosen, dtype), keep)
+
+
+def _check(device: object, dtype: object, memory_bytes: object, on_step: object, keep: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for arguments of `train` that are not what they should be."""
+    if not isinstance(device, str):
+        raise TypeError(f"device: expected a word such as 'cpu' or 'cuda', got {device!r:.60}")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype: expected torch.float32 or torch.float64, got {dtype!r:.60}")
+    if memory_bytes is not None:
+        Whole(1, MAX_BYTES)("memory_bytes", memory_bytes)
+    if on_step is not None and not callable(on_step):
+        raise TypeError(f"on_step: expected a function, got {on_step!r:.60}")
+    if keep is not None:
+        expect(Keep, "training.Keep()", keep=keep)
 
 
 def bytes_needed_by(engine: str, dtype: torch.dtype = torch.float32) -> Callable[[Sequence[Experiment]], int]:

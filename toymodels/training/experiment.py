@@ -6,18 +6,15 @@ seed of its data and its start. Experiments of one *structure* train together on
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from toymodels.bottleneck import Bottleneck
-from toymodels.checks import expect
+from toymodels.checks import SEED, expect, settle
 from toymodels.features import Features, Sampler
-from toymodels.layer_norm import LayerNorm
 from toymodels.objectives import Identity, Loss, Squared, Target, check_objective, constant_losses
-from toymodels.random import MAX_SEED
 from toymodels.training.recipe import Training
 
 
@@ -38,8 +35,7 @@ class Experiment:
         expect(Training, "Training()", training=self.training)
         expect(Target, "Identity()", target=self.target)
         expect(Loss, "Squared()", loss=self.loss)
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+        settle(self, {"seed": SEED})
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.features, self.bottleneck.output)
@@ -52,14 +48,17 @@ class Experiment:
         """sum_i I_i min_c E loss(t_i, c): the loss of the best constant predictor; see `constant_losses`."""
         return float(self.importance() @ constant_losses(self.features, self.target, self.loss))
 
+    def notes(self) -> tuple[str, ...]:
+        """What should be known before this is trained, a sentence each; the same for all of one structure."""
+        return tuple(self.target.notes(self.features, self.bottleneck.output))
+
     def structure(self) -> Hashable:
         """What must be equal for experiments to train together; all else is each model's own."""
-        f, b, t = self.features, self.bottleneck, self.training
-        norm = None if b.layer_norm is None else LayerNorm(affine=b.layer_norm.affine)
+        f = self.features
         return (
             (f.n, f.values, f.signed, f.firing),
-            dataclasses.replace(b, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0),
-            dataclasses.replace(t, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0),
+            self.bottleneck.structure,
+            self.training.structure,
             self.target,
             self.loss,
         )
@@ -69,8 +68,10 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     """Raise ``ValueError`` unless the experiments can train together."""
     if isinstance(experiments, Experiment):
         raise TypeError("expected a sequence of experiments, got one experiment: put it in a list")
-    if not experiments:
+    if len(experiments) == 0:
         raise ValueError("expected at least one experiment, got none")
+    for each in experiments:
+        expect(Experiment, "Experiment(features, bottleneck)", experiments=each)
     if len({experiment.structure() for experiment in experiments}) > 1:
         raise ValueError(
             "expected experiments of one structure (they may differ in seed, density, frequency, importance, learning "

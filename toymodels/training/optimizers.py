@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toymodels.checks import Number, expect, settle
 from toymodels.rotations import haar
 
 HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1}
@@ -53,6 +54,10 @@ class Adam(Optimizer):
     eps: float = 1e-8
     name = "adam"
 
+    def __post_init__(self) -> None:
+        share = Number(least=0, below=1)
+        settle(self, {"beta_1": share, "beta_2": share, "eps": Number(least=0)})
+
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         return _AdamDirection(self, like)
 
@@ -77,6 +82,9 @@ class SGD(Optimizer):
 
     momentum: float = 0.9
     name = "sgd"
+
+    def __post_init__(self) -> None:
+        settle(self, {"momentum": Number(least=0, below=1)})
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         return _Momentum(self, like)
@@ -103,6 +111,9 @@ class RotatedAdam(Optimizer):
 
     adam: Adam = Adam()
     name = "rotated_adam"
+
+    def __post_init__(self) -> None:
+        expect(Adam, "Adam()", adam=self.adam)
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         axis = HIDDEN_AXIS.get(parameter)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from toymodels.checks import expect
+from toymodels.checks import Number, Whole, expect, settle
 from toymodels.training.optimizers import Adam, Optimizer
 from toymodels.training.schedules import Constant, Schedule
+
+CHECKS = {
+    "steps": Whole(1, 10**9),
+    "batch": Whole(1, 10**7),
+    "learning_rate": Number(least=0),
+    "weight_decay": Number(least=0),
+    "curve_points": Whole(1, 10**5),
+    "snapshots": Whole(0, 10**5),
+    "hidden_bias_decay": Number(least=0),
+}
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,12 @@ class Training:
     def __post_init__(self) -> None:
         expect(Optimizer, "Adam()", optimizer=self.optimizer)
         expect(Schedule, "Cosine()", schedule=self.schedule)
-        for name, least in (("steps", 1), ("batch", 1), ("curve_points", 1), ("snapshots", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay", "hidden_bias_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: expected a number >= 0, got {value}")
+        settle(self, CHECKS)
+
+    @cached_property
+    def structure(self) -> Hashable:
+        """What must be equal for models to train together; all else is each model's own."""
+        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0)
 
     def curve_steps(self) -> np.ndarray:
         """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""
