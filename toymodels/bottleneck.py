@@ -69,7 +69,7 @@ class Bottleneck:
         settle(self, CHECKS)
         if self.layer_norm is not None and self.hidden < 2:
             raise ValueError(
-                "layer_norm: over one neuron it is 0 whatever the input, so there is nothing to learn: hidden = 2 or more"
+                "layer_norm: over one neuron it is 0 whatever the input, and nothing is learned: hidden = 2 or more"
             )
         if self.hidden_bias_start and not self.hidden_bias:
             raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
