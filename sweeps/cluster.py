@@ -166,6 +166,7 @@ class Cluster:
             return  # nothing to train: no cluster is begun
         with self._client(on_note) as client:
             _check_versions(client, on_note)
+            on_progress(0.0)  # training begins: the first packs end much later, and all at once
             yield from _finish_on(client, self.engine, self.device, chain([first], jobs), on_progress, on_note)
 
     @contextmanager

@@ -301,7 +301,7 @@ def test_plain_output_of_every_reading_command(run: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--out", "elsewhere"]])
 def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toymodels.sweeps.estimate.BURST_SECONDS", 0.01)
+    monkeypatch.setattr("toymodels.sweeps.estimate.SECONDS", 0.5)
     before = sorted(tmp_path.rglob("*"))
     answer = door("sweep", "tiny.toml", "--dry-run", *options)
     assert answer.code == 0

@@ -22,6 +22,8 @@ from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
+REPORT_SECONDS = 0.1
+"""Progress is said every so many steps, and where steps are slow every so many seconds."""
 
 
 @undisturbed
@@ -43,7 +45,8 @@ def train(
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
         run.put_back(resume(keep, run.state(), steps, steps - 1))
         whole = run.state()
-    saved, reported = time.monotonic(), run.t
+    reported, saved = run.t, time.monotonic()
+    said = saved
     try:
         while run.t < steps:
             run.step()
@@ -52,9 +55,10 @@ def train(
                 if time.monotonic() - saved >= keep.seconds:
                     keep.save(_on_cpu(whole))
                     saved = time.monotonic()
-            if on_step and (run.t % REPORT_EVERY == 0 or run.t == steps):
+            due = run.t % REPORT_EVERY == 0 or run.t == steps or time.monotonic() - said >= REPORT_SECONDS
+            if on_step and due:
                 on_step(Advance(run.t - reported, run.losses.detach().cpu()))
-                reported = run.t
+                reported, said = run.t, time.monotonic()
         run.judge_last_step()
     except BaseException as stop:
         if keep and not isinstance(stop, Exception) and time.monotonic() - saved >= keep.worth_seconds:
