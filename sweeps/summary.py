@@ -63,7 +63,7 @@ def summarise(run: Run) -> list[Arm]:
         return [_arm({}, models)]
     spelled = models[names].map(repr).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
     return [
-        _arm({name: _plain(rows[name].iloc[0]) for name in names}, rows)
+        _arm({name: plain(rows[name].iloc[0]) for name in names}, rows)
         for _, rows in models.groupby(spelled, sort=False)
     ]
 
@@ -116,10 +116,12 @@ def interval(values: pd.Series) -> Interval | None:
     return Interval(float(defined.mean()), half, n)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A cell of a table as a Python value; None where it is null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     return None if value is None or value != value else value
 
 
