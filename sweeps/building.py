@@ -88,6 +88,8 @@ def _firing(section: Firing) -> firing.Firing:
             return firing.Correlated(section.groups or 1)
         case "anticorrelated":
             return firing.Anticorrelated(section.groups or 1)
+        case "together":
+            return firing.Together(section.sets or ())
         case _:
             return firing.Independent()
 

@@ -15,7 +15,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from toymodels.sweeps import other_names
 from toymodels.sweeps.errors import SpecError
@@ -26,9 +26,11 @@ BRANCHES = ("literal[", "constrained-", "float", "int")
 LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
 MAX_SEED = 2**63 - 1
 KEY_BYTES = 12
-ADDED = frozenset({"model.hidden_bias_start", "train.hidden_bias_decay"})
+ADDED = frozenset({"features.firing.sets", "model.hidden_bias_start", "train.hidden_bias_decay"})
 """Settings that came after the first packs were written. A pack names them only where they are not at their default: so
 a sweep that does not use them has the same packs, byte for byte, as before."""
+OF_FIRING = {"correlated": "groups", "anticorrelated": "groups", "together": "sets"}
+"""the setting that a firing law takes"""
 
 
 class Section(BaseModel, frozen=True):
@@ -37,15 +39,23 @@ class Section(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _as_tuples(value: Any) -> Any:
+    """Lists, as TOML has them, as tuples."""
+    return tuple(_as_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _in_order(sets: Iterable[Iterable[int]] | None) -> tuple[tuple[int, ...], ...] | None:
+    """Sets in one spelling, as their order means nothing."""
+    return None if sets is None else tuple(sorted(tuple(sorted(each)) for each in sets))
+
+
 class Law(Section, frozen=True):
     """``law`` with the one setting it takes."""
 
     law: LawName = "uniform"
     exponent: float | None = None
     ratio: float | None = None
-    values: Annotated[tuple[float, ...] | None, BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = (
-        None
-    )
+    values: Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuples)] = None
 
     @model_validator(mode="after")
     def _one_setting(self) -> Law:
@@ -76,14 +86,16 @@ class Importance(Law, frozen=True):
 class Firing(Section, frozen=True):
     """Which features are active together."""
 
-    kind: Literal["independent", "one", "correlated", "anticorrelated"] = "independent"
+    kind: Literal["independent", "one", "correlated", "anticorrelated", "together"] = "independent"
     groups: Annotated[int, Field(ge=1)] | None = None
+    sets: Annotated[tuple[tuple[int, ...], ...] | None, BeforeValidator(_as_tuples), AfterValidator(_in_order)] = None
 
     @model_validator(mode="after")
-    def _groups(self) -> Firing:
-        if (self.groups is not None) != (self.kind in ("correlated", "anticorrelated")):
-            takes = "takes no groups" if self.groups is not None else "needs groups"
-            raise ValueError(f"firing '{self.kind}' {takes}")
+    def _one_setting(self) -> Firing:
+        for setting in dict.fromkeys(OF_FIRING.values()):
+            given, taken = getattr(self, setting) is not None, OF_FIRING.get(self.kind) == setting
+            if given != taken:
+                raise ValueError(f"firing '{self.kind}' {'takes no' if given else 'needs'} {setting}")
         return self
 
 

@@ -69,7 +69,7 @@ def by_arm(models: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
         return [({}, models)]
     spelled = models[names].map(repr).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
     return [
-        ({name: _plain(rows[name].iloc[0]) for name in names}, rows) for _, rows in models.groupby(spelled, sort=False)
+        ({name: plain(rows[name].iloc[0]) for name in names}, rows) for _, rows in models.groupby(spelled, sort=False)
     ]
 
 
@@ -126,10 +126,12 @@ def interval(values: pd.Series) -> Interval | None:
     return Interval(float(defined.mean()), half, n)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A cell of a table as a Python value; None where it is null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     return None if value is None or value != value else value
 
 

@@ -9,7 +9,6 @@ number.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from toymodels.surroundings import undisturbed
 from toymodels.sweeps import atomic, evidence
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
-from toymodels.sweeps.summary import varying
+from toymodels.sweeps.summary import plain, varying
 
 ARM = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
 """The settings that tell the models of one regime apart."""
@@ -127,7 +126,7 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
             left_out.append(f"{name}: {'; '.join(sentences)}")
             continue
         primary = run.plan.is_primary(int(rows["model"].iloc[0]))
-        settings = {setting: _plain(rows[setting].iloc[0]) for setting in names}
+        settings = {setting: plain(rows[setting].iloc[0]) for setting in names}
         found.append(RunRegime(name, settings, primary, seeds, arms, sentences))
     if not found:
         reason = left_out[0] if left_out else "it has no models"
@@ -191,15 +190,10 @@ def eps_label(value: object) -> str:
 
 def _told(setting: str, value: Any) -> str:
     short = setting.partition(".")[2] or setting
-    value = _plain(value)
+    value = plain(value)
     if isinstance(value, bool):
         return short if value else f"no {short}" if short != "tied" else "untied"
     return value if isinstance(value, str) else f"{short} {value:g}" if isinstance(value, float) else f"{short} {value}"
-
-
-def _plain(value: Any) -> Any:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _with_optimizer_note(regime: RunRegime, all_of_them: Sequence[RunRegime], models: pd.DataFrame) -> RunRegime:

@@ -68,6 +68,8 @@ KINDS: list[tuple[Callable[[], Any], str]] = [
     (lambda: tm.Listed("12"), "values: expected a tuple of numbers, got '12'"),
     (lambda: tm.Listed((1.0, True)), "values: expected a number >= 0, got True"),
     (lambda: tm.Correlated(2.0), "groups: expected a whole number from 1 to 1000000, got 2.0"),
+    (lambda: tm.Together(((0, 1.0),)), "firing.sets: expected a whole number from 0 to 999999, got 1.0"),
+    (lambda: tm.Together((0, 1)), r"firing.sets: expected sets of features such as \(\(0, 1\), \(2, 5\)\), got"),
     (lambda: tm.Training(steps=True), "steps: expected a whole number from 1 to 1000000000, got True"),
     (lambda: tm.Training(learning_rate=torch.tensor(0.1)), "learning_rate: expected a number >= 0, got tensor"),
     (lambda: tm.Adam(eps="1e-8"), "eps: expected a number >= 0, got"),

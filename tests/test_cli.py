@@ -201,6 +201,16 @@ def test_what_cannot_be_said_is_noted_once() -> None:
     assert "cannot say" not in door("sweep", "tiny.toml", "--dry-run").err
 
 
+def test_sets_that_fire_together_can_be_an_axis() -> None:
+    text = TINY.replace("density = 0.3", 'density = 0.3\nfiring = { kind = "together", sets = [[0, 1]] }')
+    Path("sets.toml").write_text(text + '"features.firing.sets" = [[[0, 1]], [[4, 2], [5, 0]]]\n')
+    answer = door("sweep", "sets.toml", "--set", "train.steps=3", "--set", "model.layer_norm=false", "--json")
+    assert answer.code == 0
+    found = [arm["settings"]["features.firing.sets"] for arm in door("show", "runs/sets", "--json").json()["arms"]]
+    assert found == [[[0, 1]]] * 2 + [[[0, 5], [2, 4]]] * 2
+    assert door("show", "runs/sets").code == 0
+
+
 def test_any_activation_can_be_the_output() -> None:
     few = ["--set", "train.steps=3", "--grid", "model.output=gelu,solu,xexp"]
     answer = door("sweep", "tiny.toml", *few, "--json")

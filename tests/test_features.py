@@ -30,6 +30,7 @@ from toymodels import (
     Listed,
     One,
     Sampler,
+    Together,
     UniformValues,
     Zipf,
 )
@@ -38,7 +39,8 @@ from toymodels.random import Domain
 from toymodels.values import Values
 
 VALUES = [UniformValues(), Binary(), FoldedNormal(), Exponential()]
-FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2)]
+TOGETHER = Together(((0, 3), (4, 5, 7)))
+FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2), TOGETHER]
 SIGMAS = 5
 
 
@@ -149,6 +151,50 @@ def test_groups_are_independent_of_each_other():
     assert abs(both - 0.04) < SIGMAS * math.sqrt(0.04 * 0.96 / x.shape[1])
 
 
+def test_features_of_a_set_fire_together_and_all_else_independently():
+    on = draw(features(Binary(), firing=TOGETHER, law=Zipf(0.5)))
+    assert (on[0] == on[3]).all()
+    assert (on[4] == on[5]).all()
+    assert (on[4] == on[7]).all()
+    correlation = np.corrcoef(on)
+    same = TOGETHER.member(8)[:, None] == TOGETHER.member(8)
+    assert np.allclose(correlation[same], 1)
+    assert abs(correlation[~same]).max() < SIGMAS / math.sqrt(on.shape[1])
+
+
+def test_values_in_a_set_are_each_features_own():
+    x = draw(features(firing=TOGETHER))
+    both = x[:, x[0] > 0]
+    assert kstest(both[3], "uniform").pvalue > 1e-4
+    assert abs(np.corrcoef(both[0], both[3])[0, 1]) < SIGMAS / math.sqrt(both.shape[1])
+
+
+def test_a_set_has_one_weight_and_groups_stand_in_the_order_of_their_first_feature():
+    spec = features(firing=TOGETHER, law=Zipf(1.0), density=0.1)
+    group = [0, 1, 2, 0, 3, 3, 4, 3]  # by hand: {0, 3}, 1, 2, {4, 5, 7}, 6
+    assert TOGETHER.member(8).tolist() == group
+    weights = np.array([1 / (g + 1) for g in group])
+    assert np.allclose(spec.probabilities(), 0.1 * weights / weights.mean())
+    listed = features(firing=TOGETHER, law=Listed((5.0, 4.0, 3.0, 2.0, 1.0)), density=0.1)
+    assert listed.probabilities()[7] == pytest.approx(listed.probabilities()[0] * 2 / 5)
+
+
+def test_the_cap_and_the_mean_hold_over_features_of_sets_too():
+    p = Features(8, 0.4, Frequency(Zipf(2.0), cap=0.5), firing=TOGETHER).probabilities()
+    assert p.max() == 0.5
+    assert p.mean() == pytest.approx(0.4)
+
+
+def test_sets_of_all_neighbours_are_correlated_groups():
+    sets = Together(((0, 1, 2, 3), (4, 5, 6, 7)))
+    ours, correlated = draw(features(firing=sets), 64), draw(features(firing=Correlated(2)), 64)
+    assert np.array_equal(ours, correlated)
+
+
+def test_the_order_of_sets_means_nothing():
+    assert Together(((7, 4, 5), (3, 0))) == TOGETHER == Together([[0, 3], [4, 5, np.int64(7)]])  # pyright: ignore[reportArgumentType]
+
+
 def test_independent_features_are_uncorrelated():
     x = draw(features(Binary()))
     correlation = np.corrcoef(x) - np.eye(8)
@@ -190,6 +236,12 @@ def test_importance_is_shuffled_by_its_seed_and_independent_of_order():
         (lambda: Features(4, 0.2, firing=Correlated(3)), "divisor"),
         (lambda: Features(4, 0.6, firing=Anticorrelated(2)), "at most"),
         (lambda: Features(4, 0.6, Frequency(cap=0.5)), "cap"),
+        (lambda: Features(4, 0.2, firing=Together(((0, 4),))), "sets: expected features from 0 to 3, got 4"),
+        (lambda: Together(()), "sets: expected at least one set"),
+        (lambda: Together(((0, 1), (2,))), r"sets: expected at least 2 features in a set, got \[2\]"),
+        (lambda: Together(((0, 1), (2, 1))), "sets: expected every feature at most once, got 1 twice"),
+        (lambda: Together(((0, 0),)), "got 0 twice"),
+        (lambda: Together(((-1, 0),)), "sets: expected a whole number from 0"),
         (lambda: Features(3, 1 / 3, Frequency(Listed((1.0, 1e-12, 1.0))), firing=One()), "2.-32"),
         (lambda: Features(4, 1e-11, firing=Anticorrelated(2)), "2.-32"),
         (lambda: Sampler([features(), features(Binary())], [0, 1]), "one values"),

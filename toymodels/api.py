@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.features import Features, Frequency, Importance, Sampler
-from toymodels.firing import Anticorrelated, Correlated, Independent, One
+from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.metrics import Measures, Tier, measure
@@ -71,6 +71,7 @@ __all__ = [
     "Taps",
     "Target",
     "Tier",
+    "Together",
     "Trained",
     "Training",
     "Uniform",

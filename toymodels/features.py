@@ -102,7 +102,7 @@ class Features:
             except ValueError as error:
                 raise ValueError(f"{name}.{error}") from None
         p = self.probabilities()
-        if self.firing.n_groups is not None:
+        if self.firing.member(self.n) is not None:
             self.firing.intervals(p)
 
     def probabilities(self) -> np.ndarray:
@@ -112,7 +112,8 @@ class Features:
     @cached_property
     def _probabilities(self) -> np.ndarray:
         # Kept, because the same features are often those of thousands of seeds.
-        per_weight = probabilities(self.frequency.law, self.firing.n_weights(self.n), self.density, self.frequency.cap)
+        law, cap, n_weights = self.frequency.law, self.frequency.cap, self.firing.n_weights(self.n)
+        per_weight = probabilities(law, n_weights, self.density, cap, shares=self.firing.shares(self.n))
         p = self.firing.spread(per_weight, self.n)
         p.flags.writeable = False
         return p
@@ -141,13 +142,14 @@ class Sampler:
 
     def _source(self, p: np.ndarray) -> Source:
         """What the kernels draw from, for the probabilities ``p [model, feature]``; values not shaped yet."""
-        if self.firing.n_groups is None:
+        member = self.firing.member(self.n)
+        if member is None:
             divisor = np.clip(np.rint(p * SCALE), 1, SCALE)
             low, high, member = np.zeros_like(p), divisor, np.zeros(0, np.int64)
         else:
             intervals = [self.firing.intervals(row) for row in p]
             low, high = (np.stack(edge) for edge in zip(*intervals, strict=True))
-            divisor, member = np.full(p.shape, SCALE), np.arange(self.n) // (self.n // self.firing.n_groups)
+            divisor = np.full(p.shape, SCALE)
         return Source(
             seeds=self.seeds.astype(np.uint64),
             low=low.astype(np.uint32),
@@ -184,11 +186,11 @@ class Sampler:
         """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
         on = self._on_device
         words = random.words_torch(on["seeds"], self.n, samples, step, data, first_sample)
-        if self.firing.n_groups is None:
+        if not len(on["member"]):
             active = words <= on["high"]
             r = words.double() / on["divisor"]
         else:
-            group = random.words_torch(on["seeds"], self.firing.n_groups, samples, step, firing, first_sample)
+            group = random.words_torch(on["seeds"], int(on["member"].max()) + 1, samples, step, firing, first_sample)
             group = group[:, on["member"]]
             active = (on["low"] <= group) & (group <= on["high"])
             r = words.double() / SCALE

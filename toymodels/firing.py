@@ -6,6 +6,7 @@ decides for the group through thresholds on [0, 2^32), and a member's own word s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,11 @@ class Firing:
 
     name: str
 
-    @property
-    def n_groups(self) -> int | None:
-        """How many groups decide, None where every feature decides for itself."""
+    def member(self, n: int) -> np.ndarray | None:
+        """The group of every feature, int64 ``[feature]``, numbered from 0 in the order of their first features.
+
+        None where every feature decides for itself.
+        """
         return None
 
     def check(self, n: int, density: float) -> None:
@@ -32,6 +35,10 @@ class Firing:
     def n_weights(self, n: int) -> int:
         """How many weights the frequency law gives: one a feature, or one a group (members share their P)."""
         return n
+
+    def shares(self, n: int) -> np.ndarray:
+        """How many features share each weight of the frequency law, up to a common factor: float64 ``[weight]``."""
+        return np.ones(self.n_weights(n))
 
     def spread(self, per_group: np.ndarray, n: int) -> np.ndarray:
         """P_i of every feature, from the probabilities of `n_weights`."""
@@ -55,9 +62,8 @@ class One(Firing):
 
     name = "one"
 
-    @property
-    def n_groups(self) -> int:
-        return 1
+    def member(self, n: int) -> np.ndarray:
+        return np.zeros(n, np.int64)
 
     def check(self, n: int, density: float) -> None:
         if abs(density * n - 1) > 1e-9:
@@ -78,9 +84,8 @@ class _Grouped(Firing):
     def __post_init__(self) -> None:
         settle(self, {"groups": Whole(1, MAX_GROUPS)})
 
-    @property
-    def n_groups(self) -> int:
-        return self.groups
+    def member(self, n: int) -> np.ndarray:
+        return np.arange(n) // (n // self.groups)
 
     def check(self, n: int, density: float) -> None:
         if n % self.groups:
@@ -100,8 +105,59 @@ class Correlated(_Grouped):
     name = "correlated"
 
     def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        high = np.clip(np.rint(p * SCALE), 1, SCALE).astype(np.uint64)
-        return np.zeros_like(high), high
+        return _below(p)
+
+
+@dataclass(frozen=True)
+class Together(Firing):
+    """The features of each set are active together; every other feature is a group of its own.
+
+    ``sets`` names features from 0 to n - 1, each at most once, at least two in a set; their order means nothing.
+    Members of a set share their P. The frequency law has one weight a group, in the order of the groups' first
+    features, and the density is the mean over features. Values are each feature's own. Raises ``ValueError`` for other
+    sets.
+    """
+
+    sets: tuple[tuple[int, ...], ...]
+    name = "together"
+
+    def __post_init__(self) -> None:
+        index = Whole(0, MAX_GROUPS - 1)
+        if not isinstance(self.sets, Sequence) or not all(isinstance(each, Sequence) for each in self.sets):
+            raise TypeError(f"firing.sets: expected sets of features such as ((0, 1), (2, 5)), got {self.sets!r:.60}")
+        sets = [sorted(index("firing.sets", feature) for feature in each) for each in self.sets]
+        if not sets:
+            raise ValueError("firing.sets: expected at least one set of features, got none")
+        if small := next((each for each in sets if len(each) < 2), None):
+            raise ValueError(f"firing.sets: expected at least 2 features in a set, got {small}")
+        named = [feature for each in sets for feature in each]
+        if len(set(named)) < len(named):
+            twice = next(feature for feature in named if named.count(feature) > 1)
+            raise ValueError(f"firing.sets: expected every feature at most once, got {twice} twice")
+        object.__setattr__(self, "sets", tuple(sorted(map(tuple, sets))))
+
+    def member(self, n: int) -> np.ndarray:
+        first = np.arange(n)
+        for each in self.sets:
+            first[list(each)] = each[0]
+        return np.unique(first, return_inverse=True)[1].astype(np.int64)
+
+    def check(self, n: int, density: float) -> None:
+        largest = max(each[-1] for each in self.sets)
+        if largest >= n:
+            raise ValueError(f"firing.sets: expected features from 0 to {n - 1}, got {largest}")
+
+    def n_weights(self, n: int) -> int:
+        return n - sum(len(each) - 1 for each in self.sets)
+
+    def shares(self, n: int) -> np.ndarray:
+        return np.bincount(self.member(n)).astype(np.float64)
+
+    def spread(self, per_group: np.ndarray, n: int) -> np.ndarray:
+        return per_group[self.member(n)]
+
+    def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _below(p)
 
 
 @dataclass(frozen=True)
@@ -121,6 +177,12 @@ class Anticorrelated(_Grouped):
         high = np.rint(np.minimum(within, 1) * SCALE).astype(np.uint64)
         low = np.concatenate([np.zeros((self.groups, 1), np.uint64), high[:, :-1]], axis=1)
         return _each_can_fire(low.ravel(), high.ravel())
+
+
+def _below(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Active where the group's word is below P 2^32."""
+    high = np.clip(np.rint(p * SCALE), 1, SCALE).astype(np.uint64)
+    return np.zeros_like(high), high
 
 
 def _each_can_fire(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

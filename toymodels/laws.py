@@ -85,9 +85,12 @@ class Listed(Law):
         return np.asarray(self.values, dtype=np.float64)
 
 
-def probabilities(law: Law, n: int, density: float, cap: float = 1.0) -> np.ndarray:
+def probabilities(
+    law: Law, n: int, density: float, cap: float = 1.0, *, shares: np.ndarray | None = None
+) -> np.ndarray:
     """P_i = min(cap, c w_i) with c such that the mean of P is ``density``; float64 ``[feature]``.
 
+    With ``shares`` ``[weight]`` it is the mean in which P_i counts that often, as where features share a weight.
     Raises ``ValueError`` if no such c exists: density outside (0, 1] or above the cap, or a weight of 0.
     """
     if not 0 < density <= 1:
@@ -101,10 +104,11 @@ def probabilities(law: Law, n: int, density: float, cap: float = 1.0) -> np.ndar
         raise ValueError("frequency: every weight must be above 0 (a feature that never fires has no frequency)")
     if density == cap:
         return np.full(n, density)
+    shares = np.ones(n) if shares is None else shares
     capped = np.zeros(n, dtype=bool)
     while not capped.all():
         with np.errstate(over="ignore", under="ignore"):
-            scale = (n * density - cap * capped.sum()) / weights[~capped].sum()
+            scale = (shares.sum() * density - cap * shares[capped].sum()) / (shares * weights)[~capped].sum()
             scaled = scale * weights
         over = ~capped & (scaled > cap)
         if not over.any():

@@ -96,6 +96,10 @@ CASES = {
         tm.Features(12, 0.2, tm.Frequency(tm.Zipf(0.5)), values=tm.Binary()),
         tm.Bottleneck(4, tm.ReLU()),
     ),
+    "six binary, some of them together": (
+        tm.Features(6, 0.3, tm.Frequency(tm.Zipf(0.5)), values=tm.Binary(), firing=tm.Together(((0, 2), (1, 5)))),
+        tm.Bottleneck(2, tm.ReLU()),
+    ),
     "twelve binary in groups": (tm.Features(12, 0.2, values=tm.Binary(), firing=tm.Correlated(4)), tm.Bottleneck(4)),
 }
 

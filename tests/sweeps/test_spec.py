@@ -207,6 +207,19 @@ def test_law_needs_its_setting_and_takes_no_other(where: str, law: dict[str, Any
         ({"kind": "anticorrelated"}, "firing 'anticorrelated' needs groups"),
         ({"kind": "independent", "groups": 2}, "firing 'independent' takes no groups"),
         ({"kind": "one", "groups": 2}, "firing 'one' takes no groups"),
+        ("together", "firing 'together' needs sets"),
+        ({"kind": "correlated", "groups": 2, "sets": [[0, 1]]}, "firing 'correlated' takes no sets"),
+        ({"kind": "together", "sets": [[0, 1]], "groups": 2}, "firing 'together' takes no groups"),
+        ({"kind": "together", "sets": [[0, 6]]}, "firing.sets: expected features from 0 to 5, got 6"),
+        ({"kind": "together", "sets": [[0]]}, "firing.sets: expected at least 2 features in a set, got [0]"),
+        (
+            {"kind": "together", "sets": [[0, 1], [1, 2]]},
+            "firing.sets: expected every feature at most once, got 1 twice",
+        ),
+        ({"kind": "together", "sets": []}, "firing.sets: expected at least one set"),
+        ({"kind": "together", "sets": [[0, 1.0]]}, "firing.sets.0.1: expected"),
+        ({"kind": "together", "sets": [[0, True]]}, "firing.sets.0.1: expected"),
+        ({"kind": "together", "sets": 3}, "firing.sets: expected"),
         ({"kind": "correlated", "groups": 0}, "groups: expected"),
         ({"kind": "correlated", "groups": 4}, "groups"),
         ({"kind": "anticorrelated", "groups": 1}, "density"),
@@ -223,6 +236,11 @@ def test_one_active_feature_fills_in_the_density(firing: Any, n: int) -> None:
     assert cell.features.density == 1 / n
     written = validate({"features": {"n": n, "firing": firing, "density": 1 / n}, "model": {"hidden": 2}}, "file.toml")
     assert written.key() == cell.key()
+
+
+def test_the_order_of_sets_is_not_in_the_key() -> None:
+    one, other = ({"kind": "together", "sets": sets} for sets in ([[5, 1], [0, 2]], [[0, 2], [1, 5]]))
+    assert settings(**{"features.firing": one}).key() == settings(**{"features.firing": other}).key()
 
 
 def test_one_active_feature_refuses_another_density() -> None:
@@ -277,6 +295,8 @@ CHANGES: list[tuple[str, Any]] = [
     ("features.signed", True),
     ("features.firing", {"kind": "correlated", "groups": 2}),
     ("features.firing", {"kind": "correlated", "groups": 3}),
+    ("features.firing", {"kind": "together", "sets": [[0, 1]]}),
+    ("features.firing", {"kind": "together", "sets": [[0, 2]]}),
     ("model.hidden", 3),
     ("model.activation", "solu"),
     ("model.layer_norm", True),

@@ -320,6 +320,10 @@ RESOLVED = {
     "inside a law": '[grid]\n"features.importance.law" = ["zipf"]\n"features.importance.exponent" = [1.0, 2]\n',
     "listed law": '[grid]\n"features.importance" = [{ law = "list", values = [1, 2, 3, 4, 5, 6] }, "uniform"]\n',
     "firing as an axis": '[grid]\n"features.firing" = ["independent", { kind = "correlated", groups = 2 }]\n',
+    "sets as an axis": (
+        '[features]\nfiring = { kind = "together", sets = [[4, 1], [0, 5, 2]] }\n'
+        '[grid]\n"features.firing.sets" = [[[0, 1]], [[2, 3, 1], [5, 4]]]\n'
+    ),
     "eps of both kinds": '[grid]\n"model.layer_norm_eps" = [1e-5, "matched", 1e-12]\n"model.layer_norm" = [true]\n',
     "cases": '[[case]]\n"train.steps" = 5\n"model.tied" = false\n[[case]]\n"train.steps" = 6\n"model.tied" = true\n',
     "cases that set different things": '[[case]]\n"train.steps" = 5\n[[case]]\n"train.batch" = 6\n',

@@ -46,6 +46,7 @@ from toymodels import (
     RotatedAdam,
     SiLU,
     SoLU,
+    Together,
     Trained,
     Training,
     UniformValues,
@@ -71,7 +72,9 @@ def experiments(draw, recipes=st.just(Training(steps=1, batch=64))):
     """Anything that a sweep file can say."""
     groups = draw(st.sampled_from([1, 2, 3]))
     n = groups * draw(st.integers(1, 9))
-    firing = draw(st.sampled_from([Independent(), Independent(), One(), Correlated(groups), Anticorrelated(groups)]))
+    sets = [Together(((0, n - 1),))] if n > 1 else []
+    laws = [Independent(), Independent(), One(), Correlated(groups), Anticorrelated(groups), *sets]
+    firing = draw(st.sampled_from(laws))
     density = (
         1 / n
         if isinstance(firing, One)

@@ -127,7 +127,7 @@ def draw_of(source, model):
 def draw_tile(draw, n, first_sample, step, domain, group_domain, x, group):
     """Rows x[feature] of the tile that starts at ``first_sample``; ``group`` is room for one row of words.
 
-    Features of a group are neighbours, so the group's words are drawn once for all of them.
+    A group's words are drawn once for all its features that are neighbours, as they mostly are.
     """
     block, drawn = first_sample // 4, -1
     for i in range(n):

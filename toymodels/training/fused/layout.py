@@ -15,7 +15,7 @@ from torch import Tensor
 from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, initialise
 from toymodels.features import Features, Frequency, Importance, Sampler
-from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One
+from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together
 from toymodels.kernels import draw, layers, products, update
 from toymodels.kernels.bottleneck import Shape, Work, aligned
 from toymodels.kernels.steps import State
@@ -48,7 +48,7 @@ VALUES: dict[type[Values], int] = {
     FoldedNormal: draw.FOLDED_NORMAL,
     Exponential: draw.EXPONENTIAL,
 }
-FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated)
+FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together)
 OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
 
 SETTINGS: dict[type, str] = {
