@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from toymodels.sweeps.costs import NOISE, UNKNOWN, Costs, reference
 RELU, SOLU = tm.ReLU(), tm.SoLU()
 
 
-def one(n: int, hidden: int, activation: tm.Activation = RELU, **training: int) -> tm.Experiment:
+def one(n: int, hidden: int, activation: tm.Activation = RELU, **training: Any) -> tm.Experiment:
     return tm.Experiment(tm.Features(n, 0.1), tm.Bottleneck(hidden, activation), tm.Training(**training))
 
 

@@ -18,6 +18,7 @@ from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.printing import span
 from toymodels.sweeps.sweep import parse
 from toymodels.training import bytes_needed_by, train
+from toymodels.training.contract import OnProgress
 
 SIXTY = """
 [features]
@@ -121,8 +122,8 @@ def test_training_is_watched_for_a_moment_and_told_in_whole(monkeypatch: pytest.
     clock = iter(np.cumsum([100.0, 5.0, *[0.1] * 1000]).tolist())
     monkeypatch.setattr(Moment, "now", staticmethod(lambda _: Moment(wall := next(clock), wall, wall)))
 
-    def engine(experiments: Sequence[tm.Experiment], *_: object, on_step: tm.Training, **__: object) -> None:
-        for _ in range(experiments[0].training.steps):
+    def engine(experiments: Sequence[tm.Experiment], *_: object, on_step: OnProgress, **__: object) -> None:
+        for _step in range(experiments[0].training.steps):
             on_step(1.0)
         raise AssertionError("it was trained to the end")
 
