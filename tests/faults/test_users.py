@@ -162,6 +162,7 @@ def of_ben(kernels: Path) -> Iterator[Path]:
         ("manifest.json", ("status", "run")),
         ("sweep.toml", ("tables", "run")),
         ("models.parquet", ("show", "run")),
+        ("packs", ("status", "run")),
     ],
 )
 def test_a_file_that_is_private_is_not_damaged(shared: Path, of_ben: Path, name: str, command: tuple[str, ...]) -> None:
