@@ -76,6 +76,11 @@ class Door(TyperGroup):
             fail(f"interrupted; what is finished is safe. {again}: {this_command()}", code)
         except MemoryError:
             fail("out of memory; what is finished is safe", 1)
+        except OSError as error:
+            # A disk, a name or rights of the user's that no command expects there.
+            if os.environ.get("TOYMODELS_TRACEBACK"):
+                raise
+            fail(f"{error.filename or 'the output'}: {error.strerror or error}; what is finished is safe", 1)
         except Exception as error:
             # Typer carries its own click, so usage errors are known by what they can do.
             known = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "format_message")

@@ -26,7 +26,8 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 def draw(name: str, run: Run, out: Path) -> list[Path]:
     """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
     from toymodels.sweeps import atomic
-    from toymodels.sweeps.errors import FolderError, SpecError
+    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.rights import unwritable
     from toymodels.sweeps.spec import did_you_mean
 
     if name not in NAMES:
@@ -50,7 +51,7 @@ def draw(name: str, run: Run, out: Path) -> list[Path]:
                 atomic.write(out / f"{name}.{suffix}", buffer.getvalue())
                 paths.append(out / f"{name}.{suffix}")
         except OSError as error:
-            raise FolderError(f"{out}: cannot be written ({error.strerror})") from None
+            raise unwritable(out, error) from None
         finally:
             plt.close(figure)
     return paths

@@ -4,13 +4,14 @@
     sweep-%04d.toml    once it was extended: its sweeps, oldest first; sweep.toml is then a copy of the newest
     manifest.json      see `toymodels.sweeps.manifest`: an extension happens when it is replaced
 
-Only `begin` and `check_is` write, and only for who holds the folder (`toymodels.sweeps.locks`).
+Only `begin`, `check_is` and `take_over_wording` write, and only for who holds the folder (`toymodels.sweeps.locks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +25,15 @@ from toymodels.sweeps.sweep import Sweep, parse
 
 MOST_BYTES = 2**28
 """of a sweep file: ten million values spelled out"""
+WORDING = ("question", "primary")
+"""what a sweep says that changes no model"""
 FOLDERS = ("packs", "measures", "unfinished", "failed")
 """what a run folder has in folders of their own"""
+
+
+def worded_as(sweep: Sweep, other: Sweep) -> Sweep:
+    """The models of ``sweep``, with the question and ``[primary]`` of the other, and named as that one is."""
+    return replace(sweep, question=other.question, primary=other.primary, where=other.where)
 
 
 class RunFolder:
@@ -87,7 +95,8 @@ class RunFolder:
         said = self.manifest() if self.begun else {"plan": plan.hash}
         if plan.hash == said["plan"] or not (extend or "sweeps" in said):
             return plan
-        return continued(self.plan(), plan, extend)
+        going_on = continued(self.plan(), plan, extend)
+        return replace(going_on, sweep=worded_as(going_on.sweep, sweep))
 
     def version_changes(self) -> list[str]:
         """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
@@ -125,6 +134,26 @@ class RunFolder:
             self._extend(mine, plan)
         if may_extend and len(plan.starts) > 1:
             self._put_back()
+
+    def take_over_wording(self, sweep: Sweep, may_write: bool) -> str:
+        """Make what changes no model, the question and ``[primary]``, those of a sweep of this folder's models.
+
+        Returns a sentence that says so, or, unless this process ``may_write`` the folder's files, why it was not done;
+        empty where nothing differs.
+        """
+        if self.sweep_text() == resolved_toml(sweep):
+            return ""
+        mine = self.sweep()
+        differing = [name for name in WORDING if getattr(mine, name) != getattr(sweep, name)]
+        if not differing:
+            return ""
+        what = " and ".join(differing)
+        if not may_write:
+            return f"{self.path}: keeps its own {what}: the sweep without --shard takes over those of {sweep.where}"
+        text = resolved_toml(worded_as(mine, sweep)).encode()
+        for name in dict.fromkeys((manifest.sweep_files(self.manifest())[-1], "sweep.toml")):
+            self.write_bytes(self.path / name, text)
+        return f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
 
     def _extend(self, old: Plan, plan: Plan) -> None:
         """Make this the folder of ``plan``, at the moment when the manifest is replaced."""

@@ -92,6 +92,12 @@ class Run:
     def _by_verdict(self) -> str:
         return f"'toymodels verdict {self.path}' makes it"
 
+    def _by_sweep(self) -> str:
+        """What to do for a table of the sweep's that is not there."""
+        done, planned = self._store.packs_done(), self._store.manifest()["packs"]
+        unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
+        return unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
+
     @cached_property
     def plan(self) -> Plan:
         """The plan that made this folder."""
@@ -178,20 +184,16 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        if not remedy:
-            done, planned = self._store.packs_done(), self._store.manifest()["packs"]
-            unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
-            remedy = unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
             with regular.opened(path, through_links=True) as file:
                 return pq.read_table(file).to_pandas()
         except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {remedy}") from None
+            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
         except PermissionError as error:
             raise unreadable(path, error) from None
         except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: {remedy}") from None
+            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
 
 
 def load(folder: str | Path) -> Run:

@@ -12,7 +12,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from toymodels.sweeps.errors import Unreadable
+from toymodels.sweeps import atomic
+from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 
 READ_AND_WRITE = 0o666
 
@@ -41,6 +42,12 @@ def unreadable(path: Path, error: OSError) -> Unreadable:
     if isinstance(error, PermissionError):
         remedy = f"it is {owner(path)}'s, who can let others read it"
     return Unreadable(f"{path}: cannot be read ({reason}): {remedy}")
+
+
+def unwritable(path: Path, error: OSError) -> FolderError:
+    """What to say of a file that could not be written: a disk that is full or fails is no refusal."""
+    kind = DiskFull if error.errno in atomic.NOT_WRITTEN else FolderError
+    return kind(f"{path}: cannot be written ({error.strerror or error})")
 
 
 def owner(path: Path) -> str:

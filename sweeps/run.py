@@ -10,7 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from toymodels.sweeps import checkpoints, curves, packing, regular, tables
 from toymodels.sweeps.cores import on_threads
 from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError, Unreadable
 from toymodels.sweeps.executor import Executor, Failed, InProcess
+from toymodels.sweeps.folder import worded_as
 from toymodels.sweeps.job import Finished, Job, OnNote
 from toymodels.sweeps.locks import Shard
 from toymodels.sweeps.plan import Pack, Plan
@@ -122,8 +123,10 @@ def run(
     store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
     packs = own_packs(plan, shard)
     try:
-        for sentence in store.version_changes():
-            on_note(sentence)
+        wording = store.take_over_wording(plan.sweep, may_write=shard is None)
+        for sentence in (wording, *store.version_changes()):
+            if sentence:
+                on_note(sentence)
         _check_room(store, plan, packs)
         outcome = Outcome(models=models_of(packs))
         finished: dict[int, Finished] = {}
@@ -203,8 +206,9 @@ def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note:
 
     Returns why that cannot be done, where the packs of another user cannot be read.
     """
+    as_it_is = replace(plan, sweep=worded_as(plan.sweep, Store(folder).sweep()))
     try:
-        run(plan, folder, engine, device, lambda _: None, on_note)
+        run(as_it_is, folder, engine, device, lambda _: None, on_note)
     except InUse:
         pass
     except Unreadable as error:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from toymodels.sweeps.locks import Lock, Shard, moment
 from toymodels.sweeps.manifest import NUMERICS
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Pack, Plan
-from toymodels.sweeps.rights import make_inner_folder, owner
+from toymodels.sweeps.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
 
@@ -186,8 +187,13 @@ class Store(RunFolder):
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
         planned = self.manifest()["packs"]
-        found = (path.stem for path in self.packs.glob("????????.safetensors"))
-        return sum(name.isdecimal() and int(name) < planned for name in found)
+        try:
+            found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]
+        except FileNotFoundError:
+            found = []
+        except OSError as error:
+            raise unreadable(self.packs, error) from None
+        return sum(int(name) < planned for name in found)
 
     def packs_a_minute(self) -> float | None:
         """How fast packs came, by the times of their files; None of fewer than three."""

@@ -221,7 +221,9 @@ def read(path: Path) -> Sweep:
         raise SpecError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise SpecError(f"{path}: is a folder, not a sweep file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return parse(text, path.stem, str(path))
 

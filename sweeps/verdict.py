@@ -29,6 +29,7 @@ from toymodels.surroundings import undisturbed
 from toymodels.sweeps import atomic, evidence
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
+from toymodels.sweeps.rights import unwritable
 from toymodels.sweeps.summary import plain, varying
 
 ARM = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
@@ -292,5 +293,5 @@ def write(run: Run, judgement: Judgement) -> Path:
     try:
         atomic.write(path, text.encode() + b"\n")
     except OSError as error:
-        raise FolderError(f"{path}: cannot be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     return path
