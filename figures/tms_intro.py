@@ -6,7 +6,7 @@ Models of Superposition*, section 2). Colour is importance.
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from toymodels.sweeps.errors import FolderError
@@ -25,10 +25,9 @@ def draw(run: Run) -> Figure:
     restarts = models.groupby("features.density", sort=False).size()
     columns = min(PANELS_A_ROW, len(best))
     rows = -(-len(best) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.7 * columns + 0.8, 1.9 * rows + 0.2), sharex=True, sharey=True, squeeze=False
-    )
-    shades = plt.get_cmap("viridis")
+    figure = Figure(figsize=(1.7 * columns + 0.8, 1.9 * rows + 0.2))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    shades = colormaps["viridis"]
     for axis, (_, row) in zip(axes.flat, best.iterrows(), strict=False):
         model = run.model(int(row["model"]))
         importance = model.experiment.importance()
