@@ -8,7 +8,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -65,9 +64,8 @@ def shown(run: Run, prediction: str, table: str = "evidence") -> Shown:
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
     """A panel an arm, axes shared."""
-    figure, axes = plt.subplots(
-        1, len(arms), figsize=(max(5.0, 2.3 * len(arms) + 0.5), height), sharex=True, sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), height))
+    axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)
     figure.suptitle(title, fontsize=9)
     for arm, axis in zip(arms, axes[0], strict=True):
         axis.set_title(arm, color=ARMS[arm])

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import textwrap
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from toymodels.sweeps.errors import FolderError
@@ -41,15 +41,9 @@ def draw(run: Run) -> Figure:
     rows = -(-len(arms) // columns)
     titles = [_title(settings, restarts) for settings, restarts in arms]
     lines = max(title.count("\n") for title in titles) + 1
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    shades = plt.get_cmap("viridis")
+    figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    shades = colormaps["viridis"]
     for axis, title, (_, restarts) in zip(axes.flat, titles, arms, strict=False):
         model = run.model(int(best(restarts)["model"]))
         importance = model.experiment.importance()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -38,14 +37,8 @@ def draw(run: Run) -> Figure:
     models = _shown(run, models)
     columns = list(models[COLUMN].unique())
     rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
-    figure, axes = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    figure = Figure(figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5))
+    axes = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     density = run.features["density"]
     norm = LogNorm(density.min(), max(density.max(), density.min() * 1.01))
     pooled: dict[str, None] = {}

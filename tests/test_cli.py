@@ -758,3 +758,17 @@ def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch
     assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
     monkeypatch.setattr("toymodels.sweeps.doctor._version", lambda _name: None)
     assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out
+
+
+def test_a_figure_that_cannot_be_drawn_costs_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_run: object) -> None:
+        raise RuntimeError("no glyph")
+
+    monkeypatch.setattr("toymodels.figures.tms_intro.draw", fail)
+    Path("tms_intro.toml").write_text(TINY)
+    answer = door("sweep", "./tms_intro.toml", "--json")
+    assert (answer.code, answer.json()["figures"]) == (0, [])
+    said = "figure 'tms_intro' cannot be drawn (RuntimeError: no glyph)\n"
+    assert answer.err.endswith(f"no figure: {said}")
+    alone = door("figure", "tms_intro", "runs/tms_intro")
+    assert (alone.code, alone.err) == (1, f"toymodels: {said}")
