@@ -20,6 +20,19 @@ def legendre(order: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
+def lobatto(order: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the Gauss-Lobatto rule on (0, 1), float64 [order] each, both ends among the nodes; exact up
+    to degree 2 order - 3.
+
+    The inner nodes are the extrema of the Legendre polynomial P of degree order - 1; weights 1 / (order (order - 1)
+    P(x)^2). With a node at each end no interval is left out: a jump anywhere moves the sum.
+    """
+    polynomial = np.polynomial.Legendre.basis(order - 1)
+    nodes = np.concatenate([[-1.0], np.sort(polynomial.deriv().roots().real), [1.0]])
+    weights = 1 / (order * (order - 1) * polynomial(nodes) ** 2)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights)
+
+
 def crowded(s: Tensor) -> tuple[Tensor, Tensor]:
     """u = 1 - (1 - s)^3 and du / ds = 3 (1 - s)^2, of the shape of s."""
     return 1 - (1 - s) ** 3, 3 * (1 - s) ** 2

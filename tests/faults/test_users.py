@@ -51,7 +51,7 @@ def kernels() -> Iterator[Path]:
     if tried.returncode:
         pytest.skip("other users may not read this Python")
     with tempfile.TemporaryDirectory() as name:
-        if compiled.FOLDER.is_dir():
+        if compiled.FOLDER and compiled.FOLDER.is_dir():
             shutil.copytree(compiled.FOLDER, Path(name) / "toymodels" / compiled.FOLDER.name)
         (Path(name) / "toymodels").mkdir(exist_ok=True)
         subprocess.run(["chmod", "-R", "a+rwX", name], check=True)

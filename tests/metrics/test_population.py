@@ -51,7 +51,7 @@ def test_an_antipodal_pair_is_its_closed_form(p: float, d: float) -> None:
     closed = 2 * (p * (1 - p) * (1 - d) ** 2 / 3 + p**2 * (1 / 3 - d / 4 + d**2 / 12))
     loss, error = one(found)
     assert loss == pytest.approx(closed, abs=1e-6)
-    assert abs(loss - closed) <= error <= 1e-5 * e.best_constant_loss() + 1e-12
+    assert abs(loss - closed) <= error <= 4e-5 * e.best_constant_loss() + 1e-12
 
 
 @pytest.mark.parametrize("p", [0.1, 1.0])
@@ -111,7 +111,7 @@ def test_it_is_what_sampling_tends_to(name: str) -> None:
     mean, standard_error = sampled(es, parameters)
     assert ((found.loss - mean).abs() <= 4 * standard_error + found.error).all()
     constant = torch.tensor([e.best_constant_loss() for e in es])
-    assert (found.error <= 3e-5 * constant).all()
+    assert (found.error <= 3e-4 * constant).all()
     finer = population_loss(es, parameters, tolerance=1e-6)
     assert ((finer.loss - found.loss).abs() <= found.error).all()
 
@@ -158,7 +158,33 @@ def test_models_of_other_densities_and_broken_ones_do_not_disturb_each_other() -
 def test_an_error_that_cannot_be_made_small_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     es, parameters = trained(*CASES["three, folded normal"], models=1)
     right = population_loss(es, parameters, tolerance=1e-6)
-    monkeypatch.setattr(population, "MOST_CUBES", 64)
+    monkeypatch.setattr(population, "MOST_NODES", 64)
     rough = population_loss(es, parameters)
     assert rough.error.item() > 1e-5 * es[0].best_constant_loss()
     assert abs(rough.loss - right.loss).item() <= rough.error.item()
+
+
+def test_a_kink_next_to_zero_is_seen() -> None:
+    # y = max(0, 1 - 300 x) of one feature, always active: E (x - y)^2 = 1/3 + E y^2 - 2 E x y, all of it in x < 1/300.
+    e = tm.Experiment(tm.Features(1, 1.0), tm.Bottleneck(1, tied=False))
+    steep = tm.Parameters(torch.ones(1, 1, 1), torch.full((1, 1, 1), -300.0), b_out=torch.ones(1, 1))
+    loss, error = one(population_loss([e], steep))
+    assert loss == pytest.approx(1 / 3 + 1 / 900 - 1 / 270_000, abs=1e-6)
+    assert error < 1e-5
+
+
+def test_a_layer_norm_of_tiny_eps_turns_within_a_hairs_breadth_of_zero() -> None:
+    # z = (x, -x), m = 2: LN gives s = x / sqrt(x^2 + eps) and -s; y = (s + 1) / 2. The loss is 1-D and smooth in log x.
+    eps = 1e-12
+    e = tm.Experiment(tm.Features(1, 1.0), tm.Bottleneck(2, layer_norm=tm.LayerNorm(eps, affine=False), tied=False))
+    W = torch.tensor([[[1.0], [-1.0]]], dtype=torch.float64)
+    parameters = tm.Parameters(
+        W, W.transpose(1, 2) / 4, b_out=torch.full((1, 1), 0.5), ln_eps=torch.tensor([eps], dtype=torch.float64)
+    )
+    t = torch.linspace(-40, 0, 2_000_001, dtype=torch.float64)  # x = e^t
+    x = t.exp()
+    y = (x / (x**2 + eps).sqrt() + 1) / 2
+    closed = torch.trapezoid((x - y) ** 2 * x, t).item()
+    loss, error = one(population_loss([e], parameters))
+    assert abs(loss - closed) <= error + 1e-9
+    assert error < 2e-5

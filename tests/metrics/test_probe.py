@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
+import toymodels as tm
 from toymodels import (
     Binary,
     Bottleneck,
@@ -117,3 +118,15 @@ def test_the_penalty_is_chosen_by_samples_that_were_not_fitted():
     errors = torch.stack([probe.squared_error(second) for probe in probes])
     torch.testing.assert_close(chosen(probes, second).squared_error(second), errors.min(0).values)
     assert (errors.argmin(0) > 0).any()
+
+
+def test_a_broken_model_costs_its_neighbours_nothing():
+    es = [tm.Experiment(tm.Features(6, 0.3), tm.Bottleneck(3, tm.ReLU()), seed=seed) for seed in range(2)]
+    W = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
+    alone = tm.measure(es[1:], tm.Parameters(W_in=W[1:], b_out=torch.zeros(1, 6)), samples=2000)
+    W[0, 0, 0] = torch.nan
+    both = tm.measure(es, tm.Parameters(W_in=W, b_out=torch.zeros(2, 6)), samples=2000)
+    assert not both.failed
+    for name in ("ridge_r2_pre", "ridge_r2_mid", "ridge_r2_post"):
+        torch.testing.assert_close(both.features[name][1], alone.features[name][0], rtol=1e-9, atol=1e-12)
+        assert both.features[name][0].isnan().all()

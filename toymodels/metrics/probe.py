@@ -45,7 +45,9 @@ def ridge(moments: Moments, tap: str, penalties: Sequence[float] = PENALTIES) ->
     In the terms of others, alpha = penalty s samples. A tap that does not vary is answered by the mean.
     """
     a, t = moments.tap[tap], moments.t
-    values, vectors = torch.linalg.eigh(moments.tap_tap[tap] - a[:, :, None] * a[:, None, :])
+    # One model's rubbish must not keep the others from being measured: eigh refuses a batch for one matrix of it.
+    covariance = torch.nan_to_num(moments.tap_tap[tap] - a[:, :, None] * a[:, None, :], posinf=0.0, neginf=0.0)
+    values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp(min=0)
     scale = values.mean(1, keepdim=True)
     turned = vectors.transpose(1, 2) @ (moments.tap_target[tap] - a[:, :, None] * t[:, None, :])
