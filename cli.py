@@ -108,7 +108,7 @@ def this_command() -> str:
 app = typer.Typer(
     cls=Door,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -153,7 +153,7 @@ def sweep(
         list[str] | None,
         typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU: cuda:1.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, fused (a cpu, fastest) or autograd (the reference).")] = "auto",
     shard: Annotated[
         str | None,

@@ -111,6 +111,8 @@ def choose_executor(
         return InProcess(engine, device)
     if workers is not None and workers < 1:
         raise SpecError(f"--workers: expected 1 or more, got {workers}")
+    if ":" in device:
+        raise SpecError(f"{named[0]}: each worker has a GPU of its own: name cuda, not {device}")
     if find_spec("distributed") is None:
         raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
     from toymodels.sweeps.cluster import Cluster  # Dask is an optional part, and slow to import

@@ -6,6 +6,7 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ from toymodels.sweeps.store import Store
 from toymodels.training import ENGINES, why_not_fused
 from toymodels.training.contract import OnProgress
 
-DEVICES = ("cpu", "cuda")
+DEVICE = re.compile(r"cpu|cuda(:\d{1,4})?", re.ASCII)
 ATTEMPTS = 2
 """tries after which a pack that failed in each is left out"""
 
@@ -71,11 +72,21 @@ def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) 
     """
     if device == "auto":
         device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in DEVICES:
-        raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
-    if device == "cuda" and here and not torch.cuda.is_available():
-        raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+    if not DEVICE.fullmatch(device):
+        raise SpecError(f"--device: expected auto, cpu, cuda or one GPU such as cuda:1, got '{device}'")
+    if kind_of(device) == "cuda" and here:
+        if not torch.cuda.is_available():
+            raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+        devices, index = torch.cuda.device_count(), int(device.partition(":")[2] or 0)
+        if index >= devices:
+            names = " or ".join(f"cuda:{each}" for each in range(devices))
+            raise SpecError(f"--device: this machine has no {device} (choose {names})")
     return device
+
+
+def kind_of(device: str) -> str:
+    """The kind of a device, which a run folder records: on which of several GPUs it is trained does not matter."""
+    return device.partition(":")[0]
 
 
 def run(
@@ -98,7 +109,7 @@ def run(
     this process if none is named. Raises `FolderError` where the folder is refused.
     """
     executor = executor or InProcess(engine, device)
-    store = Store.create_or_open(folder, plan, engine, device, shard)
+    store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
     packs = own_packs(plan, shard)
     try:
         for sentence in store.version_changes():

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.names import meant
 
 LawName = Literal["uniform", "zipf", "geometric", "list"]
 BRANCHES = ("literal[", "constrained-", "float", "int")
@@ -228,7 +229,21 @@ def setting_names() -> frozenset[str]:
 def check_name(name: str, where: str) -> None:
     """Raise `SpecError` unless ``name`` is a setting."""
     if name not in setting_names():
-        raise SpecError(f"{where}: unknown setting '{name}'{did_you_mean(name, setting_names())}")
+        raise SpecError(f"{where}: unknown setting '{name}'{_hint(name, name, setting_names())}")
+
+
+def _hint(name: str, written: str, choices: Iterable[str]) -> str:
+    """The setting that an unknown dotted name means elsewhere, or in another section; else the nearest of ``choices``.
+
+    ``written`` is the name as it stands, and ``choices`` how valid ones would stand there: without their section in it.
+    """
+    found = meant(name, setting_names())
+    if found is None:
+        return did_you_mean(written, choices)
+    setting, reason = found
+    here = setting.removeprefix(name.removesuffix(written))
+    said = here if here in choices else setting
+    return f" (did you mean '{said}'?{' ' + reason if reason else ''})"
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
@@ -272,7 +287,7 @@ def _sentence(error: ValidationError) -> str:
     match problem["type"]:
         case "extra_forbidden":
             siblings = [n for n in _keys_beside(path) if n != path[-1]]
-            return f"unknown key '{name}'{did_you_mean(path[-1], siblings)}"
+            return f"unknown key '{name}'{_hint(name, path[-1], siblings)}"
         case "missing":
             return f"{name}: missing"
         case "literal_error":

@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from toymodels.sweeps import spelling
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
 
@@ -230,7 +231,7 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise SpecError(f"{where}: not valid TOML: {error}") from None
+        raise SpecError(f"{where}: not valid TOML: {error}{spelling.hint(text)}") from None
     question = raw.get("question", "")
     if not isinstance(question, str):
         raise SpecError(f"{where}: question: expected a string, got {short(question)}")
@@ -275,11 +276,11 @@ def _check_dotted(name: str, given: Any, table: str, where: str) -> None:
 
 
 def parse_assignment(text: str, option: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, VALUE a TOML value or, where it is none, a bare string."""
+    """``KEY=VALUE``, VALUE as TOML or Python writes it or, where it is none, a bare string."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip() or not value.strip():
         raise SpecError(f"{option}: expected KEY=VALUE, got '{text}'")
-    return name.strip(), _toml_value(value.strip())
+    return name.strip(), _value(value.strip())
 
 
 def parse_axis(text: str) -> tuple[str, Any]:
@@ -287,18 +288,17 @@ def parse_axis(text: str) -> tuple[str, Any]:
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
         raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
-    parsed = _toml_value(values.strip())
+    parsed = _value(values.strip())
     if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
         return name.strip(), parsed
     try:
-        return name.strip(), tomllib.loads(f"v = [{values}]")["v"]
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
+        return name.strip(), spelling.value(f"[{values}]")
+    except ValueError:
+        return name.strip(), [_value(part.strip()) for part in values.split(",") if part.strip()]
 
 
-def _toml_value(text: str) -> Any:
+def _value(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"v = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return spelling.value(text)
+    except ValueError:
         return text
-    return parsed["v"] if set(parsed) == {"v"} else text

@@ -111,9 +111,10 @@ def run(finished: Path, tmp_path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------- help and import
 
 
+@pytest.mark.parametrize("asked", ["-h", "--help"])
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda c: " ".join(c) or "toymodels")
-def test_help_reads_well(command: list[str]) -> None:
-    answer = door(*command, "--help")
+def test_help_reads_well(command: list[str], asked: str) -> None:
+    answer = door(*command, asked)
     assert (answer.code, answer.err) == (0, "")
     assert "Usage:" in answer.out
     assert "--help" in answer.out
@@ -124,6 +125,26 @@ def test_help_reads_well(command: list[str]) -> None:
 def test_sweep_help_names_every_option_of_the_contract() -> None:
     text = door("sweep", "--help").out
     assert all(f"--{name}" in text for name in ["out", "set", "grid", "device", "engine", "dry-run", "json"])
+
+
+def test_completion_can_be_installed_and_completes(tmp_path: Path) -> None:
+    program = tmp_path / "toymodels"
+    program.write_text(f"#!{sys.executable}\nfrom toymodels.cli import app\napp()\n")
+    program.chmod(0o755)
+    env = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    subprocess.run([program, "--install-completion", "bash"], env=env, check=True, capture_output=True)
+    assert "toymodels.sh" in (tmp_path / ".bashrc").read_text()
+    env |= {"_TOYMODELS_COMPLETE": "complete_bash", "COMP_WORDS": "toymodels sw", "COMP_CWORD": "1"}
+    assert subprocess.run([program], env=env, capture_output=True, text=True, check=False).stdout.split() == ["sweep"]
+
+
+def test_python_spells_values_too() -> None:
+    options = ["--set", "model.layer_norm=True", "--grid", "features.density=.1,.2"]
+    assert door("sweep", "tiny.toml", "--out", "python", *options).code == 0
+    options = ["--set", "model.layer_norm=true", "--grid", "features.density=[0.1, 0.2]"]
+    assert door("sweep", "tiny.toml", "--out", "toml", *options).code == 0
+    hashes = [json.loads(Path(f"{name}/manifest.json").read_text())["plan"] for name in ("python", "toml")]
+    assert hashes[0] == hashes[1]
 
 
 def test_import_takes_under_half_a_second() -> None:
@@ -296,6 +317,10 @@ BAD: list[tuple[list[str], int, str]] = [
     (["sweep", "tiny.toml", *BILLION], 2, "models, more than"),
     (["sweep", "tiny.toml", "--device", "tpu"], 2, "--device"),
     (["sweep", "tiny.toml", "--device", "cuda"], 2, "no CUDA device"),
+    (["sweep", "tiny.toml", "--device", "cuda:1"], 2, "no CUDA device"),
+    (["sweep", "tiny.toml", "--device", "True"], 2, "expected auto, cpu, cuda or one GPU such as cuda:1, got 'True'"),
+    (["sweep", "tiny.toml", "--set", "lr=.1"], 2, "did you mean 'train.learning_rate'?"),
+    (["sweep", "tiny.toml", "--grid", "sparsity=.1,.2"], 2, "'features.density'? density is 1 - sparsity"),
     (["sweep", "tiny.toml", "--engine", "jax"], 2, "--engine: 'jax'"),
     (["sweep", "tiny.toml", "--out", "tiny.toml"], 4, "a file stands"),
     (["sweep", "tiny.toml", "--out", "tiny.toml/below"], 4, "a file stands"),
@@ -677,6 +702,10 @@ def test_doctor_clears_the_compiled_kernels(
         (["--workers", "2", "--shard", "0/2"], "--shard and --workers: choose one of them"),
         (["--workers", "2", "--scheduler", "tcp://x:1"], "--workers and --scheduler: choose one of them"),
         (["--workers", "0"], "--workers: expected 1 or more, got 0"),
+        (
+            ["--scheduler", "tcp://x:1", "--device", "cuda:1"],
+            "--scheduler: each worker has a GPU of its own: name cuda, not cuda:1",
+        ),
     ],
 )
 def test_executors_that_cannot_be_are_refused(options: list[str], said: str) -> None:

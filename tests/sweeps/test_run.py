@@ -538,6 +538,27 @@ def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert resolve_device("auto", {}) == resolve_device("cpu", {}) == "cpu"
 
 
+def test_one_of_several_gpus_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [resolve_device(f"cuda{which}", {}) for which in ("", ":0", ":1")] == ["cuda", "cuda:0", "cuda:1"]
+    with pytest.raises(SpecError, match=r"--device: this machine has no cuda:2 \(choose cuda:0 or cuda:1\)"):
+        resolve_device("cuda:2", {})
+    assert resolve_device("cuda:2", {}, here=False) == "cuda:2"
+    for nonsense in ("cuda:", "cuda:x", "cuda:-1", "cuda:1:1", "cpu:0", "True", "CUDA:1"):
+        with pytest.raises(SpecError, match=f"expected auto, cpu, cuda or one GPU such as cuda:1, got '{nonsense}'"):
+            resolve_device(nonsense, {})
+
+
+def test_a_folder_knows_the_kind_of_its_device_and_no_number(tmp_path: Path) -> None:
+    """Begun on one GPU it is continued on another; a CPU stands in for both, as only who trains knows which it is."""
+    here = executor.InProcess("autograd", "cpu")
+    for device, trained in (("cuda:1", 8), ("cuda:0", 0), ("cuda", 0)):
+        outcome = run(plan(), tmp_path / "run", "autograd", device, nothing, nothing, executor=here)
+        assert (outcome.models, outcome.trained) == (8, trained)
+    assert recorded_choice(tmp_path / "run") == {"engine": "autograd", "device": "cuda"}
+
+
 def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:
     recorded = recorded_choice(whole)
     assert recorded == {"engine": "autograd", "device": "cpu"}

@@ -223,6 +223,21 @@ def test_file_that_makes_no_sense_is_one_sentence(top: str, rest: str, words: st
     assert words in refusal(rest, top)
 
 
+@pytest.mark.parametrize(
+    "line", ["layer_norm = True", "layer_norm = False", "init_scale = .5", "init_scale = 1.", "init_scale = 1.e-1"]
+)
+def test_a_file_with_pythons_spelling_is_told_tomls(line: str) -> None:
+    with pytest.raises(SpecError, match=r"file.toml: not valid TOML: .* \(TOML writes true / false, and 0.1\)$"):
+        parse(f"{BODY}{line}\n", "file", "file.toml")
+
+
+@pytest.mark.parametrize("line", ["layer_norm = yes", "layer_norm = True yes", "[model"])
+def test_a_file_that_is_broken_otherwise_is_told_no_such_thing(line: str) -> None:
+    with pytest.raises(SpecError, match="not valid TOML") as refused:
+        parse(f"{BODY}{line}\n", "file", "file.toml")
+    assert "TOML writes" not in str(refused.value)
+
+
 def test_set_takes_an_axis_out() -> None:
     assert cells(sweep(GRID).with_setting("seed", 9)) == [
         {"model.activation": a, "model.layer_norm": ln} for a in ("relu", "solu") for ln in (False, True)
@@ -297,9 +312,19 @@ def test_option_over_an_unknown_setting_is_refused(option: str, name: str) -> No
         ('seed={ law = "zipf", exponent = 1.2 }', {"law": "zipf", "exponent": 1.2}),
         ("seed=a=b", "a=b"),
         ("seed=1\nmodel=2", "1\nmodel=2"),
+        ("seed=True", True),
+        ("seed=False", False),
+        ("seed=.1", 0.1),
+        ("seed=-.5", -0.5),
+        ("seed=1.", 1.0),
+        ("seed=1.e-3", 1e-3),
+        ("seed='True'", "True"),
+        ("seed=Trueish", "Trueish"),
+        ("seed=v1.2.", "v1.2."),
+        ("seed={ law = 'zipf', exponent = 1., shuffle = True }", {"law": "zipf", "exponent": 1.0, "shuffle": True}),
     ],
 )
-def test_assignment_is_a_toml_value_or_a_word(text: str, value: Any) -> None:
+def test_assignment_is_a_value_as_toml_or_python_writes_it_or_a_word(text: str, value: Any) -> None:
     assert parse_assignment(text, "--set") == ("seed", value)
 
 
@@ -320,6 +345,11 @@ def test_option_without_key_or_value_is_refused(parse_option: Any, text: str) ->
         ("seed= relu , gelu ", ["relu", "gelu"]),
         ("seed=1e-5,matched", [1e-5, "matched"]),
         ("seed=false,true", [False, True]),
+        ("seed=True,False", [True, False]),
+        ("seed=.1,.2", [0.1, 0.2]),
+        ("seed=[.1, 2.]", [0.1, 2.0]),
+        ("seed=.1,matched", [0.1, "matched"]),
+        ("seed={ log = [.01, 1., 3] }", {"log": [0.01, 1.0, 3]}),
         ("seed={ range = [0, 8] }", {"range": [0, 8]}),
         ("seed={ log = [0.01, 1, 3] }", {"log": [0.01, 1, 3]}),
         ('seed={ law = "uniform" }', [{"law": "uniform"}]),
