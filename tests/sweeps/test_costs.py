@@ -11,8 +11,8 @@ from toymodels.sweeps.costs import NOISE, UNKNOWN, Costs, reference
 RELU, SOLU = tm.ReLU(), tm.SoLU()
 
 
-def one(n: int, hidden: int, activation: tm.Activation = RELU, **training: int) -> tm.Experiment:
-    return tm.Experiment(tm.Features(n, 0.1), tm.Bottleneck(hidden, activation), tm.Training(**training))
+def one(n: int, hidden: int, activation: tm.Activation = RELU, steps: int = 10_000, batch: int = 1024) -> tm.Experiment:
+    return tm.Experiment(tm.Features(n, 0.1), tm.Bottleneck(hidden, activation), tm.Training(steps, batch))
 
 
 def timed(costs: Costs, group: int, slower: float) -> None:

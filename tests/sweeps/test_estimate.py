@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -121,7 +121,9 @@ def test_training_is_watched_for_a_moment_and_told_in_whole(monkeypatch: pytest.
     clock = iter(np.cumsum([100.0, 5.0, *[0.1] * 1000]).tolist())
     monkeypatch.setattr(Moment, "now", staticmethod(lambda _: Moment(wall := next(clock), wall, wall)))
 
-    def engine(experiments: Sequence[tm.Experiment], *_: object, on_step: tm.Training, **__: object) -> None:
+    def engine(
+        experiments: Sequence[tm.Experiment], _device: str, on_step: Callable[[float], None], **_more: object
+    ) -> None:
         for _ in range(experiments[0].training.steps):
             on_step(1.0)
         raise AssertionError("it was trained to the end")
