@@ -507,6 +507,7 @@ def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, mon
     at_once = go(tmp_path / "whole", engine="fused")
     assert at_once == Outcome(models=8, trained=8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr("toymodels.sweeps.cores.usable", lambda: 3)
     finish, kept = job.Job.finish, []
 
     def finish_then_stop(self: Any, trained: Any) -> Any:
