@@ -27,7 +27,7 @@ from toymodels.sweeps.store import Store, recorded_choice
 from toymodels.sweeps.summary import summarise
 from toymodels.sweeps.sweep import parse
 from toymodels.sweeps.tensorfile import StoredFile, deserialise
-from toymodels.training import bytes_needed_by
+from toymodels.training import autograd, bytes_needed_by
 from toymodels.training.fused import layout
 from toymodels.training.memory import bytes_needed
 
@@ -102,6 +102,12 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
+@pytest.fixture
+def _a_report_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is said at the end of a pack alone, however busy the machine."""
+    monkeypatch.setattr(autograd, "REPORT_SECONDS", np.inf)
+
+
 def test_run_folder_holds_what_the_contract_says(whole: Path) -> None:
     numbers = [f"{index:08d}.safetensors" for index in range(4)]
     assert set(listing(whole)) == {
@@ -167,6 +173,7 @@ def test_same_command_in_another_folder_gives_the_same_bytes(whole: Path, tmp_pa
     assert listing(tmp_path / "an other é" / "run") == listing(whole)
 
 
+@pytest.mark.usefixtures("_a_report_a_pack")
 @pytest.mark.parametrize("packs_done", [0, 1, 3])
 def test_interrupted_then_continued_is_uninterrupted(whole: Path, tmp_path: Path, packs_done: int) -> None:
     calls: list[float] = []
@@ -286,6 +293,7 @@ def test_folder_of_another_sweep_is_refused_and_left_alone(whole: Path, copied: 
     assert listing(copied) == listing(whole)
 
 
+@pytest.mark.usefixtures("_a_report_a_pack")
 def test_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     refusals: list[FolderError] = []
 
