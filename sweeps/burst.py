@@ -47,7 +47,7 @@ class Moment:
     def now(device: str) -> Moment:
         """This moment, when all that was asked of the device is done."""
         if device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         spent = psutil.cpu_times()
         busy = sum(spent) - spent.idle - getattr(spent, "iowait", 0.0)
         return Moment(time.perf_counter(), time.process_time() if device == "cpu" else 0.0, busy)

@@ -84,8 +84,10 @@ def on_threads(given: int | None = None) -> Iterator[int]:
     """
     before = torch.get_num_threads()
     threads = max(1, min(before if given is None else given, usable()))
-    torch.set_num_threads(threads)
+    if threads != before:
+        torch.set_num_threads(threads)
     try:
         yield threads
     finally:
-        torch.set_num_threads(before)
+        if threads != before:
+            torch.set_num_threads(before)

@@ -191,8 +191,11 @@ def test_a_pack_that_kills_its_workers_is_given_up_after_two(place: Path) -> Non
 
 
 def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> None:
-    """A worker that was given four threads trains one pack at a time: none waits there to be blamed."""
-    (place / "poison.py").write_text(POISON)
+    """A worker that was given four threads trains one pack at a time: none waits there to be blamed.
+
+    Its threads are on one core, as those of other tests are, so as not to fight for two.
+    """
+    (place / "poison.py").write_text(POISON + "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n")
     with dask(place, "blame", 1, "--nthreads", "4", "--preload", str(place / "poison.py")) as (address, _, _):
         _, err = (running := began(place, "blame", "--scheduler", address)).communicate(timeout=200)
     assert running.returncode == 3, err

@@ -15,6 +15,7 @@ import torch
 
 from toymodels.sweeps import cores
 from toymodels.sweeps.doctor import examine
+from toymodels.sweeps.executor import InProcess
 
 SAYS = "from toymodels.sweeps.cores import usable; print(usable())"
 V1 = Path("/sys/fs/cgroup/cpu")
@@ -122,6 +123,27 @@ def test_threads_are_those_given_at_most_the_cores(
         with cores.on_threads(given) as threads:
             assert threads == torch.get_num_threads() == expected
         assert torch.get_num_threads() == set_to
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("given, expected", [(None, 2), (1, 1), (9, 2)])
+def test_a_sweep_trains_on_no_more_threads_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, given: int | None, expected: int
+) -> None:
+    seen = []
+
+    def train_each(*_: object) -> Iterator[None]:
+        seen.append(torch.get_num_threads())
+        yield from ()
+
+    monkeypatch.setattr("toymodels.sweeps.executor.train_each", train_each)
+    monkeypatch.setattr(cores, "usable", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert list(InProcess("autograd", "cpu", threads=given).finish(iter([]), lambda _: None, lambda _: None)) == []
+        assert (seen, torch.get_num_threads()) == ([expected], 3)
     finally:
         torch.set_num_threads(before)
 

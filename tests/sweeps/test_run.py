@@ -27,7 +27,7 @@ from toymodels.sweeps.store import Store, recorded_choice
 from toymodels.sweeps.summary import summarise
 from toymodels.sweeps.sweep import parse
 from toymodels.sweeps.tensorfile import StoredFile, deserialise
-from toymodels.training import bytes_needed_by
+from toymodels.training import autograd, bytes_needed_by
 from toymodels.training.fused import layout
 from toymodels.training.memory import bytes_needed
 
@@ -102,6 +102,12 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
+@pytest.fixture
+def _a_report_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is said at the end of a pack alone, however busy the machine."""
+    monkeypatch.setattr(autograd, "REPORT_SECONDS", np.inf)
+
+
 def test_run_folder_holds_what_the_contract_says(whole: Path) -> None:
     numbers = [f"{index:08d}.safetensors" for index in range(4)]
     assert set(listing(whole)) == {
@@ -167,6 +173,7 @@ def test_same_command_in_another_folder_gives_the_same_bytes(whole: Path, tmp_pa
     assert listing(tmp_path / "an other é" / "run") == listing(whole)
 
 
+@pytest.mark.usefixtures("_a_report_a_pack")
 @pytest.mark.parametrize("packs_done", [0, 1, 3])
 def test_interrupted_then_continued_is_uninterrupted(whole: Path, tmp_path: Path, packs_done: int) -> None:
     calls: list[float] = []
@@ -286,6 +293,7 @@ def test_folder_of_another_sweep_is_refused_and_left_alone(whole: Path, copied: 
     assert listing(copied) == listing(whole)
 
 
+@pytest.mark.usefixtures("_a_report_a_pack")
 def test_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     refusals: list[FolderError] = []
 
@@ -507,6 +515,7 @@ def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, mon
     at_once = go(tmp_path / "whole", engine="fused")
     assert at_once == Outcome(models=8, trained=8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr("toymodels.sweeps.cores.usable", lambda: 3)
     finish, kept = job.Job.finish, []
 
     def finish_then_stop(self: Any, trained: Any) -> Any:
@@ -536,6 +545,27 @@ def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(SpecError, match="--device"):
             resolve_device(device, {})
     assert resolve_device("auto", {}) == resolve_device("cpu", {}) == "cpu"
+
+
+def test_one_of_several_gpus_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [resolve_device(f"cuda{which}", {}) for which in ("", ":0", ":1")] == ["cuda", "cuda:0", "cuda:1"]
+    with pytest.raises(SpecError, match=r"--device: this machine has no cuda:2 \(choose cuda:0 or cuda:1\)"):
+        resolve_device("cuda:2", {})
+    assert resolve_device("cuda:2", {}, here=False) == "cuda:2"
+    for nonsense in ("cuda:", "cuda:x", "cuda:-1", "cuda:1:1", "cpu:0", "True", "CUDA:1"):
+        with pytest.raises(SpecError, match=f"expected auto, cpu, cuda or one GPU such as cuda:1, got '{nonsense}'"):
+            resolve_device(nonsense, {})
+
+
+def test_a_folder_knows_the_kind_of_its_device_and_no_number(tmp_path: Path) -> None:
+    """Begun on one GPU it is continued on another; a CPU stands in for both, as only who trains knows which it is."""
+    here = executor.InProcess("autograd", "cpu")
+    for device, trained in (("cuda:1", 8), ("cuda:0", 0), ("cuda", 0)):
+        outcome = run(plan(), tmp_path / "run", "autograd", device, nothing, nothing, executor=here)
+        assert (outcome.models, outcome.trained) == (8, trained)
+    assert recorded_choice(tmp_path / "run") == {"engine": "autograd", "device": "cuda"}
 
 
 def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:

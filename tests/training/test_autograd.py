@@ -210,6 +210,13 @@ def test_progress_adds_up_to_the_steps():
     assert sum(done) == 120
 
 
+def test_slow_steps_are_said_one_by_one(monkeypatch):
+    monkeypatch.setattr("toymodels.training.autograd.REPORT_SECONDS", 0)
+    done = []
+    train(experiments(training=dataclasses.replace(SHORT, steps=7)), on_step=done.append)
+    assert done == [1] * 7
+
+
 def test_mixed_structures_are_refused():
     with pytest.raises(ValueError, match="one structure"):
         train([*experiments(ARMS["relu"]), *experiments(ARMS["gelu"])])

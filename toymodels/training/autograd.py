@@ -22,7 +22,7 @@ from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
-REPORT_SECONDS = 0.1
+REPORT_SECONDS = 0.5
 """Progress is said every so many steps, and where steps are slow every so many seconds."""
 
 
