@@ -176,7 +176,8 @@ class Run:
             remedy = unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
-            return pq.read_table(path).to_pandas()
+            with path.open("rb") as file:  # a path whose bytes are no text is nothing that Arrow opens itself
+                return pq.read_table(file).to_pandas()
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {remedy}") from None
         except (OSError, pa.ArrowInvalid):
