@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -58,7 +59,9 @@ class Door(TyperGroup):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that knows no ± still gets its table
         # What a shell has its background jobs ignore stays ignored.
-        handled = [each for each in STOPS if signal.getsignal(each) is not signal.SIG_IGN]
+        # Outside the main thread no signal arrives, and none may be handled.
+        main = threading.current_thread() is threading.main_thread()
+        handled = [each for each in STOPS if main and signal.getsignal(each) is not signal.SIG_IGN]
         before = {each: signal.signal(each, clean_up) for each in handled}
         try:
             result = super().invoke(ctx)

@@ -56,7 +56,7 @@ def write_report(run: Run) -> Path:
     )
     path = run.path / "report.html"
     try:
-        atomic.write(path, page.encode())
+        atomic.write(path, page.encode(errors="replace"))  # a folder may have a name that is no text
     except OSError as error:
         raise unwritable(path, error) from None
     return path

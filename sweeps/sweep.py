@@ -216,7 +216,7 @@ def find(name_or_file: str) -> Path:
 def read(path: Path) -> Sweep:
     """The sweep in a file; raises `SpecError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # an editor may have put a byte order mark before it
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file") from None
     except IsADirectoryError:

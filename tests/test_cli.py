@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -772,3 +773,10 @@ def test_a_figure_that_cannot_be_drawn_costs_the_figure(monkeypatch: pytest.Monk
     assert answer.err.endswith(f"no figure: {said}")
     alone = door("figure", "tms_intro", "runs/tms_intro")
     assert (alone.code, alone.err) == (1, f"toymodels: {said}")
+
+
+def test_the_command_works_outside_the_main_thread() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(door, "sweep", "tiny.toml", "--json").result()
+        assert (answer.code, answer.json()["models"]) == (0, 8), answer.err
+        assert thread.submit(door, "show", "runs/tiny").result().code == 0

@@ -18,6 +18,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 import torch
 
+from toymodels.forks import one_thread_in_children
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -29,6 +31,8 @@ DEVICES = ("cpu", "cuda")
 @contextmanager
 def as_in_a_new_process() -> Iterator[None]:
     """PyTorch's and NumPy's settings are those of a new process meanwhile, in this thread; then as they were."""
+    if torch.get_num_threads() > 1:
+        one_thread_in_children()
     with ExitStack() as put_back:
         # Only what differs is set: a context for the default device alone slows every operation down.
         if torch.is_inference_mode_enabled():

@@ -103,3 +103,22 @@ def test_a_closed_stdout_is_no_failure(tmp_path: Path, usual: dict[str, bytes]) 
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
     assert listing(tmp_path / "runs" / "tiny") == usual
+
+
+@pytest.mark.parametrize(
+    "locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["utf-8", "C"]
+)
+def test_names_that_are_no_text_are_names(tmp_path: Path, usual: dict[str, bytes], locale: dict[str, str]) -> None:
+    file, folder = os.fsdecode(b"./gr\xc3\xb6\xff.toml"), os.fsdecode(b"run-\xff")
+    (tmp_path / file).write_text(TINY, encoding="utf-8")
+    swept = go(tmp_path, "sweep", file, "--out", folder, "--engine", "autograd", **locale)
+    assert swept.returncode == 0, swept.stderr
+    made = listing(tmp_path / folder)
+    assert {name: made[name] for name in usual} == usual
+    commands = [["show"], ["status"], ["tables"], ["report"], ["figure", "tms_intro"], ["show", "--json"]]
+    for command in [*commands, ["figure", "two_tiers", "--json"]]:
+        done = go(tmp_path, *command, folder, **locale)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert (tmp_path / folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    refused = go(tmp_path, "verdict", folder, **locale)
+    assert (refused.returncode, refused.stderr.count("\n")) == (4, 1), refused.stderr

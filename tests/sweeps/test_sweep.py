@@ -372,3 +372,10 @@ def test_shipped_sweep_asks_a_question(name: str) -> None:
     path = shipped()[name]
     assert read(path).question.endswith("?")
     assert path.read_text().startswith("question = ")
+
+
+def test_a_byte_order_mark_before_a_sweep_file_is_skipped(tmp_path: Path) -> None:
+    text = 'question = "Größer?"\n[features]\nn = 5\ndensity = 0.1\n[model]\nhidden = 2\n'
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read(tmp_path / "bom.toml").question == "Größer?"
+    assert read(tmp_path / "bom.toml") == parse(text, "bom", str(tmp_path / "bom.toml"))
