@@ -206,7 +206,7 @@ def test_directions_are_responses_at_mid(hidden_bias):
     values = mean_active_values(es, parameters.W_in)
     expected = responses(SoLU(), parameters.W_in, parameters.b_in, values)
     torch.testing.assert_close(directions(es, parameters, "mid"), expected)
-    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, None])
+    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, :])
     assert directions(es, parameters, "post").shape == (3, 6, 10)
 
 

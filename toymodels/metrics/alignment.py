@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,14 +17,14 @@ from toymodels.training.experiment import Experiment
 
 
 def mean_active_values(experiments: Sequence[Experiment], like: Tensor) -> Tensor:
-    """The value at which each model's features are switched on alone: [model], E|x_i| given active."""
-    return torch.tensor([e.features.mean_active_value() for e in experiments]).to(like)
+    """The value at which each model's features are switched on alone: [model, feature], E|x_i| given active."""
+    return torch.from_numpy(np.stack([e.features.mean_active_value() for e in experiments])).to(like)
 
 
 def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Tensor:
-    """Delta ``[model, hidden, feature]``: act(W_i value + b_in) - act(b_in)."""
+    """Delta ``[model, hidden, feature]``: act(W_i value + b_in) - act(b_in), a value a model or a feature."""
     bias = torch.zeros_like(W_in[:, :, :1]) if b_in is None else b_in[:, :, None]
-    return activation(W_in * values[:, None, None] + bias, dim=1) - activation(bias, dim=1)
+    return activation(W_in * values.view(len(values), 1, -1) + bias, dim=1) - activation(bias, dim=1)
 
 
 def weight_alignment(W_in: Tensor) -> Tensor:

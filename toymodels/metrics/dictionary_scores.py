@@ -150,7 +150,7 @@ def directions(experiments: Sequence[Experiment], parameters: Parameters, tap: s
     """Delta_i at ``tap``, ``[model, hidden, feature]``: the response to feature i alone; see the module's equation."""
     n_features = experiments[0].features.n
     alone = torch.eye(n_features, n_features + 1)  # the last column is x = 0
-    x = alone * mean_active_values(experiments, alone)[:, None, None]
+    x = alone * mean_active_values(experiments, alone)[:, :, None]
     response = _at(experiments, parameters, tap, x)
     return response[:, :, :n_features] - response[:, :, n_features:]
 

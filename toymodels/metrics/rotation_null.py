@@ -63,14 +63,14 @@ def rotation_nulls(
     values: Tensor,
     measures: Sequence[str] = MEASURES,
 ) -> dict[str, Null]:
-    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` [model]."""
+    """The null of each of ``measures``, for models of W_in [model, hidden, feature]; ``values`` as for `responses`."""
     n_models, n_hidden, _ = W_in.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
     for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.
         rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
         bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
-        delta = responses(activation, rotated, bias, values.repeat_interleave(len(chunk)))
+        delta = responses(activation, rotated, bias, values.repeat_interleave(len(chunk), dim=0))
         measure = _measures(rotated, delta)
         for name in measures:
             pooled[name].append(measure[name]().view(n_models, -1))
