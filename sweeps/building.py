@@ -101,18 +101,16 @@ def _bottleneck(section: ModelSection) -> Bottleneck:
             hint = did_you_mean(given, activations.ACTIVATIONS)
             raise ValueError(f"model.{name}: unknown activation '{given}'{hint}")
     eps = Matched() if isinstance(section.layer_norm_eps, str) else section.layer_norm_eps
-    with _within("model"):
-        return Bottleneck(
-            hidden=section.hidden,
-            activation=activations.ACTIVATIONS[section.activation],
-            layer_norm=LayerNorm(eps, section.layer_norm_affine) if section.layer_norm else None,
-            output=activations.ACTIVATIONS[section.output],
-            output_bias=section.output_bias,
-            tied=section.tied,
-            hidden_bias=section.hidden_bias,
-            init_scale=section.init_scale,
-            hidden_bias_start=section.hidden_bias_start,
-        )
+    return Bottleneck(
+        hidden=section.hidden,
+        activation=activations.ACTIVATIONS[section.activation],
+        layer_norm=LayerNorm(eps, section.layer_norm_affine) if section.layer_norm else None,
+        output=activations.ACTIVATIONS[section.output],
+        output_bias=section.output_bias,
+        tied=section.tied,
+        hidden_bias=section.hidden_bias,
+        init_scale=section.init_scale,
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -126,5 +124,4 @@ def _training(section: TrainSection) -> Training:
         weight_decay=section.weight_decay,
         curve_points=section.curve_points,
         snapshots=section.snapshots,
-        hidden_bias_decay=section.hidden_bias_decay,
     )

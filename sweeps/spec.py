@@ -144,7 +144,6 @@ class ModelSection(Section, frozen=True):
     tied: bool = True
     hidden_bias: bool = False
     init_scale: Annotated[float, Field(gt=0)] = 1.0
-    hidden_bias_start: float = 0.0
 
 
 class TaskSection(Section, frozen=True):
@@ -165,7 +164,6 @@ class TrainSection(Section, frozen=True):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     curve_points: Annotated[int, Field(ge=1, le=10**5)] = 50
     snapshots: Annotated[int, Field(ge=0, le=10**5)] = 0
-    hidden_bias_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
 class EvalSection(Section, frozen=True):

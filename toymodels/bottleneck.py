@@ -38,7 +38,6 @@ CHECKS = {
     "tied": Flag(),
     "hidden_bias": Flag(),
     "init_scale": Number(above=0),
-    "hidden_bias_start": Number(),
 }
 
 
@@ -47,8 +46,7 @@ class Bottleneck:
     """The architecture of one model.
 
     ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
-    init_scale^2, so that no output is born dead. ``hidden_bias_start`` is where b_in begins: below 0, neurons begin
-    silent to small inputs (Jermyn, Schiefer, Hubinger 2022 find more monosemantic models at negative biases).
+    init_scale^2, so that no output is born dead.
     """
 
     hidden: int
@@ -59,21 +57,18 @@ class Bottleneck:
     tied: bool = True
     hidden_bias: bool = False
     init_scale: float = 1.0
-    hidden_bias_start: float = 0.0
 
     def __post_init__(self) -> None:
         expect(Activation, "ReLU()", activation=self.activation, output=self.output)
         if self.layer_norm is not None:
             expect(LayerNorm, "LayerNorm()", layer_norm=self.layer_norm)
         settle(self, CHECKS)
-        if self.hidden_bias_start and not self.hidden_bias:
-            raise ValueError(f"hidden_bias_start: {self.hidden_bias_start:g} needs hidden_bias = true")
 
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
         norm = None if self.layer_norm is None else LayerNorm(affine=self.layer_norm.affine)
-        return dataclasses.replace(self, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0)
+        return dataclasses.replace(self, layer_norm=norm, init_scale=1.0)
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,6 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch
     uniforms = random.uniforms(sampler.seeds, n, first.hidden, 0, Domain.INITIALISATION)
     scale = np.array([b.init_scale for b in bottlenecks])[:, None, None]
     W_in = ndtri(uniforms).transpose(0, 2, 1) * scale / math.sqrt(first.hidden)
-    starts = np.array([[b.hidden_bias_start] for b in bottlenecks])
     affine = first.layer_norm is not None and first.layer_norm.affine
 
     def constant(value: float, size: int, present: bool) -> Tensor | None:
@@ -151,7 +145,7 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch
     parameters = Parameters(
         W_in=tensor(W_in),
         W_out=None if first.tied else tensor((W_in / scale**2).transpose(0, 2, 1)),
-        b_in=tensor(np.repeat(starts, first.hidden, axis=1)) if first.hidden_bias else None,
+        b_in=constant(0.0, first.hidden, first.hidden_bias),
         b_out=constant(0.0, n, first.output_bias),
         ln_gain=constant(1.0, first.hidden, affine),
         ln_bias=constant(0.0, first.hidden, affine),

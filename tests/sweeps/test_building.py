@@ -66,11 +66,6 @@ SETTINGS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
     "model.tied": ({}, model("tied")),
     "model.hidden_bias": ({}, model("hidden_bias")),
     "model.init_scale": ({}, model("init_scale")),
-    "model.hidden_bias_start": (
-        {"model.hidden_bias": True},
-        lambda v: tm.Bottleneck(2, hidden_bias=True, hidden_bias_start=v),
-    ),
-    "train.hidden_bias_decay": ({"model.hidden_bias": True}, training("hidden_bias_decay")),
     "train.steps": ({}, training("steps")),
     "train.batch": ({}, training("batch")),
     "train.learning_rate": ({}, training("learning_rate")),

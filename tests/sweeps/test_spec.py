@@ -309,7 +309,6 @@ CHANGES: list[tuple[str, Any]] = [
     ("model.tied", False),
     ("model.hidden_bias", True),
     ("model.init_scale", 2.0),
-    ("model.hidden_bias_start", -1.0),
     ("task.target", "absolute"),
     ("train.steps", 30),
     ("train.batch", 16),
@@ -319,7 +318,6 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.weight_decay", 0.1),
     ("train.curve_points", 10),
     ("train.snapshots", 1),
-    ("train.hidden_bias_decay", 0.1),
     ("eval.samples", 256),
 ]
 

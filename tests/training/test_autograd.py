@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import toymodels as tm
 from toymodels import (
     SGD,
     AbsoluteValue,
@@ -278,46 +277,3 @@ def test_a_dropped_feature_costs_its_variance(p):
     variance = p / 3 - p**2 / 4
     error = (1 - measured.features["r2"][0, 1].item()) * variance
     assert error == pytest.approx(variance, rel=0.03)
-
-
-@pytest.mark.parametrize("engine", ["autograd", "fused"])
-@pytest.mark.parametrize("optimizer", [tm.Adam(), tm.SGD(), tm.RotatedAdam()], ids=lambda o: o.name)
-def test_a_hidden_bias_that_nothing_moves_fades_by_its_own_decay(optimizer, engine):
-    nothing = tm.Importance(tm.Listed((0.0,) * 5))  # no gradient
-    features = tm.Features(5, 0.3, importance=nothing)
-    es = [
-        tm.Experiment(
-            features,
-            tm.Bottleneck(3, tm.ReLU(), hidden_bias=True, tied=False, hidden_bias_start=start),
-            tm.Training(100, 8, optimizer, 0.1, tm.LinearDecay(), weight_decay=0.2, hidden_bias_decay=decay),
-        )
-        for start, decay in ((-1.0, 0.5), (-0.25, 0.02))
-    ]
-    assert len({e.structure() for e in es}) == 1
-    dtype = torch.float64 if engine == "autograd" else torch.float32
-    b_in = tm.train(es, dtype=dtype, engine=engine).parameters.b_in
-    assert b_in is not None
-    rate = 0.1 * (1 - np.arange(100) / 100)
-    for k, (start, decay) in enumerate(((-1.0, 0.5), (-0.25, 0.02))):
-        faded = start * np.prod(1 - rate * decay)
-        assert b_in[k].tolist() == pytest.approx([faded] * 3, rel=1e-12 if engine == "autograd" else 1e-5)
-
-
-def test_without_a_decay_of_its_own_the_hidden_bias_has_the_weights():
-    es = [
-        tm.Experiment(
-            tm.Features(5, 0.3, importance=tm.Importance(tm.Listed((0.0,) * 5))),
-            tm.Bottleneck(3, tm.ReLU(), hidden_bias=True, hidden_bias_start=-1.0),
-            tm.Training(100, 8, learning_rate=0.1, weight_decay=0.2),
-        )
-    ]
-    b_in = tm.train(es, dtype=torch.float64).parameters.b_in
-    assert b_in is not None
-    assert b_in[0].tolist() == pytest.approx([-(0.98**100)] * 3, rel=1e-12)
-
-
-def test_a_start_or_a_decay_of_a_bias_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="hidden_bias_start: -1 needs hidden_bias = true"):
-        tm.Bottleneck(3, hidden_bias_start=-1.0)
-    with pytest.raises(ValueError, match=r"hidden_bias_decay: 0\.1 needs hidden_bias = true"):
-        tm.Experiment(tm.Features(5, 0.3), tm.Bottleneck(3), tm.Training(hidden_bias_decay=0.1))

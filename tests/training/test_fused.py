@@ -220,25 +220,6 @@ def test_runs_agree_with_the_reference_in_all_they_return(features, bottleneck, 
     assert ours.sub_batches == (5,)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=["adam", "sgd", "rotated"])
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_a_hidden_bias_with_a_start_and_a_decay_of_its_own_follows_the_reference(recipe, tied):
-    plain = batch_of(Features(19, 0.1), Bottleneck(7, ReLU(), hidden_bias=True, tied=tied), recipe)
-    es = [
-        dataclasses.replace(
-            e,
-            bottleneck=dataclasses.replace(e.bottleneck, hidden_bias_start=-0.1 * k),
-            training=dataclasses.replace(e.training, hidden_bias_decay=0.5 * k, weight_decay=0.1 * (k % 2)),
-        )
-        for k, e in enumerate(plain)
-    ]
-    ours, theirs = fused.train(es), autograd.train(es, dtype=torch.float64)
-    for name, tensor in theirs.parameters.present().items():
-        torch.testing.assert_close(ours.parameters.present()[name].double(), tensor, rtol=1e-3, atol=1e-4)
-    for k in (0, 3):
-        assert torch.equal(fused.train(es[k : k + 1]).parameters.W_in[0], ours.parameters.W_in[k])
-
-
 @pytest.mark.parametrize("bottleneck", [Bottleneck(5), Bottleneck(5, SoLU(), LayerNorm()), Bottleneck(12, GeLU())])
 def test_a_thousand_steps_follow_the_float64_reference(bottleneck):
     recipe = Training(steps=1000, batch=128, learning_rate=3e-3, schedule=Cosine())

@@ -49,8 +49,6 @@ class Rule(NamedTuple):
     """[model] float32"""
     decay: np.ndarray
     """[model] float32"""
-    bias_decay: np.ndarray
-    """[model] float32, in the place of ``decay`` for b_in where it is above 0, and apart from the optimizer"""
     rotation: np.ndarray
     """[model, hidden, hidden] float32; empty unless rotated"""
 
@@ -71,7 +69,6 @@ class Pace(NamedTuple):
     square_correction: int
     rate: float
     decay: float
-    bias_decay: float
     rotation: int
 
 
@@ -92,7 +89,6 @@ def pace_of(rule, model):
         pointer(rule.square_correction),
         rule.rate[model],
         rule.decay[model],
-        rule.bias_decay[model],
         shifted(pointer(rule.rotation), model * rule.rotation.shape[1] * rule.rotation.shape[2]),
     )
 
@@ -101,18 +97,12 @@ def pace_of(rule, model):
 def propose(pace, shape, t, theta, mean, square, gradient, update):
     """Moves the optimizer's state and writes rate * direction to ``update``; returns whether all of it is finite."""
     rate, decay, size = pace.rate * at(pace.factor, t - 1), pace.decay, shape.size
-    apart = (
-        shape.m if shape.b_in >= 0 and pace.bias_decay > np.float32(0) else 0
-    )  # entries of b_in with their own decay
     if pace.kind == SGD:
         for p in range(0, size, NATIVE):
             direction = fma(load_native(mean, p), pace.momentum, load_native(gradient, p))
             direction = fma(load_native(theta, p), decay, direction)
             store(mean, p, direction)
             store(update, p, direction * rate)
-        for p in range(shape.b_in, shape.b_in + apart):
-            put(mean, p, at(mean, p) - decay * at(theta, p))
-            put(update, p, (at(mean, p) + pace.bias_decay * at(theta, p)) * rate)
         return finite(update, size)
     direction = gradient
     if pace.kind == ROTATED_ADAM:
@@ -123,8 +113,6 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
         _rotate(shape, pace.rotation, 1, shape.m, update, gradient)
     for p in range(0, size, NATIVE):
         store(update, p, fma(load_native(theta, p), decay, load_native(gradient, p)) * rate)
-    for p in range(shape.b_in, shape.b_in + apart):
-        put(update, p, (at(gradient, p) + pace.bias_decay * at(theta, p)) * rate)
     return finite(update, size)
 
 

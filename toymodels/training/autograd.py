@@ -78,7 +78,6 @@ class _Run:
         self.importance = per_model(np.stack([e.importance() for e in experiments]))
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
-        self.bias_decay = per_model([e.training.hidden_bias_decay for e in experiments])
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         start = initialise([e.bottleneck for e in experiments], self.data, dtype)
@@ -111,7 +110,9 @@ class _Run:
             step_rate = self.rate * self.recipe.schedule.factor((t - 1) / self.recipe.steps)
             updates = [
                 _over(step_rate, weight)
-                * self._direction(name, torch.where(_over(sound, weight), gradient, 0.0), weight, t)
+                * self.directions[name](
+                    torch.where(_over(sound, weight), gradient, 0.0), weight, _over(self.decay, weight), t
+                )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]
             sound &= _finite(updates)
@@ -127,14 +128,6 @@ class _Run:
             self.curve[:, self.points[t]] = loss
         if t < self.recipe.steps:
             self._keep_snapshot()
-
-    def _direction(self, name: str, gradient: Tensor, weight: Tensor, t: int) -> Tensor:
-        """The optimizer's direction of a parameter, with decay."""
-        if name != "b_in" or not self.bias_decay.any():
-            return self.directions[name](gradient, weight, _over(self.decay, weight), t)
-        decay = torch.where(self.bias_decay > 0, 0.0, self.decay)
-        direction = self.directions[name](gradient, weight, _over(decay, weight), t)
-        return direction + _over(self.bias_decay, weight) * weight
 
     def judge_last_step(self) -> None:
         """What the last step did to the loss: a model that it made diverge goes back before it."""

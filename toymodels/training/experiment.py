@@ -39,8 +39,6 @@ class Experiment:
         expect(Target, "Identity()", target=self.target)
         expect(Loss, "Squared()", loss=self.loss)
         settle(self, {"seed": SEED})
-        if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
-            raise ValueError(f"hidden_bias_decay: {self.training.hidden_bias_decay:g} needs hidden_bias = true")
         check_objective(self.target, self.features, self.bottleneck.output)
 
     def importance(self) -> np.ndarray:
@@ -79,7 +77,7 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     if len({experiment.structure() for experiment in experiments}) > 1:
         raise ValueError(
             "expected experiments of one structure (they may differ in seed, density, frequency, importance, learning "
-            "rate, decays, starts and LayerNorm eps only): group them by Experiment.structure()"
+            "rate, weight decay, init scale and LayerNorm eps only): group them by Experiment.structure()"
         )
 
 
