@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -76,6 +76,11 @@ class Door(TyperGroup):
             fail(f"interrupted; what is finished is safe. {again}: {this_command()}", code)
         except MemoryError:
             fail("out of memory; what is finished is safe", 1)
+        except OSError as error:
+            # A disk, a name or rights of the user's that no command expects there.
+            if os.environ.get("TOYMODELS_TRACEBACK"):
+                raise
+            fail(f"{error.filename or 'the output'}: {error.strerror or error}; what is finished is safe", 1)
         except Exception as error:
             # Typer carries its own click, so usage errors are known by what they can do.
             known = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "format_message")
@@ -89,7 +94,7 @@ class Door(TyperGroup):
                 signal.signal(each, handler)
 
 
-def fail(sentence: str, code: int) -> None:
+def fail(sentence: str, code: int) -> NoReturn:
     """Say it on stderr and leave."""
     print(f"toymodels: {sentence}", file=sys.stderr)
     raise typer.Exit(code)
@@ -108,7 +113,7 @@ def this_command() -> str:
 app = typer.Typer(
     cls=Door,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -153,7 +158,7 @@ def sweep(
         list[str] | None,
         typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or one of several: cuda:1.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, fused (a cpu, fastest) or autograd (the reference).")] = "auto",
     shard: Annotated[
         str | None,
@@ -386,7 +391,10 @@ def doctor(
     from toymodels.sweeps.doctor import examine
 
     if clear_cache:
-        cleared = [str(folder) for folder in compiled.clear()]
+        try:
+            cleared = [str(folder) for folder in compiled.clear()]
+        except OSError as error:
+            fail(f"{error.filename}: the compiled kernels there cannot be removed: {error.strerror}", 1)
         print(json.dumps({"cleared": cleared}, indent=2) if as_json else "\n".join(cleared) or "nothing was kept")
         return
     facts = examine()
@@ -465,7 +473,10 @@ def say_shard(shard: Shard, plan: Plan, folder: Path, outcome: Outcome, as_json:
         print(f"shard {shard} is finished; {outcome.missing} of {len(plan.packs)} packs are not there yet")
     else:
         print(f"shard {shard} is finished, and all {len(plan.packs)} packs are there")
-        print(f"Next: toymodels show {shlex.quote(str(folder))}")
+        if not outcome.untabled:
+            print(f"Next: toymodels show {shlex.quote(str(folder))}")
+    if outcome.untabled:
+        say(outcome.untabled)
     if outcome.failed:
         fail(f"{len(outcome.failed)} packs of shard {shard} failed; the rest is finished in {folder}", 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,37 +21,36 @@ OF_PREDICTIONS = (
     "p9_harder_to_find",
 )
 NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
-STYLE = Path(__file__).with_name("style.mplstyle")
 
 
 def draw(name: str, run: Run, out: Path) -> list[Path]:
     """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
+    from toymodels.figures.drawing import in_our_style
+    from toymodels.surroundings import as_in_a_new_process
     from toymodels.sweeps import atomic
-    from toymodels.sweeps.errors import FolderError, SpecError
+    from toymodels.sweeps.errors import SpecError, SweepError
+    from toymodels.sweeps.rights import unwritable
     from toymodels.sweeps.spec import did_you_mean
 
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")
-    import io
-
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    import matplotlib.pyplot as plt
-
-    paths = []
-    with plt.style.context(str(STYLE)):
-        figure = importlib.import_module(f"toymodels.figures.{name}").draw(run)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
+    images = {}
+    try:
+        with in_our_style(), as_in_a_new_process():
+            figure = importlib.import_module(f"toymodels.figures.{name}").draw(run)
             for suffix in ("svg", "png"):
                 buffer = io.BytesIO()
                 metadata = {"Date": None} if suffix == "svg" else {"Software": None}
                 figure.savefig(buffer, format=suffix, metadata=metadata)
-                atomic.write(out / f"{name}.{suffix}", buffer.getvalue())
-                paths.append(out / f"{name}.{suffix}")
-        except OSError as error:
-            raise FolderError(f"{out}: cannot be written ({error.strerror})") from None
-        finally:
-            plt.close(figure)
-    return paths
+                images[out / f"{name}.{suffix}"] = buffer.getvalue()
+    except SweepError:
+        raise
+    except Exception as error:  # the figure is lost, and nothing else: the run is finished
+        raise SweepError(f"figure '{name}' cannot be drawn ({type(error).__name__}: {error})") from error
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, image in images.items():
+            atomic.write(path, image)
+    except OSError as error:
+        raise unwritable(out, error) from None
+    return list(images)

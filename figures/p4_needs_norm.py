@@ -6,7 +6,6 @@ show in SoLU + LN as tier one on the line and tier two below it, and in the cont
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from toymodels.figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
@@ -23,9 +22,8 @@ def draw(run: Run) -> Figure:
     """Raises `FolderError` where the run has no verdict yet."""
     what = shown(run, "P4")
     arms = [arm for arm in what.arms if arm != PLAIN]
-    figure, axes = plt.subplots(
-        2, len(arms), figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2), sharex=True, sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2))
+    axes = figure.subplots(2, len(arms), sharex=True, sharey=True, squeeze=False)
     figure.suptitle(what.title, fontsize=9)
     for (drop, label), line in zip(CONSTANTS.items(), axes, strict=True):
         line[0].set_ylabel(label)

@@ -6,7 +6,6 @@ holds none. Shading along the columns alone says frequency decides, along the ro
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -32,7 +31,8 @@ def draw(run: Run) -> Figure:
     np.add.at(aligned, tuple(places), recovered["tier"] == "one")
     share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
 
-    figure, axis = plt.subplots(figsize=(7.2, 3.9))
+    figure = Figure(figsize=(7.2, 3.9))
+    axis = figure.subplots()
     figure.suptitle(what.title, fontsize=9)
     shades = axis.imshow(share.T, origin="lower", aspect="auto", vmin=0, vmax=max(0.05, np.nan_to_num(share).max()))
     for (x, y), n in np.ndenumerate(count):

@@ -6,7 +6,6 @@ al. 2022, *Softmax Linear Units*, figure 9, show one neuron of a language model 
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -18,7 +17,8 @@ from toymodels.sweeps.reading import Run
 def draw(run: Run) -> Figure:
     """Raises `FolderError` where the run has no verdict yet."""
     what = shown(run, "P7", "evidence_neurons")
-    figure, axes = plt.subplots(1, 2, figsize=(6.6, 3.0), sharey=True)
+    figure = Figure(figsize=(6.6, 3.0))
+    axes = figure.subplots(1, 2, sharey=True)
     figure.suptitle(what.title, fontsize=9)
     for axis, tap in zip(axes, ("mid", "post"), strict=True):
         for arm in what.arms:

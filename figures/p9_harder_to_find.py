@@ -6,7 +6,6 @@ kind. Below the dashed line they are harder to find in SoLU + LN.
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
@@ -28,7 +27,8 @@ def draw(run: Run) -> Figure:
         raise FolderError(f"{run.path}: this figure needs models of {PLAIN} without LayerNorm")
     both = what.of(MAIN).merge(what.of(PLAIN), on=["seed", "feature"], suffixes=("", "_plain"))
     ways = [way for way in WAYS if both[way].notna().any() and both[f"{way}_plain"].notna().any()]
-    figure, axes = plt.subplots(1, len(ways), figsize=(max(5.0, 2.8 * len(ways) + 0.5), 3.2), squeeze=False)
+    figure = Figure(figsize=(max(5.0, 2.8 * len(ways) + 0.5), 3.2))
+    axes = figure.subplots(1, len(ways), squeeze=False)
     figure.suptitle(what.title, fontsize=9)
     for way, axis in zip(ways, axes[0], strict=True):
         scatter(axis, both, f"{way}_plain", way)

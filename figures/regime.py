@@ -1,6 +1,6 @@
 """The regime that a figure of a prediction shows: the first of the verdict (the primary one), at its default eps.
 
-Arms and tiers have one colour and one order in all figures.
+Arms and tiers have one colour and one order in all figures. What a panel pools, the seeds of its arm, the title says.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -57,16 +56,16 @@ def shown(run: Run, prediction: str, table: str = "evidence") -> Shown:
         raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
     said = first["predictions"][prediction]
     kind = "primary" if first["primary"] else "exploratory"
-    where = f"{kind}: {first['name']}; eps {at['eps']}; {len(first['seeds'])} seeds"
+    seeds = len(first["seeds"])
+    where = f"{kind}: {first['name']}; eps {at['eps']}; pooled over {seeds} seed{'s' if seeds > 1 else ''}"
     title = f"{prediction}  {said['claim']}: {said['status']}\n{where}"
     return Shown(rows, "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.splitlines()))
 
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
     """A panel an arm, axes shared."""
-    figure, axes = plt.subplots(
-        1, len(arms), figsize=(max(5.0, 2.3 * len(arms) + 0.5), height), sharex=True, sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), height))
+    axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)
     figure.suptitle(title, fontsize=9)
     for arm, axis in zip(arms, axes[0], strict=True):
         axis.set_title(arm, color=ARMS[arm])
@@ -74,12 +73,15 @@ def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, di
 
 
 def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
-    """A dot a feature, coloured by tier; a sample of them where there are very many."""
+    """A dot a feature, coloured by tier; where there are very many a sample of them, and the panel says of how many."""
+    sampled = []
     for tier, colour in reversed(TIERS.items()):  # tier one, of few, on top
         of_tier = rows[rows["tier"] == tier].dropna(subset=[x, y])
         if len(of_tier) > MOST_POINTS:
+            sampled.append(f"{MOST_POINTS:,} of {len(of_tier):,} in tier {tier}")
             of_tier = of_tier.sample(MOST_POINTS, random_state=0)
         axis.scatter(of_tier[x], of_tier[y], c=colour, s=SIZES[tier], alpha=0.6, linewidths=0, rasterized=True)
+    axis.text(0.98, 0.02, "\n".join(sampled), transform=axis.transAxes, ha="right", va="bottom", fontsize=6)
 
 
 def legend_of_tiers(axis: Axes) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from toymodels import figures
 from toymodels.sweeps import atomic
-from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
+from toymodels.sweeps.rights import unreadable, unwritable
 from toymodels.sweeps.summary import LEGEND, as_text, summarise
 
 PAGE = """<!doctype html>
@@ -58,7 +58,7 @@ def write_report(run: Run) -> Path:
     try:
         atomic.write(path, page.encode())
     except OSError as error:
-        raise FolderError(f"{path}: cannot be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     return path
 
 
@@ -93,5 +93,8 @@ def _drawn(run: Run, name: str) -> bool:
 
 
 def _image(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise unreadable(path, error) from None
     return f'<p><img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'

@@ -1,36 +1,51 @@
-"""tms_intro: the feature directions in the plane, a panel a density, of the best of its restarts.
+"""tms_intro: the feature directions in the plane, a panel a density and an arm, of the best of its restarts.
 
 As features get sparser, two orthogonal ones become two antipodal pairs, then a pentagon (Elhage et al. 2022, *Toy
-Models of Superposition*, section 2). Colour is importance.
+Models of Superposition*, section 2). Colour is importance. Restarts differ in their seed alone. The best of them has
+the least population loss where that is known of all of them, else the least loss on fresh samples: that one looks a
+little better than it is, so its standard error stands beside it.
 """
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+import math
+import textwrap
+
+import pandas as pd
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
+from toymodels.sweeps.summary import by_arm, told
 
 PANELS_A_ROW = 5
+MOST_PANELS = 60
 REACH = 1.35
+TITLE_WIDTH = 32
+DENSITY = "features.density"
 
 
 def draw(run: Run) -> Figure:
-    """The figure of a run with two hidden neurons; raises `FolderError` for any other."""
-    models = run.models[run.models["status"] == "ok"]
+    """The figure of a run with two hidden neurons; raises `FolderError` for any other, and for too many panels."""
+    models = run.models[(run.models["status"] == "ok") & run.models["loss"].notna()]
     if models.empty or set(models["model.hidden"]) != {2}:
         raise FolderError(f"{run.path}: this figure needs trained models with 2 hidden neurons")
-    best = models.loc[models.groupby("features.density", sort=False)["loss"].idxmin()]
-    restarts = models.groupby("features.density", sort=False).size()
-    columns = min(PANELS_A_ROW, len(best))
-    rows = -(-len(best) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.7 * columns + 0.8, 1.9 * rows + 0.2), sharex=True, sharey=True, squeeze=False
-    )
-    shades = plt.get_cmap("viridis")
-    for axis, (_, row) in zip(axes.flat, best.iterrows(), strict=False):
-        model = run.model(int(row["model"]))
+    arms = by_arm(models)
+    if len(arms) > MOST_PANELS:
+        raise FolderError(
+            f"{run.path}: this figure has a panel for each of {len(arms)} combinations of {', '.join(arms[0][0])}, "
+            f"more than {MOST_PANELS}: run a part of the sweep, with --set or --grid"
+        )
+    columns = min(PANELS_A_ROW, len(arms))
+    rows = -(-len(arms) // columns)
+    titles = [_title(settings, restarts) for settings, restarts in arms]
+    lines = max(title.count("\n") for title in titles) + 1
+    figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    shades = colormaps["viridis"]
+    for axis, title, (_, restarts) in zip(axes.flat, titles, arms, strict=False):
+        model = run.model(int(best(restarts)["model"]))
         importance = model.experiment.importance()
         highest = max(importance.max(), 1e-12)
         for feature, (x, y) in enumerate(model.parameters.W_in[0].T.tolist()):
@@ -38,10 +53,33 @@ def draw(run: Run) -> Figure:
             axis.plot([0, x], [0, y], color=colour)
             axis.plot(x, y, "o", color=colour, markersize=4)
         axis.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-        density = row["features.density"]
-        axis.set_title(
-            f"density {density:.3g}\nbest of {restarts[density]}, loss fraction {row['loss_fraction']:.2g}", fontsize=7
-        )
-    for axis in axes.flat[len(best) :]:
+        axis.set_title(title, fontsize=7)
+    for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)
+    for axis in axes.flat[len(arms) - columns : len(arms)]:  # the last of each column
+        axis.tick_params(labelbottom=True)
     return figure
+
+
+def best(restarts: pd.DataFrame) -> pd.Series:
+    """The model of the least population loss where all of them have one, else of the least loss on fresh samples."""
+    exact = "loss_exact" in restarts and restarts["loss_exact"].notna().all()
+    return restarts.sort_values("loss_exact" if exact else "loss", kind="stable").iloc[0]
+
+
+def _title(settings: dict[str, object], restarts: pd.DataFrame) -> str:
+    """What tells the panel from the others, of how many restarts it shows the best, and how good that is."""
+    chosen = best(restarts)
+    named = told({DENSITY: chosen[DENSITY]} | settings)
+    said = f"best of {len(restarts)}, loss fraction {_loss_fraction(chosen)}"
+    return "\n".join(line for part in (named, said) for line in textwrap.wrap(part, TITLE_WIDTH))
+
+
+def _loss_fraction(model: pd.Series) -> str:
+    """``0.2``, or with its standard error, and no digit beyond that error's first, ``0.203 ± 0.004``."""
+    fraction, loss, error = model["loss_fraction"], model["loss"], model.get("loss_error")
+    if error is None or not (error > 0 and loss > 0 and fraction > 0):
+        return f"{fraction:.2g}"
+    error *= fraction / loss
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{fraction:.{digits}f} ± {error:.{digits}f}".replace(" ", "\N{NO-BREAK SPACE}")

@@ -2,14 +2,15 @@
 
 A dot is a feature of one model. Two tiers would show as two clouds: recovered features (high R^2) both at the right
 edge, in one neuron, and at the left, in none. The dashed line is the threshold of "recovered". Of a sweep that names
-its primary regime only that is shown, under every value law, and of several LayerNorm eps the first.
+its primary regime only that is shown, under every value law, and of several LayerNorm eps the first. Above stands what
+a panel pools, what is left out, and how many of its features are drawn where they are too many.
 """
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -36,24 +37,22 @@ def draw(run: Run) -> Figure:
     models = _shown(run, models)
     columns = list(models[COLUMN].unique())
     rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
-    figure, axes = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    figure = Figure(figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5))
+    axes = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     density = run.features["density"]
     norm = LogNorm(density.min(), max(density.max(), density.min() * 1.01))
+    pooled: dict[str, None] = {}
+    pools_seeds = sampled = False
     for (values, layer_norm), line in zip(rows, axes, strict=True):
         for activation, axis in zip(columns, line, strict=True):
             arm = models[(models[ROW] == [values, layer_norm]).all(axis=1) & (models[COLUMN] == activation)]
+            pooled |= dict.fromkeys(varying(arm))
+            pools_seeds |= arm["seed"].nunique() > 1
             features = run.features[run.features["model"].isin(arm["model"])].dropna(
                 subset=["response_alignment", "r2"]
             )
             if len(features) > MOST_POINTS:
-                features = features.sample(MOST_POINTS, random_state=0)
+                features, sampled = features.sample(MOST_POINTS, random_state=0), True
             axis.scatter(
                 features["response_alignment"],
                 features["r2"].clip(lower=-0.25),
@@ -67,12 +66,12 @@ def draw(run: Run) -> Figure:
             axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
             axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
     axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
-    with_norm = models[models["model.layer_norm"]]
-    pooled = [name for name in varying(with_norm if len(with_norm) else models) if name not in (*ROW, COLUMN)]
     left_out = [name for name in varying(run.models) if name not in (*varying(models), *ROW, COLUMN)]
-    said = [f"pooled over {', '.join(pooled)}"] * bool(pooled)
+    over = [*pooled, *["seeds"] * pools_seeds]
+    said = [f"pooled over {', '.join(over)}"] * bool(over)
+    said += [f"{MOST_POINTS:,} features a panel at most"] * sampled
     said += [f"{name} {models.sort_values('model.layer_norm')[name].iloc[-1]}" for name in left_out]
-    figure.suptitle("; ".join(said), fontsize=8, color="0.4")
+    figure.suptitle(textwrap.fill("; ".join(said), 40 * len(columns)), fontsize=8, color="0.4")
     figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
     figure.supylabel("R² of the model", fontsize=9)
     shades = ScalarMappable(norm)

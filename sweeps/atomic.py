@@ -1,40 +1,55 @@
 """One atomic writer: a file is there whole, or not at all.
 
 Temporary name in the same folder, fsync, rename, fsync of the folder: a kill at any moment leaves the old file or the
-new one, and at worst a temporary, which `sweep_temporaries` removes.
+new one, and at worst a temporary, which `sweep_temporaries` removes. A file's rights are those that the kernel gives a
+new one: the umask, or the folder's default access list, and the group that the folder's setgid bit passes on.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 PREFIX = ".writing-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""what a full disk answers, or one of which the user has had a full share"""
+NOT_WRITTEN = (errno.EIO, *FULL)
+"""what says that a folder's fsync went wrong; anything else says that this file system has none for folders"""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A file that becomes ``path`` when the block ends well. Otherwise nothing is left behind."""
-    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=path.parent)
+    temporary = path.with_name(f"{PREFIX}{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` last, where its file system can; raises ``OSError`` where the disk fails."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in NOT_WRITTEN:
+            raise
 
 
 def write(path: Path, data: bytes) -> None:
@@ -51,6 +66,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what an interrupted `write` left in ``folder``. Only the holder of the folder's lock may call this."""
+    """Remove what an interrupted `write` left in ``folder``, but for what another user's rights keep there.
+
+    Only the holder of the folder's lock may call this.
+    """
     for path in folder.glob(f"{PREFIX}*"):
-        path.unlink(missing_ok=True)
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)

@@ -110,6 +110,7 @@ def _bottleneck(section: ModelSection) -> Bottleneck:
         tied=section.tied,
         hidden_bias=section.hidden_bias,
         init_scale=section.init_scale,
+        hidden_bias_start=section.hidden_bias_start,
     )
 
 
@@ -124,4 +125,5 @@ def _training(section: TrainSection) -> Training:
         weight_decay=section.weight_decay,
         curve_points=section.curve_points,
         snapshots=section.snapshots,
+        hidden_bias_decay=section.hidden_bias_decay,
     )

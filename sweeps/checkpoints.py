@@ -15,9 +15,11 @@ from pathlib import Path
 from torch import Tensor
 
 from toymodels.sweeps import atomic
+from toymodels.sweeps.errors import Unreadable
 from toymodels.sweeps.job import Job, OnNote
 from toymodels.sweeps.manifest import NUMERICS, of_bytes
 from toymodels.sweeps.plan import Pack
+from toymodels.sweeps.rights import make_inner_folder
 from toymodels.sweeps.store import Store
 from toymodels.sweeps.tensorfile import Damaged, deserialise, serialise
 from toymodels.training import Keep
@@ -81,7 +83,7 @@ class Checkpoint(Keep):
             stored = deserialise(self.path, self.job.store.most_bytes(self.job.like, self.last - self.first))
         except FileNotFoundError:
             return None
-        except Damaged as damage:
+        except (Damaged, Unreadable) as damage:
             self.refused(str(damage).removeprefix(f"{self.path}: "))
             return None
         foreign = [name for name, value in self._metadata.items() if stored.metadata.get(name) != value]
@@ -93,7 +95,7 @@ class Checkpoint(Keep):
     def save(self, state: Mapping[str, Tensor]) -> None:
         """Write it; where that fails, training goes on."""
         try:
-            self.path.parent.mkdir(exist_ok=True)
+            make_inner_folder(self.path.parent)
             atomic.write(self.path, serialise(state, self._metadata))
         except (OSError, MemoryError) as error:
             self.all.say_unwritable(self.path.parent, getattr(error, "strerror", None) or type(error).__name__)

@@ -29,6 +29,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, Nanny, Sch
 from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
 
+from toymodels.sweeps.cores import usable
 from toymodels.sweeps.errors import FolderError, SweepError
 from toymodels.sweeps.executor import MEMORY_SHARE, Failed, InProcess, prepare
 from toymodels.sweeps.job import Finished, Job, OnNote
@@ -51,6 +52,8 @@ TICK_SECONDS = 0.5
 GO_ON = "what is finished is safe: run the same command again to continue"
 ONE_AT_A_TIME = threading.Lock()
 """a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
+POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""how many threads a worker's libraries begin: Dask would say one, and they count where torch is not told otherwise"""
 
 
 class ClusterLost(SweepError):
@@ -85,7 +88,7 @@ def carry_out(order: Order) -> Answer:
     if differing:
         raise VersionsDiffer(_refusal("that came later", differing))
     store = Store(Path(order.folder))
-    if not store.manifest_path.exists() or store.manifest()["plan"] != order.plan:
+    if not store.begun or store.manifest()["plan"] != order.plan:
         raise FolderError(
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )
@@ -95,7 +98,7 @@ def carry_out(order: Order) -> Answer:
         stored = job.finished(notes.append)
         if stored is not None:
             return Answer(stored, tuple(notes))
-        here = InProcess(order.engine, order.device, _worker_bytes())
+        here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
         ((_, ended),) = here.finish(iter([job]), _unsaid, notes.append)
         return Answer(ended, tuple(notes))
 
@@ -107,6 +110,14 @@ def _worker_bytes() -> int | None:
     except ValueError:  # no worker
         return None
     return int(MEMORY_SHARE * limit) if limit else None
+
+
+def _worker_threads() -> int | None:
+    """How many threads this worker was begun with, ``--nthreads``: whatever OMP, MKL and torch were told, its share."""
+    try:
+        return get_worker().state.nthreads
+    except ValueError:  # no worker
+        return None
 
 
 def _versions() -> dict[str, str]:
@@ -155,6 +166,7 @@ class Cluster:
             return  # nothing to train: no cluster is begun
         with self._client(on_note) as client:
             _check_versions(client, on_note)
+            on_progress(0.0)  # training begins: the first packs end much later, and all at once
             yield from _finish_on(client, self.engine, self.device, chain([first], jobs), on_progress, on_note)
 
     @contextmanager
@@ -186,15 +198,16 @@ def _quieten() -> None:
 def local_cluster(workers: int, device: str) -> SpecCluster:
     """A scheduler in this process and worker processes on this machine, which end with it.
 
-    On CUDA every worker sees one GPU, in turn; on a CPU each has its share of the cores.
+    On CUDA every worker sees one GPU, in turn; each has its share of the cores that this process may use.
     """
     gpus = _gpus() if device == "cuda" else []
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, usable() // workers)
     memory = int(psutil.virtual_memory().total / workers)
 
     def worker(index: int) -> dict[str, Any]:
-        env = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
-        options = {"nthreads": 1, "memory_limit": memory, "env": env, "silence_logs": logging.CRITICAL}
+        env = dict.fromkeys(POOLS, str(threads))
+        env |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
+        options = {"nthreads": threads, "memory_limit": memory, "env": env, "silence_logs": logging.CRITICAL}
         return {"cls": Nanny, "options": options | here}
 
     here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}

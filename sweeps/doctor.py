@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from toymodels.kernels import compiled, vector
+from toymodels.sweeps.cores import usable
 
 NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "pydantic", "safetensors", "pyarrow", "pandas", "matplotlib")
 OPTIONAL = {"distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler"}
@@ -25,9 +26,10 @@ def examine() -> dict[str, str | int | float]:
         **{name: _version(name) or f"not installed: {remedy}" for name, remedy in OPTIONAL.items()},
         "device": ", ".join(gpus) or "cpu",
         "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
+        "cores that may be used": usable(),
+        "threads": min(torch.get_num_threads(), usable()),
         "samples at once": vector.LANES,
-        "compiled kernels": str(compiled.FOLDER) if compiled.compiled() else "none yet",
+        "compiled kernels": compiled.whereabouts(),
         "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
         "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
         "files may be written here": "yes" if os.access(".", os.W_OK) else "no: choose another folder, or --out",

@@ -21,6 +21,10 @@ class FolderError(SweepError):
     exit_code = 4
 
 
+class Unreadable(FolderError):
+    """A file of a run folder that may be whole but cannot be read, for lack of rights or by a failing disk."""
+
+
 class InUse(FolderError):
     """A run folder, or a shard of it, that another process holds."""
 

@@ -1,25 +1,31 @@
-"""The estimate: what a plan will take, from a short measured burst of each group."""
+"""The estimate: what a plan will take, from some of its groups, each trained and measured for a moment.
+
+However many groups there are, timing ends after `SECONDS`: those that were not timed are told from those that were
+(`toymodels.sweeps.costs`). Memory and disk are counted, from one model of each group.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Hashable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toymodels.metrics import measure
-from toymodels.sweeps.executor import memory_budget
-from toymodels.sweeps.plan import Plan
-from toymodels.training import bytes_needed_by, train
-from toymodels.training.experiment import Experiment
-from toymodels.training.trained import Trained
+import numpy as np
 
-BURST_SECONDS = 1.0
-ALL_BURSTS_SECONDS = 10.0
-"""A sweep of many groups gives each a shorter burst."""
-FIRST_STEPS = 3
-MEASURED_SAMPLES = 4096
-MEASURED_MODELS = 2
+from toymodels.sweeps.burst import burst
+from toymodels.sweeps.cores import on_threads
+from toymodels.sweeps.costs import NOISE, Costs
+from toymodels.sweeps.plan import Plan
+from toymodels.training import OutOfMemory, bytes_needed_by
+from toymodels.training.experiment import Experiment
+
+SECONDS = 10.0
+"""after which no other group is timed"""
+BURST_SHARE = 0.3
+"""of the time that is left, for one group; what is expected of it may be wrong by three times"""
+LEAST_SHARE = 0.1
+"""of the time: when less is left, it is too little for another group"""
+MOST_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -33,46 +39,75 @@ class Estimate:
     """of the largest pack"""
     disk_bytes: int
     seconds: float
+    """the best guess"""
+    seconds_low: float
+    """if the machine had nothing else to do"""
+    seconds_high: float
+    """if it stays as busy as it is"""
+    groups_measured: int
 
 
 def estimate(plan: Plan, engine: str, device: str) -> Estimate:
-    """Train a full pack of every group for a second or less, measure a few of its models, and scale up."""
-    seconds, memory, disk = 0.0, 0, 0
-    rate: dict[Hashable, float] = {}
-    for pack in plan.packs:
-        settings = plan.settings(pack.models)
-        experiments = plan.experiments(settings)
-        memory = max(memory, bytes_needed_by(engine)(experiments))
-        disk += sum(_disk_bytes(e) for e in experiments)
-        group = (experiments[0].structure(), settings[0].eval)
-        if group not in rate:
-            rate[group] = _seconds_per_model(experiments, settings[0].eval.samples, engine, device, plan.n_groups)
-        seconds += rate[group] * len(pack.models)
-    return Estimate(len(plan), plan.n_groups, len(plan.packs), memory, disk, seconds)
+    """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up."""
+    _, firsts, counts = np.unique(plan.groups, return_index=True, return_counts=True)
+    settings = plan.settings(firsts.tolist())
+    likes, samples = plan.experiments(settings), [each.eval.samples for each in settings]
+    costs = Costs.of(likes, samples)
+    with on_threads():
+        _time_some(plan, costs, samples, engine, device)
+
+    needed = bytes_needed_by(engine)
+    sizes = np.minimum(counts, plan.pack_sizes).tolist()
+    low, now = _totals(costs, likes, firsts, counts)
+    return Estimate(
+        models=len(plan),
+        groups=plan.n_groups,
+        packs=len(plan.packs),
+        memory_bytes=max(needed([like] * size) for like, size in zip(likes, sizes, strict=True)),
+        disk_bytes=sum(_disk_bytes(like) * count for like, count in zip(likes, counts.tolist(), strict=True)),
+        seconds=float(np.sqrt(low.sum() * now.sum())),
+        seconds_low=float((low / _factors(costs)).sum()),
+        seconds_high=float((now * _factors(costs)).sum()),
+        groups_measured=len(costs.ratios),
+    )
 
 
-def _seconds_per_model(experiments: list[Experiment], samples: int, engine: str, device: str, groups: int) -> float:
-    def burst(steps: int) -> tuple[float, Trained]:
-        short = [dataclasses.replace(e, training=dataclasses.replace(e.training, steps=steps)) for e in experiments]
-        begin = time.perf_counter()
-        trained = train(short, device, memory_bytes=memory_budget(device), engine=engine)
-        return time.perf_counter() - begin, trained
+def _time_some(plan: Plan, costs: Costs, samples: Sequence[int], engine: str, device: str) -> None:
+    """Let ``costs`` know what groups take, until time is up."""
+    end = time.monotonic() + SECONDS
+    left_out: set[int] = set()
+    while len(costs.ratios) < MOST_GROUPS and (left := end - time.monotonic()) > LEAST_SHARE * SECONDS:
+        group = costs.farthest(left_out)
+        if group is None:
+            return
+        models = np.flatnonzero(plan.groups == group)[: plan.pack_sizes[group]].tolist()
+        experiments = plan.experiments(plan.settings(models))
+        expected = costs.seconds()[group, :, 1]
+        try:
+            told = burst(experiments, samples[group], engine, device, expected, BURST_SHARE * left)
+        except OutOfMemory:
+            told = None
+        if told is None:
+            left_out.add(group)
+        else:
+            costs.know(group, told)
 
-    burst(1)
-    few, _ = burst(FIRST_STEPS)
-    steps = max(2 * FIRST_STEPS, min(500, int(min(BURST_SECONDS, ALL_BURSTS_SECONDS / groups) / few * FIRST_STEPS)))
-    many, trained = burst(steps)
-    per_step = max(many - few, 0.0) / (steps - FIRST_STEPS)
 
-    few_models, measured = experiments[:MEASURED_MODELS], min(samples, MEASURED_SAMPLES)
-    parameters = trained.parameters[: len(few_models)]
-    begin = time.perf_counter()
-    measure(few_models, parameters, 1)
-    fixed = time.perf_counter() - begin
-    measure(few_models, parameters, measured)
-    per_sample = max(time.perf_counter() - begin - 2 * fixed, 0.0) / measured
-    training = experiments[0].training.steps * per_step / len(experiments)
-    return training + (fixed + samples * per_sample) / len(few_models)
+def _totals(costs: Costs, likes: Sequence[Experiment], firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Seconds [time, group] that all models of each group take."""
+    a_model = costs.seconds()
+    in_order = np.argsort(firsts)
+    widths = np.array([likes[group].bottleneck.hidden for group in in_order])
+    begins = np.zeros(len(likes))
+    begins[in_order] = np.diff(widths, prepend=0) != 0
+    return (a_model[:, :2].sum(1) * counts[:, None] + a_model[:, 2] * begins[:, None]).T
+
+
+def _factors(costs: Costs) -> np.ndarray:
+    """By what factor [group] each may be off."""
+    factors = np.full(len(costs.references), costs.scatter())
+    factors[list(costs.ratios)] = NOISE
+    return factors
 
 
 def _disk_bytes(e: Experiment) -> int:

@@ -26,7 +26,7 @@ from toymodels.hypotheses.evidence import mean_over
 from toymodels.hypotheses.measuring import Evidence, Measured
 from toymodels.hypotheses.tiers import Setting, Tiers
 from toymodels.sweeps import atomic
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.rights import unwritable
 
 TIERS = np.array(["lost", "one", "two"], dtype=object)
 MEASURED = {
@@ -119,8 +119,7 @@ def _said(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise FolderError(f"{folder}: the tables of evidence cannot be written ({reason})") from None
+        raise unwritable(folder / "evidence.parquet", error) from None
 
 
 def _feature_rows(common: dict[str, object], measured: Measured, tiers: Tiers, covariates: np.ndarray) -> pa.Table:

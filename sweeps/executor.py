@@ -16,6 +16,7 @@ import psutil
 
 from toymodels.kernels import compiled
 from toymodels.sweeps.checkpoints import Checkpoint, Checkpoints, forget
+from toymodels.sweeps.cores import on_threads
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.job import Finished, Job, OnNote
 from toymodels.sweeps.locks import Shard
@@ -54,6 +55,8 @@ class InProcess:
     device: str
     most_bytes: int | None = None
     """that a batch may take, if less than there is"""
+    threads: int | None = None
+    """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
     def finish(
         self, jobs: Iterator[Job], on_progress: OnProgress, on_note: OnNote
@@ -76,7 +79,10 @@ class InProcess:
             there = memory_budget(self.device)
             return min((each for each in (there, self.most_bytes) if each is not None), default=None)
 
-        with closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each:
+        with (
+            on_threads(self.threads),
+            closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each,
+        ):
             for trained in each:
                 job = waiting.popleft()
                 if isinstance(trained, OutOfMemory):
@@ -103,6 +109,8 @@ def choose_executor(
         raise SpecError(f"{' and '.join(named)}: choose one of them")
     if workers is None and scheduler is None:
         return InProcess(engine, device)
+    if ":" in device:
+        raise SpecError(f"--device: {device} is one device, and {named[0]} is for several: choose cuda")
     if workers is not None and workers < 1:
         raise SpecError(f"--workers: expected 1 or more, got {workers}")
     if find_spec("distributed") is None:
@@ -114,10 +122,12 @@ def choose_executor(
 
 def prepare(engine: str, on_note: OnNote) -> None:
     """Compile what the engine needs, once a machine and version, and say so."""
-    if engine == "fused":
-        if not (fused.prepared() or compiled.compiled()):
+    if engine == "fused" and not fused.prepared():
+        if not compiled.compiled():
             on_note("compiling the fused engine for this processor, once: about 20 seconds")
         fused.prepare()
+        if unkept := compiled.why_not_kept():
+            on_note(unkept)
 
 
 def memory_budget(device: str) -> int | None:

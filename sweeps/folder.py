@@ -4,13 +4,14 @@
     sweep-%04d.toml    once it was extended: its sweeps, oldest first; sweep.toml is then a copy of the newest
     manifest.json      see `toymodels.sweeps.manifest`: an extension happens when it is replaced
 
-Only `begin` and `check_is` write, and only for who holds the folder (`toymodels.sweeps.locks`).
+Only `begin`, `check_is` and `take_over_wording` write, and only for who holds the folder (`toymodels.sweeps.locks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,12 +20,20 @@ from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
 from toymodels.sweeps.extending import continued, extended, extends, refusal
 from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.resolved import resolved_toml
+from toymodels.sweeps.rights import make_inner_folder, unreadable
 from toymodels.sweeps.sweep import Sweep, parse
 
 MOST_BYTES = 2**28
 """of a sweep file: ten million values spelled out"""
+WORDING = ("question", "primary")
+"""what a sweep says that changes no model"""
 FOLDERS = ("packs", "measures", "unfinished", "failed")
 """what a run folder has in folders of their own"""
+
+
+def worded_as(sweep: Sweep, other: Sweep) -> Sweep:
+    """The models of ``sweep``, with the question and ``[primary]`` of the other, and named as that one is."""
+    return replace(sweep, question=other.question, primary=other.primary, where=other.where)
 
 
 class RunFolder:
@@ -37,6 +46,19 @@ class RunFolder:
     def manifest_path(self) -> Path:
         """The manifest's file."""
         return self.path / "manifest.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a manifest is there, whatever it is. Raises `FolderError` where nobody may look, or no such name can
+        be.
+        """
+        try:
+            self.manifest_path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise FolderError(f"{self.path}: cannot be opened ({error.strerror}): name another folder") from None
+        return True
 
     def manifest(self) -> dict[str, Any]:
         """The manifest. Raises `FolderError` where there is none, a newer or damaged one, or a link inside."""
@@ -70,10 +92,11 @@ class RunFolder:
         what it has not got appended. A plan that the folder cannot follow is refused by `create_or_open`.
         """
         plan = make_plan(sweep)
-        said = self.manifest() if self.manifest_path.exists() else {"plan": plan.hash}
+        said = self.manifest() if self.begun else {"plan": plan.hash}
         if plan.hash == said["plan"] or not (extend or "sweeps" in said):
             return plan
-        return continued(self.plan(), plan, extend)
+        going_on = continued(self.plan(), plan, extend)
+        return replace(going_on, sweep=worded_as(going_on.sweep, sweep))
 
     def version_changes(self) -> list[str]:
         """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
@@ -112,6 +135,26 @@ class RunFolder:
         if may_extend and len(plan.starts) > 1:
             self._put_back()
 
+    def take_over_wording(self, sweep: Sweep, may_write: bool) -> str:
+        """Make what changes no model, the question and ``[primary]``, those of a sweep of this folder's models.
+
+        Returns a sentence that says so, or, unless this process ``may_write`` the folder's files, why it was not done;
+        empty where nothing differs.
+        """
+        if self.sweep_text() == resolved_toml(sweep):
+            return ""
+        mine = self.sweep()
+        differing = [name for name in WORDING if getattr(mine, name) != getattr(sweep, name)]
+        if not differing:
+            return ""
+        what = " and ".join(differing)
+        if not may_write:
+            return f"{self.path}: keeps its own {what}: the sweep without --shard takes over those of {sweep.where}"
+        text = resolved_toml(worded_as(mine, sweep)).encode()
+        for name in dict.fromkeys((manifest.sweep_files(self.manifest())[-1], "sweep.toml")):
+            self.write_bytes(self.path / name, text)
+        return f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
+
     def _extend(self, old: Plan, plan: Plan) -> None:
         """Make this the folder of ``plan``, at the moment when the manifest is replaced."""
         said = manifest.extended(self.manifest(), plan)
@@ -132,8 +175,10 @@ class RunFolder:
     def _text(self, name: str) -> str:
         try:
             return regular.read(self.path / name, MOST_BYTES).decode()
+        except (FileNotFoundError, regular.Irregular) as error:
+            raise self._damaged(name, error.strerror) from None
         except OSError as error:
-            raise self._damaged(name, error.strerror or str(error)) from None
+            raise unreadable(self.path / name, error) from None
         except UnicodeDecodeError as error:
             raise self._damaged(name, str(error)) from None
 
@@ -163,7 +208,7 @@ class RunFolder:
     def writing(self, path: Path) -> Iterator[IO[bytes]]:
         """A file of this folder that is there when the block ends well, or as it was before.
 
-        A full or read-only disk is a `DiskFull` that says what is safe.
+        A full or failing disk is a `DiskFull` that says what is safe.
         """
         with self._explained(path), atomic.writing(path) as file:
             yield file
@@ -171,10 +216,12 @@ class RunFolder:
     @contextmanager
     def _explained(self, path: Path) -> Iterator[None]:
         try:
-            path.parent.mkdir(exist_ok=True)
+            if path.parent != self.path:
+                make_inner_folder(path.parent)
             yield
         except OSError as error:
+            remedy = "make room and run" if error.errno in atomic.FULL else "run"
             raise DiskFull(
-                f"{path}: cannot be written ({error.strerror}): everything finished is safe; make room and run the "
-                "same command again"
+                f"{path}: cannot be written ({error.strerror}): everything finished is safe; {remedy} the same command "
+                "again"
             ) from None

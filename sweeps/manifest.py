@@ -19,6 +19,7 @@ from toymodels.kernels import vector
 from toymodels.sweeps import regular
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan import Plan
+from toymodels.sweeps.rights import unreadable
 from toymodels.sweeps.tensorfile import SCHEMA
 
 NUMERICS = 3
@@ -71,7 +72,7 @@ def as_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The manifest in this file. Raises `FolderError` where there is none, or a newer or damaged one."""
+    """The manifest in this file. Raises `FolderError` where there is none, or a newer, damaged or unreadable one."""
     try:
         manifest = json.loads(regular.read(path, MOST_BYTES))
         schema = int(manifest["schema"])
@@ -80,8 +81,12 @@ def read(path: Path) -> dict[str, Any]:
             whole = whole and type(manifest["sweeps"]) is int and 2 <= manifest["sweeps"] <= MAX_SWEEPS
     except FileNotFoundError:
         raise FolderError(f"{path.parent}: not a run folder (it has no manifest.json)") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except NotADirectoryError:
+        raise FolderError(f"{path.parent}: not a run folder") from None
+    except (regular.Irregular, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         schema, whole, manifest = 0, False, {}
+    except OSError as error:
+        raise unreadable(path, error) from None
     if schema > SCHEMA:
         raise FolderError(f"{path.parent}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")
     if not whole:

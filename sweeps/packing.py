@@ -11,7 +11,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.metrics import LEVELS, Measures
-from toymodels.sweeps.spec import Settings, canonical_json
+from toymodels.sweeps.spec import Settings, canonical_json, schema_defaults
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 
@@ -80,7 +80,9 @@ def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Tr
 
 def common_and_varying(settings: Sequence[Settings]) -> dict[str, Any]:
     """The settings of several models, said once where they agree, as lists where they do not."""
-    flat = [s.flat() for s in settings]
+    named = [s.said_in_packs() for s in settings]
+    defaults, names = schema_defaults(), dict.fromkeys(name for each in named for name in each)
+    flat = [{name: each.get(name, defaults.get(name)) for name in names} for each in named]
     first = {name: canonical_json(value) for name, value in flat[0].items()}
     common = {name for name in first if all(canonical_json(f[name]) == first[name] for f in flat)}
     varying = {name: [f[name] for f in flat] for name in first if name not in common}

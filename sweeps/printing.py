@@ -103,10 +103,17 @@ def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"sweep": sweep, **dataclasses.asdict(estimate)}, indent=2))
         return
-    minutes = estimate.seconds / 60
     print(f"{sweep}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
     print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
     print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
-    print(
-        f"time: about {f'{minutes:.1f} minutes' if minutes >= 1 else f'{estimate.seconds:.0f} seconds'} on this machine"
-    )
+    low, high = span(estimate.seconds_low), span(estimate.seconds_high)
+    print(f"time: about {span(estimate.seconds)} ({low} to {high}) on this machine")
+    print(f"timed: {estimate.groups_measured} of {estimate.groups} groups; the others are told from these")
+
+
+def span(seconds: float) -> str:
+    """A length of time as one would say it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"

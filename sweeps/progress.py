@@ -1,4 +1,8 @@
-"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then."""
+"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then.
+
+Models a second, and the time left, are told from what was trained since the first report, with which training has
+begun: compiling, and reading what is stored, are none of it.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,16 @@ class Progress:
     """Counts models, in parts of one, from when it is entered."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self._skipped = total, 0.0, 0.0
+        self.total, self.done = total, 0.0
+        self._trained = 0.0
+        self._begun: float | None = None
+        """when training had begun"""
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._bar: Bar | None = None
         self._task = TaskID(0)
 
     def __enter__(self) -> Progress:
-        self._begun = self._last_beat = time.monotonic()
+        self._last_beat = time.monotonic()
         if self._console.is_terminal:
             models = TextColumn("{task.completed:,.0f}/{task.total:,.0f} models, {task.fields[rate]}")
             self._bar = Bar(BarColumn(), models, TimeRemainingColumn(), console=self._console)
@@ -36,19 +43,22 @@ class Progress:
     def skip(self, models: float) -> None:
         """So many models were there already: they count, but not towards the rate."""
         self.done += models
-        self._skipped += models
 
     def advance(self, models: float) -> None:
         """So many models' worth of training is done."""
         self.done += models
         now = time.monotonic()
-        rate = (self.done - self._skipped) / max(now - self._begun, 1e-9)
+        if self._begun is None:
+            self._begun = now
+        else:
+            self._trained += models
+        rate = self._trained / (now - self._begun) if now > self._begun else 0.0
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s")
+            self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s" if rate else "")
         elif now - self._last_beat > HEARTBEAT_SECONDS:
             self._last_beat = now
-            left = (self.total - self.done) / rate
-            self.note(f"{self.done:,.0f} of {self.total:,} models, {rate:,.2f} models/s, about {left:,.0f} s left")
+            speed = f", {rate:,.2f} models/s, about {(self.total - self.done) / rate:,.0f} s left" if rate else ""
+            self.note(f"{self.done:,.0f} of {self.total:,} models{speed}")
 
     def note(self, sentence: str) -> None:
         """Say something beside the progress."""

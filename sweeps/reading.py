@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, Taps, forward
-from toymodels.sweeps import packing
+from toymodels.sweeps import packing, regular
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.rights import unreadable
 from toymodels.sweeps.store import Store
 from toymodels.sweeps.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
@@ -79,15 +80,23 @@ class Run:
         """What ``verdicts.json`` holds."""
         path = self.path / "verdicts.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(regular.read(path, through_links=True))
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
         except (OSError, ValueError):
             raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
 
     @property
     def _by_verdict(self) -> str:
         return f"'toymodels verdict {self.path}' makes it"
+
+    def _by_sweep(self) -> str:
+        """What to do for a table of the sweep's that is not there."""
+        done, planned = self._store.packs_done(), self._store.manifest()["packs"]
+        unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
+        return unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
 
     @cached_property
     def plan(self) -> Plan:
@@ -175,17 +184,16 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        if not remedy:
-            done, planned = self._store.packs_done(), self._store.manifest()["packs"]
-            unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
-            remedy = unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
         path = self.path / f"{name}.parquet"
         try:
-            return pq.read_table(path).to_pandas()
+            with regular.opened(path, through_links=True) as file:
+                return pq.read_table(file).to_pandas()
         except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {remedy}") from None
+            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
         except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: {remedy}") from None
+            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
 
 
 def load(folder: str | Path) -> Run:

@@ -6,17 +6,21 @@ continues an interrupted sweep and returns at once from a finished one.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from toymodels.sweeps import checkpoints, curves, packing, tables
-from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError
+from toymodels.surroundings import undisturbed
+from toymodels.sweeps import checkpoints, curves, packing, regular, tables
+from toymodels.sweeps.cores import on_threads
+from toymodels.sweeps.errors import DiskFull, FolderError, InUse, SpecError, Unreadable
 from toymodels.sweeps.executor import Executor, Failed, InProcess
+from toymodels.sweeps.folder import worded_as
 from toymodels.sweeps.job import Finished, Job, OnNote
 from toymodels.sweeps.locks import Shard
 from toymodels.sweeps.plan import Pack, Plan
@@ -39,6 +43,8 @@ class Outcome:
     failed: dict[int, str] = field(default_factory=dict)
     missing: int = 0
     """packs of other shards that are not there yet"""
+    untabled: str = ""
+    """why the tables could not be derived though all packs are there, and who can"""
 
 
 def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], on_note: OnNote) -> str:
@@ -66,17 +72,34 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
 def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) -> str:
     """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these.
 
-    Where training is not to be ``here``, a CUDA device may be named that this machine lacks.
+    One CUDA device of several is named by its number, ``cuda:1``. Where training is not to be ``here``, a CUDA device
+    may be named that this machine lacks.
     """
     if device == "auto":
         device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in DEVICES:
-        raise SpecError(f"--device: expected auto, {' or '.join(DEVICES)}, got '{device}'")
-    if device == "cuda" and here and not torch.cuda.is_available():
-        raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+    kind, colon, number = device.partition(":")
+    numbered = kind == "cuda" and number.isdecimal()
+    if kind not in DEVICES or (colon and not numbered):
+        raise SpecError(
+            f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
+        )
+    if kind == "cuda" and here:
+        if not torch.cuda.is_available():
+            raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
+        there = torch.cuda.device_count()
+        if numbered and int(number) >= there:
+            raise SpecError(
+                f"--device: this machine has {there} CUDA devices, cuda:0 to cuda:{there - 1}, got '{device}'"
+            )
     return device
 
 
+def kind_of(device: str) -> str:
+    """``cuda`` of ``cuda:1``: what a run folder records, as the number changes nothing."""
+    return device.partition(":")[0]
+
+
+@undisturbed
 def run(
     plan: Plan,
     folder: Path,
@@ -97,11 +120,13 @@ def run(
     this process if none is named. Raises `FolderError` where the folder is refused.
     """
     executor = executor or InProcess(engine, device)
-    store = Store.create_or_open(folder, plan, engine, device, shard)
+    store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
     packs = own_packs(plan, shard)
     try:
-        for sentence in store.version_changes():
-            on_note(sentence)
+        wording = store.take_over_wording(plan.sweep, may_write=shard is None)
+        for sentence in (wording, *store.version_changes()):
+            if sentence:
+                on_note(sentence)
         _check_room(store, plan, packs)
         outcome = Outcome(models=models_of(packs))
         finished: dict[int, Finished] = {}
@@ -147,7 +172,7 @@ def run(
     if shard is not None:
         outcome.missing = len(plan.packs) - store.packs_done()
         if not outcome.missing:
-            _derive_as_last(plan, folder, engine, device, on_note)
+            outcome.untabled = _derive_as_last(plan, folder, engine, device, on_note)
     return outcome
 
 
@@ -176,13 +201,20 @@ def models_of(packs: Sequence[Pack]) -> int:
     return sum(len(pack.models) for pack in packs)
 
 
-def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note: OnNote) -> None:
-    """Derive the tables of a folder whose packs are all there; a shard that is still at work will, when it ends."""
+def _derive_as_last(plan: Plan, folder: Path, engine: str, device: str, on_note: OnNote) -> str:
+    """Derive the tables of a folder whose packs are all there; a shard that is still at work will, when it ends.
+
+    Returns why that cannot be done, where the packs of another user cannot be read.
+    """
+    as_it_is = replace(plan, sweep=worded_as(plan.sweep, Store(folder).sweep()))
     try:
-        run(plan, folder, engine, device, lambda _: None, on_note)
-    except FolderError as error:
-        if not isinstance(error, InUse):
-            raise
+        run(as_it_is, folder, engine, device, lambda _: None, on_note)
+    except InUse:
+        pass
+    except Unreadable as error:
+        command = f"toymodels tables {shlex.quote(str(folder))}"
+        return f"the tables are not built: {error}; '{command}' builds them for whoever can read every pack"
+    return ""
 
 
 def say_unmeasured(finished: Sequence[Finished], on_note: OnNote) -> None:
@@ -203,7 +235,11 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
     fingerprint = "\n".join(each.digests for each in finished).encode()
     marker = store.tables_digest
     there = all((store.path / f"{name}.parquet").exists() for name in (*tables.TABLES, curves.NAME))
-    if finished and not (there and marker.exists() and marker.read_bytes() == fingerprint):
+    try:
+        as_they_are = there and regular.read(marker, len(fingerprint)) == fingerprint
+    except OSError:
+        as_they_are = False
+    if finished and not as_they_are:
         marker.unlink(missing_ok=True)
         packs = [plan.packs[each.index] for each in finished]
         tables.build(store, plan, packs)
@@ -211,11 +247,13 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
         store.write_bytes(marker, fingerprint)
 
 
+@undisturbed
 def rebuild(store: Store, on_note: OnNote) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
     plan = store.plan()
     anew = (Job.of(store, plan, pack).measured_anew(on_note) for pack in plan.packs)
-    finished = [each for each in anew if each is not None]
+    with on_threads():
+        finished = [each for each in anew if each is not None]
     if not finished:
         raise FolderError(f"{store.path}: none of its {len(plan.packs)} packs is there and whole: run the sweep again")
     say_unmeasured(finished, on_note)

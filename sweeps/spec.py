@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from toymodels.sweeps import other_names
 from toymodels.sweeps.errors import SpecError
 
 LawName = Literal["uniform", "zipf", "geometric", "list"]
@@ -25,6 +26,9 @@ BRANCHES = ("literal[", "constrained-", "float", "int")
 LAW_SETTING = {"uniform": None, "zipf": "exponent", "geometric": "ratio", "list": "values"}
 MAX_SEED = 2**63 - 1
 KEY_BYTES = 12
+ADDED = frozenset({"features.firing.sets", "model.hidden_bias_start", "train.hidden_bias_decay"})
+"""Settings that came after the first packs were written. A pack names them only where they are not at their default: so
+a sweep that does not use them has the same packs, byte for byte, as before."""
 OF_FIRING = {"correlated": "groups", "anticorrelated": "groups", "together": "sets"}
 """the setting that a firing law takes"""
 
@@ -144,6 +148,7 @@ class ModelSection(Section, frozen=True):
     tied: bool = True
     hidden_bias: bool = False
     init_scale: Annotated[float, Field(gt=0)] = 1.0
+    hidden_bias_start: float = 0.0
 
 
 class TaskSection(Section, frozen=True):
@@ -164,6 +169,7 @@ class TrainSection(Section, frozen=True):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     curve_points: Annotated[int, Field(ge=1, le=10**5)] = 50
     snapshots: Annotated[int, Field(ge=0, le=10**5)] = 0
+    hidden_bias_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
 class EvalSection(Section, frozen=True):
@@ -186,6 +192,11 @@ class Settings(Section, frozen=True):
         """Every setting by its dotted name; a setting that does not apply is None."""
         values = ((name, read(self)) for name, read in _readers().items())
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    def said_in_packs(self) -> dict[str, Any]:
+        """Every setting by its dotted name, but for those of `ADDED` that are at their default."""
+        defaults = schema_defaults()
+        return {name: value for name, value in self.flat().items() if name not in ADDED or value != defaults[name]}
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from the schema's default: what a model's key is made of."""
@@ -241,13 +252,22 @@ def setting_names() -> frozenset[str]:
 def check_name(name: str, where: str) -> None:
     """Raise `SpecError` unless ``name`` is a setting."""
     if name not in setting_names():
-        raise SpecError(f"{where}: unknown setting '{name}'{did_you_mean(name, setting_names())}")
+        raise SpecError(f"{where}: unknown setting '{name}'{_meant(name) or did_you_mean(name, setting_names())}")
+
+
+def _meant(name: str) -> str:
+    """The setting that has this name elsewhere, as the end of a sentence; nothing for a name that nobody uses."""
+    found = other_names.meant(name, setting_names())
+    if found is None:
+        return ""
+    setting, reason = found
+    return f" (did you mean '{setting}'?{f' {reason}' if reason else ''})"
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
     """The nearest valid choices, as the end of a sentence."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given.lower(), choices, n=1, cutoff=0.5)
     if near:
         return f" (did you mean '{near[0]}'?)"
     return f" (expected one of: {', '.join(choices)})"
@@ -285,7 +305,7 @@ def _sentence(error: ValidationError) -> str:
     match problem["type"]:
         case "extra_forbidden":
             siblings = [n for n in _keys_beside(path) if n != path[-1]]
-            return f"unknown key '{name}'{did_you_mean(path[-1], siblings)}"
+            return f"unknown key '{name}'{_meant(name) or did_you_mean(path[-1], siblings)}"
         case "missing":
             return f"{name}: missing"
         case "literal_error":

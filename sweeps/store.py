@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,13 @@ from typing import Any
 from torch import Tensor
 
 from toymodels.sweeps import atomic, locks, regular
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.folder import RunFolder
 from toymodels.sweeps.locks import Lock, Shard, moment
 from toymodels.sweeps.manifest import NUMERICS
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Pack, Plan
+from toymodels.sweeps.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
 
@@ -41,7 +44,7 @@ BYTES_A_ROW = 1024
 def recorded_choice(path: Path) -> dict[str, str]:
     """The engine and device that a run folder was begun with; empty where there is no such folder."""
     store = Store(path)
-    return {name: store.manifest()[name] for name in ("engine", "device")} if store.manifest_path.exists() else {}
+    return {name: store.manifest()[name] for name in ("engine", "device")} if store.begun else {}
 
 
 def _is_own(name: str) -> bool:
@@ -74,12 +77,13 @@ class Store(RunFolder):
             store._open_for(plan, engine, device, shard)
         except BaseException as error:
             store.release()
-            if isinstance(error, FileExistsError | NotADirectoryError):
-                reason = "a file stands where the run folder should be"
-            elif isinstance(error, OSError):
-                reason = f"cannot be written ({error.strerror})"
-            else:
+            if not isinstance(error, OSError):
                 raise
+            written = f"cannot be written ({error.strerror})"
+            if error.errno in atomic.NOT_WRITTEN:
+                raise DiskFull(f"{path}: {written}: make room, or choose another --out") from None
+            in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file stands where the run folder should be" if in_the_way else written
             raise FolderError(f"{path}: {reason}: choose another --out") from None
         return store
 
@@ -87,30 +91,38 @@ class Store(RunFolder):
     def open_existing(path: Path) -> Store:
         """A run folder to read. Raises `FolderError` if it is none."""
         store = Store(path)
-        if not path.is_dir():
+        if not store.begun and not path.is_dir():
             raise FolderError(f"{path}: no such run folder")
         store.manifest()
         return store
 
     def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
-        begun = self.manifest_path.exists()
-        if self.path.is_dir() and not begun and any(not _is_own(p.name) for p in self.path.iterdir()):
+        if not self.begun and self.path.is_dir() and any(not _is_own(p.name) for p in self.path.iterdir()):
             raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
-        folders = (self.path, self.packs, self.measures)
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.packs, self.measures):
+            make_inner_folder(folder)
         self.lock(shard)
         with moment(self.path):
             if shard is None:  # others may be writing beside a shard
-                for folder in (*folders, self.unfinished, self.failed):
+                for folder in (self.path, self.packs, self.measures, self.unfinished, self.failed):
                     atomic.sweep_temporaries(folder)
-            if self.manifest_path.exists():
+            if self.begun:
                 self.check_is(plan, engine, device, shard is None)
             else:
                 self.begin(plan, engine, device)
 
     def lock(self, shard: Shard | None = None) -> None:
-        """Hold the folder, or a shard of it, until this process ends. Raises `FolderError` naming who holds it."""
+        """Hold the folder, or a shard of it, until this process ends.
+
+        Raises `FolderError` naming who holds it, or whose it is where this process may not write into it.
+        """
+        for folder in (self.path, self.packs, self.measures):
+            if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+                raise FolderError(
+                    f"{folder}: cannot be written (Permission denied): it is {owner(folder)}'s, who can share it; or "
+                    "choose another --out"
+                )
         lock = Lock(self.path, shard)
         lock.take()
         self._lock = lock
@@ -175,12 +187,21 @@ class Store(RunFolder):
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
         planned = self.manifest()["packs"]
-        found = (path.stem for path in self.packs.glob("????????.safetensors"))
-        return sum(name.isdecimal() and int(name) < planned for name in found)
+        try:
+            found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]
+        except FileNotFoundError:
+            found = []
+        except OSError as error:
+            raise unreadable(self.packs, error) from None
+        return sum(int(name) < planned for name in found)
 
     def packs_a_minute(self) -> float | None:
         """How fast packs came, by the times of their files; None of fewer than three."""
-        times = sorted(path.stat().st_mtime for path in self.packs.glob("*.safetensors"))
+        times: list[float] = []
+        for path in self.packs.glob("*.safetensors"):
+            with suppress(FileNotFoundError):  # moved aside just now
+                times.append(path.lstat().st_mtime)
+        times.sort()
         span = times[-1] - times[0] if len(times) > 2 else 0.0
         return 60 * (len(times) - 1) / span if span > 0 else None
 
@@ -200,11 +221,11 @@ class Store(RunFolder):
     def read_pack(self, pack: Pack, keys: Sequence[str], like: Experiment) -> StoredFile | None:
         """The pack, verified to hold the models of these keys, of the structure of ``like``; None if absent.
 
-        Raises `Damaged`.
+        It may be a link to such a file. Raises `Damaged`, or `Unreadable` where nobody can say whether it is.
         """
         path, shapes = self.pack_path(pack), pack_shapes(like, len(keys))
         try:
-            stored = deserialise(path, self.most_bytes(like, len(keys)))
+            stored = deserialise(path, self.most_bytes(like, len(keys)), through_links=True)
         except FileNotFoundError:
             return None
         if stored.metadata.get("keys") != list(keys):
@@ -222,20 +243,21 @@ class Store(RunFolder):
         return 2**9 * numbers + 2**14 * models + 2**20
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
-        """The measures derived from this pack; None if absent, damaged, or of another pack."""
+        """The measures derived from this pack; None if absent, damaged, unreadable, or of another pack."""
         k, m, n = stored.tensors["W_in"].shape
         try:
-            measured = deserialise(self.measures_path(pack), BYTES_A_ROW * k * (1 + m + n) + 2**20)
-        except (FileNotFoundError, Damaged):
+            most_bytes = BYTES_A_ROW * k * (1 + m + n) + 2**20
+            measured = deserialise(self.measures_path(pack), most_bytes, through_links=True)
+        except (FileNotFoundError, Damaged, Unreadable):
             return None
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
         return measured if fits and measured.metadata.get("pack") == stored.metadata["digest"] else None
 
     def set_aside(self, path: Path) -> Path:
-        """Move a damaged file out of the way, keeping it; returns where it is now."""
+        """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""
         number = 0
-        while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
             number += 1
         os.replace(path, aside)
         return aside

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps.plan import OF_LAYER_NORM
 from toymodels.sweeps.reading import Run
 
@@ -55,17 +56,26 @@ class Arm:
     measures: dict[str, Interval | None]
 
 
+@undisturbed
 def summarise(run: Run) -> list[Arm]:
     """The arms of a run, in plan order."""
-    models = run.models
+    return [_arm(settings, rows) for settings, rows in by_arm(run.models)]
+
+
+def by_arm(models: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each arm in plan order, with the settings, seeds aside, that tell it from the others."""
     names = varying(models)
     if not names:
-        return [_arm({}, models)]
+        return [({}, models)]
     spelled = models[names].map(repr).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
     return [
-        _arm({name: plain(rows[name].iloc[0]) for name in names}, rows)
-        for _, rows in models.groupby(spelled, sort=False)
+        ({name: plain(rows[name].iloc[0]) for name in names}, rows) for _, rows in models.groupby(spelled, sort=False)
     ]
+
+
+def told(settings: dict[str, Any]) -> str:
+    """What tells an arm from the others, in a line: ``density 0.1, activation gelu``."""
+    return ", ".join(f"{_title(name)} {_setting_text(value)}" for name, value in settings.items() if value is not None)
 
 
 def varying(models: pd.DataFrame) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from toymodels.sweeps import spelling
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import Settings, check_name, did_you_mean, override, setting_names, short, validate
 
@@ -220,7 +221,9 @@ def read(path: Path) -> Sweep:
         raise SpecError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise SpecError(f"{path}: is a folder, not a sweep file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
         raise SpecError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return parse(text, path.stem, str(path))
 
@@ -230,7 +233,8 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise SpecError(f"{where}: not valid TOML: {error}") from None
+        hint = f": {spelling.HINT}" if spelling.parsed(text) is not None else ""
+        raise SpecError(f"{where}: not valid TOML: {error}{hint}") from None
     question = raw.get("question", "")
     if not isinstance(question, str):
         raise SpecError(f"{where}: question: expected a string, got {short(question)}")
@@ -290,15 +294,13 @@ def parse_axis(text: str) -> tuple[str, Any]:
     parsed = _toml_value(values.strip())
     if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
         return name.strip(), parsed
-    try:
-        return name.strip(), tomllib.loads(f"v = [{values}]")["v"]
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
+    listed = spelling.parsed(f"v = [{values}]")
+    if listed is not None and set(listed) == {"v"}:
+        return name.strip(), listed["v"]
+    return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
 
 
 def _toml_value(text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"v = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        return text
-    return parsed["v"] if set(parsed) == {"v"} else text
+    """The TOML value that a text is, in TOML's spelling or Python's; a bare string where it is none."""
+    parsed = spelling.parsed(f"v = {text}")
+    return parsed["v"] if parsed is not None and set(parsed) == {"v"} else text

@@ -4,8 +4,8 @@
     features.parquet   a row a model x feature
     neurons.parquet    a row a model x neuron
 
-`toymodels.sweeps.curves` has one more, of the packs alone. What is undefined is null, never NaN: a feature never seen, a
-dead neuron, anything of a diverged model, a column whose measure raised. Rows are in model order, written a window of
+`toymodels.sweeps.curves` has one more, of the packs alone. What is undefined is null, never NaN: a feature never seen,
+a dead neuron, anything of a diverged model, a column whose measure raised. Rows are in model order, written a window of
 models at a time: memory hardly grows with the sweep.
 """
 

@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from toymodels.sweeps import regular
+from toymodels.sweeps.rights import unreadable
 from toymodels.sweeps.spec import canonical_json
 
 SCHEMA = 1
@@ -61,16 +62,18 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return hashed.hexdigest()
 
 
-def deserialise(path: Path, most_bytes: int | None = None) -> StoredFile:
-    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, or more than ``most_bytes``;
-    ``FileNotFoundError`` if absent.
+def deserialise(path: Path, most_bytes: int | None = None, through_links: bool = False) -> StoredFile:
+    """Read back what `serialise` wrote. Raises `Damaged` where it is anything else, or more than ``most_bytes``, or a
+    link unless ``through_links``; ``FileNotFoundError`` if absent; `Unreadable` where nobody can say what it is.
     """
     try:
-        data = regular.read(path, most_bytes)
+        data = regular.read(path, most_bytes, through_links)
     except FileNotFoundError:
         raise
-    except (OSError, MemoryError) as error:
+    except (regular.Irregular, MemoryError) as error:
         raise Damaged(f"{path}: {getattr(error, 'strerror', None) or 'does not fit in memory'}") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][METADATA_KEY])

@@ -25,9 +25,11 @@ from toymodels.hypotheses.findings import Finding
 from toymodels.hypotheses.measuring import Measured, gather, halves
 from toymodels.hypotheses.predictions import PREDICTIONS, Statistics, statistics
 from toymodels.hypotheses.tiers import EPS, Setting
+from toymodels.surroundings import undisturbed
 from toymodels.sweeps import atomic, evidence
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.reading import Run
+from toymodels.sweeps.rights import unwritable
 from toymodels.sweeps.summary import plain, varying
 
 ARM = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
@@ -71,6 +73,7 @@ def _enough_samples(run: Run, regime: RunRegime) -> None:
         raise FolderError(f"{run.path}: {error}") from None
 
 
+@undisturbed
 def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress = lambda _: None) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
@@ -290,5 +293,5 @@ def write(run: Run, judgement: Judgement) -> Path:
     try:
         atomic.write(path, text.encode() + b"\n")
     except OSError as error:
-        raise FolderError(f"{path}: cannot be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     return path

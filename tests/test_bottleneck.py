@@ -119,3 +119,9 @@ def test_nonsense_is_refused_by_name(field, value):
 def test_layer_norm_refuses_a_negative_eps():
     with pytest.raises(ValueError, match=r"^eps: expected a number >= 0 or tm\.Matched\(\)"):
         LayerNorm(-1.0)
+
+
+def test_layer_norm_over_one_neuron_is_refused():
+    with pytest.raises(ValueError, match="layer_norm: over one neuron"):
+        Bottleneck(1, layer_norm=LayerNorm())
+    assert Bottleneck(2, layer_norm=LayerNorm()).layer_norm

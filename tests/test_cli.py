@@ -126,6 +126,43 @@ def test_sweep_help_names_every_option_of_the_contract() -> None:
     assert all(f"--{name}" in text for name in ["out", "set", "grid", "device", "engine", "dry-run", "json"])
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_has_a_short_name(command: list[str]) -> None:
+    assert door(*command, "-h").out == door(*command, "--help").out
+
+
+def test_completion_can_be_installed() -> None:
+    assert "--install-completion" in door("--help").out
+
+
+@pytest.mark.parametrize(
+    "device, word",
+    [
+        ("cuda:1", "no CUDA device"),
+        ("cuda:x", "such as cuda:1"),
+        ("cpu:0", "such as cuda:1"),
+        ("True", "such as cuda:1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_sentence(device: str, word: str) -> None:
+    if device == "cuda:1" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    answer = door("sweep", "tiny.toml", "--device", device)
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    assert word in answer.err
+
+
+def test_a_numbered_device_is_recorded_as_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert running.resolve_device("cuda:1", {}) == "cuda:1"
+    assert running.kind_of("cuda:1") == running.resolve_device("auto", {"device": "cuda"}) == "cuda"
+    answer = door("sweep", "tiny.toml", "--device", "cuda:2")
+    assert (answer.code, "cuda:0 to cuda:1" in answer.err) == (2, True)
+    answer = door("sweep", "tiny.toml", "--device", "cuda:1", "--workers", "2")
+    assert (answer.code, "choose cuda" in answer.err) == (2, True)
+
+
 def test_import_takes_under_half_a_second() -> None:
     script = "import time; begin = time.perf_counter(); import toymodels.cli; print(time.perf_counter() - begin)"
     seconds = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(4)]
@@ -274,7 +311,7 @@ def test_plain_output_of_every_reading_command(run: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--out", "elsewhere"]])
 def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toymodels.sweeps.estimate.BURST_SECONDS", 0.01)
+    monkeypatch.setattr("toymodels.sweeps.estimate.SECONDS", 0.5)
     before = sorted(tmp_path.rglob("*"))
     answer = door("sweep", "tiny.toml", "--dry-run", *options)
     assert answer.code == 0
@@ -721,3 +758,17 @@ def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch
     assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
     monkeypatch.setattr("toymodels.sweeps.doctor._version", lambda _name: None)
     assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out
+
+
+def test_a_figure_that_cannot_be_drawn_costs_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_run: object) -> None:
+        raise RuntimeError("no glyph")
+
+    monkeypatch.setattr("toymodels.figures.tms_intro.draw", fail)
+    Path("tms_intro.toml").write_text(TINY)
+    answer = door("sweep", "./tms_intro.toml", "--json")
+    assert (answer.code, answer.json()["figures"]) == (0, [])
+    said = "figure 'tms_intro' cannot be drawn (RuntimeError: no glyph)\n"
+    assert answer.err.endswith(f"no figure: {said}")
+    alone = door("figure", "tms_intro", "runs/tms_intro")
+    assert (alone.code, alone.err) == (1, f"toymodels: {said}")

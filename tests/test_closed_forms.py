@@ -135,3 +135,36 @@ def test_loss_fractions_of_an_own_value_law_are_right() -> None:
     variance = 0.5 / 5 - (0.5 / 3) ** 2
     assert e.best_constant_loss() == pytest.approx(4 * variance)
     assert measures.models["loss_fraction"].item() == pytest.approx(0.1 / variance, rel=0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternating(tm.Correlated):
+    """The first half of a group fires with P, the other half with the rest of the words."""
+
+    name = "alternating"
+
+    def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        edge = np.rint(p * 2.0**32).astype(np.uint64)
+        first = np.arange(len(p)) % (len(p) // self.groups) < len(p) // self.groups // 2
+        nothing, all_ = np.zeros_like(edge), np.full_like(edge, 2**32)
+        return np.where(first, nothing, edge), np.where(first, edge, all_)
+
+
+def test_the_marginals_of_a_firing_law_are_what_it_draws() -> None:
+    features = tm.Features(4, 0.2, firing=Alternating(groups=2))
+    assert features.probabilities().tolist() == pytest.approx([0.2, 0.8, 0.2, 0.8])
+    x = tm.Sampler([features], [0]).training(0, 40_000)
+    assert (x[0] != 0).double().mean(1).tolist() == pytest.approx([0.2, 0.8, 0.2, 0.8], abs=0.02)
+    e = tm.Experiment(features, tm.Bottleneck(2, output_bias=False), tm.Training(steps=1, batch=4))
+    measures = tm.measure([e], tm.Parameters(W_in=torch.zeros(1, 2, 4)), samples=100_000)
+    p = features.probabilities()
+    fraction = (p / 3).sum() / (p / 3 - p**2 / 4).sum()
+    assert measures.models["loss_fraction"].item() == pytest.approx(fraction, rel=0.02)
+
+
+def test_firing_laws_of_ours_draw_exactly_what_is_asked_for() -> None:
+    for firing in (tm.Independent(), tm.Correlated(2), tm.Anticorrelated(2), tm.Together(((0, 3),))):
+        features = tm.Features(4, 0.1, firing=firing)
+        assert features.probabilities() is features.asked_for
+    one = tm.Features(4, 0.25, tm.Frequency(tm.Zipf(1.0)), firing=tm.One())
+    assert one.probabilities() is one.asked_for

@@ -29,6 +29,7 @@ from toymodels.checks import Flag, Number, Whole, expect, settle
 from toymodels.data import Samples
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 
 MATCHING_SAMPLES = 4096
 MAX_HIDDEN = 10**5
@@ -38,6 +39,7 @@ CHECKS = {
     "tied": Flag(),
     "hidden_bias": Flag(),
     "init_scale": Number(above=0),
+    "hidden_bias_start": Number(),
 }
 
 
@@ -46,7 +48,8 @@ class Bottleneck:
     """The architecture of one model.
 
     ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
-    init_scale^2, so that no output is born dead.
+    init_scale^2, so that no output is born dead. ``hidden_bias_start``: where every entry of b_in starts; a negative
+    one makes neurons monosemantic (Jermyn, Schiefer, Hubinger 2022).
     """
 
     hidden: int
@@ -57,18 +60,25 @@ class Bottleneck:
     tied: bool = True
     hidden_bias: bool = False
     init_scale: float = 1.0
+    hidden_bias_start: float = 0.0
 
     def __post_init__(self) -> None:
         expect(Activation, "ReLU()", activation=self.activation, output=self.output)
         if self.layer_norm is not None:
             expect(LayerNorm, "LayerNorm()", layer_norm=self.layer_norm)
         settle(self, CHECKS)
+        if self.layer_norm is not None and self.hidden < 2:
+            raise ValueError(
+                "layer_norm: over one neuron it is 0 whatever the input, and nothing is learned: hidden = 2 or more"
+            )
+        if self.hidden_bias_start and not self.hidden_bias:
+            raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
 
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
         norm = None if self.layer_norm is None else LayerNorm(affine=self.layer_norm.affine)
-        return dataclasses.replace(self, layer_norm=norm, init_scale=1.0)
+        return dataclasses.replace(self, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0)
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,7 @@ class Taps:
     out: Tensor
 
 
+@undisturbed
 def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype = torch.float32) -> Parameters:
     """Starting parameters, each model from its own seed alone: never from how many are drawn together.
 
@@ -145,7 +156,7 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch
     parameters = Parameters(
         W_in=tensor(W_in),
         W_out=None if first.tied else tensor((W_in / scale**2).transpose(0, 2, 1)),
-        b_in=constant(0.0, first.hidden, first.hidden_bias),
+        b_in=_bias(bottlenecks, sampler, dtype) if first.hidden_bias else None,
         b_out=constant(0.0, n, first.output_bias),
         ln_gain=constant(1.0, first.hidden, affine),
         ln_bias=constant(0.0, first.hidden, affine),
@@ -155,6 +166,13 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch
     return dataclasses.replace(parameters, ln_eps=resolved_eps(bottlenecks, parameters, sampler))
 
 
+def _bias(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype) -> Tensor:
+    """b_in at the start, each model's own: [model, hidden]."""
+    start = torch.tensor([b.hidden_bias_start for b in bottlenecks], dtype=dtype, device=sampler.device)
+    return start[:, None].repeat(1, bottlenecks[0].hidden)
+
+
+@undisturbed
 def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Samples) -> Tensor:
     """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
     norms = [b.layer_norm for b in bottlenecks]

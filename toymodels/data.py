@@ -24,6 +24,7 @@ from toymodels import random
 from toymodels.checks import SEED, Whole, expect
 from toymodels.features import MAX_FEATURES, Features, Importance, Sampler
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 
 MEASURED_ON = 2**16
 """samples from which is measured what nobody states"""
@@ -165,6 +166,7 @@ class DataSampler:
         return x.to(self.device)
 
 
+@undisturbed
 def checked(data: Data, seed: int, first: int, samples: int, step: int | None) -> Tensor:
     """What `Data.draw` gives, once it is what it should be; raises ``TypeError`` or ``ValueError`` where it is not."""
     x, name = data.draw(seed, first, samples, step), type(data).__name__

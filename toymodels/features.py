@@ -27,9 +27,14 @@ from toymodels.kernels.draw import Source, whole_tiles
 from toymodels.kernels.vector import LANES
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 from toymodels.values import UniformValues, Values
 
 MAX_FEATURES = 10**6
+
+
+AS_ASKED = 1e-8
+"""How far from what is asked for a firing law may draw without being held to what it draws: some words of 2^32."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +105,28 @@ class Features:
                 law.weights(n)
             except ValueError as error:
                 raise ValueError(f"{name}.{error}") from None
-        p = self.probabilities()
-        if self.firing.member(self.n) is not None:
-            self.firing.intervals(p)
+        self.probabilities()
 
     def probabilities(self) -> np.ndarray:
-        """P_i = P(feature i active), float64 ``[feature]``, read-only."""
+        """P_i = P(feature i active), float64 ``[feature]``, read-only: as the firing law draws it."""
         return self._probabilities
 
     @cached_property
     def _probabilities(self) -> np.ndarray:
         # Kept, because the same features are often those of thousands of seeds.
+        p = self.asked_for
+        if self.firing.member(self.n) is None:
+            return p
+        low, high = self.firing.intervals(p)
+        drawn = (high.astype(np.float64) - low.astype(np.float64)) / SCALE
+        # Ours draw what is asked for, but for a share of a word; one of a user's own may draw anything.
+        p = p if np.abs(drawn - p).max() < AS_ASKED else drawn
+        p.flags.writeable = False
+        return p
+
+    @cached_property
+    def asked_for(self) -> np.ndarray:
+        """The P_i that frequency law and density ask of the firing law: float64 ``[feature]``, read-only."""
         law, cap, n_weights = self.frequency.law, self.frequency.cap, self.firing.n_weights(self.n)
         per_weight = probabilities(law, n_weights, self.density, cap, shares=self.firing.shares(self.n))
         p = self.firing.spread(per_weight, self.n)
@@ -142,7 +158,7 @@ class Sampler:
         self.n, self.values, self.signed, self.firing = first.n, first.values, first.signed, first.firing
         self.device = torch.device(device)
         self.seeds = np.array([SEED("seed", seed) for seed in seeds], dtype=np.int64)
-        self.source = self._source(np.stack([f.probabilities() for f in features]))
+        self.source = self._source(np.stack([f.asked_for for f in features]))
 
     def _source(self, p: np.ndarray) -> Source:
         """What the kernels draw from, for the probabilities ``p [model, feature]``; values not shaped yet."""
@@ -165,10 +181,12 @@ class Sampler:
             signed=self.signed,
         )
 
+    @undisturbed
     def training(self, step: int, batch: int) -> Tensor:
         """The training batch of ``step``: x as float32 ``[model, feature, batch]``."""
         return self._draw(step, batch, 0, Domain.DATA, Domain.FIRING)
 
+    @undisturbed
     def evaluation(self, first_sample: int, samples: int) -> Tensor:
         """Fresh samples from ``first_sample`` (a multiple of 4): x as float32 ``[model, feature, samples]``."""
         return self._draw(0, samples, first_sample, Domain.EVALUATION, Domain.EVALUATION_FIRING)

@@ -18,16 +18,25 @@ MAX_GROUPS = 10**6
 
 
 class Firing:
-    """Joint law of the active sets, given marginals P_i."""
+    """Joint law of the active sets, given marginals P_i.
+
+    A law of one's own says who decides, in ``n_groups`` (equal groups of neighbours) or ``member`` (any), and how, in
+    ``intervals``. What these make of P_i is what holds: `Features.probabilities` reads it off them.
+    """
 
     name: str
+
+    @property
+    def n_groups(self) -> int | None:
+        """How many equal groups of neighbouring features there are; None where there are none, or others."""
+        return None
 
     def member(self, n: int) -> np.ndarray | None:
         """The group of every feature, int64 ``[feature]``, numbered from 0 in the order of their first features.
 
         None where every feature decides for itself.
         """
-        return None
+        return None if self.n_groups is None else np.arange(n) // (n // self.n_groups)
 
     def check(self, n: int, density: float) -> None:
         """Raise ``ValueError`` where this law cannot have ``n`` features of mean density ``density``."""
@@ -62,8 +71,9 @@ class One(Firing):
 
     name = "one"
 
-    def member(self, n: int) -> np.ndarray:
-        return np.zeros(n, np.int64)
+    @property
+    def n_groups(self) -> int:
+        return 1
 
     def check(self, n: int, density: float) -> None:
         if abs(density * n - 1) > 1e-9:
@@ -84,8 +94,9 @@ class _Grouped(Firing):
     def __post_init__(self) -> None:
         settle(self, {"groups": Whole(1, MAX_GROUPS)})
 
-    def member(self, n: int) -> np.ndarray:
-        return np.arange(n) // (n // self.groups)
+    @property
+    def n_groups(self) -> int:
+        return self.groups
 
     def check(self, n: int, density: float) -> None:
         if n % self.groups:

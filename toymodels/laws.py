@@ -44,7 +44,8 @@ class Zipf(Law):
         settle(self, {"exponent": Number(least=0)})
 
     def weights(self, n: int) -> np.ndarray:
-        return np.arange(1, n + 1, dtype=np.float64) ** -self.exponent
+        with np.errstate(under="ignore"):
+            return np.arange(1, n + 1, dtype=np.float64) ** -self.exponent
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Geometric(Law):
         settle(self, {"ratio": Number(above=0)})
 
     def weights(self, n: int) -> np.ndarray:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             weights = self.ratio ** np.arange(n, dtype=np.float64)
         if not np.isfinite(weights).all():
             raise ValueError(f"ratio: {self.ratio} to the power {n - 1} overflows")
@@ -106,7 +107,7 @@ def probabilities(
     shares = np.ones(n) if shares is None else shares
     capped = np.zeros(n, dtype=bool)
     while not capped.all():
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             scale = (shares.sum() * density - cap * shares[capped].sum()) / (shares * weights)[~capped].sum()
             scaled = scale * weights
         over = ~capped & (scaled > cap)

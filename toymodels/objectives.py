@@ -22,6 +22,7 @@ from toymodels.checks import Number, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.data import MEASURED_AT_ONCE, MEASURED_ON, Data, Inputs, samples_of
 from toymodels.features import Features
+from toymodels.surroundings import undisturbed
 
 
 class Target(ClosedForms):
@@ -172,6 +173,7 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
     return (loss(target, output).mean(2) * importance).sum(1)
 
 
+@undisturbed
 def constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
     """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[feature]``.
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toymodels.surroundings import undisturbed
+
 
 def legendre(order: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights of the Gauss-Legendre rule on (0, 1), float64 [order] each; exact up to degree 2 order - 1."""
@@ -23,6 +25,7 @@ def crowded(s: Tensor) -> tuple[Tensor, Tensor]:
     return 1 - (1 - s) ** 3, 3 * (1 - s) ** 2
 
 
+@undisturbed
 def unit_interval(panels: int, order: int) -> tuple[Tensor, Tensor]:
     """Nodes u in (0, 1) and their weights, crowded towards 1: float64 [panels x order] each."""
     nodes, weights = legendre(order)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from toymodels.kernels.draw import fill_words, whole_tiles
+from toymodels.surroundings import undisturbed
 
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
@@ -65,6 +66,7 @@ def philox(counter: Sequence[Tensor | int], key: Sequence[Tensor | int]) -> tupl
     return c0, c1, c2, c3
 
 
+@undisturbed
 def words_torch(
     seeds: Tensor, n_features: int, n_samples: int, step: int, domain: Domain, first_sample: int = 0
 ) -> Tensor:

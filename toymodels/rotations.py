@@ -9,8 +9,10 @@ from torch import Tensor
 
 from toymodels import random
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 
 
+@undisturbed
 def haar(seeds: np.ndarray, size: int, step: int) -> Tensor:
     """One Haar-random orthogonal matrix a seed: float64 ``[seed, size, size]``.
 

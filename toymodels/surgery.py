@@ -28,6 +28,7 @@ from toymodels.activations import Activation, Elementwise, SoLU
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, read_out
 from toymodels.checks import expect
 from toymodels.layer_norm import normalise
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
 
 CHUNK = 256
@@ -241,6 +242,7 @@ def norm_statistics(bottleneck: Bottleneck, parameters: Parameters, mid: Tensor)
     return mean, torch.where(variance == 0, 0.0, torch.rsqrt(torch.where(variance == 0, 1.0, variance)))
 
 
+@undisturbed
 def geometric_mean_scale(
     experiments: Sequence[Experiment],
     parameters: Parameters,
@@ -264,6 +266,7 @@ def geometric_mean_scale(
     return torch.exp(total / count)
 
 
+@undisturbed
 def loss_optimal_scale(
     experiments: Sequence[Experiment],
     parameters: Parameters,
@@ -314,6 +317,7 @@ def loss_optimal_scale(
     return centre * torch.exp2(best)
 
 
+@undisturbed
 def refit(
     experiments: Sequence[Experiment],
     parameters: Parameters,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from toymodels.closed_forms import ClosedForms
 from toymodels.quadrature import unit_interval
+from toymodels.surroundings import undisturbed
 
 LARGEST_BELOW_ONE = 1 - 2.0**-24
 
@@ -34,6 +35,7 @@ class Values(ClosedForms):
     mean: float = cached_property(lambda law: law._integral(1))  # pyright: ignore[reportAssignmentType]
     second_moment: float = cached_property(lambda law: law._integral(2))  # pyright: ignore[reportAssignmentType]
 
+    @undisturbed
     def _integral(self, power: int) -> float:
         """The integral of |from_uniform|^power over (0, 1)."""
         nodes, weights = unit_interval(panels=64, order=16)

@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import toymodels
 from toymodels.cli import app
 from toymodels.sweeps.tensorfile import serialise
 
@@ -36,10 +38,18 @@ seed = [0, 1]
 """
 
 
+LINKS = [f"link to {what}" for what in ("another pack", "a text", "a pipe", "a device", "itself", "nothing")]
+
+
 def door(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert "Traceback" not in result.stderr
     return result.exit_code, result.stdout, result.stderr
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +86,7 @@ def header_of(entries: int) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-@pytest.mark.parametrize("how", ["pickle", "torch.save", "million entries", "endless header", "link", "pipe", "huge"])
+@pytest.mark.parametrize("how", ["pickle", "torch.save", "million entries", "endless header", "pipe", "huge", *LINKS])
 @pytest.mark.parametrize("folder", ["packs", "measures"])
 def test_a_hostile_file_is_neither_run_nor_followed_nor_believed(
     run: Path, whole: Path, tmp_path: Path, how: str, folder: str
@@ -94,26 +104,80 @@ def test_a_hostile_file_is_neither_run_nor_followed_nor_believed(
             path.write_bytes(header_of(10**6))
         case "endless header":
             path.write_bytes((2**62).to_bytes(8, "little") + b"{")
-        case "link":
-            path.symlink_to(elsewhere)
         case "pipe":
             os.mkfifo(path)
         case "huge":
             with path.open("wb") as file:
                 file.truncate(2**40)  # a terabyte of nothing, which takes no room
+        case "link to another pack":
+            path.symlink_to(elsewhere)
+            elsewhere.write_bytes((run / folder / "00000001.safetensors").read_bytes())
+        case "link to a text":
+            path.symlink_to(elsewhere)
+            elsewhere.write_text("not yours")
+        case "link to a pipe":
+            elsewhere.unlink()
+            os.mkfifo(elsewhere)
+            path.symlink_to(elsewhere)
+        case "link to a device":
+            path.symlink_to("/dev/zero")
+        case "link to itself":
+            path.symlink_to(path)
+        case _:
+            path.symlink_to(tmp_path / "nothing")
+    outside = elsewhere.read_bytes() if elsewhere.is_file() else None
     begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     code, _, err = again(run)
     assert code == 0
     assert time.monotonic() - begin < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
     assert not loot.exists()
-    assert elsewhere.read_bytes() == good
+    assert outside is None or elsewhere.read_bytes() == outside
+    assert not (tmp_path / "nothing").exists()
     assert path.read_bytes() == good
     assert not path.is_symlink()
     if folder == "packs":
         assert "00000000.safetensors.damaged-0" in err
-        assert os.path.lexists(run / "packs" / "00000000.safetensors.damaged-0")
+        aside = run / "packs" / "00000000.safetensors.damaged-0"
+        assert os.path.lexists(aside)
+        assert aside.is_symlink() == (how in LINKS)
     assert (run / "models.parquet").read_bytes() == (whole / "models.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("folder", ["packs", "measures"])
+def test_a_link_to_a_whole_file_is_read_and_kept_and_never_written_through(
+    run: Path, whole: Path, tmp_path: Path, folder: str
+) -> None:
+    """As git-annex leaves them: relative, to a file that nobody may write."""
+    (tmp_path / "annex").mkdir()
+    for path in (run / folder).glob("*.safetensors"):
+        kept = Path(shutil.move(path, tmp_path / "annex" / path.name))
+        kept.chmod(0o444)
+        path.symlink_to(Path("../../annex") / path.name)
+    code, out, err = door("sweep", run / "sweep.toml", "--out", run, "--json")
+    assert (code, json.loads(out)["trained"], "damaged" in err) == (0, 0, False), err
+    assert all(path.is_symlink() for path in (run / folder).glob("*.safetensors"))
+    original, linked = toymodels.load(whole).model(3), toymodels.load(run).model(3)
+    assert torch.equal(original.parameters.W_in, linked.parameters.W_in)
+    assert door("tables", run)[0] == 0
+    assert listing(run) == listing(whole)
+    for path in (tmp_path / "annex").iterdir():
+        assert path.read_bytes() == (whole / folder / path.name).read_bytes()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert all(path.is_symlink() == (folder == "packs") for path in (run / folder).glob("*.safetensors"))
+
+
+def test_a_linked_pack_that_is_damaged_has_its_link_moved_aside(run: Path, whole: Path, tmp_path: Path) -> None:
+    path = run / "packs" / "00000000.safetensors"
+    target = Path(shutil.move(path, tmp_path / "target"))
+    target.write_bytes(target.read_bytes()[:-1])
+    path.symlink_to(target)
+    before = target.read_bytes()
+    code, _, err = again(run)
+    assert (code, "kept as 00000000.safetensors.damaged-0" in err) == (0, True)
+    assert (run / "packs" / "00000000.safetensors.damaged-0").readlink() == target
+    assert target.read_bytes() == before
+    assert path.read_bytes() == (whole / "packs" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("how", ["link", "pipe", "huge"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -141,10 +142,10 @@ class Folder(RuleBasedStateMachine):
         for pack in plan.packs:
             assert not own.has(pack.index) or Store(self.folder).pack_path(pack).exists()
 
-    @rule(after=st.integers(0, 40), where=st.sampled_from(["fsync", "replace", "mkstemp"]), extend=st.booleans())
+    @rule(after=st.integers(0, 40), where=st.sampled_from(["fsync", "replace", "token_hex"]), extend=st.booleans())
     def killed(self, after: int, where: str, extend: bool) -> None:
         """In a system call of some write, leaving everything as it is then."""
-        module = tempfile if where == "mkstemp" else os
+        module = secrets if where == "token_hex" else os  # a temporary's name, before it is made
         real, left = getattr(module, where), after
 
         def counted(*arguments: Any, **named: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from toymodels import Bottleneck, Experiment, Features, Parameters, UniformValues
+from toymodels import AbsoluteValue, Bottleneck, Experiment, Features, Identity, Parameters, UniformValues
 from toymodels.bottleneck import initialise
 from toymodels.hypotheses.arms import Arm
 from toymodels.training.experiment import sampler
@@ -25,9 +25,11 @@ def make_arm() -> MakeArm:
         n: int = 9,
         density: float = 0.2,
         dtype: torch.dtype = torch.float32,
+        signed: bool = False,
     ) -> Arm:
-        features = Features(n, density, values=values or UniformValues())
-        es = [Experiment(features, bottleneck, seed=seed) for seed in range(models)]
+        features = Features(n, density, values=values or UniformValues(), signed=signed)
+        target = AbsoluteValue() if signed else Identity()
+        es = [Experiment(features, bottleneck, target=target, seed=seed) for seed in range(models)]
         start = initialise([bottleneck] * models, sampler(es), dtype)
         noise = torch.Generator().manual_seed(5)
         moved = {

@@ -13,8 +13,9 @@ from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.hypotheses.findings import from_seeds
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.tiers import Setting, Tiers
-from toymodels.metrics.alignment import mean_active_values, response_alignment, responses
-from toymodels.metrics.rotation_null import rotation_null
+from toymodels.metrics.alignment import response_alignment
+from toymodels.metrics.responses import response_sizes_of
+from toymodels.metrics.rotation_null import rotation_nulls_of
 
 REPEATS, MOST = 200, 15
 HIDDEN, SEEDS = 16, range(8)
@@ -66,19 +67,17 @@ def rotated_counts(controls=None) -> int:
     arms = {name: of.arms[name] for name in (MAIN, *(controls or of.controls))}
     parts = {}
     for name, arm in arms.items():
-        W, activation = arm.parameters.W_in, arm.experiments[0].bottleneck.activation
-        values = mean_active_values(arm.experiments, W)
-        parts[name] = (activation, W, values, rotation_null("response_alignment", activation, W, None, values))
+        W = arm.parameters.W_in
+        parts[name] = (arm.experiments, W, rotation_nulls_of(arm.experiments, W, None)["response_alignment"])
     found = 0
     recovered = {name: torch.ones(len(SEEDS), HIDDEN, dtype=torch.bool) for name in arms}
     for _ in range(REPEATS):
         measured = {}
-        for name, (activation, W, values, null) in parts.items():
+        for name, (experiments, W, null) in parts.items():
             q, r = np.linalg.qr(rng.standard_normal((len(SEEDS), HIDDEN, HIDDEN)))
             Q = torch.from_numpy(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]).to(W)
-            measured[name] = {
-                "percentile": null.percentile(response_alignment(responses(activation, Q @ W, None, values)))
-            }
+            alignment = response_alignment(response_sizes_of(experiments, Q @ W, None))
+            measured[name] = {"percentile": null.percentile(alignment)}
         found += supported(p1_bimodal.statistic(measured, recovered))
     return found
 

@@ -21,10 +21,11 @@ SHAPES = {
 }
 
 
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("values", [UniformValues(), Binary()], ids=lambda v: v.name)
 @pytest.mark.parametrize("bottleneck", SHAPES.values(), ids=SHAPES.keys())
-def test_it_is_what_switching_a_feature_off_changes(make_arm, bottleneck, values):
-    arm = make_arm(bottleneck, values, n=7, density=0.3)
+def test_it_is_what_switching_a_feature_off_changes(make_arm, bottleneck, values, signed):
+    arm = make_arm(bottleneck, values, n=7, density=0.3, signed=signed)
     first, last = 512, 3072  # some 770 active examples a feature: more than are used
     found = p2_rescaled.measure(arm, first, last)
     double = arm.parameters.to("cpu", torch.float64)
@@ -35,7 +36,7 @@ def test_it_is_what_switching_a_feature_off_changes(make_arm, bottleneck, values
         for tap in ("mid", "post"):
             change = (getattr(live, tap) - getattr(off, tap)).square().sum(1).sqrt()
             for model in range(2):
-                on = (x[model, i] > 0).nonzero()[:, 0]
+                on = (x[model, i] != 0).nonzero()[:, 0]
                 assert len(on) > p2_rescaled.EXAMPLES
                 expected = change[model, on[: p2_rescaled.EXAMPLES]].mean().item()
                 assert found[tap][model, i].item() == pytest.approx(expected, rel=2e-4)

@@ -60,6 +60,51 @@ def test_every_pair_is_what_forward_reads_out(make_arm, bottleneck, values):
     assert small < 2 * N * N / 2
 
 
+@pytest.mark.parametrize("name", ["solu+LN, untied, hidden bias", "relu+LN, no output bias"])
+def test_signed_features_are_gated_by_the_mean_over_both_sides_of_both(make_arm, name):
+    bottleneck = SHAPES[name]
+    arm = make_arm(bottleneck, n=N, signed=True)
+    measured = p3_gated.measure(arm)
+    parameters = arm.parameters.to("cpu", torch.float64)
+
+    def read(model: int, **present: float) -> torch.Tensor:
+        x = torch.zeros(1, N, 1, dtype=torch.float64)
+        for feature, value in present.items():
+            x[0, int(feature[1:]), 0] = value
+        return forward(bottleneck, parameters[model : model + 1], x).readout[0, :, 0]
+
+    compared = 0
+    for model in range(2):
+        for i in range(N):
+            alone = {side: (read(model, **{f"f{i}": side}) - read(model))[i].item() for side in (0.5, -0.5)}
+            weaker = min(alone.values(), key=abs)
+            assert measured["alone"][model, i].item() == pytest.approx(weaker, rel=1e-3, abs=1e-5)
+            for j in range(N):
+                if i == j or abs(weaker) < 0.05:
+                    assert measured["gated"][model, i, j].isnan()
+                    continue
+                shares = [
+                    1 - (read(model, **{f"f{i}": a, f"f{j}": b}) - read(model, **{f"f{j}": b}))[i].item() / alone[a]
+                    for a in (0.5, -0.5)
+                    for b in (0.5, -0.5)
+                ]
+                assert measured["gated"][model, i, j].item() == pytest.approx(sum(shares) / 4, rel=1e-3, abs=1e-3)
+                compared += 1
+    assert compared > N
+
+
+def test_a_signed_feature_with_one_side_below_a_twentieth_is_left_out():
+    """ReLU neurons 0 and 1 read feature 0 by .06 upwards and .04 downwards, neuron 2 feature 1 upwards only."""
+    e = Experiment(Features(2, 0.1, values=Binary(), signed=True), Bottleneck(4, ReLU(), None, Linear(), tied=False))
+    W_in = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]])
+    for down, counted in ((-0.04, False), (-0.06, True)):
+        W_out = torch.tensor([[[0.06, down, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]])
+        measured = p3_gated.measure(Arm([e], Parameters(W_in=W_in, W_out=W_out)))
+        assert measured["gated"][0, 0, 1].isfinite().item() is counted
+        assert measured["gated"][0, 1, 0].item() == 0
+    assert measured["alone"][0].abs().tolist() == pytest.approx([0.06, 1])
+
+
 def test_effects_below_a_twentieth_are_left_out():
     bottleneck = Bottleneck(4, Linear(), None, Linear(), tied=False)
     e = Experiment(Features(4, 0.1, values=Binary()), bottleneck)

@@ -63,6 +63,15 @@ def test_a_neuron_whose_main_feature_is_never_there_has_nothing_else(make_arm):
     assert share[5:].tolist() == [0.0] * 5
 
 
+def test_a_neuron_of_the_negative_side_has_a_main_feature_too(make_arm):
+    """Each of two signed features has a neuron a sign; none of their activity is another's, and none is dead."""
+    arm = make_arm(Bottleneck(4, ReLU(), None, Linear(), tied=False), n=2, models=1, density=0.3, signed=True)
+    eye = torch.eye(2)
+    pairs = Parameters(W_in=torch.cat([eye, -eye])[None], W_out=torch.cat([eye, -eye], 1)[None])
+    for share in p7_weak_activity.measure(Arm(arm.experiments, pairs), 0, 2048).values():
+        assert (share == 0).all()
+
+
 @pytest.mark.parametrize("activation", [ReLU(), SoLU()])
 def test_a_dead_neuron_is_undefined_and_spoils_no_mean(make_arm, activation):
     arm = make_arm(Bottleneck(4, activation, LayerNorm(), Linear()), n=8)

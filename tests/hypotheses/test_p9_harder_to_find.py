@@ -54,3 +54,17 @@ def test_dictionaries_find_the_features_that_are_there():
     assert (found[L1][0, :7] > 0.95).all()
     assert found[TOP_K][0, :7].mean() > 0.6  # as many at once as there are on average: too few, or too many
     assert all(f1[0, 7] == 0 for f1 in found.values())
+
+
+def test_signed_features_have_a_latent_a_side_and_the_mean_of_both():
+    """Feature 2 has a neuron for its positive sign only, so half of it can be found."""
+    eye = torch.eye(4)
+    W_in = torch.cat([eye, -eye])[None]
+    W_in[:, 6] = 0
+    e = Experiment(Features(4, 0.2, values=Binary(), signed=True), Bottleneck(8, ReLU(), None, Linear(), tied=False))
+    found = dictionaries(Arm([e], Parameters(W_in=W_in, W_out=W_in.transpose(1, 2))), 2048, 4096)
+    assert found[L1].shape == (1, 4)
+    assert found[L1][0].tolist() == pytest.approx([1, 1, 0.5, 1], abs=0.05)
+    scores = found["scores"][0]
+    assert scores[1, SCORES.index("mcc_matched")] > 0.95
+    assert scores[1, SCORES.index("mcc")].item() == pytest.approx(7 / 8, abs=0.03)

@@ -9,35 +9,31 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, Linear, ReLU, SoLU, XExp
-from toymodels.metrics.alignment import (
-    mean_active_values,
-    participation_ratio,
-    response_alignment,
-    responses,
-    weight_alignment,
-)
+from toymodels import GeLU, Linear, ReLU, SoLU, XExp
+from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
+from toymodels.metrics.responses import response_sizes, responses
 from toymodels.metrics.rotation_null import DRAWS, Null, rotation_nulls
 from toymodels.rotations import haar
 
 DELTA = torch.tensor([[[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, -1.0, 0.0], [0.0, -2.0, 0.0, 0.0]]])
 """[model 1, hidden 3, feature 4]"""
+SIZE = DELTA.abs()
 
 
 def test_response_measures_by_hand():
-    assert response_alignment(DELTA)[0, :3].tolist() == pytest.approx([1, 0.5, 0.75])
-    assert participation_ratio(DELTA)[0, :3].tolist() == pytest.approx([1, 2, 100 / 82])
+    assert response_alignment(SIZE)[0, :3].tolist() == pytest.approx([1, 0.5, 0.75])
+    assert participation_ratio(SIZE)[0, :3].tolist() == pytest.approx([1, 2, 100 / 82])
     assert weight_alignment(DELTA)[0, :3].tolist() == pytest.approx([1, 1 / math.sqrt(2), 3 / math.sqrt(10)])
     for measure in (response_alignment, participation_ratio, weight_alignment):
-        assert measure(DELTA)[0, 3].isnan()
+        assert measure(SIZE)[0, 3].isnan()
 
 
 def test_neuron_measures_by_hand():
-    assert monosemanticity(DELTA)[0].tolist() == pytest.approx([0.75, 2 / 3, 1])
-    assert main_feature(DELTA)[0].tolist() == [2, 1, 1]
-    assert not dead_neurons(DELTA).any()
-    dead = torch.cat([DELTA, torch.zeros(1, 1, 4)], dim=1)
+    assert monosemanticity(SIZE)[0].tolist() == pytest.approx([0.75, 2 / 3, 1])
+    assert main_feature(SIZE)[0].tolist() == [2, 1, 1]
+    assert not dead_neurons(SIZE).any()
+    dead = torch.cat([SIZE, torch.zeros(1, 1, 4)], dim=1)
     assert dead_neurons(dead)[0].tolist() == [False, False, False, True]
     assert monosemanticity(dead)[0, 3].isnan()
     assert main_feature(dead)[0, 3] == -1
@@ -46,25 +42,7 @@ def test_neuron_measures_by_hand():
 
 def test_small_responses_do_not_underflow():
     assert weight_alignment(DELTA * 1e-25)[0, :3].tolist() == pytest.approx([1, 1 / math.sqrt(2), 3 / math.sqrt(10)])
-    assert participation_ratio(DELTA * 1e-18)[0, :3].tolist() == pytest.approx([1, 2, 100 / 82])
-
-
-@pytest.mark.parametrize("activation", [Linear(), ReLU(), GeLU(), SoLU()], ids=lambda a: a.name)
-def test_a_response_is_mid_with_the_feature_minus_mid_without(activation):
-    torch.manual_seed(0)
-    W, b, value = torch.randn(2, 5, 7), torch.randn(2, 5), torch.tensor([0.5, 1.0])
-    delta = responses(activation, W, b, value)
-    for k in range(2):
-        for i in range(7):
-            expected = activation(W[k, :, i] * value[k] + b[k]) - activation(b[k])
-            assert torch.allclose(delta[k, :, i], expected, atol=1e-6)
-    no_bias = responses(activation, W, None, value)
-    assert torch.allclose(no_bias, responses(activation, W, torch.zeros_like(b), value), atol=1e-7)
-
-
-def test_features_are_switched_on_at_their_mean_active_value():
-    es = [Experiment(Features(3, 0.1), Bottleneck(2)), Experiment(Features(3, 0.1, values=Binary()), Bottleneck(2))]
-    assert mean_active_values(es, torch.zeros(1)).tolist() == [[0.5] * 3, [1.0] * 3]
+    assert participation_ratio(SIZE * 1e-18)[0, :3].tolist() == pytest.approx([1, 2, 100 / 82])
 
 
 @pytest.mark.parametrize("activation", [ReLU(), SoLU()], ids=lambda a: a.name)
@@ -73,7 +51,7 @@ def test_permuting_neurons_or_features_permutes_and_rotation_changes(activation)
     W, value = torch.randn(1, 6, 9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     rows, columns = torch.randperm(6), torch.randperm(9)
     for measure in (response_alignment, participation_ratio):
-        of = lambda W, measure=measure: measure(responses(activation, W, None, value))  # noqa: E731
+        of = lambda W, measure=measure: measure(response_sizes(activation, W, None, value, signed=False))  # noqa: E731
         assert torch.allclose(of(W[:, rows][:, :, columns]), of(W)[:, columns])
         assert not torch.allclose(of(haar(np.array([0]), 6, 1) @ W), of(W), atol=1e-3)
 
@@ -94,7 +72,7 @@ def test_null_percentiles_and_quantiles_by_hand():
 
 def test_the_null_of_weight_alignment_is_the_sphere():
     """max_k |u_k| of a uniform unit vector in R^2 is cos of a uniform angle in [0, pi/4]: CDF 1 - (4/pi) acos(x)."""
-    null = rotation_nulls(Linear(), torch.randn(1, 2, 1), None, torch.ones(1))["weight_alignment"]
+    null = rotation_nulls(Linear(), torch.randn(1, 2, 1), None, torch.ones(1), signed=False)["weight_alignment"]
     assert null.values.shape == (1, DRAWS)
     assert kstest(null.values[0].numpy(), lambda x: 1 - 4 / math.pi * np.arccos(np.clip(x, 0, 1))).pvalue > 1e-3
 
@@ -108,8 +86,8 @@ def test_random_directions_are_aligned_no_more_often_than_the_null_says(activati
     W = torch.randn(n_models, m, n)
     W = size * W / W.norm(dim=1, keepdim=True)
     value = torch.ones(n_models)
-    null = rotation_nulls(activation, W, None, value)["response_alignment"]
-    measured = response_alignment(responses(activation, W, None, value))
+    null = rotation_nulls(activation, W, None, value, signed=False)["response_alignment"]
+    measured = response_alignment(response_sizes(activation, W, None, value, signed=False))
     share = (measured > null.quantile(99)[:, None]).float().mean().item()
     assert share == pytest.approx(0.01, abs=5 * math.sqrt(0.01 * 0.99 / (n_models * n)) + 0.003)
     assert kstest(null.percentile(measured).flatten().numpy() / 100, "uniform").statistic < 0.05
@@ -118,8 +96,8 @@ def test_random_directions_are_aligned_no_more_often_than_the_null_says(activati
 def test_a_one_neuron_feature_exceeds_the_null():
     W = torch.zeros(1, 16, 16)
     W[0].fill_diagonal_(2.0)
-    null = rotation_nulls(SoLU(), W, None, torch.ones(1))["response_alignment"]
-    measured = response_alignment(responses(SoLU(), W, None, torch.ones(1)))
+    null = rotation_nulls(SoLU(), W, None, torch.ones(1), signed=False)["response_alignment"]
+    measured = response_alignment(response_sizes(SoLU(), W, None, torch.ones(1), signed=False))
     assert (measured == 1).all()
     assert (measured > null.quantile(99)[:, None]).all()
     assert (null.percentile(measured) > 99).all()
@@ -129,8 +107,8 @@ def test_the_null_keeps_the_hidden_bias_where_it_is():
     torch.manual_seed(0)
     W, b = torch.randn(1, 4, 6), torch.randn(1, 4)
     value = torch.ones(1)
-    null = rotation_nulls(ReLU(), W, b, value)["response_alignment"]
+    null = rotation_nulls(ReLU(), W, b, value, signed=False)["response_alignment"]
     first = haar(np.zeros(1, np.int64), 4, step=1).float()
-    expected = response_alignment(responses(ReLU(), first @ W, b, value))[0]
+    expected = response_alignment(responses(ReLU(), first @ W, b, value).abs())[0]
     for value_ in expected[~expected.isnan()]:
         assert (null.values[0] - value_).abs().nan_to_num(1).min() < 1e-6

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from torch import Tensor
 
-from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, SoLU, train
+from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, ReLU, SoLU, train
 from toymodels.bottleneck import Parameters
-from toymodels.metrics.alignment import mean_active_values, responses
 from toymodels.metrics.dictionaries import Dictionary, TopK, fit
 from toymodels.metrics.dictionary_scores import CHUNK, Scores, activations, directions, matching, score
+from toymodels.metrics.responses import mean_active_values, responses
 from toymodels.training.recipe import Training
 
 
@@ -39,8 +39,15 @@ def planted(seed: int, n_models: int = 2, n: int = 7, latents: int = 9, samples:
     return d, truth @ active.float(), active, truth
 
 
+ANGLE = torch.arange(5) * 2 * math.pi / 5
+PENTAGON = torch.stack([ANGLE.cos(), ANGLE.sin()])[None]
+"""Directions [model 1, hidden 2, feature 5]."""
+
+
 def permuted(s: Scores, order: Tensor) -> dict[str, Tensor]:
-    return {name: getattr(s, name)[:, order] for name in ("cosine", "max_cosine", "f1", "latent")}
+    return {
+        name: getattr(s, name)[:, order] for name in ("cosine", "max_cosine", "max_absolute_cosine", "f1", "latent")
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------- matching
@@ -52,9 +59,10 @@ def test_matching_is_the_best_of_all_permutations(n, latents):
     decoder, truth = torch.randn(3, 3, latents), torch.randn(3, 3, n)
     match = matching(decoder, truth)
     for m in range(3):
-        cosines = torch.nn.functional.cosine_similarity(
+        oriented = torch.nn.functional.cosine_similarity(
             truth[m].double()[:, :, None], decoder[m].double()[:, None, :], dim=0
-        ).abs()
+        )
+        cosines = oriented.abs()
         wide = cosines if n <= latents else cosines.T
         best = max(
             sum(wide[i, j].item() for i, j in enumerate(p))
@@ -64,10 +72,11 @@ def test_matching_is_the_best_of_all_permutations(n, latents):
         pairs = [(i, j) for i, j in enumerate(match.latent[m].tolist()) if j >= 0]
         assert len({j for _, j in pairs}) == len(pairs) == min(n, latents)
         assert all(match.cosine[m, i].item() == pytest.approx(cosines[i, j].item()) for i, j in pairs)
-        assert match.max_cosine[m].tolist() == pytest.approx(cosines.amax(1).tolist())
+        assert match.max_cosine[m].tolist() == pytest.approx(oriented.amax(1).tolist())
+        assert match.max_absolute_cosine[m].tolist() == pytest.approx(cosines.amax(1).tolist())
 
 
-def test_sign_and_length_do_not_matter():
+def test_sign_and_length_do_not_matter_to_the_match():
     torch.manual_seed(0)
     truth = torch.randn(1, 5, 4)
     match = matching(-3e-9 * truth.flip(2), truth)
@@ -85,13 +94,57 @@ def test_what_has_no_direction_is_matched_to_nothing():
     assert match.latent[0, 1] == -1
     assert match.latent[0, 2] == 1  # the only one left, at a right angle
     assert match.cosine.tolist() == [[1, 0, 0]]
-    assert match.max_cosine.tolist() == [[1, 0, 0]]
+    assert match.max_cosine.tolist() == match.max_absolute_cosine.tolist() == [[1, 0, 0]]
     nothing = matching(torch.zeros(1, 3, 2), truth)
     assert nothing.latent.tolist() == [[-1, -1, -1]]
-    assert nothing.cosine.tolist() == [[0, 0, 0]]
+    assert nothing.cosine.tolist() == nothing.max_cosine.tolist() == [[0, 0, 0]]
+
+
+def test_a_mirrored_pentagon_is_a_tenth_turn_away():
+    """Its directions negated lie between the true ones: the nearest is at 36 degrees, its mirror image at 0."""
+    match = matching(-PENTAGON, PENTAGON)
+    assert match.max_cosine[0].tolist() == pytest.approx([math.cos(math.radians(36))] * 5)
+    assert match.max_absolute_cosine[0].tolist() == pytest.approx([1] * 5)
+    assert matching(PENTAGON, PENTAGON).max_cosine[0].tolist() == pytest.approx([1] * 5)
+
+
+def test_a_dead_latent_is_no_right_angle_where_all_living_ones_point_away():
+    truth = torch.tensor([[[1.0], [0.0]]])
+    decoder = torch.tensor([[[-1.0, -0.6, 0.0], [0.0, 0.8, 0.0]]])  # cosines -1, -.6, and a column of zeros
+    match = matching(decoder, truth)
+    assert match.max_cosine.tolist() == [[pytest.approx(-0.6)]]
+    assert match.max_absolute_cosine.tolist() == [[1]]
+
+
+def test_of_signed_features_a_latent_must_point_along_the_side():
+    """The sides of a linear layer's features are opposite: by |cosine| either latent would do for either side."""
+    truth = torch.cat([torch.eye(2), -torch.eye(2)], 1)[None]
+    order = [2, 3, 0, 1]  # latents point along -e_0, -e_1, e_0, e_1
+    match = matching(truth[:, :, order], truth, signed=True)
+    assert match.latent.tolist() == [order]
+    assert match.cosine.tolist() == [[1] * 4]
+    one_way = matching(truth[:, :, :2], truth, signed=True)
+    assert one_way.cosine.tolist() == [[1, 1, 0, 0]]
+    assert one_way.latent.tolist() == [[0, 1, -1, -1]]
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
+
+
+def mirrored_pentagon() -> Scores:
+    """A dictionary that points the wrong way, on the data of a model whose features are a pentagon."""
+    g = torch.Generator().manual_seed(0)
+    encoder = -PENTAGON.transpose(1, 2).contiguous()
+    d = Dictionary(-PENTAGON, encoder, torch.full((1, 5), -0.5), torch.zeros(1, 2), torch.ones(1))
+    x = torch.rand(1, 5, 20_000, generator=g) * (torch.rand(1, 5, 20_000, generator=g) < 0.02)
+    return score(d, PENTAGON @ x, x != 0, PENTAGON)
+
+
+def test_a_mirrored_dictionary_does_not_score_one():
+    s = mirrored_pentagon()
+    assert s.mmcs.item() == pytest.approx(math.cos(math.radians(36)))
+    assert s.mmcs_absolute.item() == pytest.approx(1)
+    assert s.f1.nanmean().item() < 0.05
 
 
 @pytest.mark.parametrize("samples", [300, CHUNK + 37])
@@ -110,6 +163,7 @@ def test_scores_by_scikit_learn_and_by_hand(samples):
     assert s.l0.tolist() == pytest.approx((f > 0).sum(1).double().mean(1).tolist())
     assert s.mcc.tolist() == pytest.approx(s.cosine.mean(1).tolist())
     assert s.mmcs.tolist() == pytest.approx(s.max_cosine.mean(1).tolist())
+    assert s.mmcs_absolute.tolist() == pytest.approx(s.max_absolute_cosine.mean(1).tolist())
 
 
 def test_a_perfect_dictionary_scores_perfectly():
@@ -120,7 +174,7 @@ def test_a_perfect_dictionary_scores_perfectly():
     active = torch.rand(1, n, 500) < 0.3
     s = score(d, active.float(), active, eye)
     assert s.latent.tolist() == [list(range(n))]
-    for measured in (s.cosine, s.f1, s.mcc, s.mmcs, s.mcc_matched):
+    for measured in (s.cosine, s.f1, s.mcc, s.mmcs, s.mmcs_absolute, s.mcc_matched):
         assert (measured == 1).all()
     assert s.unexplained.item() == 0
     assert s.l0.item() == pytest.approx(active.float().sum(1).mean().item())
@@ -147,7 +201,7 @@ def test_dead_latents_unmatched_and_unseen_features():
 def test_silence_is_scored():
     d, a, active, truth = planted(0)
     s = score(fit(torch.zeros_like(a), TopK(2), 9, [0, 1], 20), torch.zeros_like(a), active, truth)
-    assert s.mcc.tolist() == s.mmcs.tolist() == s.l0.tolist() == [0, 0]
+    assert s.mcc.tolist() == s.mmcs.tolist() == s.mmcs_absolute.tolist() == s.l0.tolist() == [0, 0]
     assert (s.f1 == 0).all()
     assert s.dead_latents.tolist() == [9, 9]
     assert s.unexplained.isnan().all()
@@ -208,6 +262,41 @@ def test_directions_are_responses_at_mid(hidden_bias):
     torch.testing.assert_close(directions(es, parameters, "mid"), expected)
     torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, :])
     assert directions(es, parameters, "post").shape == (3, 6, 10)
+
+
+def signed_relu_pairs() -> tuple[list[Experiment], Parameters]:
+    """Each of three signed features has two neurons, one that answers to each of its signs."""
+    eye = torch.eye(3)
+    es = [Experiment(Features(3, 0.3, signed=True), Bottleneck(6, ReLU(), None, Linear(), tied=False))]
+    return es, Parameters(W_in=torch.cat([eye, -eye])[None], W_out=torch.cat([eye, -eye], 1)[None])
+
+
+def test_a_signed_feature_has_a_direction_a_side():
+    es, parameters = signed_relu_pairs()
+    assert torch.equal(directions(es, parameters, "mid")[0], 0.5 * torch.eye(6))
+    values = mean_active_values(es, parameters.W_in)
+    pre = parameters.W_in * values[:, None, :]
+    assert torch.equal(directions(es, parameters, "pre"), torch.cat([pre, -pre], 2))
+
+
+def test_a_signed_feature_is_active_on_one_side_at_a_time():
+    es, parameters = signed_relu_pairs()
+    a, active = activations(es, parameters, "mid", 0, 4096)
+    assert torch.equal(active, a > 0)  # here neuron k answers to side k alone
+    both = active.unflatten(1, (2, 3))
+    assert not both.all(1).any()
+    assert both.any(1).float().mean().item() == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_sides_of_signed_features_are_all_found_by_a_latent_each():
+    es, parameters = signed_relu_pairs()
+    a, active = activations(es, parameters, "mid", 0, 4096)
+    eye = torch.eye(6)[None]
+    d = Dictionary(eye, eye, torch.zeros(1, 6), torch.zeros(1, 6), torch.ones(1))
+    s = score(d, a, active, directions(es, parameters, "mid"), signed=True)
+    assert s.latent.tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert s.f1.tolist() == [[1.0] * 6]
+    assert s.mcc.item() == s.mmcs.item() == 1
 
 
 def test_a_trained_model_end_to_end_beats_a_random_dictionary():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import platform
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +115,72 @@ def test_a_process_that_stays_at_the_door_is_not_waited_for_for_ever(tmp_path, m
     with moment(tmp_path):
         pass
     taken(tmp_path).release()
+
+
+@pytest.mark.parametrize("mode", [0o2775, 0o777, 0o750, 0o700])
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+def test_a_lock_file_may_be_read_and_written_by_whom_the_folder_may(tmp_path, mode, umask):
+    tmp_path.chmod(mode)
+    takes = "import sys; from pathlib import Path; from toymodels.sweeps.locks import Lock, Shard; "
+    takes += "Lock(Path(sys.argv[1]), Shard(0, 2)).take()"
+    subprocess.run([sys.executable, "-c", takes, str(tmp_path)], check=True, umask=umask)
+    rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert rights == dict.fromkeys((".lock", ".lock-0-of-2", ".lock-begin"), mode & 0o666)
+
+
+def test_who_may_not_write_a_lock_file_holds_it_unnamed(tmp_path, monkeypatch):
+    """It still names who was killed while holding it, which is no reason to name that one now."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale = f"process {ended.pid} on {platform.node()}\n"
+    (tmp_path / ".lock").write_text(stale)
+    real = os.open
+
+    def for_reading(path, flags, *rest, **named):
+        if path == tmp_path / ".lock" and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", for_reading)
+        held = taken(tmp_path)
+    with pytest.raises(InUse, match="in use by another process:"):
+        taken(tmp_path)
+    assert Lock(tmp_path).holders() == ["another process"]
+    held.release()
+    assert (tmp_path / ".lock").read_text() == stale
+    taken(tmp_path).release()
+
+
+def test_who_lets_go_is_no_longer_named(tmp_path):
+    held = taken(tmp_path)
+    assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {platform.node()}\n"
+    held.release()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EIO"])
+def test_a_file_system_without_locks_is_refused_and_holds_nobody(tmp_path, monkeypatch, name):
+    number = getattr(errno, name)
+
+    def no_locks(_descriptor, _kind):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(FolderError, match=os.strerror(number)) as caught:
+        taken(tmp_path)
+    assert caught.value.exit_code == 4
+    assert ("--out a folder on a local disk" in str(caught.value)) == (name != "EIO")
+    (tmp_path / ".lock").touch()
+    assert Lock(tmp_path).holders() == []
+
+
+@pytest.mark.parametrize("name", [".lock", ".lock-begin"])
+def test_a_pipe_for_a_lock_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert Lock(tmp_path).holders() == []
+    with pytest.raises(FolderError, match="not a regular file"):
+        taken(tmp_path)
 
 
 def test_a_lock_file_is_no_link(tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from toymodels.sweeps import atomic, folder
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.errors import FolderError, Unreadable
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Plan, make_plan
 from toymodels.sweeps.resolved import resolved_toml
@@ -175,11 +178,26 @@ def test_anything_else_is_damage(stored: Path, name: str) -> None:
         deserialise(stored)
 
 
-def test_link_is_damage(stored: Path) -> None:
+def test_link_is_damage_unless_it_may_be_followed(stored: Path) -> None:
     link = stored.with_name("link.safetensors")
     link.symlink_to(stored)
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged, match=r"a link$"):
         deserialise(link)
+    assert deserialise(link, through_links=True).metadata == deserialise(stored).metadata
+    stored.unlink()
+    with pytest.raises(Damaged, match=r"a link to nothing$"):
+        deserialise(link, through_links=True)
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EPERM", "EIO", "ESTALE"])
+def test_what_cannot_be_read_is_not_damage(stored: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(Unreadable, match=re.escape(f"cannot be read ({os.strerror(getattr(errno, name))})")) as caught:
+        deserialise(stored)
+    assert caught.value.exit_code == 4
 
 
 def test_folder_is_damage(tmp_path: Path) -> None:
@@ -192,7 +210,7 @@ def test_absent_file_is_no_damage(tmp_path: Path) -> None:
         deserialise(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("call", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("call", ["open", "replace", "fsync"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_failed_write_leaves_the_old_file_and_no_temporary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
@@ -221,6 +239,42 @@ def test_write_syncs_the_file_before_the_name_and_the_folder_after(
         monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
     atomic.write(tmp_path / "file", b"data")
     assert calls == ["fsync", "replace", "fsync"]
+
+
+UNSYNCED = ("EINVAL", "ENOTSUP", "EBADF", "EACCES", "EPERM", "ENOSYS")
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("name, fails", [*((name, False) for name in UNSYNCED), ("EIO", True), ("ENOSPC", True)])
+def test_a_folder_that_cannot_be_synced_is_no_failed_write_but_a_failing_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str, fails: bool
+) -> None:
+    real, number = getattr(os, call), getattr(errno, name)
+
+    def refuses(what: Any, *rest: Any) -> Any:
+        if what == tmp_path or (call == "fsync" and stat.S_ISDIR(os.fstat(what).st_mode)):
+            raise OSError(number, os.strerror(number))
+        return real(what, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuses)
+        if fails:
+            with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+                atomic.write(tmp_path / "file", b"data")
+        else:
+            atomic.write(tmp_path / "file", b"data")
+    assert listing(tmp_path) == {"file": b"data"}
+
+
+@pytest.mark.parametrize("umask, mode", [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_file_has_the_rights_that_the_umask_leaves_it(tmp_path: Path, umask: int, mode: int) -> None:
+    (tmp_path / "there").write_bytes(b"old")
+    writes = (
+        f"from pathlib import Path; from toymodels.sweeps import atomic; place = Path({str(tmp_path)!r})\n"
+        "for name in ('new', 'there'): atomic.write(place / name, b'data')"
+    )
+    subprocess.run([sys.executable, "-c", writes], check=True, umask=umask)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {"new": mode, "there": mode}
 
 
 def test_temporaries_are_swept_and_nothing_else(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -240,7 +242,8 @@ def test_dictionaries_are_scored_at_both_taps(judged):
     assert taps.loc["gelu"].tolist() == [2, 2]
     assert rows["mcc"].between(0, 1).all()
     assert (rows["mcc"] <= rows["mcc_matched"] + 1e-6).all()
-    assert (rows["mcc"] <= rows["mmcs"] + 1e-6).all()
+    assert (rows["mcc"] <= rows["mmcs_absolute"] + 1e-6).all()
+    assert (rows["mmcs"] <= rows["mmcs_absolute"] + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", figures.OF_PREDICTIONS)
@@ -250,6 +253,13 @@ def test_every_prediction_is_drawn_and_the_same_twice(judged, name, tmp_path):
     for a, b in zip(first, second, strict=True):
         assert a.stat().st_size > 5000
         assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize("name", figures.OF_PREDICTIONS)
+def test_every_figure_of_a_prediction_names_its_regime_and_says_that_it_pools_seeds(judged, name):
+    figure = importlib.import_module(f"toymodels.figures.{name}").draw(judged)
+    plt.close(figure)
+    assert figure.get_suptitle().replace("\n", " ").endswith("primary: binary; eps 1e-05; pooled over 4 seeds")
 
 
 def test_before_the_verdict_a_figure_says_what_makes_it(tiny, tmp_path):

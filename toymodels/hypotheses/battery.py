@@ -21,6 +21,7 @@ from toymodels.hypotheses.findings import Finding, corrected
 from toymodels.hypotheses.intervals import FEWEST, Status, all_of, unanimous
 from toymodels.hypotheses.predictions import FEWEST_EXAMPLES, PREDICTIONS, Statistics
 from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting
+from toymodels.surroundings import undisturbed
 
 OVERALL = ("P1", "P2", "P3", "P4")
 
@@ -57,11 +58,13 @@ class Verdict:
         return at_setting(self.findings[setting])
 
 
+@undisturbed
 def findings(statistics: Statistics, setting: Setting) -> Findings:
     """Every statistic of every prediction at one setting."""
     return {prediction.key: prediction.findings(statistics, setting) for prediction in PREDICTIONS}
 
 
+@undisturbed
 def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statistics]] = ()) -> list[Verdict]:
     """The verdict of every regime, each given as its statistics at one or more eps; the primary one first.
 

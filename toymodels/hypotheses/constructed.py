@@ -21,6 +21,7 @@ from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.rotations import haar
 from toymodels.surgery import refit
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, sampler
 from toymodels.values import Values
 
@@ -92,6 +93,7 @@ CONSTRUCTIONS = (
 )
 
 
+@undisturbed
 def regime(construction: Construction, hidden: int, values: Values, seeds: Sequence[int], eps: str) -> Regime:
     """The arms of a construction at one LayerNorm eps, one model a seed."""
     columns = np.stack([construction.columns(np.random.default_rng([seed, hidden]), hidden) for seed in seeds])

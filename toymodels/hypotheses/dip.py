@@ -16,10 +16,12 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from toymodels.kernels.dip import fill_dips
+from toymodels.surroundings import undisturbed
 
 MONTE_CARLO = 2000
 
 
+@undisturbed
 def dip(values: Tensor) -> Tensor:
     """The dip of each row's numbers, NaN left out: ``[row, number]`` -> float64 ``[row]``; 0 of none."""
     ordered = np.sort(values.double().numpy(), axis=1)  # NaN sorts last
@@ -28,6 +30,7 @@ def dip(values: Tensor) -> Tensor:
     return from_numpy(out)
 
 
+@undisturbed
 def p_values(values: Tensor) -> Tensor:
     """P(dip of as many uniform numbers >= this dip), by `MONTE_CARLO` samples a size: ``[row, number]`` -> ``[row]``.
 
@@ -39,6 +42,7 @@ def p_values(values: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=512)
+@undisturbed
 def expected_of_normals(count: int) -> float:
     """The mean dip of so many normal numbers, by `MONTE_CARLO` samples. It falls as they get more."""
     samples = np.sort(np.random.default_rng([count, 1]).standard_normal((MONTE_CARLO, count)), axis=1)

@@ -25,6 +25,7 @@ from toymodels.hypotheses import (
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.metrics.moments import EDGE, collect, fold_edges, together
 from toymodels.metrics.recovery import best_neuron_r2, r2
+from toymodels.surroundings import undisturbed
 
 SAMPLES = 50_000
 AT_ONCE = 2**20
@@ -58,6 +59,7 @@ def halves(samples: int) -> tuple[int, int]:
     return edges[2], samples
 
 
+@undisturbed
 def gather(
     regime: Regime,
     eps: str,
@@ -75,6 +77,7 @@ def gather(
     )
 
 
+@undisturbed
 def measure(name: str, arm: Arm, samples: int, dictionaries: bool) -> Measured:
     """One arm, what the predictions ask of the arm of this name."""
     middle, last = halves(samples)

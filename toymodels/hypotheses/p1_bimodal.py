@@ -8,7 +8,8 @@ first: where one tier is aligned and the other is like its null, percentiles are
 unimodal. In 40,000 simulated models of 40 features, 12 of them above all but .1 % of the null, the dip test at 5 %
 finds them 15 % of the time in percentiles and 99 % in normal scores, and calls 4 % and .3 % of pure nulls bimodal.
 A dip falls as the sample grows, and arms differ in how many features they recover: so each has the mean dip of as many
-normal numbers taken off, which is what z are under the null. Margin .01.
+normal numbers taken off, which is what z are under the null. Of signed features the alignment is that of both sides
+together (`toymodels.metrics.responses`), in the models as in the null. Margin .01.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from torch import Tensor
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.dip import dip, expected_of_normals, p_values
 from toymodels.hypotheses.evidence import beyond_controls
-from toymodels.metrics.alignment import mean_active_values, response_alignment, responses
-from toymodels.metrics.rotation_null import DRAWS, rotation_null
+from toymodels.metrics.alignment import response_alignment
+from toymodels.metrics.responses import response_sizes_of
+from toymodels.metrics.rotation_null import DRAWS, rotation_nulls_of
 
 MARGIN = 0.01
 FEWEST = 4
@@ -31,10 +33,9 @@ FEWEST = 4
 
 def measure(arm: Arm) -> dict[str, Tensor]:
     """The percentile of each feature's response alignment in its model's null: [model, feature]."""
-    e, W, b = arm.experiments[0], arm.parameters.W_in, arm.parameters.b_in
-    values = mean_active_values(arm.experiments, W)
-    alignment = response_alignment(responses(e.bottleneck.activation, W, b, values))
-    null = rotation_null("response_alignment", e.bottleneck.activation, W, b, values)
+    W, b = arm.parameters.W_in, arm.parameters.b_in
+    alignment = response_alignment(response_sizes_of(arm.experiments, W, b))
+    null = rotation_nulls_of(arm.experiments, W, b, ["response_alignment"])["response_alignment"]
     return {"percentile": null.percentile(alignment)}
 
 

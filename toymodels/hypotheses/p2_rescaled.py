@@ -5,7 +5,8 @@
     statistic = log(rho(post) / rho(mid)), minus each LN-only control's
 
 of the same features. Above 0: LayerNorm brings the small tier closer to the large one, by more than it does where no
-SoLU has pushed them apart. Margin log 1.25. Elhage et al. 2022, *Softmax Linear Units*, suspect this.
+SoLU has pushed them apart. Margin log 1.25. Elhage et al. 2022, *Softmax Linear Units*, suspect this. A signed
+feature is active with either sign, so the mean over data is over both of its sides.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@
 e_i at the feature's mean active value; features with |a_i| < .05 are left out, and counted. Before ``out``, because a
 ReLU output counterfeits gating by clipping; minus the controls, because LayerNorm alone gates small features by large
 ones. Margin .1.
+
+A signed feature has two sides, e_i and -e_i, each with an effect a_i of its own: 1 - a_ij / a_i is then the mean over
+both sides of i and both of j, and a feature is left out where either side's |a_i| < .05.
 """
 
 from __future__ import annotations
@@ -20,38 +23,45 @@ from torch import Tensor
 from toymodels.bottleneck import normed
 from toymodels.hypotheses.arms import MAIN, Arm
 from toymodels.hypotheses.evidence import mean_over
-from toymodels.metrics.alignment import mean_active_values
+from toymodels.metrics.responses import mean_active_values, sides
 
 MARGIN = 0.1
 SMALLEST = 0.05
 
 
 def measure(arm: Arm) -> dict[str, Tensor]:
-    """``alone``: a_i [model, feature]; ``gated``: 1 - a_ij / a_i [model, feature i, feature j], NaN where i = j or
-    |a_i| < .05."""
-    e, parameters = arm.experiments[0], arm.parameters
-    n = e.features.n
-    values = mean_active_values(arm.experiments, parameters.W_in)
-    effects, parts = [], []
-    for k in range(len(arm)):
-        own = parameters[k : k + 1]
-        moved = own.W_in * values[k]
-        bias = torch.zeros_like(moved[:, :, 0]) if own.b_in is None else own.b_in
-        pairs = (moved[:, :, :, None] + moved[:, :, None, :] + bias[:, :, None, None]).flatten(2)
-        nothing, alone, both = (
-            normed(e.bottleneck, own, e.bottleneck.activation(pre, dim=1))[0]
-            for pre in (bias[:, :, None], moved + bias[:, :, None], pairs)
-        )
-        # The output bias cancels.
-        nothing, alone = own.decoder[0] @ nothing, own.decoder[0] @ alone  # [read-out, 1] and [read-out, present]
-        both = torch.einsum("ih,hij->ij", own.decoder[0], both.view(-1, n, n))
-        effect = torch.diagonal(alone) - nothing[:, 0]
-        gated = 1 - (both - alone) / effect[:, None]
-        gated[effect.abs() < SMALLEST] = torch.nan
-        gated.fill_diagonal_(torch.nan)
-        effects.append(effect.float())
-        parts.append(gated.float())
-    return {"alone": torch.stack(effects), "gated": torch.stack(parts)}
+    """``alone``: a_i [model, feature], of a signed feature the smaller of its sides' by size; ``gated``: 1 - a_ij / a_i
+    [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side."""
+    parts = [_effects(arm, k) for k in range(len(arm))]
+    return {name: torch.stack([part[name] for part in parts]).float() for name in parts[0]}
+
+
+def _effects(arm: Arm, k: int) -> dict[str, Tensor]:
+    """``alone`` [feature] and ``gated`` [feature i, feature j] of the k-th model."""
+    e, own = arm.experiments[0], arm.parameters[k : k + 1]
+    n, value = e.features.n, mean_active_values(arm.experiments[k : k + 1], own.W_in)
+    bias = torch.zeros_like(own.W_in[:, :, 0]) if own.b_in is None else own.b_in
+
+    def post(pre: Tensor) -> Tensor:
+        return normed(e.bottleneck, own, e.bottleneck.activation(pre, dim=1))[0]
+
+    # The output bias cancels.
+    nothing = (own.decoder[0] @ post(bias[:, :, None]))[:, 0]
+    signs = sides(signed=e.features.signed)
+    moved = {sign: own.W_in * (sign * value) for sign in signs}
+    alone = {sign: own.decoder[0] @ post(moved[sign] + bias[:, :, None]) for sign in signs}  # [read-out, present]
+    effects = torch.stack([torch.diagonal(alone[sign]) - nothing for sign in signs])  # [side, feature]
+    gated = torch.zeros(n, n).to(effects)
+    for of_i, effect in zip(signs, effects, strict=True):
+        for of_j in signs:
+            pairs = (moved[of_i][:, :, :, None] + moved[of_j][:, :, None, :] + bias[:, :, None, None]).flatten(2)
+            both = torch.einsum("ih,hij->ij", own.decoder[0], post(pairs).view(-1, n, n))
+            gated += 1 - (both - alone[of_j]) / effect[:, None]
+    gated /= len(signs) ** 2
+    weaker = effects.gather(0, effects.abs().argmin(0, keepdim=True))[0]
+    gated[weaker.abs() < SMALLEST] = torch.nan
+    gated.fill_diagonal_(torch.nan)
+    return {"alone": weaker, "gated": gated}
 
 
 def gating(gated: Tensor, one: Tensor, two: Tensor, counted: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """P7: weak activations of a neuron belong to other features than its main one.
 
-    u = |tap_k(x) - tap_k(0)|, main feature = argmax_i |Delta_ki|
+    u = |tap_k(x) - tap_k(0)|, main feature = argmax_i s_ki, the size of k's response to i alone
     the examples with u > 1e-6 of its largest in ten classes of equal count, from the weakest to the strongest
-    s_k(class) = share of the class's activity, sum of u, in examples where the main feature is inactive
-    statistic = mean over live neurons of (s of the weaker half - s of the strongest class),
+    S_k(class) = share of the class's activity, sum of u, in examples where the main feature is inactive
+    statistic = mean over live neurons of (S of the weaker half - S of the strongest class),
                 minus each LN-only control's
 
 at ``mid``, where activations are interpreted; the same at ``post`` stands beside it. Elhage et al. 2022, *Softmax
-Linear Units*, figure 9, show this of one neuron. Margin .1. It is about neurons, so it needs no tiers.
+Linear Units*, figure 9, show this of one neuron. Margin .1. It is about neurons, so it needs no tiers. Of signed
+features s_ki is the mean of both sides (`toymodels.metrics.responses`), and a feature is active with either sign.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from torch import Tensor
 from toymodels.bottleneck import forward
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.evidence import beyond_controls, mean_over
-from toymodels.metrics.alignment import mean_active_values, responses
 from toymodels.metrics.monosemanticity import main_feature
 from toymodels.metrics.recovery import UNMOVED
+from toymodels.metrics.responses import response_sizes_of
 from toymodels.training.experiment import sampler
 
 MARGIN = 0.1
@@ -32,7 +33,7 @@ TAPS = ("mid", "post")
 
 
 def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
-    """s_k by tap, [model, hidden, class] from the weakest to the strongest; NaN for a dead neuron."""
+    """S_k by tap, [model, hidden, class] from the weakest to the strongest; NaN for a dead neuron."""
     samples = min(SAMPLES, last - first)
     parts = [_measure(part, first, samples) for part in arm.slices(samples)]
     return {tap: torch.cat([part[tap] for part in parts]) for tap in TAPS}
@@ -41,7 +42,7 @@ def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
 def _measure(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
     e, p = arm.experiments[0], arm.parameters
     x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
-    main = main_feature(responses(e.bottleneck.activation, p.W_in, p.b_in, mean_active_values(arm.experiments, p.W_in)))
+    main = main_feature(response_sizes_of(arm.experiments, p.W_in, p.b_in))
     inactive = (x == 0).gather(1, main.clamp(min=0)[:, :, None].expand(-1, -1, samples))
     taps, rest = forward(e.bottleneck, p, x), forward(e.bottleneck, p, torch.zeros_like(x[:, :, :1]))
     found = {}

@@ -6,8 +6,9 @@ found by the best single neuron (R^2), and by unsupervised dictionaries of eithe
 latent); features of tier two of SoLU + LN, the same features and seeds in both. Above 0: harder in SoLU + LN. All
 three must agree. Margin .05. Dictionaries have as many latents as there are features and the true mean number active
 at once; they are trained on the first half of the samples and scored on the second. Where they were not trained the
-prediction is undetermined. Readers of Elhage et al. 2022, *Softmax Linear Units*, asked this; in a real network the
-truth is unknown.
+prediction is undetermined. A signed feature has two sides, to which a dictionary gives a latent each: so there are as
+many latents as sides, and the F1 of a feature is the mean of its sides'. Readers of Elhage et al. 2022, *Softmax Linear
+Units*, asked this; in a real network the truth is unknown.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MARGIN = 0.05
 NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"
 KINDS = (NEURON, TOP_K, L1)
 DICTIONARIES = tuple((tap, kind) for tap in ("mid", "post") for kind in (TOP_K, L1))
-SCORES = ("mcc", "mcc_matched", "mcc_by_chance", "mmcs", "f1", "l0", "unexplained", "dead_latents")
+SCORES = ("mcc", "mcc_matched", "mcc_by_chance", "mmcs", "mmcs_absolute", "f1", "l0", "unexplained", "dead_latents")
 """as in `Scores`; ``f1`` the mean over features, ``mcc_by_chance`` that of random directions"""
 FITTED, HELD_OUT, SCORED = 20_480, 4096, 16_384
 """samples, at most"""
@@ -63,18 +64,19 @@ def _scored(arm: Arm, tap: str, middle: int, last: int) -> dict[str, dict[str, T
     choosing, _ = activations(arm.experiments, arm.parameters, tap, middle - held_out, held_out)
     judged, active = activations(arm.experiments, arm.parameters, tap, middle, min(SCORED, last - middle))
     truth = directions(arm.experiments, arm.parameters, tap)
-    by_chance = matching(_random_like(truth, seeds), truth).cosine.mean(1)
+    signed, targets = e.features.signed, truth.shape[2]
+    by_chance = matching(_random_like(truth, seeds), truth, signed=signed).cosine.mean(1)
     expected = torch.tensor([float(each.features.probabilities().sum()) for each in arm.experiments])
     trained = {
-        TOP_K: fit(train, top_k(expected), e.features.n, seeds),
-        L1: choose(train, choosing, expected, e.features.n, seeds).dictionary,
+        TOP_K: fit(train, top_k(expected), targets, seeds),
+        L1: choose(train, choosing, expected, targets, seeds).dictionary,
     }
     found = {}
     for kind, dictionary in trained.items():
-        of = score(dictionary, judged, active, truth)
+        of = score(dictionary, judged, active, truth, signed=signed)
         found[kind] = {name: getattr(of, name) for name in SCORES if hasattr(of, name)} | {
             "f1": of.f1.nanmean(1),
-            "f1 by feature": of.f1,
+            "f1 by feature": of.f1.unflatten(1, (-1, e.features.n)).nanmean(1),  # over sides
             "mcc_by_chance": by_chance,
         }
     return found

@@ -27,6 +27,7 @@ from toymodels.hypotheses.findings import Finding, from_jackknife, from_seeds, u
 from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import Evidence
 from toymodels.hypotheses.tiers import Setting, Tiers, settings, too_small
+from toymodels.surroundings import undisturbed
 
 FEWEST_EXAMPLES = 200
 """in which a feature is active, of the first half of the samples; with fewer it counts, and is marked"""
@@ -115,6 +116,7 @@ class Prediction:
         return found
 
 
+@undisturbed
 def statistics(evidence: Evidence) -> Statistics:
     """The numbers of every prediction at every setting."""
     at = {}

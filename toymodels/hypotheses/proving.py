@@ -10,6 +10,7 @@ from toymodels.hypotheses.constructed import CONSTRUCTIONS, EPS, Construction, r
 from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.predictions import statistics
+from toymodels.surroundings import undisturbed
 from toymodels.values import Binary, UniformValues, Values
 
 SIZES = (10, 20, 24)
@@ -37,6 +38,7 @@ class Proof:
         return self.verdict.overall is truth
 
 
+@undisturbed
 def prove(
     sizes: Sequence[int] = SIZES,
     values: Sequence[Values] = VALUES,

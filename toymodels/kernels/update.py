@@ -49,6 +49,8 @@ class Rule(NamedTuple):
     """[model] float32"""
     decay: np.ndarray
     """[model] float32"""
+    bias_decay: np.ndarray
+    """[model] float32, of b_in, on top of the other"""
     rotation: np.ndarray
     """[model, hidden, hidden] float32; empty unless rotated"""
 
@@ -69,6 +71,7 @@ class Pace(NamedTuple):
     square_correction: int
     rate: float
     decay: float
+    bias_decay: float
     rotation: int
 
 
@@ -89,6 +92,7 @@ def pace_of(rule, model):
         pointer(rule.square_correction),
         rule.rate[model],
         rule.decay[model],
+        rule.bias_decay[model],
         shifted(pointer(rule.rotation), model * rule.rotation.shape[1] * rule.rotation.shape[2]),
     )
 
@@ -98,6 +102,7 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
     """Moves the optimizer's state and writes rate * direction to ``update``; returns whether all of it is finite."""
     rate, decay, size = pace.rate * at(pace.factor, t - 1), pace.decay, shape.size
     if pace.kind == SGD:
+        _decay_bias(pace, shape, theta, gradient, np.float32(1))
         for p in range(0, size, NATIVE):
             direction = fma(load_native(mean, p), pace.momentum, load_native(gradient, p))
             direction = fma(load_native(theta, p), decay, direction)
@@ -113,7 +118,16 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
         _rotate(shape, pace.rotation, 1, shape.m, update, gradient)
     for p in range(0, size, NATIVE):
         store(update, p, fma(load_native(theta, p), decay, load_native(gradient, p)) * rate)
+    _decay_bias(pace, shape, theta, update, rate)
     return finite(update, size)
+
+
+@inner
+def _decay_bias(pace, shape, theta, moved, scale):
+    """moved += scale * bias_decay * b_in, at the places of b_in."""
+    if pace.bias_decay != np.float32(0):
+        for p in range(shape.b_in, shape.b_in + shape.m):
+            put(moved, p, at(moved, p) + scale * pace.bias_decay * at(theta, p))
 
 
 @inner

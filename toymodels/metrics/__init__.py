@@ -17,13 +17,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.checks import Whole, expect
-from toymodels.metrics.alignment import (
-    mean_active_values,
-    participation_ratio,
-    response_alignment,
-    responses,
-    weight_alignment,
-)
+from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
@@ -33,9 +27,11 @@ from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monose
 from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
-from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls
+from toymodels.metrics.responses import response_sizes_of
+from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_of
 from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 WORKING_SET = 2**22
@@ -53,17 +49,20 @@ class Measures:
     """``level.column`` of what could not be measured, and why; those columns are not there"""
 
 
+@undisturbed
 def evaluate(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> list[Moments]:
     """Run these models (one structure) on fresh samples of each one's own stream: their moments, slice by slice."""
     return [collect(experiments[part], parameters[part], samples) for part in _slices(experiments)]
 
 
+@undisturbed
 def evaluated_loss(experiments: Sequence[Experiment], moments: Sequence[Moments]) -> Tensor:
     """The loss of models that `evaluate` ran: float64 [model]."""
     parts = zip(_slices(experiments), moments, strict=True)
     return torch.cat([loss(experiments[part], of_part) for part, of_part in parts])
 
 
+@undisturbed
 def measure(
     experiments: Sequence[Experiment],
     parameters: Parameters,
@@ -118,14 +117,14 @@ def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments:
 
 def _quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
     """Every quantity by name: ``level.column`` is a column, anything else what columns are made of."""
-    activation, W, b = experiments[0].bottleneck.activation, parameters.W_in, parameters.b_in
-    nulls = lru_cache(lambda: rotation_nulls(activation, W, b, mean_active_values(experiments, W)))
+    W, b = parameters.W_in, parameters.b_in
+    nulls = lru_cache(lambda: rotation_nulls_of(experiments, W, b))
     return {
-        "responses": lambda ask: responses(activation, W, b, mean_active_values(experiments, W)),
+        "response sizes": lambda ask: response_sizes_of(experiments, W, b),
         **{f"features.{name}": q for name, q in _feature_columns(experiments, moments, W, nulls).items()},
-        "neurons.monosemanticity": lambda ask: monosemanticity(ask("responses")),
-        "neurons.main_feature": lambda ask: main_feature(ask("responses")),
-        "neurons.dead": lambda ask: dead_neurons(ask("responses")),
+        "neurons.monosemanticity": lambda ask: monosemanticity(ask("response sizes")),
+        "neurons.main_feature": lambda ask: main_feature(ask("response sizes")),
+        "neurons.dead": lambda ask: dead_neurons(ask("response sizes")),
         **{f"models.{name}": q for name, q in _model_columns(experiments, parameters, moments).items()},
     }
 
@@ -149,8 +148,8 @@ def _feature_columns(
         "interference": lambda ask: interference(W),
         "dimensionality": lambda ask: dimensionality(W),
         "weight_alignment": lambda ask: weight_alignment(W),
-        "response_alignment": lambda ask: response_alignment(ask("responses")),
-        "participation_ratio": lambda ask: participation_ratio(ask("responses")),
+        "response_alignment": lambda ask: response_alignment(ask("response sizes")),
+        "participation_ratio": lambda ask: participation_ratio(ask("response sizes")),
         "active_examples": lambda ask: moments.active,
         "undersampled": lambda ask: moments.active < ENOUGH,
         "r2": lambda ask: r2(moments),

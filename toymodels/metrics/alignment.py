@@ -1,30 +1,13 @@
 """Alignment: does a feature sit in one neuron?
 
-The hidden response to feature i alone is Delta_i = mid(e_i) - mid(0), with e_i at the feature's mean active value. It
-is taken at ``mid``: after LayerNorm a perfect one-neuron feature would show 1/2, not 1.
+Of the columns of W_in, and of the sizes s ``[model, hidden, feature]`` of the responses to each feature alone
+(`toymodels.metrics.responses`). A signed feature's size in a neuron is the mean of its two sides, so one that has a
+neuron for each sign sits in two neurons: its response alignment is 1/2 and its participation ratio 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import torch
 from torch import Tensor
-
-from toymodels.activations import Activation
-from toymodels.training.experiment import Experiment
-
-
-def mean_active_values(experiments: Sequence[Experiment], like: Tensor) -> Tensor:
-    """The value at which each model's features are switched on alone: [model, feature], E|x_i| given active."""
-    return torch.from_numpy(np.stack([e.features.mean_active_value() for e in experiments])).to(like)
-
-
-def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Tensor:
-    """Delta ``[model, hidden, feature]``: act(W_i value + b_in) - act(b_in), a value a model or a feature."""
-    bias = torch.zeros_like(W_in[:, :, :1]) if b_in is None else b_in[:, :, None]
-    return activation(W_in * values.view(len(values), 1, -1) + bias, dim=1) - activation(bias, dim=1)
 
 
 def weight_alignment(W_in: Tensor) -> Tensor:
@@ -35,18 +18,18 @@ def weight_alignment(W_in: Tensor) -> Tensor:
     return (W_in / largest[:, None, :]).square().sum(1).rsqrt()
 
 
-def response_alignment(delta: Tensor) -> Tensor:
-    """max_k |Delta_ki| / sum_k |Delta_ki|: [model, feature], in [1/m, 1]; 1 is one neuron; NaN where nothing responds.
+def response_alignment(size: Tensor) -> Tensor:
+    """max_k s_ki / sum_k s_ki: [model, feature], in [1/m, 1]; 1 is one neuron; NaN where nothing responds.
 
     Jermyn, Schiefer, Hubinger 2022, with absolute values.
     """
-    return delta.abs().amax(1) / delta.abs().sum(1)
+    return size.amax(1) / size.sum(1)
 
 
-def participation_ratio(delta: Tensor) -> Tensor:
-    """(sum_k Delta_ki^2)^2 / sum_k Delta_ki^4: [model, feature], in [1, m], how many neurons respond.
+def participation_ratio(size: Tensor) -> Tensor:
+    """(sum_k s_ki^2)^2 / sum_k s_ki^4: [model, feature], in [1, m], how many neurons respond.
 
     NaN where nothing responds. Scaled by the largest entry first, so that small responses do not underflow.
     """
-    squares = (delta / delta.abs().amax(1, keepdim=True)).square()
+    squares = (size / size.amax(1, keepdim=True)).square()
     return squares.sum(1).square() / squares.square().sum(1)

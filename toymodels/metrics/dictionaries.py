@@ -26,6 +26,7 @@ from torch import Tensor
 from toymodels import random
 from toymodels.kernels.compiled import kernel
 from toymodels.random import Domain
+from toymodels.surroundings import undisturbed
 
 START = 1
 REVIVALS = 10
@@ -101,6 +102,7 @@ class Dictionary:
         return Dictionary(*(part[models] for part in parts), k=None if self.k is None else self.k[models])
 
 
+@undisturbed
 def fit(
     activations: Tensor,
     kind: L1 | TopK,
@@ -152,6 +154,7 @@ class Choice:
     """[model, penalty]: held-out mean number of active latents under each"""
 
 
+@undisturbed
 def choose(
     activations: Tensor,
     held_out: Tensor,

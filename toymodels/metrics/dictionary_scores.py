@@ -1,9 +1,14 @@
 """Scores of sparse dictionaries against the truth: which latent is which feature, and how good a detector is it?
 
-The true direction of feature i at a tap is Delta_i = tap(e_i) - tap(0), with e_i at the feature's mean active value
-(positive, for signed features too). Latents are matched to features one to one, so that sum_i |cos(D_l(i), Delta_i)| is
-largest. Of the match a dictionary is asked a cosine, and on fresh data an F1. In few dimensions any direction is near
-some latent: a cosine means something only beside that of a random dictionary.
+The true direction of feature i at a tap is Delta_i = tap(e_i) - tap(0), with e_i at the feature's mean active value.
+Latents are matched to features one to one, so that sum_i |cos(D_l(i), Delta_i)| is largest. Of the match a dictionary
+is asked a cosine, and on fresh data an F1. In few dimensions any direction is near some latent: a cosine means
+something only beside that of a random dictionary.
+
+A latent is never negative, so to a dictionary a signed feature is two: the directions of e_i and of -e_i, active where
+x_i > 0 and where x_i < 0. The n positive sides stand first, then the n negative ones, and each counts as a feature. The
+two may be opposite, and a latent that points along one is no detector of the other: there (``signed``) max(0, cos)
+takes the place of |cos|.
 """
 
 from __future__ import annotations
@@ -16,9 +21,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
-from toymodels.metrics.alignment import mean_active_values
 from toymodels.metrics.dictionaries import Dictionary
 from toymodels.metrics.recovery import UNMOVED
+from toymodels.metrics.responses import mean_active_values, sides
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, sampler
 
 CHUNK = 4096
@@ -33,9 +39,12 @@ class Matching:
     latent: Tensor
     """[model, feature], int64; -1 for an unmatched feature"""
     cosine: Tensor
-    """|cos| of the pair, [model, feature]; 0 for an unmatched feature"""
+    """|cos| of the pair, [model, feature], of signed features max(0, cos); 0 for an unmatched feature"""
     max_cosine: Tensor
-    """The largest |cos| over all latents, matched or not, [model, feature]; 0 for a feature without direction"""
+    """The largest cos over all latents, matched or not, [model, feature], in [-1, 1]; 0 for a feature without
+    direction, or where there is no latent"""
+    max_absolute_cosine: Tensor
+    """The same of |cos|: a latent that points the other way counts as if it did not"""
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,11 @@ class Scores:
     """What a dictionary found; float64 unless said otherwise."""
 
     cosine: Tensor
-    """|cos| of feature and matched latent, [model, feature]; 0 for an unmatched feature"""
+    """|cos| of feature and matched latent, [model, feature], of signed features max(0, cos); 0 for an unmatched one"""
     max_cosine: Tensor
-    """largest |cos| over latents, [model, feature]"""
+    """largest cos over latents that fire, [model, feature], in [-1, 1]; 0 without a direction, or where none fires"""
+    max_absolute_cosine: Tensor
+    """largest |cos| over latents that fire, [model, feature]"""
     f1: Tensor
     """of 'matched latent > 0' as a detector of 'feature active', [model, feature]; 0 for an unmatched feature, NaN for
     one never active on the data"""
@@ -56,7 +67,10 @@ class Scores:
     mcc_matched: Tensor
     """mean of ``cosine`` over matched features, [model]; NaN without one"""
     mmcs: Tensor
-    """mean max cosine similarity: the mean of ``max_cosine``, [model] (Sharkey, Braun, Millidge 2022)"""
+    """mean max cosine similarity: the mean of ``max_cosine``, [model]; a dictionary of mirrored directions does not
+    score 1 (Sharkey, Braun, Millidge 2022)"""
+    mmcs_absolute: Tensor
+    """the mean of ``max_absolute_cosine``, [model], which takes a direction and its mirror image for one"""
     l0: Tensor
     """mean number of active latents, [model]"""
     unexplained: Tensor
@@ -65,23 +79,29 @@ class Scores:
     """latents that fired on no sample, int64 [model]"""
 
 
-def matching(decoder: Tensor, directions: Tensor) -> Matching:
-    """The assignment that maximises the sum of |cosine| between columns (Kuhn 1955, *The Hungarian method*).
+@undisturbed
+def matching(decoder: Tensor, directions: Tensor, *, signed: bool = False) -> Matching:
+    """The assignment that maximises the sum of |cosine| between columns (Kuhn 1955, *The Hungarian method*), or, where
+    features are ``signed``, of max(0, cosine).
 
     ``decoder [model, hidden, latent]``, ``directions [model, hidden, feature]``. A column of zeros, or one that is not
     finite, is matched to nothing; so is a direction no longer than 1e-6 of its model's longest.
     """
     atoms, features = _units(decoder), _units(directions)
-    cosines = (features.transpose(1, 2) @ atoms).abs().clamp(max=1)
+    cosines = (features.transpose(1, 2) @ atoms).clamp(-1, 1)
     usable_atoms, usable_features = atoms.any(1), features.any(1)
+    there = usable_features[:, :, None] & usable_atoms[:, None, :]
+    worth = cosines.clamp(min=0) if signed else cosines.abs()
     latent = torch.full(features.shape[::2], -1, dtype=torch.int64)
     cosine = torch.zeros(features.shape[::2], dtype=torch.float64)
-    for m, of_model in enumerate(cosines):
+    for m, of_model in enumerate(worth):
         rows, columns = usable_features[m].nonzero()[:, 0], usable_atoms[m].nonzero()[:, 0]
         chosen = linear_sum_assignment(of_model[rows][:, columns].numpy(), maximize=True)
         row, column = rows[torch.from_numpy(chosen[0])], columns[torch.from_numpy(chosen[1])]
         latent[m, row], cosine[m, row] = column, of_model[row, column]
-    return Matching(latent, cosine, cosines.amax(2))
+    # What is not there must not count as a right angle, which is better than every living latent may be.
+    largest = torch.where(there, cosines, -torch.inf).amax(2)
+    return Matching(latent, cosine, torch.where(there.any(2), largest, 0.0), cosines.abs().amax(2))
 
 
 def _units(columns: Tensor) -> Tensor:
@@ -93,11 +113,15 @@ def _units(columns: Tensor) -> Tensor:
     return torch.where(usable, columns / norm, 0.0)
 
 
-def score(dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor) -> Scores:
+@undisturbed
+def score(
+    dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor, *, signed: bool = False
+) -> Scores:
     """`Scores` on data the dictionary was not trained on; counts are exact, memory does not grow with samples.
 
-    ``activations [model, hidden, sample]``, ``active [model, feature, sample]`` bool (x_i != 0), ``directions [model,
-    hidden, feature]``. A latent that fires on none of the samples is dead and matched to nothing.
+    ``activations [model, hidden, sample]``, ``active [model, feature, sample]`` bool, ``directions [model, hidden,
+    feature]``, ``signed`` where these are the two sides of signed features. A latent that fires on none of the samples
+    is dead and matched to nothing.
     """
     n_models, n_latents, _ = dictionary.encoder.shape
     n_features, samples = active.shape[1:]
@@ -115,7 +139,7 @@ def score(dictionary: Dictionary, activations: Tensor, active: Tensor, direction
         variance += (a.double() - mean).square().sum((1, 2))
 
     alive = fired > 0
-    match = matching(torch.where(alive[:, None, :], dictionary.decoder, 0.0), directions)
+    match = matching(torch.where(alive[:, None, :], dictionary.decoder, 0.0), directions, signed=signed)
     matched, column = match.latent >= 0, match.latent.clamp(min=0)
     both = together.gather(2, column[:, :, None])[:, :, 0]
     seen = active.sum(2)
@@ -123,36 +147,44 @@ def score(dictionary: Dictionary, activations: Tensor, active: Tensor, direction
     return Scores(
         cosine=match.cosine,
         max_cosine=match.max_cosine,
+        max_absolute_cosine=match.max_absolute_cosine,
         f1=torch.where(seen > 0, f1, torch.nan),
         latent=match.latent,
         mcc=match.cosine.mean(1),
         mcc_matched=match.cosine.sum(1) / matched.sum(1),
         mmcs=match.max_cosine.mean(1),
+        mmcs_absolute=match.max_absolute_cosine.mean(1),
         l0=fired.sum(1).double() / samples,
         unexplained=torch.where(variance > CONSTANT * squares, missed / variance, torch.nan),
         dead_latents=(~alive).sum(1),
     )
 
 
+@undisturbed
 def activations(
     experiments: Sequence[Experiment], parameters: Parameters, tap: str, first: int, samples: int
 ) -> tuple[Tensor, Tensor]:
     """What a dictionary is trained and scored on: ``tap`` one of `moments.TAPS`, ``first`` a multiple of 4.
 
     Returns the tap ``[model, hidden, sample]`` on evaluation samples of each model's own stream, and which features are
-    active in them, bool ``[model, feature, sample]``.
+    active in them, bool ``[model, feature, sample]``: x_i != 0, of signed features x_i > 0 and then x_i < 0, ``[model,
+    2 x feature, sample]``.
     """
     x = sampler(experiments).evaluation(first, samples)
-    return _at(experiments, parameters, tap, x), x != 0
+    active = torch.cat([x > 0, x < 0], 1) if experiments[0].features.signed else x != 0
+    return _at(experiments, parameters, tap, x), active
 
 
+@undisturbed
 def directions(experiments: Sequence[Experiment], parameters: Parameters, tap: str) -> Tensor:
-    """Delta_i at ``tap``, ``[model, hidden, feature]``: the response to feature i alone; see the module's equation."""
-    n_features = experiments[0].features.n
-    alone = torch.eye(n_features, n_features + 1)  # the last column is x = 0
+    """Delta_i at ``tap``, ``[model, hidden, feature]``: the response to feature i alone; see the module's equation. Of
+    signed features ``[model, hidden, 2 x feature]``, the positive sides first."""
+    features = experiments[0].features
+    each = [sign * torch.eye(features.n) for sign in sides(signed=features.signed)]
+    alone = torch.cat([*each, torch.zeros(features.n, 1)], 1)  # the last column is x = 0
     x = alone * mean_active_values(experiments, alone)[:, :, None]
     response = _at(experiments, parameters, tap, x)
-    return response[:, :, :n_features] - response[:, :, n_features:]
+    return response[:, :, :-1] - response[:, :, -1:]
 
 
 def _at(experiments: Sequence[Experiment], parameters: Parameters, tap: str, x: Tensor) -> Tensor:

@@ -9,14 +9,17 @@ from torch import Tensor
 
 from toymodels.metrics.moments import Moments
 from toymodels.objectives import Squared, stated_variance
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 
+@undisturbed
 def loss(experiments: Sequence[Experiment], moments: Moments) -> Tensor:
     """L = sum_i I_i E loss(t_i, y_i): float64 [model]."""
     return (_importance(experiments) * moments.cost).sum(1)
 
 
+@undisturbed
 def loss_error(experiments: Sequence[Experiment], moments: Moments) -> Tensor:
     """The standard error of `loss`, sqrt(Var(l) / samples), l the loss of a sample: float64 [model].
 
@@ -26,6 +29,7 @@ def loss_error(experiments: Sequence[Experiment], moments: Moments) -> Tensor:
     return (variance / (moments.samples - 1)).sqrt() if moments.samples > 1 else torch.full_like(variance, torch.nan)
 
 
+@undisturbed
 def loss_fraction(experiments: Sequence[Experiment], moments: Moments) -> Tensor:
     """L / sum_i I_i min_c E loss(t_i, c): float64 [model]; NaN where nothing is important.
 

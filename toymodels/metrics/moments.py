@@ -19,6 +19,7 @@ from toymodels.bottleneck import Parameters, forward
 from toymodels.data import Samples
 from toymodels.metrics import fused_moments
 from toymodels.objectives import Squared
+from toymodels.surroundings import undisturbed
 from toymodels.training import why_not_fused
 from toymodels.training.experiment import Experiment, sampler
 
@@ -73,6 +74,7 @@ class Moments:
         return (self.tap_squared[tap] - self.tap[tap].square()).clamp(min=0)
 
 
+@undisturbed
 def collect(experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0) -> Moments:
     """Run the models on fresh samples of their own stream and collect the moments, with those of folds.
 

@@ -1,4 +1,8 @@
-"""Monosemanticity: does a neuron answer to one feature? The neuron's view of `alignment`, at ``mid``."""
+"""Monosemanticity: does a neuron answer to one feature? The neuron's view of `alignment`.
+
+Of the sizes s ``[model, hidden, feature]`` of the responses to each feature alone (`toymodels.metrics.responses`), at
+``mid``. A neuron that answers to one side of a signed feature only is as monosemantic as one that answers to both.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,18 @@ from torch import Tensor
 from toymodels.metrics.recovery import UNMOVED
 
 
-def dead_neurons(delta: Tensor) -> Tensor:
-    """Neurons that no single feature moves: sum_i |Delta_ki| <= 1e-6 of the model's largest. bool [model, hidden]."""
-    total = delta.abs().sum(2)
+def dead_neurons(size: Tensor) -> Tensor:
+    """Neurons that no single feature moves, on either side: sum_i s_ki <= 1e-6 of the model's largest. bool [model,
+    hidden]."""
+    total = size.sum(2)
     return ~(total > UNMOVED * total.amax(1, keepdim=True))
 
 
-def monosemanticity(delta: Tensor) -> Tensor:
-    """max_i |Delta_ki| / sum_i |Delta_ki|: [model, hidden], in [1/n, 1]; NaN for a dead neuron (Jermyn et al. 2022)."""
-    size = delta.abs()
-    return torch.where(dead_neurons(delta), torch.nan, size.amax(2) / size.sum(2))
+def monosemanticity(size: Tensor) -> Tensor:
+    """max_i s_ki / sum_i s_ki: [model, hidden], in [1/n, 1]; NaN for a dead neuron (Jermyn et al. 2022)."""
+    return torch.where(dead_neurons(size), torch.nan, size.amax(2) / size.sum(2))
 
 
-def main_feature(delta: Tensor) -> Tensor:
+def main_feature(size: Tensor) -> Tensor:
     """The feature that moves each neuron most: int64 [model, hidden]; -1 for a dead neuron."""
-    return torch.where(dead_neurons(delta), -1, delta.abs().argmax(2))
+    return torch.where(dead_neurons(size), -1, size.argmax(2))

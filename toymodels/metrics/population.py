@@ -28,6 +28,7 @@ from toymodels.bottleneck import Parameters, forward
 from toymodels.features import Features, Sampler
 from toymodels.firing import SCALE
 from toymodels.quadrature import crowded, legendre
+from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 ORDER = {1: 8, 2: 5, 3: 4}
@@ -67,6 +68,7 @@ class _Cases:
     """float64 [case]"""
 
 
+@undisturbed
 def population_loss(
     experiments: Sequence[Experiment], parameters: Parameters, tolerance: float = TOLERANCE
 ) -> Population:

@@ -1,7 +1,8 @@
 """The null of alignment: what would the measure say of a model whose hidden basis means nothing?
 
 W_in is replaced by Q W_in, Q Haar-random, and *then* the activation is applied: activations sharpen, so rotating the
-responses instead would call random directions aligned. `DRAWS` rotations a model, all its features pooled.
+responses instead would call random directions aligned. `DRAWS` rotations a model, all its features pooled. Of signed
+features a rotated model's responses are measured as the model's own are, on both sides.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation
-from toymodels.metrics.alignment import participation_ratio, response_alignment, responses, weight_alignment
+from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
+from toymodels.metrics.responses import mean_active_values, response_sizes
 from toymodels.rotations import haar
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment
 
 DRAWS = 1000
 DRAWS_AT_ONCE = 50
@@ -56,35 +60,42 @@ def _rotations(size: int) -> Tensor:
     return torch.cat([haar(np.zeros(1, np.int64), size, step=1 + draw) for draw in range(DRAWS)]).float()
 
 
+@undisturbed
 def rotation_nulls(
     activation: Activation,
     W_in: Tensor,
     b_in: Tensor | None,
     values: Tensor,
     measures: Sequence[str] = MEASURES,
+    *,
+    signed: bool,
 ) -> dict[str, Null]:
-    """The null of each of ``measures``, for models of W_in [model, hidden, feature]; ``values`` as for `responses`."""
+    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` and
+    ``signed`` as in `response_sizes`."""
     n_models, n_hidden, _ = W_in.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
     for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.
         rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
         bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
-        delta = responses(activation, rotated, bias, values.repeat_interleave(len(chunk), dim=0))
-        measure = _measures(rotated, delta)
+        size = response_sizes(activation, rotated, bias, values.repeat_interleave(len(chunk), dim=0), signed=signed)
+        measure = _measures(rotated, size)
         for name in measures:
             pooled[name].append(measure[name]().view(n_models, -1))
     return {name: Null(torch.cat(chunks, dim=1)) for name, chunks in pooled.items()}
 
 
-def rotation_null(measure: str, activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Null:
-    """The null of one measure."""
-    return rotation_nulls(activation, W_in, b_in, values, [measure])[measure]
+def rotation_nulls_of(
+    experiments: Sequence[Experiment], W_in: Tensor, b_in: Tensor | None, measures: Sequence[str] = MEASURES
+) -> dict[str, Null]:
+    """The nulls of models of one structure: `rotation_nulls` at their own features' values."""
+    e, values = experiments[0], mean_active_values(experiments, W_in)
+    return rotation_nulls(e.bottleneck.activation, W_in, b_in, values, measures, signed=e.features.signed)
 
 
-def _measures(W_in: Tensor, delta: Tensor) -> dict[str, Callable[[], Tensor]]:
+def _measures(W_in: Tensor, size: Tensor) -> dict[str, Callable[[], Tensor]]:
     return {
         "weight_alignment": lambda: weight_alignment(W_in),
-        "response_alignment": lambda: response_alignment(delta),
-        "participation_ratio": lambda: participation_ratio(delta),
+        "response_alignment": lambda: response_alignment(size),
+        "participation_ratio": lambda: participation_ratio(size),
     }

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from toymodels.checks import Whole, expect
+from toymodels.surroundings import undisturbed
 from toymodels.training import autograd, fused
 from toymodels.training.contract import Advance, OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
@@ -48,6 +49,7 @@ def why_not_fused(
     return fused.unsupported(experiments[0])
 
 
+@undisturbed
 def train(
     experiments: Sequence[Experiment],
     device: str = "cpu",
@@ -96,6 +98,7 @@ def bytes_needed_by(engine: str, dtype: torch.dtype = torch.float32) -> Callable
     return fused.bytes_needed if engine == "fused" else partial(bytes_needed, itemsize=dtype.itemsize)
 
 
+@undisturbed
 def train_each(
     batches: Iterable[Sequence[Experiment]],
     engine: str,

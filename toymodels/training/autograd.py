@@ -15,14 +15,18 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
+from toymodels.surroundings import undisturbed
 from toymodels.training.contract import CEILING, Advance, OnStep
 from toymodels.training.experiment import Experiment, check_one_structure, sampler
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
+REPORT_SECONDS = 0.1
+"""Progress is said every so many steps, and where steps are slow every so many seconds."""
 
 
+@undisturbed
 def train(
     experiments: Sequence[Experiment],
     device: str = "cpu",
@@ -41,7 +45,8 @@ def train(
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
         run.put_back(resume(keep, run.state(), steps, steps - 1))
         whole = run.state()
-    saved, reported = time.monotonic(), run.t
+    reported, saved = run.t, time.monotonic()
+    said = saved
     try:
         while run.t < steps:
             run.step()
@@ -50,9 +55,10 @@ def train(
                 if time.monotonic() - saved >= keep.seconds:
                     keep.save(_on_cpu(whole))
                     saved = time.monotonic()
-            if on_step and (run.t % REPORT_EVERY == 0 or run.t == steps):
+            due = run.t % REPORT_EVERY == 0 or run.t == steps or time.monotonic() - said >= REPORT_SECONDS
+            if on_step and due:
                 on_step(Advance(run.t - reported, run.losses.detach().cpu()))
-                reported = run.t
+                reported, said = run.t, time.monotonic()
         run.judge_last_step()
     except BaseException as stop:
         if keep and not isinstance(stop, Exception) and time.monotonic() - saved >= keep.worth_seconds:
@@ -78,6 +84,7 @@ class _Run:
         self.importance = per_model(np.stack([e.importance() for e in experiments]))
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
+        self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         start = initialise([e.bottleneck for e in experiments], self.data, dtype)
@@ -111,7 +118,10 @@ class _Run:
             updates = [
                 _over(step_rate, weight)
                 * self.directions[name](
-                    torch.where(_over(sound, weight), gradient, 0.0), weight, _over(self.decay, weight), t
+                    torch.where(_over(sound, weight), gradient, 0.0),
+                    weight,
+                    _over(self.bias_decay if name == "b_in" else self.decay, weight),
+                    t,
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]

@@ -39,6 +39,8 @@ class Experiment:
         expect(Target, "Identity()", target=self.target)
         expect(Loss, "Squared()", loss=self.loss)
         settle(self, {"seed": SEED})
+        if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
+            raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.features, self.bottleneck.output)
 
     def importance(self) -> np.ndarray:
@@ -77,7 +79,7 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     if len({experiment.structure() for experiment in experiments}) > 1:
         raise ValueError(
             "expected experiments of one structure (they may differ in seed, density, frequency, importance, learning "
-            "rate, weight decay, init scale and LayerNorm eps only): group them by Experiment.structure()"
+            "rate, decays, init scale, hidden bias start and LayerNorm eps only): group them by Experiment.structure()"
         )
 
 

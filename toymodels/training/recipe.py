@@ -20,6 +20,7 @@ CHECKS = {
     "weight_decay": Number(least=0),
     "curve_points": Whole(1, 10**5),
     "snapshots": Whole(0, 10**5),
+    "hidden_bias_decay": Number(least=0),
 }
 
 
@@ -27,6 +28,8 @@ CHECKS = {
 class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
+    ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
+    manner: it draws a hidden bias that started elsewhere back to 0 (Jermyn, Schiefer, Hubinger 2022).
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -38,6 +41,7 @@ class Training:
     weight_decay: float = 0.0
     curve_points: int = 50
     snapshots: int = 0
+    hidden_bias_decay: float = 0.0
 
     def __post_init__(self) -> None:
         expect(Optimizer, "Adam()", optimizer=self.optimizer)
@@ -47,7 +51,7 @@ class Training:
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
-        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0)
+        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0)
 
     def curve_steps(self) -> np.ndarray:
         """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""

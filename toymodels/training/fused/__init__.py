@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 import torch
 
+from toymodels.surroundings import undisturbed
 from toymodels.training.contract import Advance, OnProgress, OnStep, Unsupported
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.fused.crew import Crew, prepare, prepared
@@ -23,6 +24,7 @@ from toymodels.training.trained import Trained
 __all__ = ["bytes_needed", "prepare", "prepared", "train", "train_each", "unsupported"]
 
 
+@undisturbed
 def train(
     experiments: Sequence[Experiment],
     device: str = "cpu",
@@ -50,6 +52,7 @@ def train(
     return trained
 
 
+@undisturbed
 def train_each(
     batches: Iterable[Sequence[Experiment]],
     on_progress: OnProgress | None = None,

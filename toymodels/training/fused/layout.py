@@ -57,9 +57,9 @@ SETTINGS: dict[type, str] = {
     Features: "n density frequency importance values signed firing",
     Frequency: "law cap",
     Importance: "law shuffle shuffle_seed",
-    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale",
+    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale hidden_bias_start",
     LayerNorm: "eps affine",
-    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots",
+    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay",
     Adam: "beta_1 beta_2 eps",
     SGD: "momentum",
     RotatedAdam: "adam",
@@ -277,6 +277,7 @@ def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
         square_correction=_float32((1 - adam.beta_2**t) ** 0.5),
         rate=_float32([e.training.learning_rate for e in experiments]),
         decay=_float32([e.training.weight_decay for e in experiments]),
+        bias_decay=_float32([e.training.hidden_bias_decay for e in experiments]),
         rotation=rotation,
     )
 

@@ -1,0 +1,48 @@
+"""Drawing as matplotlib comes, in one style: whatever the user's matplotlibrc, style or backend, the same figure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+READ_WHEN_IMPORTED = {"MATPLOTLIBRC": str(STYLE), "MPLBACKEND": ""}
+"""What matplotlib reads when it is first imported, and fails over: here a file that it can read, and no backend."""
+
+
+@contextmanager
+def in_our_style() -> Iterator[None]:
+    """Matplotlib's defaults and our style meanwhile, then the user's settings again. No window system is asked for:
+    figures are made as `matplotlib.figure.Figure`, not by pyplot.
+    """
+    _import_matplotlib()
+    import matplotlib as mpl
+    import matplotlib.style
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        matplotlib.style.use(str(STYLE))
+        yield
+
+
+def _import_matplotlib() -> None:
+    """Import it, also where what the user has set for it cannot be read; what can be read holds afterwards."""
+    if "matplotlib" in sys.modules:
+        return
+    theirs = {name: os.environ.get(name) for name in READ_WHEN_IMPORTED}
+    os.environ.update(READ_WHEN_IMPORTED)
+    try:
+        import matplotlib as mpl
+    finally:
+        for name, value in theirs.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    with suppress(Exception):
+        mpl.rcParams.update(mpl.rc_params())
+    with suppress(ValueError):
+        mpl.rcParams["backend"] = theirs["MPLBACKEND"] or mpl.rcParams["backend"]

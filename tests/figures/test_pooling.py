@@ -1,0 +1,78 @@
+"""Nothing is pooled silently: a figure of a sweep has a panel an arm, or says over what a panel pools."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from toymodels import figures
+from toymodels.figures import two_tiers
+from toymodels.sweeps.plan import make_plan
+from toymodels.sweeps.reading import Run, load
+from toymodels.sweeps.run import run
+from toymodels.sweeps.sweep import parse
+
+SWEEP = """
+[features]
+n = 5
+[model]
+hidden = 2
+[train]
+steps = 5
+batch = 16
+[eval]
+samples = 256
+[grid]
+"model.activation" = ["relu", "gelu"]
+"model.init_scale" = [0.5, 1.0]
+"features.density" = [0.1, 0.3]
+seed = [0, 1]
+"""
+SAID = {
+    "two_tiers": ("pooled over features.density, model.init_scale, seeds", "relu, uniform", "gelu, uniform"),
+    "tms_intro": tuple(
+        f"density {d}, activation {a}, init_scale {s} best of 2"
+        for d in (0.1, 0.3)
+        for a in ("relu", "gelu")
+        for s in (0.5, 1)
+    ),
+}
+"""what the figure of this sweep must say, a line or a title each"""
+
+
+@pytest.fixture(scope="module")
+def four_settings_vary(tmp_path_factory) -> Run:
+    folder: Path = tmp_path_factory.mktemp("varied")
+    run(make_plan(parse(SWEEP, "tiny", "tiny.toml")), folder, "autograd", "cpu", lambda _: None, lambda _: None)
+    return load(folder)
+
+
+def texts(figure: Figure) -> list[str]:
+    """All that is written in a figure, the lines of each text joined."""
+    return [text.get_text().replace("\n", " ") for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def test_every_figure_of_a_sweep_is_asked():
+    """Those of predictions are asked in tests/sweeps/test_verdict.py."""
+    assert set(SAID) == set(figures.OF_SWEEPS)
+
+
+@pytest.mark.parametrize("name", figures.OF_SWEEPS)
+def test_a_figure_splits_what_varies_or_says_that_it_pools(name, four_settings_vary):
+    figure = importlib.import_module(f"toymodels.figures.{name}").draw(four_settings_vary)
+    plt.close(figure)
+    written = texts(figure)
+    for said in SAID[name]:
+        assert sum(said in text for text in written) == 1, (said, written)
+
+
+def test_a_figure_that_draws_a_sample_of_its_features_says_so(four_settings_vary, monkeypatch):
+    monkeypatch.setattr(two_tiers, "MOST_POINTS", 10)
+    figure = two_tiers.draw(four_settings_vary)
+    plt.close(figure)
+    assert any("10 features a panel at most" in text for text in texts(figure))

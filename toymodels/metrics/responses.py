@@ -1,0 +1,61 @@
+"""Responses: how far each feature alone moves each hidden neuron.
+
+    Delta_i(+-) = mid(+-v_i e_i) - mid(0),   v_i = E|x_i| given that feature i is active
+    s_ki = |Delta_ki(+)|                             of unsigned features
+    s_ki = (|Delta_ki(+)| + |Delta_ki(-)|) / 2       of signed ones
+
+Taken at ``mid``: after LayerNorm a perfect one-neuron feature would show 1/2, not 1. Features that take both signs are
+switched on at both, because a neuron may answer to one of them only: the two neurons that make |x| of a feature do, and
+seen from the positive side alone one of them would be dead. What is measured of responses (alignment, participation,
+monosemanticity, dead neurons and their nulls) is measured of their sizes s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels.activations import Activation
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment
+
+
+@undisturbed
+def mean_active_values(experiments: Sequence[Experiment], like: Tensor) -> Tensor:
+    """The value at which each model's features are switched on alone: [model, feature], E|x_i| given active."""
+    return torch.from_numpy(np.stack([e.features.mean_active_value() for e in experiments])).to(like)
+
+
+def sides(*, signed: bool) -> tuple[float, ...]:
+    """The signs that an active feature can have: +1, and -1 too if it is ``signed``."""
+    return (1.0, -1.0) if signed else (1.0,)
+
+
+def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Tensor:
+    """Delta ``[model, hidden, feature]`` on the side of the sign of ``values``, one a model [model] or one a
+    feature [model, feature]: act(W_i value + b_in) - act(b_in)."""
+    bias = torch.zeros_like(W_in[:, :, :1]) if b_in is None else b_in[:, :, None]
+    return activation(W_in * values.view(len(values), 1, -1) + bias, dim=1) - activation(bias, dim=1)
+
+
+def response_sizes(
+    activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor, *, signed: bool
+) -> Tensor:
+    """s ``[model, hidden, feature]``, >= 0: the size of each response, of ``signed`` features the mean of both sides.
+
+    ``values`` is the magnitude at which features are switched on, as from `mean_active_values`.
+    """
+    size = responses(activation, W_in, b_in, values).abs()
+    if signed:  # one side after the other: the null has a thousand models at a time
+        size = size.add_(responses(activation, W_in, b_in, -values).abs()).div_(2)
+    return size
+
+
+def response_sizes_of(experiments: Sequence[Experiment], W_in: Tensor, b_in: Tensor | None) -> Tensor:
+    """s ``[model, hidden, feature]`` of models of one structure: `response_sizes` at their own features' values."""
+    e = experiments[0]
+    values = mean_active_values(experiments, W_in)
+    return response_sizes(e.bottleneck.activation, W_in, b_in, values, signed=e.features.signed)
