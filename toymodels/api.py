@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
+from toymodels.data import Data, Dataset
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
@@ -40,6 +41,8 @@ __all__ = [
     "Constant",
     "Correlated",
     "Cosine",
+    "Data",
+    "Dataset",
     "Elementwise",
     "Experiment",
     "Exponential",

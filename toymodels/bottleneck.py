@@ -26,7 +26,7 @@ from torch import Tensor
 from toymodels import random
 from toymodels.activations import Activation, Linear, ReLU
 from toymodels.checks import Flag, Number, Whole, expect, settle
-from toymodels.features import Sampler
+from toymodels.data import Samples
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
@@ -136,7 +136,7 @@ class Taps:
 
 
 @undisturbed
-def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtype = torch.float32) -> Parameters:
+def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype = torch.float32) -> Parameters:
     """Starting parameters, each model from its own seed alone: never from how many are drawn together.
 
     The normals are Phi^-1((word + 1/2) / 2^32) of the stream, word (feature, neuron) of domain ``INITIALISATION``.
@@ -166,14 +166,14 @@ def initialise(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch
     return dataclasses.replace(parameters, ln_eps=resolved_eps(bottlenecks, parameters, sampler))
 
 
-def _bias(bottlenecks: Sequence[Bottleneck], sampler: Sampler, dtype: torch.dtype) -> Tensor:
+def _bias(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype) -> Tensor:
     """b_in at the start, each model's own: [model, hidden]."""
     start = torch.tensor([b.hidden_bias_start for b in bottlenecks], dtype=dtype, device=sampler.device)
     return start[:, None].repeat(1, bottlenecks[0].hidden)
 
 
 @undisturbed
-def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Sampler) -> Tensor:
+def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Samples) -> Tensor:
     """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
     norms = [b.layer_norm for b in bottlenecks]
     matched = torch.tensor([isinstance(norm.eps, Matched) for norm in norms if norm], device=sampler.device)

@@ -11,7 +11,7 @@ feature i is active iff u <= T_i - 1, and then r = u / T_i is U(0, 1) and serves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -133,9 +133,14 @@ class Features:
         p.flags.writeable = False
         return p
 
-    def mean_active_value(self) -> float:
-        """E|x_i| given that feature i is active."""
-        return self.values.mean
+    def mean_active_value(self) -> np.ndarray:
+        """E|x_i| given that feature i is active: float64 ``[feature]``."""
+        return np.full(self.n, self.values.mean)
+
+    @property
+    def structure(self) -> Hashable:
+        """What must be equal for models to train together; all else is each model's own."""
+        return self.n, self.values, self.signed, self.firing
 
 
 class Sampler:

@@ -20,13 +20,9 @@ from torch import Tensor
 from toymodels.activations import Activation, ReLU
 from toymodels.checks import Number, settle
 from toymodels.closed_forms import ClosedForms
-from toymodels.features import Features, Sampler
+from toymodels.data import MEASURED_AT_ONCE, MEASURED_ON, Data, Inputs, samples_of
+from toymodels.features import Features
 from toymodels.surroundings import undisturbed
-
-MEASURED_ON = 2**16
-"""samples from which a constant is measured that has no closed form"""
-MEASURED_AT_ONCE = 2**24
-"""numbers in them, at most"""
 
 
 class Target(ClosedForms):
@@ -39,7 +35,7 @@ class Target(ClosedForms):
         """t, of the shape of x."""
         raise TypeError(f"{type(self).__name__} defines no __call__")
 
-    def check(self, features: Features, output: Activation) -> None:
+    def check(self, features: Inputs, output: Activation) -> None:
         """Raise ``ValueError`` where this target has no meaning."""
 
     def notes(self, features: Features, output: Activation) -> Sequence[str]:
@@ -94,7 +90,7 @@ class AbsoluteValue(Target):
     def __call__(self, x: Tensor) -> Tensor:
         return x.abs()
 
-    def check(self, features: Features, output: Activation) -> None:
+    def check(self, features: Inputs, output: Activation) -> None:
         if not features.signed:
             raise ValueError("target 'absolute' of unsigned values is target 'identity': set signed = true")
 
@@ -154,14 +150,19 @@ class Power(Loss):
         return (target - output).abs().pow(self.exponent)
 
 
-def check_objective(target: Target, features: Features, output: Activation) -> None:
+def check_objective(target: Target, features: Inputs, output: Activation) -> None:
     """Raise ``ValueError`` where target, features and output together have no meaning."""
     target.check(features, output)
-    variance = target.variance(features)
-    if variance is None:
+    variance = stated_variance(features, target)
+    if variance is None or not isinstance(features, Features):
         return
     if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
         raise ValueError("a feature that is always active with one value has no variance to learn: lower its density")
+
+
+def stated_variance(features: Inputs, target: Target) -> np.ndarray | None:
+    """Var(t_i) of features where the target states it; None where it is measured, as it is of all data of one's own."""
+    return target.variance(features) if isinstance(features, Features) else None
 
 
 def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Tensor:
@@ -173,18 +174,22 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
 
 
 @undisturbed
-def constant_losses(features: Features, target: Target, loss: Loss) -> np.ndarray:
+def constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
     """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[feature]``.
 
-    In closed form where the target states its variance and the loss is squared; else measured on the evaluation data of
-    seed 0, as t_i is distributed alike for every seed.
+    Of features in closed form where the target states its variance and the loss is squared; else measured, on the whole
+    population of data that have one, or on the evaluation data of seed 0, as t_i is distributed alike for every seed.
     """
-    variance = target.variance(features) if isinstance(loss, Squared) else None
+    variance = stated_variance(features, target) if isinstance(loss, Squared) else None
     return _measured_constant_losses(features, target, loss) if variance is None else variance
 
 
 @lru_cache(maxsize=256)
-def _measured_constant_losses(features: Features, target: Target, loss: Loss) -> np.ndarray:
-    samples = min(MEASURED_ON, MEASURED_AT_ONCE // features.n // 4 * 4 + 4)
-    t = target(Sampler([features], [0]).evaluation(0, samples))[0].double()
+def _measured_constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
+    if isinstance(features, Data):
+        x = features.typical[None]
+    else:
+        samples = min(MEASURED_ON, MEASURED_AT_ONCE // features.n // 4 * 4 + 4)
+        x = samples_of([features], [0]).evaluation(0, samples)
+    t = target(x)[0].double()
     return loss(t, loss.best_constant(t)[:, None]).mean(1).numpy()

@@ -260,7 +260,7 @@ def test_directions_are_responses_at_mid(hidden_bias):
     values = mean_active_values(es, parameters.W_in)
     expected = responses(SoLU(), parameters.W_in, parameters.b_in, values)
     torch.testing.assert_close(directions(es, parameters, "mid"), expected)
-    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, None])
+    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, :])
     assert directions(es, parameters, "post").shape == (3, 6, 10)
 
 
@@ -275,7 +275,7 @@ def test_a_signed_feature_has_a_direction_a_side():
     es, parameters = signed_relu_pairs()
     assert torch.equal(directions(es, parameters, "mid")[0], 0.5 * torch.eye(6))
     values = mean_active_values(es, parameters.W_in)
-    pre = parameters.W_in * values[:, None, None]
+    pre = parameters.W_in * values[:, None, :]
     assert torch.equal(directions(es, parameters, "pre"), torch.cat([pre, -pre], 2))
 
 

@@ -178,6 +178,7 @@ def test_a_feature_never_seen_is_undefined_not_wrong():
 
 def test_no_importance_has_no_loss_fraction():
     e, parameters = identity_model(3)
+    assert isinstance(e.features, Features)
     idle = dataclasses.replace(e, features=dataclasses.replace(e.features, importance=Importance(Geometric(1e-300))))
     assert math.isfinite(measure([idle], parameters, 256).models["loss_fraction"].item())
     from toymodels import Listed

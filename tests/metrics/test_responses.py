@@ -51,7 +51,7 @@ def test_a_response_is_mid_with_the_feature_minus_mid_without(activation):
 
 def test_features_are_switched_on_at_their_mean_active_value():
     es = [Experiment(Features(3, 0.1), Bottleneck(2)), Experiment(Features(3, 0.1, values=Binary()), Bottleneck(2))]
-    assert mean_active_values(es, torch.zeros(1)).tolist() == [0.5, 1.0]
+    assert mean_active_values(es, torch.zeros(1)).tolist() == [[0.5] * 3, [1.0] * 3]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)

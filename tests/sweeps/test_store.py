@@ -321,7 +321,7 @@ RESOLVED = {
     "listed law": '[grid]\n"features.importance" = [{ law = "list", values = [1, 2, 3, 4, 5, 6] }, "uniform"]\n',
     "firing as an axis": '[grid]\n"features.firing" = ["independent", { kind = "correlated", groups = 2 }]\n',
     "sets as an axis": (
-        '[features]\nfiring = { kind = "together", sets = [[4, 1], [0, 5, 2]] }\n'
+        '[features.firing]\nkind = "together"\nsets = [[4, 1], [0, 5, 2]]\n'
         '[grid]\n"features.firing.sets" = [[[0, 1]], [[2, 3, 1], [5, 4]]]\n'
     ),
     "eps of both kinds": '[grid]\n"model.layer_norm_eps" = [1e-5, "matched", 1e-12]\n"model.layer_norm" = [true]\n',

@@ -39,6 +39,7 @@ from toymodels import (
 from toymodels.bottleneck import initialise
 from toymodels.objectives import Squared, losses
 from toymodels.training.autograd import train
+from toymodels.training.experiment import sampler
 
 SHORT = Training(steps=300, batch=64, learning_rate=3e-3)
 ARMS = {
@@ -172,7 +173,7 @@ def test_divergence_in_any_step_is_seen_and_the_weights_before_it_are_kept(rate,
     assert all(tensor.isfinite().all() for tensor in trained.parameters.present().values())
     assert torch.equal(trained.snapshots["W_in"][:, -1], trained.parameters.W_in)
     if steps == 1:
-        start = initialise([calm.bottleneck], Sampler([calm.features], [calm.seed]))
+        start = initialise([calm.bottleneck], sampler([calm]))
         assert torch.equal(trained.parameters.W_in, start.W_in)
 
 
@@ -195,7 +196,7 @@ def test_curves_and_snapshots_are_of_their_steps():
     shorter = train(experiments(training=dataclasses.replace(recipe, steps=step)))
     assert torch.equal(trained.snapshots["W_in"][:, 1], shorter.parameters.W_in)
     e = experiments(training=recipe)
-    data = Sampler([x.features for x in e], [x.seed for x in e])
+    data = sampler(e)
     start = initialise([x.bottleneck for x in e], data)
     x = data.training(0, 32)
     importance = torch.tensor(np.stack([each.importance() for each in e])).float()

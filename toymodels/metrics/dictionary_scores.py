@@ -182,7 +182,7 @@ def directions(experiments: Sequence[Experiment], parameters: Parameters, tap: s
     features = experiments[0].features
     each = [sign * torch.eye(features.n) for sign in sides(signed=features.signed)]
     alone = torch.cat([*each, torch.zeros(features.n, 1)], 1)  # the last column is x = 0
-    x = alone * mean_active_values(experiments, alone)[:, None, None]
+    x = alone * mean_active_values(experiments, alone)[:, :, None]
     response = _at(experiments, parameters, tap, x)
     return response[:, :, :-1] - response[:, :, -1:]
 

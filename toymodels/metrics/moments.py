@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
-from toymodels.features import Sampler
+from toymodels.data import Samples
 from toymodels.metrics import fused_moments
 from toymodels.objectives import Squared
 from toymodels.surroundings import undisturbed
@@ -125,7 +125,7 @@ def torch_sums(
 
 
 def _torch_sums(
-    of: Experiment, data: Sampler, parameters: Parameters, importance: Tensor, first: int, last: int
+    of: Experiment, data: Samples, parameters: Parameters, importance: Tensor, first: int, last: int
 ) -> dict[str, Tensor]:
     dtype = parameters.W_in.dtype
     sums: dict[str, Tensor] = {}

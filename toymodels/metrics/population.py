@@ -86,7 +86,8 @@ def population_loss(
     found = Population(*torch.full((2, len(experiments)), torch.nan, dtype=torch.float64))
     alike: dict[Features, list[int]] = {}
     for model, e in enumerate(experiments):
-        alike.setdefault(e.features, []).append(model)
+        if isinstance(e.features, Features):
+            alike.setdefault(e.features, []).append(model)
     for features, models in alike.items():
         cases = _cases(features)
         if cases is None:
@@ -100,8 +101,6 @@ def population_loss(
 @lru_cache(maxsize=8)
 def _cases(features: Features) -> _Cases | None:
     """The cases of positive probability; None where they are too many."""
-    if not isinstance(features, Features):
-        return None
     outcomes = _outcomes(features)
     signs = (1, -1) if features.signed else (1,)
     summed = features.values.binary
@@ -164,6 +163,8 @@ class _Models:
 
     def __init__(self, experiments: Sequence[Experiment], parameters: Parameters, tolerance: float) -> None:
         self.first, self.parameters = experiments[0], parameters
+        assert isinstance(self.first.features, Features)
+        self.values = self.first.features.values
         self.importance = torch.from_numpy(np.stack([e.importance() for e in experiments]))
         constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)
         self.tolerance = tolerance * constant
@@ -195,7 +196,7 @@ class _Models:
         at_once = max(1, NUMBERS_AT_ONCE // (len(self) * (self.n + self.m)))
         for first in range(0, len(cases.signs), at_once):
             signs = torch.from_numpy(cases.signs[first : first + at_once].T.astype(np.float64))
-            x = self.first.features.values.from_uniform(signs).expand(len(self), -1, -1)
+            x = self.values.from_uniform(signs).expand(len(self), -1, -1)
             total += self.losses(models, x) @ torch.from_numpy(cases.probability[first : first + at_once])
         return total, 1e-12 * total
 
@@ -249,7 +250,7 @@ class _Models:
     ) -> Tensor:
         """The integral over each box, [box]: of ``case`` for ``model``, from ``corner`` on, ``width`` [box, side]."""
         dims = corner.shape[1]
-        values, (nodes, weights) = self.first.features.values, lobatto(ORDER[dims])
+        values, (nodes, weights) = self.values, lobatto(ORDER[dims])
         grid = torch.cartesian_prod(*[nodes] * dims).view(-1, dims)
         weight = torch.cartesian_prod(*[weights] * dims).view(-1, dims).prod(1)
         active = torch.from_numpy(np.stack([np.flatnonzero(row) for row in signs]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +25,8 @@ from toymodels.training.experiment import Experiment
 
 @undisturbed
 def mean_active_values(experiments: Sequence[Experiment], like: Tensor) -> Tensor:
-    """The value at which each model's features are switched on alone: [model], E|x_i| given active."""
-    return torch.tensor([e.features.mean_active_value() for e in experiments]).to(like)
+    """The value at which each model's features are switched on alone: [model, feature], E|x_i| given active."""
+    return torch.from_numpy(np.stack([e.features.mean_active_value() for e in experiments])).to(like)
 
 
 def sides(*, signed: bool) -> tuple[float, ...]:
@@ -34,10 +35,10 @@ def sides(*, signed: bool) -> tuple[float, ...]:
 
 
 def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Tensor:
-    """Delta ``[model, hidden, feature]`` on the side of the sign of ``values [model]``: act(W_i value + b_in) -
-    act(b_in)."""
+    """Delta ``[model, hidden, feature]`` on the side of the sign of ``values``, one a model [model] or one a
+    feature [model, feature]: act(W_i value + b_in) - act(b_in)."""
     bias = torch.zeros_like(W_in[:, :, :1]) if b_in is None else b_in[:, :, None]
-    return activation(W_in * values[:, None, None] + bias, dim=1) - activation(bias, dim=1)
+    return activation(W_in * values.view(len(values), 1, -1) + bias, dim=1) - activation(bias, dim=1)
 
 
 def response_sizes(
@@ -45,7 +46,7 @@ def response_sizes(
 ) -> Tensor:
     """s ``[model, hidden, feature]``, >= 0: the size of each response, of ``signed`` features the mean of both sides.
 
-    ``values [model]`` is the magnitude at which features are switched on, as from `mean_active_values`.
+    ``values`` is the magnitude at which features are switched on, as from `mean_active_values`.
     """
     size = responses(activation, W_in, b_in, values).abs()
     if signed:  # one side after the other: the null has a thousand models at a time

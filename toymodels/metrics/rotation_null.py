@@ -70,7 +70,7 @@ def rotation_nulls(
     *,
     signed: bool,
 ) -> dict[str, Null]:
-    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` [model] and
+    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` and
     ``signed`` as in `response_sizes`."""
     n_models, n_hidden, _ = W_in.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
@@ -78,7 +78,7 @@ def rotation_nulls(
         # [model, draw, hidden, feature] as a batch of model x draw models.
         rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
         bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
-        size = response_sizes(activation, rotated, bias, values.repeat_interleave(len(chunk)), signed=signed)
+        size = response_sizes(activation, rotated, bias, values.repeat_interleave(len(chunk), dim=0), signed=signed)
         measure = _measures(rotated, size)
         for name in measures:
             pooled[name].append(measure[name]().view(n_models, -1))

@@ -1,7 +1,8 @@
 """An experiment: everything that determines one trained model.
 
-What it sees (`Features`), what it is (`Bottleneck`), what it must say (a target), how it learns (`Training`), and the
-seed of its data and its start. Experiments of one *structure* train together on the leading ``model`` axis.
+What it sees (`Features`, or `Data` of one's own), what it is (`Bottleneck`), what it must say (a target), how it learns
+(`Training`), and the seed of its data and its start. Experiments of one *structure* train together on the leading
+``model`` axis.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 
 from toymodels.bottleneck import Bottleneck
 from toymodels.checks import SEED, expect, settle
-from toymodels.features import Features, Sampler
+from toymodels.data import Data, Inputs, Samples, samples_of
+from toymodels.features import Features
 from toymodels.objectives import Identity, Loss, Squared, Target, check_objective, constant_losses
 from toymodels.training.recipe import Training
 
@@ -22,7 +24,7 @@ from toymodels.training.recipe import Training
 class Experiment:
     """One model to train. Raises ``ValueError`` with one sentence where its parts contradict each other."""
 
-    features: Features
+    features: Inputs
     bottleneck: Bottleneck
     training: Training = field(default_factory=Training)
     target: Target = field(default_factory=Identity)
@@ -30,7 +32,8 @@ class Experiment:
     loss: Loss = field(default_factory=Squared)
 
     def __post_init__(self) -> None:
-        expect(Features, "Features(n=64, density=0.1)", features=self.features)
+        if not isinstance(self.features, Data):
+            expect(Features, "Features(n=64, density=0.1)", features=self.features)
         expect(Bottleneck, "Bottleneck(hidden=16)", bottleneck=self.bottleneck)
         expect(Training, "Training()", training=self.training)
         expect(Target, "Identity()", target=self.target)
@@ -50,13 +53,14 @@ class Experiment:
 
     def notes(self) -> tuple[str, ...]:
         """What should be known before this is trained, a sentence each; the same for all of one structure."""
+        if not isinstance(self.features, Features):
+            return ()
         return tuple(self.target.notes(self.features, self.bottleneck.output))
 
     def structure(self) -> Hashable:
         """What must be equal for experiments to train together; all else is each model's own."""
-        f = self.features
         return (
-            (f.n, f.values, f.signed, f.firing),
+            self.features.structure,
             self.bottleneck.structure,
             self.training.structure,
             self.target,
@@ -79,6 +83,6 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
         )
 
 
-def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Sampler:
+def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:
     """The data of these experiments."""
-    return Sampler([e.features for e in experiments], [e.seed for e in experiments], device)
+    return samples_of([e.features for e in experiments], [e.seed for e in experiments], device)

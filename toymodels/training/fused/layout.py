@@ -14,6 +14,7 @@ from torch import Tensor
 
 from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, initialise
+from toymodels.data import Samples
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together
 from toymodels.kernels import draw, layers, products, update
@@ -71,6 +72,8 @@ NEVER = np.iinfo(np.int64).max
 def unsupported(experiment: Experiment) -> str | None:
     """Why this engine cannot train this experiment, in a sentence, or None if it can."""
     f, b, t = experiment.features, experiment.bottleneck, experiment.training
+    if not isinstance(f, Features):
+        return f"the fused engine does not know the class {type(f).__name__}: use engine autograd"
     for part in (experiment, f, f.frequency, f.importance, b, b.layer_norm, t, t.optimizer):
         if reason := _unknown(part):
             return f"the fused engine does not know {reason}: use engine autograd"
@@ -241,8 +244,9 @@ def unpack(shape: Shape, theta: np.ndarray) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(view)) for name, view in _views(shape, theta).items()}
 
 
-def source_of(data: Sampler) -> draw.Source:
+def source_of(data: Samples) -> draw.Source:
     """What these models draw from, with the values' own law."""
+    assert isinstance(data, Sampler)
     return data.source._replace(values=VALUES[type(data.values)])
 
 
@@ -251,7 +255,7 @@ def _float32(values: ArrayLike) -> np.ndarray:
         return np.asarray(values, dtype=np.float32)
 
 
-def _rule(experiments: Sequence[Experiment], data: Sampler) -> Rule:
+def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
     recipe, m = experiments[0].training, experiments[0].bottleneck.hidden
     optimizer, t = recipe.optimizer, np.arange(1, recipe.steps + 1)
     adam = optimizer.adam if isinstance(optimizer, RotatedAdam) else optimizer
