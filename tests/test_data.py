@@ -120,8 +120,8 @@ def test_a_sampler_of_ones_own_is_measured_on_what_it_draws():
 
 
 def test_models_of_other_data_are_another_structure():
-    one, other = tm.Dataset(ROWS), tm.Dataset(ROWS)
-    assert experiment(one).structure() == experiment(one, seed=1).structure()
+    one, same, other = tm.Dataset(ROWS), tm.Dataset(ROWS.copy()), tm.Dataset(2 * ROWS)
+    assert experiment(one).structure() == experiment(one, seed=1).structure() == experiment(same).structure()
     with pytest.raises(ValueError, match="one structure"):
         tm.train([experiment(one), experiment(other)])
     with pytest.raises(ValueError, match="one structure"):

@@ -12,6 +12,7 @@ seed, the step and the sample alone, so it is the same whatever trains beside it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Protocol
@@ -88,6 +89,8 @@ class Data:
 class Dataset(Data):
     """The rows of an array x ``[example, feature]``, each drawn equally often, with replacement.
 
+    Models over equal arrays train together.
+
     Sample s of a seed is row floor(w rows / 2^32), w the stream's word of feature 0 (domain ``DATA`` or
     ``EVALUATION``): a row's probability is 1 / rows to 2^-32. Kept as a float32 copy. Raises ``TypeError`` for what is
     no array of numbers, ``ValueError`` unless it has two axes, one row or more, and finite values.
@@ -104,12 +107,18 @@ class Dataset(Data):
         numbers = x.detach().cpu().float().numpy() if isinstance(x, Tensor) else x
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
             self._x = torch.from_numpy(np.array(numbers.T, np.float32, order="C"))
+        self._content = self._x.shape, hashlib.sha256(self._x.numpy().data).digest()
         wrong = (~self._x.isfinite()).nonzero()
         if len(wrong):
             feature, row = wrong[0].tolist()
             raise ValueError(
                 f"x: expected finite float32 numbers, got {x[row, feature]:g} for feature {feature} of row {row}"
             )
+
+    @property
+    def structure(self) -> Hashable:
+        """Arrays of the same numbers are the same data."""
+        return self._content
 
     def draw(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
         word = _words(1, seed, first, samples, step)[0].astype(np.uint64)

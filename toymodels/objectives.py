@@ -184,7 +184,7 @@ def constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
     return _measured_constant_losses(features, target, loss) if variance is None else variance
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _measured_constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
     if isinstance(features, Data):
         x = features.typical[None]
