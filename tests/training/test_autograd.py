@@ -284,3 +284,19 @@ def test_a_dropped_feature_costs_its_variance(p):
     variance = p / 3 - p**2 / 4
     error = (1 - measured.features["r2"][0, 1].item()) * variance
     assert error == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize("models, n, hidden", [(1, 5, 2), (1, 20, 5), (1, 64, 16), (1, 5, 40), (3, 5, 5)])
+def test_the_weights_are_the_same_bits_on_any_number_of_threads(models, n, hidden):
+    recipe = Training(steps=20, batch=256, learning_rate=0.01)
+    es = [Experiment(Features(n, 0.1), Bottleneck(hidden, tied=False), recipe, seed=seed) for seed in range(models)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(train(es).parameters.trained())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(tensor, other[name]) for name, tensor in found[0].items())

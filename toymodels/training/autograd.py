@@ -7,7 +7,8 @@ gradient is its own; optimizer state, learning rate and weight decay are per mod
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from toymodels.training.trained import Trained
 REPORT_EVERY = 50
 REPORT_SECONDS = 0.5
 """Progress is said every so many steps, and where steps are slow every so many seconds."""
+SPLIT_BELOW = 16
+"""MKL splits the sum in a product of small matrices between threads: of 590 shapes those of one model with fewer
+features or neurons than this had other bits. Such a model is trained on one thread."""
 
 
 @undisturbed
@@ -36,9 +40,30 @@ def train(
 ) -> Trained:
     """Train the models of ``experiments``, which share one structure. Raises ``ValueError`` if they do not.
 
-    An interruption saves the last whole step into ``keep``.
+    An interruption saves the last whole step into ``keep``. The weights are the same bits on any number of threads.
     """
     check_one_structure(experiments)
+    with _on_threads_of(experiments):
+        return _train(experiments, device, dtype, on_step, keep)
+
+
+@contextmanager
+def _on_threads_of(experiments: Sequence[Experiment]) -> Iterator[None]:
+    """PyTorch on one thread meanwhile, where more would change what is computed."""
+    e, before = experiments[0], torch.get_num_threads()
+    if len(experiments) > 1 or min(e.features.n, e.bottleneck.hidden) >= SPLIT_BELOW:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    experiments: Sequence[Experiment], device: str, dtype: torch.dtype, on_step: OnStep | None, keep: Keep | None
+) -> Trained:
     run, steps = _Run(experiments, device, dtype), experiments[0].training.steps
     whole: dict[str, Tensor] = {}
     if keep:
