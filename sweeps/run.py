@@ -78,7 +78,7 @@ def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) 
     if device == "auto":
         device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = device.partition(":")
-    numbered = kind == "cuda" and number.isdecimal()
+    numbered = kind == "cuda" and number.isascii() and number.isdecimal()
     if kind not in DEVICES or (colon and not numbered):
         raise SpecError(
             f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"

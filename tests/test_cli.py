@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -23,6 +22,7 @@ from toymodels import figures
 from toymodels.cli import app
 from toymodels.sweeps import executor, job
 from toymodels.sweeps import run as running
+from toymodels.sweeps.locks import Lock
 from toymodels.sweeps.sweep import shipped
 
 COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
@@ -409,12 +409,13 @@ def test_wrong_usage_exits_2(command: list[str]) -> None:
 
 
 def test_folder_in_use_is_refused_naming_the_holder(run: Path) -> None:
-    with (run / ".lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in (["sweep", "tiny.toml", "--out", run], ["tables", run]):
-            answer = door(*command)
-            assert answer.code == 4
-            assert f"in use by process {os.getpid()}" in answer.err
+    held = Lock(run)
+    held.take()
+    for command in (["sweep", "tiny.toml", "--out", run], ["tables", run]):
+        answer = door(*command)
+        assert answer.code == 4
+        assert f"in use by process {os.getpid()}" in answer.err
+    held.release()
     assert door("tables", run).code == 0
 
 
