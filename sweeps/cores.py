@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -17,8 +18,8 @@ from pathlib import Path, PurePosixPath
 import torch
 
 PROC = Path("/proc/self")
-OCTAL_SPACE = "\\040"
-"""how the kernel writes a space inside a path"""
+OCTAL = re.compile(r"\\([0-7]{3})")
+"""how the kernel writes a space, a tab, a line's end or a backslash inside a path"""
 
 
 def usable() -> int:
@@ -34,19 +35,22 @@ def quota(proc: Path = PROC) -> float:
     these are seen as files.
     """
     try:
-        groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
-        mounts = (proc / "mountinfo").read_text().splitlines()
+        # Names of mounts and groups are bytes, and need not be text.
+        lines = [os.fsdecode((proc / name).read_bytes()).splitlines() for name in ("cgroup", "mountinfo")]
     except OSError:  # no Linux
         return math.inf
-    return min((_least(folder, top) for folder, top in _folders(groups, mounts)), default=math.inf)
+    groups = [line.split(":", 2) for line in lines[0] if line.count(":") >= 2]
+    return min((_least(folder, top) for folder, top in _folders(groups, lines[1])), default=math.inf)
 
 
 def _folders(groups: list[list[str]], mounts: list[str]) -> Iterator[tuple[Path, Path]]:
     """Of each hierarchy that can hold a CPU quota, the folder of the process's group and that where it is mounted."""
     for mount in mounts:
         before, _, after = mount.partition(" - ")
-        seen, where = (part.replace(OCTAL_SPACE, " ") for part in before.split()[3:5])
-        kind, _, options = after.split(maxsplit=2)
+        kind, _, options = [*after.split(" "), "", "", ""][:3]  # the source, in the middle, may be empty
+        if not kind.startswith("cgroup") or before.count(" ") < 4:
+            continue
+        seen, where = (OCTAL.sub(lambda found: chr(int(found[1], 8)), part) for part in before.split(" ")[3:5])
         for _, controllers, group in groups:
             second = kind == "cgroup2" and not controllers
             first = kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in options.split()[-1].split(",")

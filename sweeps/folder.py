@@ -153,7 +153,12 @@ class RunFolder:
         text = resolved_toml(worded_as(mine, sweep)).encode()
         for name in dict.fromkeys((manifest.sweep_files(self.manifest())[-1], "sweep.toml")):
             self.write_bytes(self.path / name, text)
-        return f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
+        said = f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
+        judged = self.path / "verdicts.json"
+        if "primary" in differing and judged.is_file():
+            judged.unlink()  # of another primary regime; derived, like all that a verdict writes
+            said += f"; its verdict was of another primary regime: 'toymodels verdict {self.path}' judges anew"
+        return said
 
     def _extend(self, old: Plan, plan: Plan) -> None:
         """Make this the folder of ``plan``, at the moment when the manifest is replaced."""

@@ -10,6 +10,7 @@ from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
 from toymodels.sweeps import packing
 from toymodels.sweeps.building import experiment
+from toymodels.sweeps.manifest import MEASURES
 from toymodels.sweeps.plan import Pack, Plan
 from toymodels.sweeps.spec import Settings
 from toymodels.sweeps.store import Store
@@ -87,7 +88,10 @@ class Job:
         stored = self.stored_pack(on_note)
         if stored is None:
             return None
-        measured = self.store.read_measures(self.pack, stored) or self._measure(stored)
+        measured = self.store.read_measures(self.pack, stored)
+        if measured is None:
+            on_note(f"pack {self.pack.index} (models {self.span}) is measured anew")
+            measured = self._measure(stored)
         return self._said(stored, measured)
 
     def finish(self, trained: Trained) -> Finished:
@@ -111,8 +115,9 @@ class Job:
         parameters = packing.parameters(stored.tensors, self.experiments[0])
         measures = measure(self.experiments, parameters, self.settings[0].eval.samples, moments)
         path = self.store.measures_path(self.pack)
-        said = {"unmeasured": measures.failed} if measures.failed else {}
-        return self.store.write(path, packing.measure_tensors(measures), {"pack": stored.metadata["digest"], **said})
+        said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
+        said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
+        return self.store.write(path, packing.measure_tensors(measures), said)
 
     def _said(self, pack: StoredFile, measured: StoredFile) -> Finished:
         return Finished(

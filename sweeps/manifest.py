@@ -24,6 +24,8 @@ from toymodels.sweeps.tensorfile import SCHEMA
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
+MEASURES = 2
+"""Raised when the same pack would be measured otherwise: what older versions measured is measured again."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 MOST_BYTES = 2**20
 MAX_SWEEPS = 1000

@@ -91,7 +91,7 @@ def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) 
             raise SpecError(
                 f"--device: this machine has {there} CUDA devices, cuda:0 to cuda:{there - 1}, got '{device}'"
             )
-    return device
+    return f"{kind}:{int(number)}" if numbered else kind
 
 
 def kind_of(device: str) -> str:

@@ -28,7 +28,7 @@ from toymodels.sweeps import atomic, locks, regular
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.folder import RunFolder
 from toymodels.sweeps.locks import Lock, Shard, moment
-from toymodels.sweeps.manifest import NUMERICS
+from toymodels.sweeps.manifest import MEASURES, NUMERICS
 from toymodels.sweeps.packing import pack_shapes
 from toymodels.sweeps.plan import Pack, Plan
 from toymodels.sweeps.rights import make_inner_folder, owner, unreadable
@@ -243,7 +243,8 @@ class Store(RunFolder):
         return 2**9 * numbers + 2**14 * models + 2**20
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
-        """The measures derived from this pack; None if absent, damaged, unreadable, or of another pack."""
+        """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
+        version that measures otherwise."""
         k, m, n = stored.tensors["W_in"].shape
         try:
             most_bytes = BYTES_A_ROW * k * (1 + m + n) + 2**20
@@ -252,7 +253,8 @@ class Store(RunFolder):
             return None
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
-        return measured if fits and measured.metadata.get("pack") == stored.metadata["digest"] else None
+        of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
+        return measured if fits and all(measured.metadata.get(name) == said for name, said in of_it.items()) else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""

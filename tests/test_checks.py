@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +77,7 @@ KINDS: list[tuple[Callable[[], Any], str]] = [
     (lambda: tm.RotatedAdam(adam=tm.SGD()), r"adam: expected an Adam such as tm\.Adam\(\), got SGD"),
     (lambda: tm.Sampler([tm.Features(2, 0.5)], [1.5]), "seed: expected a whole number"),
     (lambda: tm.train([tm.Features(2, 0.5)]), "experiments: expected an Experiment"),
-    (lambda: tm.train([EXPERIMENT], device=torch.device("cpu")), "device: expected a word such as 'cpu'"),
+    (lambda: tm.train([EXPERIMENT], device=1), "device: expected a word such as 'cpu'"),
     (lambda: tm.train([EXPERIMENT], dtype="float32"), "dtype: expected torch.float32 or torch.float64, got 'float32'"),
     (lambda: tm.train([EXPERIMENT], memory_bytes=1e9), "memory_bytes: expected a whole number"),
     (lambda: tm.train([EXPERIMENT], on_step=3), "on_step: expected a function, got 3"),
@@ -120,3 +121,16 @@ def test_numpy_says_what_python_says():
     assert (type(given.n), type(given.density), type(given.signed)) == (int, float, bool)
     assert tm.Listed(np.array([1.0, 2.0])) == tm.Listed((1.0, 2.0))
     assert tm.Training(steps=np.int64(7)) == tm.Training(steps=7)
+
+
+def test_what_cannot_be_grouped_or_counted_is_refused_in_a_sentence() -> None:
+    @dataclasses.dataclass
+    class Loose(tm.Target):
+        name = "loose"
+
+    with pytest.raises(TypeError, match="target: expected a frozen dataclass, got Loose"):
+        tm.Experiment(tm.Features(3, 0.1), tm.Bottleneck(2), target=Loose())
+    one = tm.Experiment(tm.Features(3, 0.1), tm.Bottleneck(2), tm.Training(2, 4))
+    with pytest.raises(TypeError, match="expected a list or tuple of experiments, got generator"):
+        tm.train(each for each in [one])  # pyright: ignore[reportArgumentType]
+    assert tm.train([one], device=torch.device("cpu")).parameters.W_in.shape == (1, 2, 3)

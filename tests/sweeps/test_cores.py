@@ -153,3 +153,20 @@ def test_doctor_says_how_many_cores_may_be_used(monkeypatch: pytest.MonkeyPatch)
     facts = examine()
     assert (facts["cores"], facts["cores that may be used"]) == (os.cpu_count(), 3)
     assert facts["threads"] == min(torch.get_num_threads(), 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"40 23 0:30 / /media/caf\xe9 rw - tmpfs tmpfs rw",
+        b"41 23 0:31 / /mnt rw - tmpfs  rw",
+        b"42 23 0:32 / /odd\\011name rw - tmpfs none rw",
+        b"not a mount",
+        b"",
+    ],
+)
+def test_another_mount_whatever_it_is_called_is_no_concern(tmp_path: Path, other: bytes) -> None:
+    proc = tree(tmp_path, "0::/job", V2_MOUNT, {"job/cpu.max": "250000 100000"})
+    mounts = proc / "mountinfo"
+    mounts.write_bytes(other + b"\n" + mounts.read_bytes())
+    assert cores.quota(proc) == 2.5

@@ -656,3 +656,18 @@ def test_killed_before_the_manifest_was_written_the_same_command_begins_again(wh
         (folder / left).write_text("")
     go(folder)
     assert listing(folder) == listing(whole)
+
+
+def test_what_another_version_measured_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, said = tmp_path / "run", list[str]()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(job, "MEASURES", 1)
+        run(plan(), path, "autograd", "cpu", nothing, said.append)
+    packs = {file.name: file.read_bytes() for file in (path / "packs").iterdir()}
+    before = {file.name: file.read_bytes() for file in (path / "measures").glob("*.safetensors")}
+    assert not [sentence for sentence in said if "measured anew" in sentence]
+    run(plan(), path, "autograd", "cpu", nothing, said.append)
+    assert len([sentence for sentence in said if "measured anew" in sentence]) == len(packs)
+    assert {file.name: file.read_bytes() for file in (path / "packs").iterdir()} == packs
+    after = {file.name: file.read_bytes() for file in (path / "measures").glob("*.safetensors")}
+    assert all(after[name] != before[name] for name in before)

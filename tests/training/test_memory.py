@@ -93,3 +93,15 @@ def test_the_estimate_is_above_the_measured_peak(arm):
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
     )
     assert 0.1 < float(result.stdout) < 1.0
+
+
+def test_in_parts_the_newest_losses_are_of_all_models():
+    es = [Experiment(Features(6, 0.3), Bottleneck(2), Training(60, 32), seed=seed) for seed in range(8)]
+    told = []
+    trained = train(es, memory_bytes=bytes_needed(es) // 4, engine="autograd", on_step=told.append)
+    assert trained.sub_batches != (8,)
+    assert {tuple(advance.losses.shape) for advance in told} == {(8,)}
+    known = [int((~advance.losses.isnan()).sum()) for advance in told]
+    assert known == sorted(known)
+    assert (known[0], known[-1]) == (trained.sub_batches[0], 8)
+    assert torch.equal(told[-1].losses, trained.curve[:, -1])

@@ -52,7 +52,7 @@ def why_not_fused(
 @undisturbed
 def train(
     experiments: Sequence[Experiment],
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_bytes: int | None = None,
     on_step: OnStep | None = None,
@@ -63,11 +63,12 @@ def train(
 
     ``engine`` is "fused", "autograd", or "auto": fused where it can, autograd elsewhere. ``memory_bytes`` bounds a
     batch on a CPU; on every device a refused allocation halves it. ``on_step`` is called now and then with an
-    `Advance`: how many steps were taken since, and the models' newest losses. ``keep`` keeps a long run now and then,
+    `Advance`: how many steps were taken since, and all models' newest losses. ``keep`` keeps a long run now and then,
     so that the same call goes on after an interruption. Raises ``ValueError`` for experiments of several structures and
     for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
+    device = str(device) if isinstance(device, torch.device) else device
     _check(device, dtype, memory_bytes, on_step, keep)
     if engine not in ("auto", *ENGINES):
         raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{engine}'")
@@ -75,7 +76,22 @@ def train(
     if engine == "fused" and reason:
         raise Unsupported(reason)
     chosen = engine if engine != "auto" else "autograd" if reason else "fused"
-    run = partial(ENGINES[chosen], device=device, dtype=dtype, on_step=on_step)
+    newest = torch.full((len(experiments),), torch.nan, dtype=dtype)
+    trained = 0
+
+    def run(some: Sequence[Experiment], keep: Keep | None) -> Trained:
+        """Train some of the models, those after the ones that are trained."""
+        nonlocal trained
+
+        def told(advance: Advance) -> None:
+            newest[trained : trained + len(some)] = advance.losses
+            if on_step:
+                on_step(Advance(advance, newest.clone()))
+
+        found = ENGINES[chosen](some, device=device, dtype=dtype, on_step=told if on_step else None, keep=keep)
+        trained += len(some)
+        return found
+
     return train_within(run, experiments, memory_bytes, bytes_needed_by(chosen, dtype), keep)
 
 

@@ -38,6 +38,9 @@ class Experiment:
         expect(Training, "Training()", training=self.training)
         expect(Target, "Identity()", target=self.target)
         expect(Loss, "Squared()", loss=self.loss)
+        for name in ("target", "loss"):
+            if getattr(type(getattr(self, name)), "__hash__", None) is None:
+                raise TypeError(f"{name}: expected a frozen dataclass, got {type(getattr(self, name)).__name__}")
         settle(self, {"seed": SEED})
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
@@ -72,6 +75,8 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     """Raise ``ValueError`` unless the experiments can train together."""
     if isinstance(experiments, Experiment):
         raise TypeError("expected a sequence of experiments, got one experiment: put it in a list")
+    if not isinstance(experiments, Sequence):
+        raise TypeError(f"expected a list or tuple of experiments, got {type(experiments).__name__}: make a list of it")
     if len(experiments) == 0:
         raise ValueError("expected at least one experiment, got none")
     for each in experiments:
