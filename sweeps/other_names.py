@@ -43,7 +43,7 @@ OTHERS: dict[str, str] = {
 """By setting, the names that mean it and nothing else."""
 
 REASONS: dict[str, tuple[str, str]] = {
-    "sparsity": ("features.density", "density is 1 - sparsity"),
+    **dict.fromkeys(("sparsity", "s"), ("features.density", "density is 1 - sparsity")),
     "epochs": ("train.steps", "data are drawn afresh at every step, so there are steps and no epochs"),
     "n_epochs": ("train.steps", "data are drawn afresh at every step, so there are steps and no epochs"),
     **dict.fromkeys(

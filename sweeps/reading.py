@@ -117,7 +117,7 @@ class Run:
     def missing(self) -> str:
         """What a partial run lacks, as a sentence; empty where the tables hold every planned model."""
         planned = self._store.manifest()["models"]
-        there = len(self.models)
+        there = len(self.models) if (self.path / "models.parquet").exists() else 0
         return (
             "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
         )
@@ -187,7 +187,8 @@ class Run:
         path = self.path / f"{name}.parquet"
         try:
             with regular.opened(path, through_links=True) as file:
-                return pq.read_table(file).to_pandas()
+                # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
+                return pq.read_table(pa.BufferReader(file.read())).to_pandas()
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
         except PermissionError as error:

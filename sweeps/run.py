@@ -65,7 +65,7 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
     if engine == "fused":
         raise SpecError(f"--engine: {reason}")
     if device == "cpu":
-        on_note(f"engine autograd: {reason}")
+        on_note(f"engine autograd: {reason.removesuffix(': use engine autograd')}")
     return "autograd"
 
 

@@ -168,3 +168,18 @@ def test_firing_laws_of_ours_draw_exactly_what_is_asked_for() -> None:
         assert features.probabilities() is features.asked_for
     one = tm.Features(4, 0.25, tm.Frequency(tm.Zipf(1.0)), firing=tm.One())
     assert one.probabilities() is one.asked_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted(tm.UniformValues):
+    """U(1/2, 1), of a function that is 1/2 for an inactive feature."""
+
+    name = "shifted"
+
+    def from_uniform(self, v: torch.Tensor) -> torch.Tensor:
+        return 0.5 + 0.5 * v
+
+
+def test_a_value_law_that_wakes_inactive_features_is_refused() -> None:
+    with pytest.raises(ValueError, match="values: from_uniform of Shifted must be odd and 0 for 0"):
+        tm.Features(4, 0.1, values=Shifted())

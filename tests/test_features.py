@@ -275,3 +275,9 @@ def test_thousands_of_features_are_drawn_too():
     ours, reference = Sampler([features], [1]), Sampler([features], [1])
     x = ours.training(0, 64)
     assert torch.equal(x, reference.values.from_uniform(reference._in_torch(0, 64, 0, Domain.DATA, Domain.FIRING)))
+
+
+def test_a_sampler_has_a_seed_a_model():
+    features = Features(3, 0.2)
+    with pytest.raises(ValueError, match="seeds: expected one for each of 1 models, got 2"):
+        Sampler([features], [0, 1])

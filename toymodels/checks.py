@@ -24,6 +24,13 @@ def expect(kind: type, example: str, **values: object) -> None:
             raise TypeError(f"{name}: expected {article} {kind.__name__} such as tm.{example}, got {value!r:.60}")
 
 
+def expect_frozen(**parts: object) -> None:
+    """Raise ``TypeError`` for a part of an experiment that cannot be hashed: models are grouped by their parts."""
+    for name, part in parts.items():
+        if type(part).__hash__ is None:
+            raise TypeError(f"{name}: expected a frozen dataclass, got {type(part).__name__}, which has no hash")
+
+
 class Check:
     """What a setting may be."""
 

@@ -184,6 +184,8 @@ def checked(data: Data, seed: int, first: int, samples: int, step: int | None) -
         raise TypeError(f"{name}.draw: expected a tensor of torch.float32, got {got}")
     if x.shape != (data.n, samples):
         raise ValueError(f"{name}.draw: expected shape [{data.n}, {samples}], got {list(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError(f"{name}.draw: expected finite numbers, got NaN or infinity")
     return x
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from toymodels import random
-from toymodels.checks import SEED, Flag, Number, Whole, expect, settle
+from toymodels.checks import SEED, Flag, Number, Whole, expect, expect_frozen, settle
 from toymodels.firing import SCALE, Firing, Independent
 from toymodels.kernels import draw
 from toymodels.kernels.draw import Source, whole_tiles
@@ -28,7 +28,7 @@ from toymodels.kernels.vector import LANES
 from toymodels.laws import Law, Uniform, probabilities
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
-from toymodels.values import UniformValues, Values
+from toymodels.values import UniformValues, Values, check_odd
 
 MAX_FEATURES = 10**6
 
@@ -95,6 +95,8 @@ class Features:
         expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
         expect(Values, "Binary()", values=self.values)
         expect(Firing, "One()", firing=self.firing)
+        expect_frozen(values=self.values, firing=self.firing)
+        check_odd(self.values)
         settle(self, {"n": Whole(1, MAX_FEATURES), "density": Number(), "signed": Flag()})
         self.firing.check(self.n, self.density)
         for name, law, n in (
@@ -157,6 +159,8 @@ class Sampler:
                     raise ValueError(f"expected features of one {name} in a batch, got two")
         self.n, self.values, self.signed, self.firing = first.n, first.values, first.signed, first.firing
         self.device = torch.device(device)
+        if len(features) != len(seeds):
+            raise ValueError(f"seeds: expected one for each of {len(features)} models, got {len(seeds)}")
         self.seeds = np.array([SEED("seed", seed) for seed in seeds], dtype=np.int64)
         self.source = self._source(np.stack([f.asked_for for f in features]))
 

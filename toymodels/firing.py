@@ -15,6 +15,8 @@ from toymodels.checks import Whole, settle
 
 SCALE = 2.0**32
 MAX_GROUPS = 10**6
+ROUNDED = 1e-5
+"""How far from 1/n a density may be written: 0.166667 is 1/6."""
 
 
 class Firing:
@@ -76,7 +78,7 @@ class One(Firing):
         return 1
 
     def check(self, n: int, density: float) -> None:
-        if abs(density * n - 1) > 1e-9:
+        if abs(density * n - 1) > ROUNDED:
             raise ValueError(f"density: with firing 'one' the density is 1/n = {1 / n:.6g}, got {density}")
 
     def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

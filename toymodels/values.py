@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import torch
@@ -94,3 +94,16 @@ class Exponential(Values):
 
     def from_uniform(self, v: Tensor) -> Tensor:
         return -torch.sign(v) * torch.log1p(-v.abs().clamp(max=LARGEST_BELOW_ONE))
+
+
+@lru_cache(maxsize=64)
+@undisturbed
+def check_odd(values: Values) -> None:
+    """Raise ``ValueError`` unless a law's function is odd and 0 at 0: inactive features, which are 0, go through it."""
+    v = torch.tensor([0.0, 0.3, -0.3])
+    at_zero, above, below = values.from_uniform(v).tolist()
+    if at_zero != 0 or abs(above + below) > 1e-6 * abs(above):
+        raise ValueError(
+            f"values: from_uniform of {type(values).__name__} must be odd and 0 for 0, as inactive features go through "
+            f"it too; it is {at_zero:g} for 0, {above:g} for .3 and {below:g} for -.3"
+        )

@@ -32,7 +32,7 @@ from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_
 from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
+from toymodels.training.experiment import Experiment, check_one_structure
 
 WORKING_SET = 2**22
 MAX_SAMPLES = 10**9
@@ -70,8 +70,7 @@ def measure(
     moments: Sequence[Moments] | None = None,
 ) -> Measures:
     """Every measure of these models (one structure), from ``moments`` or by `evaluate` on ``samples`` fresh samples."""
-    for each in experiments:
-        expect(Experiment, "Experiment(features, bottleneck)", experiments=each)
+    check_one_structure(experiments)
     expect(Parameters, "Parameters(W_in=...)", parameters=parameters)
     if len(parameters.W_in) != len(experiments):
         raise ValueError(f"parameters: expected those of {len(experiments)} models, got {len(parameters.W_in)}")

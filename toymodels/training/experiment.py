@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toymodels.bottleneck import Bottleneck
-from toymodels.checks import SEED, expect, settle
+from toymodels.checks import SEED, expect, expect_frozen, settle
 from toymodels.data import Data, Inputs, Samples, samples_of
 from toymodels.features import Features
 from toymodels.objectives import Identity, Loss, Squared, Target, check_objective, constant_losses
@@ -38,9 +38,7 @@ class Experiment:
         expect(Training, "Training()", training=self.training)
         expect(Target, "Identity()", target=self.target)
         expect(Loss, "Squared()", loss=self.loss)
-        for name in ("target", "loss"):
-            if getattr(type(getattr(self, name)), "__hash__", None) is None:
-                raise TypeError(f"{name}: expected a frozen dataclass, got {type(getattr(self, name)).__name__}")
+        expect_frozen(target=self.target, loss=self.loss)
         settle(self, {"seed": SEED})
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
