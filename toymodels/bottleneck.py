@@ -48,8 +48,8 @@ class Bottleneck:
     """The architecture of one model.
 
     ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
-    init_scale^2, so that no output is born dead. ``hidden_bias_start``: where every entry of b_in starts; a negative
-    one makes neurons monosemantic (Jermyn, Schiefer, Hubinger 2022).
+    init_scale^2, so that no output is born dead. ``hidden_bias_start``: where every entry of b_in starts; moderately
+    negative ones go with monosemantic neurons (Jermyn, Schiefer, Hubinger 2022).
     """
 
     hidden: int

@@ -24,6 +24,8 @@ from toymodels.data import MEASURED_AT_ONCE, MEASURED_ON, Data, Inputs, samples_
 from toymodels.features import Features
 from toymodels.surroundings import undisturbed
 
+GOLDEN = (5**0.5 - 1) / 2
+
 
 class Target(ClosedForms):
     """t as a function of x. A subclass defines ``__call__`` and, where it knows it, ``variance``."""
@@ -96,9 +98,6 @@ class AbsoluteValue(Target):
 
     def variance(self, features: Features) -> np.ndarray:
         return _variance_of_size(features)
-
-
-GOLDEN = (5**0.5 - 1) / 2
 
 
 class Loss:

@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from toymodels.bottleneck import Bottleneck, Parameters, Taps, read_out
 from toymodels.checks import expect
 from toymodels.layer_norm import normalise
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, check_one_structure, sampler
+from toymodels.training.experiment import Experiment, check_one_structure, importances, sampler
 
 CHUNK = 256
 """Samples at once. The search for a scale passes over the same data again and again: this much stays in cache."""
@@ -282,7 +281,7 @@ def loss_optimal_scale(
     """
     centre = geometric_mean_scale(experiments, parameters, samples, first, interventions)
     bottleneck, target = experiments[0].bottleneck, experiments[0].target
-    importance = torch.from_numpy(np.stack([e.importance() for e in experiments])).to(centre.device)
+    importance = torch.from_numpy(importances(experiments)).to(centre.device)
 
     def losses(exponents: Tensor) -> Tensor:
         """The loss at c = centre 2^exponent, [candidate, model]."""

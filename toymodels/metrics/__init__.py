@@ -32,7 +32,7 @@ from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_
 from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
 from toymodels.metrics.tiers import Tier, tiers
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, check_one_structure
+from toymodels.training.experiment import Experiment, check_one_structure, importances
 
 WORKING_SET = 2**22
 MAX_SAMPLES = 10**9
@@ -142,7 +142,7 @@ def _feature_columns(
 
     return {
         "density": lambda ask: torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
-        "importance": lambda ask: torch.from_numpy(np.stack([e.importance() for e in experiments])),
+        "importance": lambda ask: torch.from_numpy(importances(experiments)),
         "norm": lambda ask: norms(W),
         "interference": lambda ask: interference(W),
         "dimensionality": lambda ask: dimensionality(W),

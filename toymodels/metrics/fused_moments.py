@@ -17,7 +17,7 @@ import torch
 from toymodels.bottleneck import Parameters
 from toymodels.kernels import moments as kernels
 from toymodels.kernels.bottleneck import workspace
-from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.experiment import Experiment, importances, sampler
 from toymodels.training.fused import prepare
 from toymodels.training.fused.layout import pack, shape_of, source_of
 
@@ -39,7 +39,7 @@ def sums(
     eps = np.zeros(len(theta), np.float32)
     if parameters.ln_eps is not None:
         eps = parameters.ln_eps.numpy().astype(np.float32)
-    importance = np.stack([e.importance() for e in experiments]).astype(np.float32)
+    importance = importances(experiments).astype(np.float32)
     found = np.zeros((len(folds), len(theta), size.by_lane + size.products))
     threads = torch.get_num_threads()
     chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)

@@ -10,13 +10,13 @@ from torch import Tensor
 from toymodels.metrics.moments import Moments
 from toymodels.objectives import Squared, stated_variance
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
+from toymodels.training.experiment import Experiment, importances
 
 
 @undisturbed
 def loss(experiments: Sequence[Experiment], moments: Moments) -> Tensor:
     """L = sum_i I_i E loss(t_i, y_i): float64 [model]."""
-    return (_importance(experiments) * moments.cost).sum(1)
+    return (torch.from_numpy(importances(experiments)) * moments.cost).sum(1)
 
 
 @undisturbed
@@ -38,12 +38,7 @@ def loss_fraction(experiments: Sequence[Experiment], moments: Moments) -> Tensor
     """
     first = experiments[0]
     if isinstance(first.loss, Squared) and stated_variance(first.features, first.target) is None:
-        constant = (_importance(experiments) * moments.target_variance).sum(1)
+        constant = (torch.from_numpy(importances(experiments)) * moments.target_variance).sum(1)
     else:
         constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)
     return torch.where(constant > 0, loss(experiments, moments) / constant, torch.nan)
-
-
-def _importance(experiments: Sequence[Experiment]) -> Tensor:
-    """I_i, float64 [model, feature]."""
-    return torch.stack([torch.from_numpy(e.importance()) for e in experiments])

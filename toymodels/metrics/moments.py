@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from toymodels.metrics import fused_moments
 from toymodels.objectives import Squared
 from toymodels.surroundings import undisturbed
 from toymodels.training import why_not_fused
-from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.experiment import Experiment, importances, sampler
 
 CHUNK = 1024
 TAPS = ("pre", "mid", "post")
@@ -120,7 +119,7 @@ def torch_sums(
 ) -> list[dict[str, Tensor]]:
     """What `Moments` holds, as sums over the samples between two edges, float64."""
     data, dtype = sampler(experiments), parameters.W_in.dtype
-    importance = torch.from_numpy(np.stack([e.importance() for e in experiments])).to(dtype)
+    importance = torch.from_numpy(importances(experiments)).to(dtype)
     return [_torch_sums(experiments[0], data, parameters, importance, first, last) for first, last in pairwise(edges)]
 
 
@@ -142,9 +141,11 @@ def _torch_sums(
         add("tt", t.square().sum(2))
         add("y", taps.out.sum(2))
         add("yy", taps.out.square().sum(2))
-        add("squared_error", (t - taps.out).square().sum(2))
         cost = of.loss(t, taps.out)
-        if not isinstance(of.loss, Squared):
+        if isinstance(of.loss, Squared):
+            add("squared_error", cost.sum(2))
+        else:
+            add("squared_error", (t - taps.out).square().sum(2))
             add("cost", cost.sum(2))
         add("squared_loss", (importance[:, :, None] * cost).sum(1).square().sum(1))
         for name in TAPS:

@@ -18,7 +18,7 @@ from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.objectives import losses
 from toymodels.surroundings import undisturbed
 from toymodels.training.contract import CEILING, Advance, OnStep
-from toymodels.training.experiment import Experiment, check_one_structure, sampler
+from toymodels.training.experiment import Experiment, check_one_structure, importances, sampler
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
@@ -106,7 +106,7 @@ class _Run:
         def per_model(values: Sequence[float] | np.ndarray) -> Tensor:
             return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
 
-        self.importance = per_model(np.stack([e.importance() for e in experiments]))
+        self.importance = per_model(importances(experiments))
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])

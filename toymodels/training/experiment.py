@@ -86,6 +86,11 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
         )
 
 
+def importances(experiments: Sequence[Experiment]) -> np.ndarray:
+    """I_i of these experiments, float64 ``[model, feature]``."""
+    return np.stack([e.importance() for e in experiments])
+
+
 def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:
     """The data of these experiments."""
     return samples_of([e.features for e in experiments], [e.seed for e in experiments], device)

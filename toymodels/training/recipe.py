@@ -29,7 +29,7 @@ class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
     ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
-    manner: it draws a hidden bias that started elsewhere back to 0 (Jermyn, Schiefer, Hubinger 2022).
+    manner: it draws a hidden bias that started elsewhere back to 0.
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 

@@ -25,7 +25,7 @@ from toymodels.layer_norm import LayerNorm
 from toymodels.objectives import AbsoluteValue, Identity, Loss, Squared, Target
 from toymodels.rotations import haar
 from toymodels.training.contract import CEILING
-from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.experiment import Experiment, importances, sampler
 from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
 from toymodels.training.recipe import Training
 from toymodels.training.trained import Trained
@@ -295,7 +295,7 @@ def _state(experiments: Sequence[Experiment], shape: Shape, start: Parameters) -
         square=like_theta(),
         before=like_theta(),
         eps=np.zeros(models, np.float32) if start.ln_eps is None else start.ln_eps.numpy().astype(np.float32),
-        importance=np.stack([e.importance() for e in experiments]).astype(np.float32),
+        importance=importances(experiments).astype(np.float32),
         ceiling=_float32([e.best_constant_loss() for e in experiments]),
         diverged_step=np.zeros(models, np.int64),
         curve_step=np.append(curve_step, NEVER),
