@@ -48,7 +48,7 @@ bench: $(VENV)/installed-bench
 
 # On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
 device:
-	$(PYTHON) -m pytest -q -p no:cacheprovider -m cuda tests/training/test_device.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider -m cuda tests/engines/test_device.py
 	$(PYTHON) -m benchmarks.engines --device cuda
 
 $(VENV)/bin/python:

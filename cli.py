@@ -20,11 +20,11 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from toymodels.sweeps.locks import Shard
-    from toymodels.sweeps.plan import Plan
-    from toymodels.sweeps.reading import Run
-    from toymodels.sweeps.run import Outcome
-    from toymodels.sweeps.sweep import Sweep
+    from toymodels.sweeps.execution.run import Outcome
+    from toymodels.sweeps.plan.plan import Plan
+    from toymodels.sweeps.results.reading import Run
+    from toymodels.sweeps.spec.sweep import Sweep
+    from toymodels.sweeps.store.locks import Shard
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -185,14 +185,14 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
+    from toymodels.sweeps.console.printing import print_estimate
+    from toymodels.sweeps.console.progress import Progress
     from toymodels.sweeps.errors import SpecError
-    from toymodels.sweeps.estimate import estimate
-    from toymodels.sweeps.executor import choose_executor, prepare
-    from toymodels.sweeps.locks import Shard
-    from toymodels.sweeps.printing import print_estimate
-    from toymodels.sweeps.progress import Progress
-    from toymodels.sweeps.run import models_of, own_packs, resolve_device, resolve_engine, run
-    from toymodels.sweeps.store import Store, recorded_choice
+    from toymodels.sweeps.execution.estimate import estimate
+    from toymodels.sweeps.execution.executor import choose_executor, prepare
+    from toymodels.sweeps.execution.run import models_of, own_packs, resolve_device, resolve_engine, run
+    from toymodels.sweeps.store.locks import Shard
+    from toymodels.sweeps.store.store import Store, recorded_choice
 
     if extend and shard is not None:
         raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
@@ -238,7 +238,7 @@ def figure(
 ) -> None:
     """Draw a figure of a run, as SVG and PNG."""
     from toymodels import figures
-    from toymodels.sweeps.reading import load
+    from toymodels.sweeps.results.reading import load
 
     say_paths(figures.draw(name, load(run), out if out is not None else run), as_json)
 
@@ -246,9 +246,9 @@ def figure(
 @app.command()
 def show(run: RunFolder, as_json: Json = False) -> None:
     """Print the summary table of a run."""
-    from toymodels.sweeps.printing import arm_json, print_summary
-    from toymodels.sweeps.reading import load
-    from toymodels.sweeps.summary import summarise
+    from toymodels.sweeps.console.printing import arm_json, print_summary
+    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.results.summary import summarise
 
     loaded = load(run)
     arms = summarise(loaded)
@@ -276,10 +276,10 @@ def verdict(
 ) -> None:
     """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
     from toymodels import figures
-    from toymodels.sweeps import verdict as verdicts
+    from toymodels.sweeps.console.printing import print_verdict, print_verdict_legend
     from toymodels.sweeps.errors import SpecError
-    from toymodels.sweeps.printing import print_verdict, print_verdict_legend
-    from toymodels.sweeps.reading import load
+    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.verdict import judging as verdicts
 
     if controls == (run is not None):
         raise SpecError("verdict: expected a run folder, or --controls and none")
@@ -306,8 +306,8 @@ def verdict(
 @app.command()
 def tables(run: RunFolder, as_json: Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
-    from toymodels.sweeps.run import rebuild
-    from toymodels.sweeps.store import Store
+    from toymodels.sweeps.execution.run import rebuild
+    from toymodels.sweeps.store.store import Store
 
     store = Store.open_existing(run)
     store.lock()
@@ -326,7 +326,7 @@ def tables(run: RunFolder, as_json: Json = False) -> None:
 def report(run: RunFolder, as_json: Json = False) -> None:
     """Write a run's table and figures into report.html."""
     from toymodels.figures.report import write_report
-    from toymodels.sweeps.reading import load
+    from toymodels.sweeps.results.reading import load
 
     say_paths([write_report(load(run))], as_json)
 
@@ -335,7 +335,7 @@ def report(run: RunFolder, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """List the shipped sweeps and the figures."""
     from toymodels import figures
-    from toymodels.sweeps.sweep import read, shipped
+    from toymodels.sweeps.spec.sweep import read, shipped
 
     found = {name: read(path) for name, path in shipped().items()}
     if as_json:
@@ -351,8 +351,8 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def status(run: RunFolder, as_json: Json = False) -> None:
     """Say how much of a run is finished, how fast, what failed, who is at work, and the next command."""
-    from toymodels.sweeps.locks import Lock
-    from toymodels.sweeps.store import Store
+    from toymodels.sweeps.store.locks import Lock
+    from toymodels.sweeps.store.store import Store
 
     store = Store.open_existing(run)
     manifest = store.manifest()
@@ -391,7 +391,7 @@ def doctor(
 ) -> None:
     """Print versions, device, threads, memory, disk and optional parts."""
     from toymodels.kernels import compiled
-    from toymodels.sweeps.doctor import examine
+    from toymodels.sweeps.console.doctor import examine
 
     if clear_cache:
         try:
@@ -413,7 +413,7 @@ def doctor(
 
 def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     """The sweep that the command line means."""
-    from toymodels.sweeps.sweep import find, parse_assignment, parse_axis, read
+    from toymodels.sweeps.spec.sweep import find, parse_assignment, parse_axis, read
 
     chosen = read(find(name_or_file))
     for text in axes:
@@ -426,9 +426,9 @@ def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
 def say_sweep(chosen: Sweep, plan: Plan, folder: Path, outcome: Outcome, as_json: bool) -> None:
     """How a sweep ended: its summary, where things are, what comes next, and what diverged or failed."""
     from toymodels import figures
-    from toymodels.sweeps.printing import arm_json, print_summary
-    from toymodels.sweeps.reading import load
-    from toymodels.sweeps.summary import summarise
+    from toymodels.sweeps.console.printing import arm_json, print_summary
+    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.results.summary import summarise
 
     trained = load(folder)
     drawn = draw_if_possible(chosen.stem, trained) if chosen.stem in figures.OF_SWEEPS else []

@@ -2,8 +2,8 @@
 
     python -m benchmarks.sizes [--planned 10000 100000 1000000] [--stored 1000 10000 100000] [--out benchmarks/results]
 
-Planned: `toymodels.sweeps.plan.make_plan` of one axis of seeds, and of three axes. Stored: the command ``sweep`` on
-models so small (4 features, 2 neurons, 10 steps of 8 examples) that the store is what is measured; the same command
+Planned: `toymodels.sweeps.plan.plan.make_plan` of one axis of seeds, and of three axes. Stored: the command ``sweep``
+on models so small (4 features, 2 neurons, 10 steps of 8 examples) that the store is what is measured; the same command
 again on the finished folder; and ``tables``, which measures everything anew. Every row is a process of its own.
 """
 
@@ -42,8 +42,8 @@ AXES = '"model.activation" = ["relu", "gelu", "solu", "linear"]\n"features.densi
 PLAN = """
 import json, resource, sys, time
 from pathlib import Path
-from toymodels.sweeps.plan import make_plan
-from toymodels.sweeps.sweep import read
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.spec.sweep import read
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 sweep, before, begin = read(Path(sys.argv[1])), peak(), time.perf_counter()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import toymodels as tm
 from benchmarks.workload import Workload
-from toymodels.training import ENGINES
+from toymodels.engines import ENGINES
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from toymodels.sweeps.reading import Run
+    from toymodels.sweeps.results.reading import Run
 
 OF_SWEEPS = ("two_tiers", "tms_intro")
 OF_PREDICTIONS = (
@@ -27,10 +27,10 @@ def draw(name: str, run: Run, out: Path) -> list[Path]:
     """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
     from toymodels.figures.drawing import in_our_style
     from toymodels.surroundings import as_in_a_new_process
-    from toymodels.sweeps import atomic
     from toymodels.sweeps.errors import SpecError, SweepError
-    from toymodels.sweeps.rights import unwritable
-    from toymodels.sweeps.spec import did_you_mean
+    from toymodels.sweeps.spec.settings import did_you_mean
+    from toymodels.sweeps.store import atomic
+    from toymodels.sweeps.store.rights import unwritable
 
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")

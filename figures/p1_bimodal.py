@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from toymodels.figures.regime import ARMS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 BINS = np.linspace(0, 100, 26)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from toymodels.figures.regime import legend_of_tiers, panels, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from toymodels.figures.regime import ARMS, diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 CONSTANTS = {
     "drop_geometric": "R², scale held at\nits geometric mean",

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from toymodels.figures.regime import shown
 from toymodels.hypotheses.arms import MAIN
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 CLASSES = 5
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from toymodels.figures.regime import ARMS, shown
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 WAYS = {
     "best_neuron_r2": "best neuron at mid, R²",

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.reading import Run
+from toymodels.sweeps.results.reading import Run
 
 ARMS: dict[str, str] = dict(
     zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)

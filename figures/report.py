@@ -7,10 +7,10 @@ import html
 from pathlib import Path
 
 from toymodels import figures
-from toymodels.sweeps import atomic
-from toymodels.sweeps.reading import Run
-from toymodels.sweeps.rights import unreadable, unwritable
-from toymodels.sweeps.summary import LEGEND, as_text, summarise
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import LEGEND, as_text, summarise
+from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.rights import unreadable, unwritable
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>

@@ -16,8 +16,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.reading import Run
-from toymodels.sweeps.summary import by_arm, told
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import by_arm, told
 
 PANELS_A_ROW = 5
 MOST_PANELS = 60

@@ -19,8 +19,8 @@ from matplotlib.ticker import FormatStrFormatter
 
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.reading import Run
-from toymodels.sweeps.summary import varying
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import varying
 
 ROW = ["features.values", "model.layer_norm"]
 COLUMN = "model.activation"

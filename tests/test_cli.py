@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 from toymodels import figures
 from toymodels.cli import app
-from toymodels.sweeps import executor, job
-from toymodels.sweeps import run as running
-from toymodels.sweeps.locks import Lock
-from toymodels.sweeps.sweep import shipped
+from toymodels.sweeps.execution import executor, job
+from toymodels.sweeps.execution import run as running
+from toymodels.sweeps.spec.sweep import shipped
+from toymodels.sweeps.store.locks import Lock
 
 COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
 TINY = """
@@ -312,7 +312,7 @@ def test_plain_output_of_every_reading_command(run: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--out", "elsewhere"]])
 def test_dry_run_makes_no_folder(tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toymodels.sweeps.estimate.SECONDS", 0.5)
+    monkeypatch.setattr("toymodels.sweeps.execution.estimate.SECONDS", 0.5)
     before = sorted(tmp_path.rglob("*"))
     answer = door("sweep", "tiny.toml", "--dry-run", *options)
     assert answer.code == 0
@@ -595,7 +595,7 @@ def test_signalled_sweep_stops_cleanly_and_the_same_command_completes_it(
 
 SLOW_TO_LEAVE = """
 import signal, time
-from toymodels.sweeps import run
+from toymodels.sweeps.execution import run
 def derive(*_):
     try:
         print("deriving", flush=True)
@@ -758,7 +758,7 @@ def test_without_dask_its_options_say_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
-    monkeypatch.setattr("toymodels.sweeps.doctor._version", lambda _name: None)
+    monkeypatch.setattr("toymodels.sweeps.console.doctor._version", lambda _name: None)
     assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out
 
 

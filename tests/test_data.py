@@ -12,8 +12,8 @@ import torch
 
 import toymodels as tm
 from toymodels import random
+from toymodels.engines import Unsupported, why_not_fused
 from toymodels.random import Domain
-from toymodels.training import Unsupported, why_not_fused
 from toymodels.training.experiment import sampler
 
 SIGMAS = 5

@@ -28,7 +28,7 @@ def test_a_users_own_module_breaks_neither_the_command_nor_the_api(tmp_path: Pat
     listed = run(tmp_path, "-m", "toymodels", "list")
     assert listed.returncode == 0, listed.stderr
     assert "two_tiers" in listed.stdout
-    script = f"import toymodels as tm, {name}, toymodels.sweeps.reading; assert {name}.MINE; tm.load('nothing')"
+    script = f"import toymodels as tm, {name}, toymodels.sweeps.results.reading; assert {name}.MINE; tm.load('nothing')"
     loaded = run(tmp_path, "-c", script)
     assert "no such run folder" in loaded.stderr
 

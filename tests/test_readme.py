@@ -94,8 +94,8 @@ def test_the_module_map_names_every_module():
 
 
 def test_the_sweep_file_in_the_docs_is_a_sweep_file():
-    from toymodels.sweeps.spec import setting_names
-    from toymodels.sweeps.sweep import parse
+    from toymodels.sweeps.spec.settings import setting_names
+    from toymodels.sweeps.spec.sweep import parse
 
     (text,) = blocks((ROOT / "docs" / "SWEEPS.md").read_text(), "toml")
     sweep = parse(text, "docs", "docs/SWEEPS.md")

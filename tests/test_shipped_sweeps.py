@@ -14,11 +14,11 @@ from pandas import notna
 
 import toymodels as tm
 from toymodels import figures
-from toymodels.sweeps.plan import make_plan
-from toymodels.sweeps.reading import Run
-from toymodels.sweeps.run import run
-from toymodels.sweeps.sweep import Sweep, find, read, shipped
-from toymodels.sweeps.tables import TABLES
+from toymodels.sweeps.execution.run import run
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.tables import TABLES
+from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
 
 SMALL = {
     "first_look": {"seed": 0, "train.steps": 40},

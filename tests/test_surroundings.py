@@ -14,11 +14,12 @@ from torch import Tensor
 
 import toymodels as tm
 from toymodels import random, rotations, surgery
-from toymodels.hypotheses import measuring, predictions
+from toymodels.engines import autograd, fused, train_each
+from toymodels.hypotheses import measuring
+from toymodels.hypotheses import prediction as predictions
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
 from toymodels.metrics import dictionaries, dictionary_scores
-from toymodels.training import autograd, fused, train_each
 
 FEATURES = tm.Features(
     6, 0.2, tm.Frequency(tm.Zipf(1.0)), tm.Importance(tm.Geometric(0.9), shuffle=True), tm.Binary(), signed=True

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.data import Data, Dataset
+from toymodels.engines import OutOfMemory, Trained, train
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.metrics import Measures, Tier, measure
 from toymodels.objectives import AbsoluteValue, Identity, Loss, Power, Squared, Target
-from toymodels.training import OutOfMemory, Trained, train
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.recipe import Training
@@ -27,7 +27,7 @@ from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, V
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from toymodels.sweeps.reading import Run
+    from toymodels.sweeps.results.reading import Run
 
 __all__ = [
     "ELU",
@@ -90,8 +90,10 @@ __all__ = [
 
 
 def load(folder: str | Path) -> Run:
-    """The run in ``folder``: its tables as DataFrames, any model back as tensors. See `toymodels.sweeps.reading.Run`.
+    """The run in ``folder``: its tables as DataFrames, any model back as tensors.
+
+    See `toymodels.sweeps.results.reading.Run`.
 
     The one place where the science knows of the sweeps, and only when it is called.
     """
-    return importlib.import_module("toymodels.sweeps.reading").load(folder)
+    return importlib.import_module("toymodels.sweeps.results.reading").load(folder)

@@ -6,7 +6,9 @@
     read-out = W_out h + b_out                [model, feature, batch]
     out  y = out(read-out)                    [model, feature, batch]
 
-Examples are columns, as in the equations, so every product is ``W @ x``. With ``activation`` linear, ``tied``, no
+Examples are columns, as in the equations, so every product is ``W @ x``. The hidden layer is computed here and nowhere
+else: `hidden` is made of `preactivation`, `mid_of` and `normed`, and whatever looks at a part of it, or changes one,
+calls these. With ``activation`` linear, ``tied``, no
 ``hidden_bias`` and a ReLU output this is the model of Elhage et al. 2022 (*Toy Models of Superposition*).
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -124,13 +126,23 @@ class Parameters:
         return Parameters(**moved, ln_eps=None if self.ln_eps is None else self.ln_eps.to(device))
 
 
+Norm = Callable[[Tensor], Tensor]
+"""(a - mean) scale, of ``a`` [model, hidden, batch], before gain and bias."""
+
+
 @dataclass(frozen=True)
-class Taps:
-    """One forward pass, at each place where it can be looked at. See the module's equations."""
+class Hidden:
+    """The hidden layer of one forward pass, at its taps: [model, hidden, batch] each. See the module's equations."""
 
     pre: Tensor
     mid: Tensor
     post: Tensor
+
+
+@dataclass(frozen=True)
+class Taps(Hidden):
+    """One forward pass, at each place where it can be looked at. See the module's equations."""
+
     readout: Tensor
     out: Tensor
 
@@ -182,37 +194,64 @@ def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, samp
     if not matched.any():
         return eps
     x = sampler.training(0, MATCHING_SAMPLES).to(parameters.W_in.dtype)
-    mid = bottlenecks[0].activation(_pre(parameters, x), dim=1)
+    mid = mid_of(bottlenecks[0], preactivation(parameters, x))
     return torch.where(matched, MATCHED_FRACTION * mid.double().var(1, correction=0).mean(1), eps)
 
 
-def forward(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Taps:
-    """Run a batch of models of one architecture on x ``[model, feature, batch]``."""
-    pre = _pre(parameters, x)
-    mid = bottleneck.activation(pre, dim=1)
-    return read_out(bottleneck, parameters, pre, mid)
+def directions(parameters: Parameters) -> Tensor:
+    """What one unit of each feature adds to the pre-activations: [model, hidden, feature]."""
+    return parameters.W_in
 
 
-def normed(bottleneck: Bottleneck, parameters: Parameters, mid: Tensor) -> Tensor:
-    """``post`` of ``mid``, both [model, hidden, batch]."""
+def preactivation(parameters: Parameters, x: Tensor) -> Tensor:
+    """``pre`` [model, hidden, batch] of x [model, feature, batch]."""
+    return _affine(parameters.W_in, x, parameters.b_in)
+
+
+def mid_of(bottleneck: Bottleneck, pre: Tensor) -> Tensor:
+    """``mid`` of ``pre``, both [model, hidden, batch]."""
+    return bottleneck.activation(pre, dim=1)
+
+
+def live_norm(bottleneck: Bottleneck, parameters: Parameters) -> Norm | None:
+    """LayerNorm without its gain and bias, at each model's own eps; None where there is none."""
     if bottleneck.layer_norm is None:
-        return mid
+        return None
     assert parameters.ln_eps is not None
-    post = normalise(mid, parameters.ln_eps[:, None, None].to(mid.dtype), dim=1)
+    eps = parameters.ln_eps[:, None, None]
+    return lambda a: normalise(a, eps.to(a.dtype), dim=1)
+
+
+def normed(parameters: Parameters, mid: Tensor, norm: Norm | None) -> Tensor:
+    """``post`` of ``mid``, both [model, hidden, batch]: ``norm``, then gain and bias; ``mid`` itself without one."""
+    if norm is None:
+        return mid
+    post = norm(mid)
     if parameters.ln_gain is not None and parameters.ln_bias is not None:
         post = post * parameters.ln_gain[:, :, None] + parameters.ln_bias[:, :, None]
     return post
 
 
-def read_out(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor, mid: Tensor) -> Taps:
-    """The second half of `forward`: from ``mid`` to the output."""
-    post = normed(bottleneck, parameters, mid)
-    readout = _affine(parameters.decoder, post, parameters.b_out)
-    return Taps(pre, mid, post, readout, bottleneck.output(readout, dim=1))
+def hidden_from(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor) -> Hidden:
+    """The hidden layer from its pre-activations ``pre`` [model, hidden, batch] on."""
+    mid = mid_of(bottleneck, pre)
+    return Hidden(pre, mid, normed(parameters, mid, live_norm(bottleneck, parameters)))
 
 
-def _pre(parameters: Parameters, x: Tensor) -> Tensor:
-    return _affine(parameters.W_in, x, parameters.b_in)
+def hidden(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Hidden:
+    """The hidden layers of a batch of models of one architecture on x [model, feature, batch]."""
+    return hidden_from(bottleneck, parameters, preactivation(parameters, x))
+
+
+def read_out(bottleneck: Bottleneck, parameters: Parameters, layer: Hidden) -> Taps:
+    """The second half of `forward`: from the hidden layer to the output."""
+    readout = _affine(parameters.decoder, layer.post, parameters.b_out)
+    return Taps(layer.pre, layer.mid, layer.post, readout, bottleneck.output(readout, dim=1))
+
+
+def forward(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Taps:
+    """Run a batch of models of one architecture on x ``[model, feature, batch]``."""
+    return read_out(bottleneck, parameters, hidden(bottleneck, parameters, x))
 
 
 def _affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:

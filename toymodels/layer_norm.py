@@ -38,13 +38,18 @@ class LayerNorm:
         settle(self, {"affine": Flag()} if isinstance(self.eps, Matched) else {"affine": Flag(), "eps": EPS})
 
 
+def centred(a: Tensor, dim: int = 1) -> Tensor:
+    """a - mean(a) along ``dim``, about the first entry: exactly 0 where all are equal."""
+    a = a - a.narrow(dim, 0, 1)
+    return a - a.mean(dim, keepdim=True)
+
+
 def normalise(a: Tensor, eps: Tensor | float, dim: int = -1) -> Tensor:
     """(a - mean) / sqrt(var + eps) along ``dim``, without gain and bias.
 
     The first entry is subtracted before anything else, so an all-equal ``a`` gives exactly 0 at every eps, 0 included.
     """
-    a = a - a.narrow(dim, 0, 1)
-    a = a - a.mean(dim, keepdim=True)
+    a = centred(a, dim)
     variance = a.square().mean(dim, keepdim=True) + eps
     constant = variance == 0
     return torch.where(constant, 0.0, a * torch.rsqrt(torch.where(constant, 1.0, variance)))

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from distributed import Client
 
-from toymodels.sweeps.cluster import Order, _versions, carry_out, local_cluster
-from toymodels.sweeps.job import Finished
-from toymodels.sweeps.manifest import versions
-from toymodels.sweeps.plan import make_plan
-from toymodels.sweeps.store import Store
-from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.execution.cluster import Order, _versions, carry_out, local_cluster
+from toymodels.sweeps.execution.job import Finished
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.spec.sweep import parse
+from toymodels.sweeps.store.manifest import versions
+from toymodels.sweeps.store.store import Store
 
 pytestmark = pytest.mark.dask
 
@@ -50,7 +50,7 @@ DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);
 SWEEP = ["sweep", "on.toml", "--engine", "autograd", "--out"]
 POISON = """
 import os
-from toymodels.sweeps.job import Job
+from toymodels.sweeps.execution.job import Job
 def finish(self, trained, real=Job.finish):
     if self.pack.index == 2:
         os.kill(os.getpid(), 9)
@@ -207,7 +207,7 @@ def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> Non
 
 
 def test_without_any_worker_left_it_ends_and_says_so(place: Path) -> None:
-    impatient = "from toymodels.sweeps import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
+    impatient = "from toymodels.sweeps.execution import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
     with dask(place, "none", 1, "--no-nanny") as (address, _, workers):
         running = began(place, "none", "--scheduler", address, code=impatient)
         until(lambda: (place / "none" / "packs").is_dir() and packs(place / "none"))

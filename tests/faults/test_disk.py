@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toymodels.sweeps.tensorfile import deserialise
+from toymodels.sweeps.store.tensorfile import deserialise
 
 SWEEP = """
 question = "Is there room?"

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import toymodels
 from toymodels.cli import app
-from toymodels.sweeps.tensorfile import serialise
+from toymodels.sweeps.store.tensorfile import serialise
 
 TINY = """
 question = "</script><script>alert(1)</script> tiny?"

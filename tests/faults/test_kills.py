@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from toymodels.sweeps.tensorfile import deserialise
+from toymodels.sweeps.store.tensorfile import deserialise
 
 pytestmark = pytest.mark.kill
 

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from toymodels.cli import app
-from toymodels.sweeps import atomic, doctor
+from toymodels.sweeps.console import doctor
+from toymodels.sweeps.store import atomic
 
 TINY = """
 question = "tiny?"

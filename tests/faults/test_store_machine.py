@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.locks import Shard
-from toymodels.sweeps.plan import Plan
-from toymodels.sweeps.run import rebuild, run
-from toymodels.sweeps.store import Store
-from toymodels.sweeps.sweep import parse
-from toymodels.sweeps.tensorfile import Damaged, deserialise
+from toymodels.sweeps.execution.run import rebuild, run
+from toymodels.sweeps.plan.plan import Plan
+from toymodels.sweeps.spec.sweep import parse
+from toymodels.sweeps.store.locks import Shard
+from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tensorfile import Damaged, deserialise
 
 TEXT = """
 question = "Is it whole?"

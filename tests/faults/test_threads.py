@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from toymodels.sweeps.cores import usable
+from toymodels.sweeps.execution.cores import usable
 
 pytestmark = pytest.mark.dask
 
@@ -34,7 +34,7 @@ samples = 512
 """
 LOOK = """
 import re, torch
-from toymodels.sweeps.job import Job
+from toymodels.sweeps.execution.job import Job
 def finish(self, trained, real=Job.finish):
     said = torch.__config__.parallel_info()
     pools = re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads\\(\\) : (\\d+)", said)

@@ -13,7 +13,7 @@ import pytest
 from toymodels import figures
 from toymodels.figures import tms_intro
 from toymodels.sweeps.errors import SweepError
-from toymodels.sweeps.reading import load
+from toymodels.sweeps.results.reading import load
 
 FIXED = ("train.steps=5", "train.batch=16", "eval.samples=256", "features.n=5", "seed=0")
 
@@ -64,7 +64,7 @@ def test_what_can_be_read_of_the_users_settings_is_read(drawn: Path, tmp_path: P
     (tmp_path / "matplotlibrc").write_text("font.size: 30\n")
     program = """if True:
         from toymodels import figures
-        from toymodels.sweeps.reading import load
+        from toymodels.sweeps.results.reading import load
         import sys, pathlib
         figures.draw("tms_intro", load(sys.argv[1]), pathlib.Path("again"))
         import matplotlib

@@ -12,10 +12,10 @@ from matplotlib.text import Text
 
 from toymodels import figures
 from toymodels.figures import two_tiers
-from toymodels.sweeps.plan import make_plan
-from toymodels.sweeps.reading import Run, load
-from toymodels.sweeps.run import run
-from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.execution.run import run
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.results.reading import Run, load
+from toymodels.sweeps.spec.sweep import parse
 
 SWEEP = """
 [features]

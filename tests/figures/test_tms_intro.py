@@ -11,10 +11,10 @@ import pytest
 
 from toymodels.figures import tms_intro
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.plan import make_plan
-from toymodels.sweeps.reading import Run, load
-from toymodels.sweeps.run import run
-from toymodels.sweeps.sweep import parse
+from toymodels.sweeps.execution.run import run
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.results.reading import Run, load
+from toymodels.sweeps.spec.sweep import parse
 
 SWEEP = """
 [features]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels.hypotheses import battery, p1_bimodal, p3_gated, p9_harder_to_find
+from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import MAIN, PLAIN
-from toymodels.hypotheses.findings import corrected
-from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import Evidence
-from toymodels.hypotheses.p4_needs_norm import BESIDE, DECISIVE
-from toymodels.hypotheses.predictions import FEWEST_EXAMPLES, MARKS, Statistics, statistics
+from toymodels.hypotheses.prediction import FEWEST_EXAMPLES, MARKS, Statistics, statistics
+from toymodels.hypotheses.predictions import p1_bimodal, p3_gated, p9_harder_to_find
+from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE
+from toymodels.hypotheses.statistics.findings import corrected
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED

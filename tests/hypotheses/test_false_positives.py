@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from toymodels import Binary
-from toymodels.hypotheses import p1_bimodal, p2_rescaled, p3_gated, p4_needs_norm
+from toymodels.bottleneck import Parameters
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
-from toymodels.hypotheses.findings import from_seeds
 from toymodels.hypotheses.measuring import gather
+from toymodels.hypotheses.predictions import p1_bimodal, p2_rescaled, p3_gated, p4_needs_norm
+from toymodels.hypotheses.statistics.findings import from_seeds
 from toymodels.hypotheses.tiers import Setting, Tiers
 from toymodels.metrics.alignment import response_alignment
 from toymodels.metrics.responses import response_sizes_of
@@ -67,8 +68,8 @@ def rotated_counts(controls=None) -> int:
     arms = {name: of.arms[name] for name in (MAIN, *(controls or of.controls))}
     parts = {}
     for name, arm in arms.items():
-        W = arm.parameters.W_in
-        parts[name] = (arm.experiments, W, rotation_nulls_of(arm.experiments, W, None)["response_alignment"])
+        null = rotation_nulls_of(arm.experiments, arm.parameters)["response_alignment"]
+        parts[name] = (arm.experiments, arm.parameters.W_in, null)
     found = 0
     recovered = {name: torch.ones(len(SEEDS), HIDDEN, dtype=torch.bool) for name in arms}
     for _ in range(REPEATS):
@@ -76,7 +77,7 @@ def rotated_counts(controls=None) -> int:
         for name, (experiments, W, null) in parts.items():
             q, r = np.linalg.qr(rng.standard_normal((len(SEEDS), HIDDEN, HIDDEN)))
             Q = torch.from_numpy(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]).to(W)
-            alignment = response_alignment(response_sizes_of(experiments, Q @ W, None))
+            alignment = response_alignment(response_sizes_of(experiments, Parameters(W_in=Q @ W)))
             measured[name] = {"percentile": null.percentile(alignment)}
         found += supported(p1_bimodal.statistic(measured, recovered))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toymodels.hypotheses.intervals import FEWEST
+from toymodels.hypotheses.statistics.intervals import FEWEST
 from toymodels.hypotheses.tiers import FEWEST_FEATURES, too_small
 
 N = 9

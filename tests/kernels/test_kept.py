@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from numba.core import caching, compiler, config, dispatcher
 
+from toymodels.engines import fused
 from toymodels.kernels import compiled, draw, kept
-from toymodels.sweeps import executor
-from toymodels.training import fused
+from toymodels.sweeps.execution import executor
 
 ROOT = Path(__file__).parents[2]
 READER = "+dac_read_search"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
+from torch import Tensor
 
-from toymodels import GeLU, Linear, ReLU, SoLU, XExp
+from toymodels import Activation, Bottleneck, GeLU, Linear, Parameters, ReLU, SoLU, XExp
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
 from toymodels.metrics.responses import response_sizes, responses
@@ -19,6 +20,10 @@ from toymodels.rotations import haar
 DELTA = torch.tensor([[[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, -1.0, 0.0], [0.0, -2.0, 0.0, 0.0]]])
 """[model 1, hidden 3, feature 4]"""
 SIZE = DELTA.abs()
+
+
+def layer(activation: Activation, W: Tensor, b: Tensor | None = None) -> tuple[Bottleneck, Parameters]:
+    return Bottleneck(W.shape[1], activation), Parameters(W_in=W, b_in=b)
 
 
 def test_response_measures_by_hand():
@@ -51,7 +56,7 @@ def test_permuting_neurons_or_features_permutes_and_rotation_changes(activation)
     W, value = torch.randn(1, 6, 9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     rows, columns = torch.randperm(6), torch.randperm(9)
     for measure in (response_alignment, participation_ratio):
-        of = lambda W, measure=measure: measure(response_sizes(activation, W, None, value, signed=False))  # noqa: E731
+        of = lambda W, measure=measure: measure(response_sizes(*layer(activation, W), value, signed=False))  # noqa: E731
         assert torch.allclose(of(W[:, rows][:, :, columns]), of(W)[:, columns])
         assert not torch.allclose(of(haar(np.array([0]), 6, 1) @ W), of(W), atol=1e-3)
 
@@ -72,7 +77,7 @@ def test_null_percentiles_and_quantiles_by_hand():
 
 def test_the_null_of_weight_alignment_is_the_sphere():
     """max_k |u_k| of a uniform unit vector in R^2 is cos of a uniform angle in [0, pi/4]: CDF 1 - (4/pi) acos(x)."""
-    null = rotation_nulls(Linear(), torch.randn(1, 2, 1), None, torch.ones(1), signed=False)["weight_alignment"]
+    null = rotation_nulls(*layer(Linear(), torch.randn(1, 2, 1)), torch.ones(1), signed=False)["weight_alignment"]
     assert null.values.shape == (1, DRAWS)
     assert kstest(null.values[0].numpy(), lambda x: 1 - 4 / math.pi * np.arccos(np.clip(x, 0, 1))).pvalue > 1e-3
 
@@ -86,8 +91,8 @@ def test_random_directions_are_aligned_no_more_often_than_the_null_says(activati
     W = torch.randn(n_models, m, n)
     W = size * W / W.norm(dim=1, keepdim=True)
     value = torch.ones(n_models)
-    null = rotation_nulls(activation, W, None, value, signed=False)["response_alignment"]
-    measured = response_alignment(response_sizes(activation, W, None, value, signed=False))
+    null = rotation_nulls(*layer(activation, W), value, signed=False)["response_alignment"]
+    measured = response_alignment(response_sizes(*layer(activation, W), value, signed=False))
     share = (measured > null.quantile(99)[:, None]).float().mean().item()
     assert share == pytest.approx(0.01, abs=5 * math.sqrt(0.01 * 0.99 / (n_models * n)) + 0.003)
     assert kstest(null.percentile(measured).flatten().numpy() / 100, "uniform").statistic < 0.05
@@ -96,8 +101,8 @@ def test_random_directions_are_aligned_no_more_often_than_the_null_says(activati
 def test_a_one_neuron_feature_exceeds_the_null():
     W = torch.zeros(1, 16, 16)
     W[0].fill_diagonal_(2.0)
-    null = rotation_nulls(SoLU(), W, None, torch.ones(1), signed=False)["response_alignment"]
-    measured = response_alignment(response_sizes(SoLU(), W, None, torch.ones(1), signed=False))
+    null = rotation_nulls(*layer(SoLU(), W), torch.ones(1), signed=False)["response_alignment"]
+    measured = response_alignment(response_sizes(*layer(SoLU(), W), torch.ones(1), signed=False))
     assert (measured == 1).all()
     assert (measured > null.quantile(99)[:, None]).all()
     assert (null.percentile(measured) > 99).all()
@@ -107,8 +112,8 @@ def test_the_null_keeps_the_hidden_bias_where_it_is():
     torch.manual_seed(0)
     W, b = torch.randn(1, 4, 6), torch.randn(1, 4)
     value = torch.ones(1)
-    null = rotation_nulls(ReLU(), W, b, value, signed=False)["response_alignment"]
+    null = rotation_nulls(*layer(ReLU(), W, b), value, signed=False)["response_alignment"]
     first = haar(np.zeros(1, np.int64), 4, step=1).float()
-    expected = response_alignment(responses(ReLU(), first @ W, b, value).abs())[0]
+    expected = response_alignment(responses(*layer(ReLU(), first @ W, b), value).abs())[0]
     for value_ in expected[~expected.isnan()]:
         assert (null.values[0] - value_).abs().nan_to_num(1).min() < 1e-6

@@ -258,7 +258,7 @@ def test_activations_are_each_models_own_stream(tap):
 def test_directions_are_responses_at_mid(hidden_bias):
     es, parameters = small_models(hidden_bias)
     values = mean_active_values(es, parameters.W_in)
-    expected = responses(SoLU(), parameters.W_in, parameters.b_in, values)
+    expected = responses(Bottleneck(parameters.W_in.shape[1], SoLU()), parameters, values)
     torch.testing.assert_close(directions(es, parameters, "mid"), expected)
     torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, :])
     assert directions(es, parameters, "post").shape == (3, 6, 10)

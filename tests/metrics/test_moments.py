@@ -24,7 +24,7 @@ from toymodels import (
     forward,
     train,
 )
-from toymodels.metrics import fused_moments
+from toymodels.engines.fused import moments as fused_moments
 from toymodels.metrics.moments import TAPS, collect, fold_edges, together, torch_sums
 from toymodels.training.experiment import sampler
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from toymodels import (
     AbsoluteValue,
+    Activation,
     Binary,
     Bottleneck,
     Experiment,
@@ -31,6 +32,10 @@ ACTIVATIONS = [Linear(), ReLU(), GeLU(), SoLU()]
 OF_RESPONSES = ("response_alignment", "participation_ratio", "weight_alignment")
 
 
+def layer(activation: Activation, W: Tensor, b: Tensor | None) -> tuple[Bottleneck, Parameters]:
+    return Bottleneck(W.shape[1], activation), Parameters(W_in=W, b_in=b)
+
+
 def random_layer(n_models: int = 2, m: int = 5, n: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(0)
     W, b = torch.randn(n_models, m, n, generator=g), torch.randn(n_models, m, generator=g)
@@ -40,13 +45,13 @@ def random_layer(n_models: int = 2, m: int = 5, n: int = 7) -> tuple[Tensor, Ten
 @pytest.mark.parametrize("activation", [Linear(), ReLU(), GeLU(), SoLU()], ids=lambda a: a.name)
 def test_a_response_is_mid_with_the_feature_minus_mid_without(activation):
     W, b, value = random_layer()
-    delta = responses(activation, W, b, value)
+    delta = responses(*layer(activation, W, b), value)
     for k in range(2):
         for i in range(7):
             expected = activation(W[k, :, i] * value[k] + b[k]) - activation(b[k])
             assert torch.allclose(delta[k, :, i], expected, atol=1e-6)
-    no_bias = responses(activation, W, None, value)
-    assert torch.allclose(no_bias, responses(activation, W, torch.zeros_like(b), value), atol=1e-7)
+    no_bias = responses(*layer(activation, W, None), value)
+    assert torch.allclose(no_bias, responses(*layer(activation, W, torch.zeros_like(b)), value), atol=1e-7)
 
 
 def test_features_are_switched_on_at_their_mean_active_value():
@@ -59,14 +64,14 @@ def test_features_are_switched_on_at_their_mean_active_value():
 def test_the_size_of_an_unsigned_feature_is_that_of_its_one_side(activation, bias):
     W, b, value = random_layer()
     b = b if bias else None
-    size = response_sizes(activation, W, b, value, signed=False)
-    assert torch.equal(size, responses(activation, W, b, value).abs())
+    size = response_sizes(*layer(activation, W, b), value, signed=False)
+    assert torch.equal(size, responses(*layer(activation, W, b), value).abs())
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
 def test_the_size_of_a_signed_feature_is_the_mean_of_its_sides(activation):
     W, b, value = random_layer()
-    size = response_sizes(activation, W, b, value, signed=True)
+    size = response_sizes(*layer(activation, W, b), value, signed=True)
     for k in range(2):
         rest = activation(b[k])
         sides = [(activation(sign * W[k, :, 3] * value[k] + b[k]) - rest).abs() for sign in (1, -1)]
@@ -75,11 +80,11 @@ def test_the_size_of_a_signed_feature_is_the_mean_of_its_sides(activation):
 
 def test_a_linear_layer_answers_alike_on_both_sides():
     W, b, value = random_layer()
-    both, one = (response_sizes(Linear(), W, None, value, signed=signed) for signed in (True, False))
+    both, one = (response_sizes(*layer(Linear(), W, None), value, signed=signed) for signed in (True, False))
     assert torch.equal(both, one)
-    both, one = (response_sizes(Linear(), W, b, value, signed=signed) for signed in (True, False))
+    both, one = (response_sizes(*layer(Linear(), W, b), value, signed=signed) for signed in (True, False))
     torch.testing.assert_close(both, one)
-    nulls = [rotation_nulls(Linear(), W, None, value, signed=signed) for signed in (True, False)]
+    nulls = [rotation_nulls(*layer(Linear(), W, None), value, signed=signed) for signed in (True, False)]
     for name in OF_RESPONSES:
         assert torch.equal(nulls[0][name].values, nulls[1][name].values)
 
@@ -106,7 +111,7 @@ def test_no_neuron_of_a_perfect_absolute_value_is_dead_and_every_feature_has_two
 
 def test_a_neuron_that_no_side_moves_is_dead():
     W = torch.cat([torch.eye(2), -torch.eye(2), torch.zeros(1, 2)])[None]
-    size = response_sizes(ReLU(), W, None, torch.ones(1), signed=True)
+    size = response_sizes(*layer(ReLU(), W, None), torch.ones(1), signed=True)
     assert dead_neurons(size).tolist() == [[False] * 4 + [True]]
     assert main_feature(size).tolist() == [[0, 1, 0, 1, -1]]
     assert monosemanticity(size)[0, 4].isnan()
@@ -115,7 +120,7 @@ def test_a_neuron_that_no_side_moves_is_dead():
 def test_two_sides_of_unequal_size_by_hand():
     """Feature 0 moves neuron 0 by 3 upwards and neuron 1 by 1 downwards; feature 1 moves neuron 1 by 2 upwards."""
     W = torch.tensor([[[3.0, 0.0], [-1.0, 2.0]]])
-    size = response_sizes(ReLU(), W, None, torch.ones(1), signed=True)
+    size = response_sizes(*layer(ReLU(), W, None), torch.ones(1), signed=True)
     assert size.tolist() == [[[1.5, 0.0], [0.5, 1.0]]]
     assert response_alignment(size).tolist() == [[0.75, 1.0]]
     assert participation_ratio(size)[0].tolist() == pytest.approx([2.5**2 / (1.5**4 + 0.5**4), 1])
@@ -135,7 +140,7 @@ def test_which_sign_is_called_positive_changes_no_measure_of_signed_responses(ac
         names = [f"{name}{suffix}" for name in OF_RESPONSES for suffix in ("", "_percentile")]
         for name in names if level == "features" else ("monosemanticity", "main_feature", "dead"):
             torch.testing.assert_close(here[name], there[name], rtol=0, atol=0, equal_nan=True)
-    sizes = [response_sizes(activation, sign * W, b, value, signed=True) for sign in (1, -1)]
+    sizes = [response_sizes(*layer(activation, sign * W, b), value, signed=True) for sign in (1, -1)]
     assert torch.equal(*sizes)
 
 
@@ -145,8 +150,8 @@ def test_permuting_neurons_or_features_permutes_signed_sizes():
     )  # SoLU sums over neurons, in another order when permuted
     g = torch.Generator().manual_seed(2)
     rows, columns = torch.randperm(5, generator=g), torch.randperm(7, generator=g)
-    size = response_sizes(SoLU(), W, b, value, signed=True)
-    permuted = response_sizes(SoLU(), W[:, rows][:, :, columns], b[:, rows], value, signed=True)
+    size = response_sizes(*layer(SoLU(), W, b), value, signed=True)
+    permuted = response_sizes(*layer(SoLU(), W[:, rows][:, :, columns], b[:, rows]), value, signed=True)
     torch.testing.assert_close(permuted, size[:, rows][:, :, columns])
     torch.testing.assert_close(participation_ratio(permuted), participation_ratio(size)[:, columns])
     assert torch.equal(main_feature(permuted), torch.argsort(columns)[main_feature(size)[:, rows]])
@@ -154,18 +159,18 @@ def test_permuting_neurons_or_features_permutes_signed_sizes():
 
 def test_the_null_of_signed_features_sees_both_sides():
     W, b, value = random_layer(n_models=1)
-    null = rotation_nulls(ReLU(), W, b, value, signed=True)["response_alignment"]
+    null = rotation_nulls(*layer(ReLU(), W, b), value, signed=True)["response_alignment"]
     assert null.values.shape == (1, DRAWS * 7)
     first = torch.cat([haar(torch.zeros(1, dtype=torch.int64).numpy(), 5, step=1 + draw) for draw in range(3)]).float()
     for Q in first:
-        expected = response_alignment(response_sizes(ReLU(), (Q @ W[0])[None], b, value, signed=True))[0]
+        expected = response_alignment(response_sizes(*layer(ReLU(), (Q @ W[0])[None], b), value, signed=True))[0]
         assert all((null.values[0] - value_).abs().min() < 1e-6 for value_ in expected)
-    one_sided = rotation_nulls(ReLU(), W, b, value, signed=False)["response_alignment"]
+    one_sided = rotation_nulls(*layer(ReLU(), W, b), value, signed=False)["response_alignment"]
     assert not torch.equal(null.values, one_sided.values)
 
 
 def test_models_are_measured_on_the_sides_that_their_own_features_have():
     W, _, _ = random_layer(1, 6, 3)
     for signed in (False, True):
-        expected = response_sizes(ReLU(), W, None, torch.tensor([0.5]), signed=signed)
-        assert torch.equal(response_sizes_of([experiment(signed)], W, None), expected)
+        expected = response_sizes(*layer(ReLU(), W, None), torch.tensor([0.5]), signed=signed)
+        assert torch.equal(response_sizes_of([experiment(signed)], Parameters(W_in=W)), expected)

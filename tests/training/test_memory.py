@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from toymodels import Bottleneck, Experiment, Features, OutOfMemory, SoLU, Training, train
-from toymodels.training import autograd
+from toymodels.engines import autograd
 from toymodels.training.memory import bytes_needed, train_within
 
 EXPERIMENTS = [
@@ -76,7 +76,7 @@ def test_the_estimate_is_above_the_measured_peak(arm):
         import re
         from pathlib import Path
         from toymodels import *
-        from toymodels.training.autograd import train
+        from toymodels.engines.autograd import train
         from toymodels.training.memory import bytes_needed
         def make(k, batch):
             b = Bottleneck(64, *({arm}), tied=False)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from toymodels.hypotheses import p3_gated
-from toymodels.hypotheses.findings import Finding, corrected
-from toymodels.hypotheses.intervals import FEWEST, Status, all_of, unanimous
-from toymodels.hypotheses.predictions import FEWEST_EXAMPLES, PREDICTIONS, Statistics
+from toymodels.hypotheses.prediction import FEWEST_EXAMPLES, PREDICTIONS, Statistics
+from toymodels.hypotheses.predictions import p3_gated
+from toymodels.hypotheses.statistics.findings import Finding, corrected
+from toymodels.hypotheses.statistics.intervals import FEWEST, Status, all_of, unanimous
 from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting
 from toymodels.surroundings import undisturbed
 

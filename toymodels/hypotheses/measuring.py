@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses import (
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.hypotheses.predictions import (
     p1_bimodal,
     p2_rescaled,
     p3_gated,
@@ -22,7 +23,6 @@ from toymodels.hypotheses import (
     p7_weak_activity,
     p9_harder_to_find,
 )
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.metrics.moments import EDGE, collect, fold_edges, together
 from toymodels.metrics.recovery import best_neuron_r2, r2
 from toymodels.surroundings import undisturbed

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from toymodels.hypotheses.battery import Verdict, judge
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, EPS, Construction, regime
-from toymodels.hypotheses.intervals import Status
 from toymodels.hypotheses.measuring import gather
-from toymodels.hypotheses.predictions import statistics
+from toymodels.hypotheses.prediction import statistics
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.surroundings import undisturbed
 from toymodels.values import Binary, UniformValues, Values
 

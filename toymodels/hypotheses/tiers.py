@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.intervals import FEWEST
 from toymodels.hypotheses.measuring import Evidence
+from toymodels.hypotheses.statistics.intervals import FEWEST
 
 RECOVERED = (0.3, 0.4, 0.5, 0.55)
 PERCENTILES = (95.0, 99.0, 99.9)

@@ -1,4 +1,4 @@
-"""Hartigan's dip of samples in order. `toymodels.hypotheses.dip` says what it is.
+"""Hartigan's dip of samples in order. `toymodels.hypotheses.statistics.dip` says what it is.
 
 The search narrows the interval in which the mode lies (Hartigan and Hartigan 1985, section 4). On it, the empirical
 distribution has a greatest convex minorant of the feet of its steps and a least concave majorant of their tops. Where

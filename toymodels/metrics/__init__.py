@@ -116,11 +116,10 @@ def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments:
 
 def _quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
     """Every quantity by name: ``level.column`` is a column, anything else what columns are made of."""
-    W, b = parameters.W_in, parameters.b_in
-    nulls = lru_cache(lambda: rotation_nulls_of(experiments, W, b))
+    nulls = lru_cache(lambda: rotation_nulls_of(experiments, parameters))
     return {
-        "response sizes": lambda ask: response_sizes_of(experiments, W, b),
-        **{f"features.{name}": q for name, q in _feature_columns(experiments, moments, W, nulls).items()},
+        "response sizes": lambda ask: response_sizes_of(experiments, parameters),
+        **{f"features.{name}": q for name, q in _feature_columns(experiments, moments, parameters.W_in, nulls).items()},
         "neurons.monosemanticity": lambda ask: monosemanticity(ask("response sizes")),
         "neurons.main_feature": lambda ask: main_feature(ask("response sizes")),
         "neurons.dead": lambda ask: dead_neurons(ask("response sizes")),

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
 from toymodels.data import Samples
-from toymodels.metrics import fused_moments
+from toymodels.engines import why_not_fused
+from toymodels.engines.fused import moments as fused_moments
 from toymodels.objectives import Squared
 from toymodels.surroundings import undisturbed
-from toymodels.training import why_not_fused
 from toymodels.training.experiment import Experiment, importances, sampler
 
 CHUNK = 1024

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.activations import Activation
+from toymodels.bottleneck import Bottleneck, Parameters, directions, mid_of
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
@@ -34,28 +34,27 @@ def sides(*, signed: bool) -> tuple[float, ...]:
     return (1.0, -1.0) if signed else (1.0,)
 
 
-def responses(activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor) -> Tensor:
+def responses(bottleneck: Bottleneck, parameters: Parameters, values: Tensor) -> Tensor:
     """Delta ``[model, hidden, feature]`` on the side of the sign of ``values``, one a model [model] or one a
     feature [model, feature]: act(W_i value + b_in) - act(b_in)."""
-    bias = torch.zeros_like(W_in[:, :, :1]) if b_in is None else b_in[:, :, None]
-    return activation(W_in * values.view(len(values), 1, -1) + bias, dim=1) - activation(bias, dim=1)
+    moves = directions(parameters)
+    bias = torch.zeros_like(moves[:, :, :1]) if parameters.b_in is None else parameters.b_in[:, :, None]
+    return mid_of(bottleneck, moves * values.view(len(values), 1, -1) + bias) - mid_of(bottleneck, bias)
 
 
-def response_sizes(
-    activation: Activation, W_in: Tensor, b_in: Tensor | None, values: Tensor, *, signed: bool
-) -> Tensor:
+def response_sizes(bottleneck: Bottleneck, parameters: Parameters, values: Tensor, *, signed: bool) -> Tensor:
     """s ``[model, hidden, feature]``, >= 0: the size of each response, of ``signed`` features the mean of both sides.
 
     ``values`` is the magnitude at which features are switched on, as from `mean_active_values`.
     """
-    size = responses(activation, W_in, b_in, values).abs()
+    size = responses(bottleneck, parameters, values).abs()
     if signed:  # one side after the other: the null has a thousand models at a time
-        size = size.add_(responses(activation, W_in, b_in, -values).abs()).div_(2)
+        size = size.add_(responses(bottleneck, parameters, -values).abs()).div_(2)
     return size
 
 
-def response_sizes_of(experiments: Sequence[Experiment], W_in: Tensor, b_in: Tensor | None) -> Tensor:
+def response_sizes_of(experiments: Sequence[Experiment], parameters: Parameters) -> Tensor:
     """s ``[model, hidden, feature]`` of models of one structure: `response_sizes` at their own features' values."""
     e = experiments[0]
-    values = mean_active_values(experiments, W_in)
-    return response_sizes(e.bottleneck.activation, W_in, b_in, values, signed=e.features.signed)
+    values = mean_active_values(experiments, parameters.W_in)
+    return response_sizes(e.bottleneck, parameters, values, signed=e.features.signed)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.activations import Activation
+from toymodels.bottleneck import Bottleneck, Parameters, directions
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.responses import mean_active_values, response_sizes
 from toymodels.rotations import haar
@@ -62,35 +62,36 @@ def _rotations(size: int) -> Tensor:
 
 @undisturbed
 def rotation_nulls(
-    activation: Activation,
-    W_in: Tensor,
-    b_in: Tensor | None,
+    bottleneck: Bottleneck,
+    parameters: Parameters,
     values: Tensor,
     measures: Sequence[str] = MEASURES,
     *,
     signed: bool,
 ) -> dict[str, Null]:
-    """The null of each of ``measures``, for a batch of models: W_in [model, hidden, feature], ``values`` and
-    ``signed`` as in `response_sizes`."""
+    """The null of each of ``measures``, for a batch of models; ``values`` and ``signed`` as in `response_sizes`."""
+    W_in, b_in = parameters.W_in, parameters.b_in
     n_models, n_hidden, _ = W_in.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
     for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.
-        rotated = torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1)
-        bias = None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0)
-        size = response_sizes(activation, rotated, bias, values.repeat_interleave(len(chunk), dim=0), signed=signed)
-        measure = _measures(rotated, size)
+        rotated = Parameters(
+            W_in=torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1),
+            b_in=None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0),
+        )
+        size = response_sizes(bottleneck, rotated, values.repeat_interleave(len(chunk), dim=0), signed=signed)
+        measure = _measures(directions(rotated), size)
         for name in measures:
             pooled[name].append(measure[name]().view(n_models, -1))
     return {name: Null(torch.cat(chunks, dim=1)) for name, chunks in pooled.items()}
 
 
 def rotation_nulls_of(
-    experiments: Sequence[Experiment], W_in: Tensor, b_in: Tensor | None, measures: Sequence[str] = MEASURES
+    experiments: Sequence[Experiment], parameters: Parameters, measures: Sequence[str] = MEASURES
 ) -> dict[str, Null]:
     """The nulls of models of one structure: `rotation_nulls` at their own features' values."""
-    e, values = experiments[0], mean_active_values(experiments, W_in)
-    return rotation_nulls(e.bottleneck.activation, W_in, b_in, values, measures, signed=e.features.signed)
+    e, values = experiments[0], mean_active_values(experiments, parameters.W_in)
+    return rotation_nulls(e.bottleneck, parameters, values, measures, signed=e.features.signed)
 
 
 def _measures(W_in: Tensor, size: Tensor) -> dict[str, Callable[[], Tensor]]:

@@ -1,0 +1,1 @@
+"""The console: what is printed, on a terminal and as JSON."""

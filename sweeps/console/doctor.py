@@ -1,0 +1,43 @@
+"""The doctor: what this machine and this installation are, for whoever wonders why something is slow, or missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+
+import psutil
+import torch
+
+from toymodels.kernels import compiled, vector
+from toymodels.sweeps.execution.cores import usable
+
+NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "pydantic", "safetensors", "pyarrow", "pandas", "matplotlib")
+OPTIONAL = {"distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler"}
+
+
+def examine() -> dict[str, str | int | float]:
+    """Facts by name: versions, device, cores and threads, memory, disk, and each optional part or how to get it."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in NEEDED},
+        **{name: _version(name) or f"not installed: {remedy}" for name, remedy in OPTIONAL.items()},
+        "device": ", ".join(gpus) or "cpu",
+        "cores": os.cpu_count() or 1,
+        "cores that may be used": usable(),
+        "threads": min(torch.get_num_threads(), usable()),
+        "samples at once": vector.LANES,
+        "compiled kernels": compiled.whereabouts(),
+        "memory available, GiB": round(psutil.virtual_memory().available / 2**30, 1),
+        "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
+        "files may be written here": "yes" if os.access(".", os.W_OK) else "no: choose another folder, or --out",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,119 @@
+"""Printing: results as the terminal shows them, or as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from toymodels.hypotheses.battery import PREDICTIONS, Verdict
+from toymodels.sweeps.execution.estimate import Estimate
+from toymodels.sweeps.results.summary import LEGEND, MEASURED, Arm, as_text
+
+MAX_ROWS = 60
+VERDICT_LEGEND = (
+    "here: R² > .5 and the 99th percentile of alignment at mid, at the eps named; in all settings: the same for every "
+    "eps, threshold and percentile, or undetermined. In brackets: shown beside, decides nothing. See docs/VERDICT.md."
+)
+WIDE = 160
+"""Columns of a table: a narrower terminal breaks lines, never cells."""
+
+
+class Out(Console):
+    """A console that leaves a closed pipe to `Door`."""
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read us has had enough."""
+        raise BrokenPipeError
+
+
+stdout = Out(width=WIDE)
+
+
+def arm_json(arm: Arm) -> dict[str, Any]:
+    """One arm for ``--json``."""
+    measures = {
+        name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
+        for name, value in arm.measures.items()
+    }
+    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
+
+
+def print_summary(question: str, arms: list[Arm]) -> None:
+    """The question, the table and its legend."""
+    stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
+    stdout.print(arm_table(arms))
+    if len(arms) > MAX_ROWS:
+        print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
+    stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
+
+
+def arm_table(arms: list[Arm]) -> Table:
+    """The summary as a table for the terminal."""
+    titles, rows = as_text(arms)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="right" if title in MEASURED else "left")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*row)
+    return table
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """One regime: the overall verdict and a row a statistic, at the default setting of the analysis."""
+    one, two = verdict.tiers[verdict.default]
+    kind = "primary" if verdict.primary else "exploratory"
+    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{verdict.said}[/bold]")
+    print(f"features a model in tier one {one:.1f}, in tier two {two:.1f} (LayerNorm eps {verdict.default.eps})")
+    for sentence in verdict.notes:
+        print(sentence)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "prediction", "in all settings", "statistic", "mean", "95 % interval", "margin", "here"):
+        table.add_column(title, justify="right" if title in ("mean", "margin") else "left")
+    for prediction in PREDICTIONS:
+        first = (prediction.key, prediction.claim, verdict.predictions[prediction.key].value)
+        for name, finding in verdict.findings[verdict.default][prediction.key].items():
+            defined = finding.mean == finding.mean
+            table.add_row(
+                *first,
+                name if name in prediction.decisive else f"({name})",
+                f"{finding.mean:.3f}" if defined else "-",
+                f"{finding.low:.3f} to {finding.high:.3f}"
+                if abs(finding.low) < math.inf
+                else f"of {finding.n} seeds: none",
+                f"{finding.margin:.3g}",
+                finding.status.value + (f": {finding.reason}" if finding.reason else ""),
+            )
+            first = ("", "", "")
+    stdout.print(table)
+
+
+def print_verdict_legend() -> None:
+    """What the columns of `print_verdict` mean."""
+    stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
+
+
+def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
+    """What ``--dry-run`` prints."""
+    if as_json:
+        print(json.dumps({"sweep": sweep, **dataclasses.asdict(estimate)}, indent=2))
+        return
+    print(f"{sweep}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
+    print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
+    print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
+    low, high = span(estimate.seconds_low), span(estimate.seconds_high)
+    print(f"time: about {span(estimate.seconds)} ({low} to {high}) on this machine")
+    print(f"timed: {estimate.groups_measured} of {estimate.groups} groups; the others are told from these")
+
+
+def span(seconds: float) -> str:
+    """A length of time as one would say it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"

@@ -1,0 +1,118 @@
+"""Checkpoints: where the models of a pack stand while it is trained, so that a kill costs at most a minute.
+
+    unfinished/%08d-FIRST-LAST.safetensors   of the pack of that number, its models FIRST to LAST - 1
+
+Written over and over while the pack is trained, gone when the pack is there. A pack that lack of memory divides is kept
+in parts. What is damaged, or of other models, another engine, version or processor, is moved aside and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from toymodels.engines import Keep
+from toymodels.engines.engine import OnProgress
+from toymodels.sweeps.errors import Unreadable
+from toymodels.sweeps.execution.job import Job, OnNote
+from toymodels.sweeps.plan.plan import Pack
+from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.manifest import NUMERICS, of_bytes
+from toymodels.sweeps.store.rights import make_inner_folder
+from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tensorfile import Damaged, deserialise, serialise
+from toymodels.training.keep import KEEP_SECONDS
+
+SECONDS = KEEP_SECONDS
+"""between one checkpoint of a pack and the next"""
+
+
+def forget(store: Store, pack: Pack) -> None:
+    """The pack is there: nothing else need be kept of it."""
+    for path in store.unfinished.glob(f"{pack.index:08d}-*.safetensors"):
+        path.unlink(missing_ok=True)
+
+
+def tidy(store: Store) -> None:
+    """Remove the folder, if nobody is at work and nothing is in it."""
+    with suppress(OSError):
+        store.unfinished.rmdir()
+
+
+class Checkpoints:
+    """Those of a run. Only who trains a pack asks for its own."""
+
+    def __init__(self, engine: str, on_progress: OnProgress, on_note: OnNote) -> None:
+        self.on_progress, self.on_note = on_progress, on_note
+        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes()}
+        self._unwritable = False
+
+    def of(self, job: Job) -> Checkpoint:
+        """What keeps the models of a job while they are trained."""
+        return Checkpoint(self, job, 0, len(job.keys))
+
+    def say_unwritable(self, folder: Path, reason: object) -> None:
+        """Once a run: it costs safety, and no training."""
+        if not self._unwritable:
+            self._unwritable = True
+            self.on_note(f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again")
+
+
+class Checkpoint(Keep):
+    """The file of some models of a pack."""
+
+    def __init__(self, all_: Checkpoints, job: Job, first: int, last: int) -> None:
+        self.all, self.job, self.first, self.last = all_, job, first, last
+        self.seconds = SECONDS
+
+    @property
+    def path(self) -> Path:
+        """Its name says which models."""
+        return self.job.store.unfinished / f"{self.job.pack.index:08d}-{self.first}-{self.last}.safetensors"
+
+    @property
+    def _metadata(self) -> dict[str, object]:
+        return {**self.all.made_by, "keys": list(self.job.keys[self.first : self.last])}
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What was written last, if that was of these models, this engine and this version."""
+        try:
+            stored = deserialise(self.path, self.job.store.most_bytes(self.job.like, self.last - self.first))
+        except FileNotFoundError:
+            return None
+        except (Damaged, Unreadable) as damage:
+            self.refused(str(damage).removeprefix(f"{self.path}: "))
+            return None
+        foreign = [name for name, value in self._metadata.items() if stored.metadata.get(name) != value]
+        if foreign:
+            self.refused(f"it has other {', '.join(foreign)}")
+            return None
+        return stored.tensors
+
+    def save(self, state: Mapping[str, Tensor]) -> None:
+        """Write it; where that fails, training goes on."""
+        try:
+            make_inner_folder(self.path.parent)
+            atomic.write(self.path, serialise(state, self._metadata))
+        except (OSError, MemoryError) as error:
+            self.all.say_unwritable(self.path.parent, getattr(error, "strerror", None) or type(error).__name__)
+
+    def part(self, first: int, last: int) -> Checkpoint:
+        """The file of some of these models."""
+        return Checkpoint(self.all, self.job, self.first + first, self.first + last)
+
+    def refused(self, reason: str) -> None:
+        """Move the file aside and say why."""
+        kept = ""
+        with suppress(OSError):
+            kept = f"; kept as {self.job.store.set_aside(self.path).name}"
+        self.all.on_note(f"{self.path}: {reason}{kept}: pack {self.job.pack.index} begins at the start")
+
+    def resumed(self, models: float) -> None:
+        """Count what was trained before, and say so."""
+        self.all.on_progress(models)
+        share = models / (self.last - self.first)
+        self.all.on_note(f"pack {self.job.pack.index} goes on where it was interrupted, {share:.0%} trained")

@@ -1,0 +1,116 @@
+"""The estimate: what a plan will take, from some of its groups, each trained and measured for a moment.
+
+However many groups there are, timing ends after `SECONDS`: those that were not timed are told from those that were
+(`toymodels.sweeps.execution.costs`). Memory and disk are counted, from one model of each group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toymodels.engines import OutOfMemory, bytes_needed_by
+from toymodels.sweeps.execution.burst import burst
+from toymodels.sweeps.execution.cores import on_threads
+from toymodels.sweeps.execution.costs import NOISE, Costs
+from toymodels.sweeps.plan.plan import Plan
+from toymodels.training.experiment import Experiment
+
+SECONDS = 10.0
+"""after which no other group is timed"""
+BURST_SHARE = 0.3
+"""of the time that is left, for one group; what is expected of it may be wrong by three times"""
+LEAST_SHARE = 0.1
+"""of the time: when less is left, it is too little for another group"""
+MOST_GROUPS = 16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep will take."""
+
+    models: int
+    groups: int
+    packs: int
+    memory_bytes: int
+    """of the largest pack"""
+    disk_bytes: int
+    seconds: float
+    """the best guess"""
+    seconds_low: float
+    """if the machine had nothing else to do"""
+    seconds_high: float
+    """if it stays as busy as it is"""
+    groups_measured: int
+
+
+def estimate(plan: Plan, engine: str, device: str) -> Estimate:
+    """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up."""
+    _, firsts, counts = np.unique(plan.groups, return_index=True, return_counts=True)
+    settings = plan.settings(firsts.tolist())
+    likes, samples = plan.experiments(settings), [each.eval.samples for each in settings]
+    costs = Costs.of(likes, samples)
+    with on_threads():
+        _time_some(plan, costs, samples, engine, device)
+
+    needed = bytes_needed_by(engine)
+    sizes = np.minimum(counts, plan.pack_sizes).tolist()
+    low, now = _totals(costs, likes, firsts, counts)
+    return Estimate(
+        models=len(plan),
+        groups=plan.n_groups,
+        packs=len(plan.packs),
+        memory_bytes=max(needed([like] * size) for like, size in zip(likes, sizes, strict=True)),
+        disk_bytes=sum(_disk_bytes(like) * count for like, count in zip(likes, counts.tolist(), strict=True)),
+        seconds=float(np.sqrt(low.sum() * now.sum())),
+        seconds_low=float((low / _factors(costs)).sum()),
+        seconds_high=float((now * _factors(costs)).sum()),
+        groups_measured=len(costs.ratios),
+    )
+
+
+def _time_some(plan: Plan, costs: Costs, samples: Sequence[int], engine: str, device: str) -> None:
+    """Let ``costs`` know what groups take, until time is up."""
+    end = time.monotonic() + SECONDS
+    left_out: set[int] = set()
+    while len(costs.ratios) < MOST_GROUPS and (left := end - time.monotonic()) > LEAST_SHARE * SECONDS:
+        group = costs.farthest(left_out)
+        if group is None:
+            return
+        models = np.flatnonzero(plan.groups == group)[: plan.pack_sizes[group]].tolist()
+        experiments = plan.experiments(plan.settings(models))
+        expected = costs.seconds()[group, :, 1]
+        try:
+            told = burst(experiments, samples[group], engine, device, expected, BURST_SHARE * left)
+        except OutOfMemory:
+            told = None
+        if told is None:
+            left_out.add(group)
+        else:
+            costs.know(group, told)
+
+
+def _totals(costs: Costs, likes: Sequence[Experiment], firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Seconds [time, group] that all models of each group take."""
+    a_model = costs.seconds()
+    in_order = np.argsort(firsts)
+    widths = np.array([likes[group].bottleneck.hidden for group in in_order])
+    begins = np.zeros(len(likes))
+    begins[in_order] = np.diff(widths, prepend=0) != 0
+    return (a_model[:, :2].sum(1) * counts[:, None] + a_model[:, 2] * begins[:, None]).T
+
+
+def _factors(costs: Costs) -> np.ndarray:
+    """By what factor [group] each may be off."""
+    factors = np.full(len(costs.references), costs.scatter())
+    factors[list(costs.ratios)] = NOISE
+    return factors
+
+
+def _disk_bytes(e: Experiment) -> int:
+    """Near what one model takes in its pack and its measures."""
+    n, m, t = e.features.n, e.bottleneck.hidden, e.training
+    return 4 * (2 * n * m * (1 + t.snapshots) + 3 * m + n + t.curve_points) + 8 * (25 * n + 3 * m + 20) + 500

@@ -1,0 +1,129 @@
+"""A job: one pack on its way through train, measure and write; and what is said of it when it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from toymodels.metrics import evaluate, evaluated_loss, measure
+from toymodels.metrics.moments import Moments
+from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.spec.building import experiment
+from toymodels.sweeps.spec.settings import Settings
+from toymodels.sweeps.store import packing
+from toymodels.sweeps.store.manifest import MEASURES
+from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
+from toymodels.training.experiment import Experiment
+from toymodels.training.trained import Trained
+
+OnNote = Callable[[str], None]
+"""Called with one sentence the user should see."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A pack that is stored and measured, in short: all that a run remembers of it."""
+
+    index: int
+    models: int
+    diverged: int
+    digests: str
+    """of the pack and of its measures"""
+    unmeasured: Mapping[str, str]
+    """columns that could not be measured, with the reason"""
+
+
+class Job:
+    """The pack of some models, in a store. Settings and experiments are made when they are first needed."""
+
+    def __init__(
+        self, store: Store, pack: Pack, keys: Sequence[str], settings: Callable[[slice], Sequence[Settings]]
+    ) -> None:
+        """``settings`` gives those of some of the pack's models."""
+        self.store, self.pack, self.keys, self._settings = store, pack, keys, settings
+
+    @staticmethod
+    def of(store: Store, plan: Plan, pack: Pack) -> Job:
+        """The job of a pack of a plan."""
+        return Job(
+            store, pack, [plan.keys[model] for model in pack.models], lambda some: plan.settings(pack.models[some])
+        )
+
+    @cached_property
+    def settings(self) -> Sequence[Settings]:
+        """What its models are asked to be."""
+        return self._settings(slice(None))
+
+    @cached_property
+    def experiments(self) -> list[Experiment]:
+        """What `toymodels` trains for them."""
+        return [self._experiment(settings) for settings in self.settings]
+
+    @cached_property
+    def like(self) -> Experiment:
+        """The first of them: all are of its structure."""
+        return self._experiment(self._settings(slice(1))[0])
+
+    def _experiment(self, settings: Settings) -> Experiment:
+        return experiment(settings, str(self.store.path))
+
+    @property
+    def span(self) -> str:
+        """Its models, for a sentence."""
+        return f"{self.pack.models[0]} to {self.pack.models[-1]}"
+
+    def stored_pack(self, on_note: OnNote) -> StoredFile | None:
+        """The pack if it is there and whole; a damaged one is moved aside and said."""
+        try:
+            return self.store.read_pack(self.pack, self.keys, self.like)
+        except Damaged as damage:
+            aside = self.store.set_aside(self.store.pack_path(self.pack))
+            on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
+            return None
+
+    def finished(self, on_note: OnNote) -> Finished | None:
+        """What is said of the pack if it is there and whole; its measures are made again where they are not."""
+        stored = self.stored_pack(on_note)
+        if stored is None:
+            return None
+        measured = self.store.read_measures(self.pack, stored)
+        if measured is None:
+            on_note(f"pack {self.pack.index} (models {self.span}) is measured anew")
+            measured = self._measure(stored)
+        return self._said(stored, measured)
+
+    def finish(self, trained: Trained) -> Finished:
+        """Write the trained pack, measure it and write that."""
+        moments = evaluate(self.experiments, trained.parameters, self.settings[0].eval.samples)
+        stored = self.store.write(
+            self.store.pack_path(self.pack),
+            packing.pack_tensors(self.pack.models, trained, evaluated_loss(self.experiments, moments)),
+            packing.pack_metadata(self.settings, self.keys, trained),
+        )
+        # Measured after the pack is safe: what goes wrong here costs no training.
+        return self._said(stored, self._measure(stored, moments))
+
+    def measured_anew(self, on_note: OnNote) -> Finished | None:
+        """As `finished`, but whatever was measured before is measured again."""
+        stored = self.stored_pack(on_note)
+        return None if stored is None else self._said(stored, self._measure(stored))
+
+    def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
+        """Measure a stored pack and write what was measured."""
+        parameters = packing.parameters(stored.tensors, self.experiments[0])
+        measures = measure(self.experiments, parameters, self.settings[0].eval.samples, moments)
+        path = self.store.measures_path(self.pack)
+        said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
+        said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
+        return self.store.write(path, packing.measure_tensors(measures), said)
+
+    def _said(self, pack: StoredFile, measured: StoredFile) -> Finished:
+        return Finished(
+            index=self.pack.index,
+            models=len(self.pack.models),
+            diverged=int((pack.tensors["status"] == packing.DIVERGED).sum()),
+            digests=pack.metadata["digest"] + measured.metadata["digest"],
+            unmeasured=measured.metadata.get("unmeasured", {}),
+        )

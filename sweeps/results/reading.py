@@ -1,0 +1,202 @@
+"""Reading: a run folder as tables and models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters, Taps, forward
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.store import packing, regular
+from toymodels.sweeps.store.rights import unreadable
+from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
+from toymodels.training.experiment import Experiment, check_one_structure
+
+PACKS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One trained model: what it was asked to do, its tensors (leading ``model`` axis of size 1) and its loss curve."""
+
+    experiment: Experiment
+    parameters: Parameters
+    curve_step: Tensor
+    curve: Tensor
+    diverged: bool
+
+    def __call__(self, x: Tensor) -> Taps:
+        """Run the model on x ``[feature, batch]`` or ``[model = 1, feature, batch]``."""
+        return forward(self.experiment.bottleneck, self.parameters, x if x.dim() == 3 else x[None])
+
+
+class Run:
+    """A run folder: ``models``, ``features``, ``neurons`` and ``curves`` as DataFrames, any model back as tensors."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder)
+        self._store = Store.open_existing(self.path)
+        self._recent: dict[int, StoredFile] = {}
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """A row a model."""
+        return self._table("models")
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """A row a model x feature."""
+        return self._table("features")
+
+    @cached_property
+    def neurons(self) -> pd.DataFrame:
+        """A row a model x neuron."""
+        return self._table("neurons")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row a model x step: the batch loss at that step, before its update."""
+        return self._table("curves")
+
+    def evidence(self, name: str = "evidence") -> pd.DataFrame:
+        """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron."""
+        return self._table(name, self._by_verdict)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Any]:
+        """What ``verdicts.json`` holds."""
+        path = self.path / "verdicts.json"
+        try:
+            return json.loads(regular.read(path, through_links=True))
+        except FileNotFoundError:
+            raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
+        except (OSError, ValueError):
+            raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
+
+    @property
+    def _by_verdict(self) -> str:
+        return f"'toymodels verdict {self.path}' makes it"
+
+    def _by_sweep(self) -> str:
+        """What to do for a table of the sweep's that is not there."""
+        done, planned = self._store.packs_done(), self._store.manifest()["packs"]
+        unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
+        return unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that made this folder."""
+        return self._store.plan()
+
+    @property
+    def question(self) -> str:
+        """What the sweep asks."""
+        return self._store.sweep().question
+
+    @property
+    def sweep_text(self) -> str:
+        """The sweep file of this run, as resolved."""
+        return self._store.sweep_text()
+
+    @property
+    def missing(self) -> str:
+        """What a partial run lacks, as a sentence; empty where the tables hold every planned model."""
+        planned = self._store.manifest()["models"]
+        there = len(self.models) if (self.path / "models.parquet").exists() else 0
+        return (
+            "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
+        )
+
+    def model(self, model: int) -> LoadedModel:
+        """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
+        pack = self.plan.packs[self._pack_of(model)]
+        stored = self._stored(pack)
+        place = pack.models.index(model)
+        (experiment,) = self.plan.experiments(self.plan.settings([model]))
+        return LoadedModel(
+            experiment=experiment,
+            parameters=packing.parameters(stored.tensors, experiment)[place : place + 1],
+            curve_step=stored.tensors["curve_step"],
+            curve=stored.tensors["curve"][place],
+            diverged=bool(stored.tensors["status"][place] == packing.DIVERGED),
+        )
+
+    def batch(self, models: Sequence[int]) -> tuple[list[Experiment], Parameters]:
+        """Models of one structure, as one batch in the order given: what `toymodels.forward` and `measure` take.
+
+        Raises ``ValueError`` for models of several structures, `FolderError` where a pack is missing or damaged.
+        """
+        experiments = self.plan.experiments(self.plan.settings(models))
+        check_one_structure(experiments)
+        parts: list[dict[str, Tensor]] = [{} for _ in models]
+        wanted: dict[int, list[int]] = {}
+        for place, model in enumerate(models):
+            wanted.setdefault(self._pack_of(model), []).append(place)
+        for index, places in wanted.items():
+            pack = self.plan.packs[index]
+            parameters = packing.parameters(self._stored(pack).tensors, experiments[0])
+            rows = {model: row for row, model in enumerate(pack.models)}
+            for place in places:
+                row = rows[models[place]]
+                parts[place] = {name: t[row].clone() for name, t in parameters.present().items()}
+        return experiments, Parameters(**{name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+
+    def _pack_of(self, model: int) -> int:
+        if not 0 <= model < len(self.plan):
+            raise FolderError(f"{self.path}: expected a model from 0 to {len(self.plan) - 1}, got {model}")
+        return int(self._packs_of_models[model])
+
+    @cached_property
+    def _packs_of_models(self) -> np.ndarray:
+        packs = np.empty(len(self.plan), np.uint32)
+        for pack in self.plan.packs:
+            packs[list(pack.models)] = pack.index
+        return packs
+
+    def _stored(self, pack: Pack) -> StoredFile:
+        """A pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""
+        if pack.index not in self._recent:
+            try:
+                (like,) = self.plan.experiments(self.plan.settings(pack.models[:1]))
+                stored = self._store.read_pack(pack, [self.plan.keys[m] for m in pack.models], like)
+            except Damaged as damage:
+                raise FolderError(f"{damage}: run the sweep again to train it anew") from None
+            if stored is None:
+                raise FolderError(f"{self._store.pack_path(pack)}: not there yet: run the sweep again to continue it")
+            while len(self._recent) >= PACKS_KEPT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[pack.index] = stored
+        return self._recent[pack.index]
+
+    def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
+        path = self.path / f"{name}.parquet"
+        try:
+            with regular.opened(path, through_links=True) as file:
+                # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
+                return pq.read_table(pa.BufferReader(file.read())).to_pandas()
+        except FileNotFoundError:
+            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
+        except PermissionError as error:
+            raise unreadable(path, error) from None
+        except (OSError, pa.ArrowInvalid):
+            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
+
+
+def load(folder: str | Path) -> Run:
+    """The run in ``folder``. Raises `FolderError` if there is none."""
+    return Run(folder)

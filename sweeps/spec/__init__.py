@@ -1,0 +1,1 @@
+"""The spec: what a sweep file may say, read, checked and written."""

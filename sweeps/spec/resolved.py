@@ -1,0 +1,60 @@
+"""A sweep written out in full, as a sweep file again; and how two sweeps differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from toymodels.sweeps.spec.settings import override
+from toymodels.sweeps.spec.sweep import Sweep
+
+
+def resolved_toml(sweep: Sweep) -> str:
+    """The sweep with every setting spelled out and the grid as lists. Read back, it gives the same models."""
+    document: dict[str, Any] = sweep.settings(0).model_dump(exclude_none=True)
+    for name in sorted({name for axis in sweep.axes for name in axis.names}):
+        # Not of the first cell alone: what the file itself said, if anything, is what other cells fall back on.
+        _drop(document, name.split("."))
+        given = _lookup(sweep.base, name.split("."))
+        if given is not None:
+            document = override(document, name, given)
+    if _lookup(sweep.base, ["features", "density"]) is None:
+        _drop(document, ["features", "density"])  # 1/n, of each cell's own n
+    if sweep.question:
+        document = {"question": sweep.question, **document}
+    if sweep.primary:
+        document["primary"] = dict(sweep.primary)
+    document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}
+    if sweep.cases:
+        document["case"] = [dict(case) for case in sweep.cases]
+    return tomli_w.dumps(_without_tuples(document))
+
+
+def changed_keys(old: Sweep, new: Sweep) -> list[str]:
+    """The settings and axes in which two sweeps differ."""
+    was, now = old.settings(0).flat(), new.settings(0).flat()
+    names = {name for name in was if was[name] != now.get(name)}
+    names |= {name for name in {*old.grid, *new.grid} if old.grid.get(name) != new.grid.get(name)}
+    return sorted(names | ({"case"} if old.cases != new.cases else set()))
+
+
+def _drop(table: dict[str, Any], path: list[str]) -> None:
+    inside = table.get(path[0])
+    if len(path) == 1:
+        table.pop(path[0], None)
+    elif isinstance(inside, dict):
+        _drop(inside, path[1:])
+
+
+def _lookup(table: Any, path: list[str]) -> Any:
+    for part in path:
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table
+
+
+def _without_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_tuples(inside) for key, inside in value.items()}
+    return [_without_tuples(inside) for inside in value] if isinstance(value, list | tuple) else value

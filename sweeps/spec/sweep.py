@@ -1,0 +1,306 @@
+"""A sweep file: a question, base settings, a grid over them, and cases.
+
+The grid is the cross product of its axes, keys sorted, the last one fastest; ``[[case]]`` tables, settings that vary
+together, are one more axis, the slowest. A cell is a place in that product. ``[primary]`` names, before anything is
+run, the settings of the one regime whose verdict is not exploratory.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec import spelling
+from toymodels.sweeps.spec.settings import Settings, check_name, did_you_mean, override, setting_names, short, validate
+
+MAX_MODELS = 10**7
+RESERVED = ("question", "primary", "grid", "case")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting that varies; or, without a ``name``, settings that vary together: a table of them a value."""
+
+    values: Sequence[Any]
+    name: str | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The settings that vary along this axis."""
+        return frozenset(name for case in self.values for name in case) if self.name is None else frozenset({self.name})
+
+    def at(self, place: int) -> Mapping[str, Any]:
+        """What is set at this place of the axis, by dotted name."""
+        return self.values[place] if self.name is None else {self.name: self.values[place]}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as written, with ``--set`` and ``--grid`` applied; cells are validated one by one by `settings`."""
+
+    stem: str
+    where: str
+    question: str
+    base: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]]
+    cases: tuple[Mapping[str, Any], ...]
+    primary: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes, slowest first."""
+        grid = [Axis(self.grid[name], name) for name in sorted(self.grid)]
+        return (Axis(self.cases), *grid) if self.cases else tuple(grid)
+
+    def __len__(self) -> int:
+        return math.prod(len(axis.values) for axis in self.axes)
+
+    def overrides(self, cell: int) -> dict[str, Any]:
+        """What this cell sets, by dotted name."""
+        overrides: dict[str, Any] = {}
+        for axis in reversed(self.axes):
+            cell, place = divmod(cell, len(axis.values))
+            overrides.update(axis.at(place))
+        return overrides
+
+    def settings(self, cell: int) -> Settings:
+        """The resolved settings of a cell; raises `SpecError`."""
+        raw, overrides = dict(self.base), self.overrides(cell)
+        for name in sorted(overrides, key=lambda name: name.count(".")):
+            raw = override(raw, name, overrides[name])
+        return validate(raw, self.where)
+
+    def is_primary(self, cell: int) -> bool:
+        """Whether ``[primary]`` names settings that this cell has."""
+        if not self.primary:
+            return False
+        raw = self.settings(cell).model_dump(exclude_none=True)
+        for name, value in self.primary.items():
+            raw = override(raw, name, value)
+        return validate(raw, f"{self.where}: [primary]") == self.settings(cell)
+
+    def with_setting(self, name: str, value: Any) -> Sweep:
+        """The setting fixed, and taken out of the grid and the cases."""
+        check_name(name, "--set")
+        where = f"{self.where} with --set {name}"
+        return replace(self._without(name), where=where, base=override(dict(self.base), name, value))
+
+    def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
+        """The setting as an axis of the grid, in the place of what varied it before."""
+        check_name(name, "--grid")
+        rest = self._without(name)
+        swept = replace(rest, grid={**rest.grid, name: axis_values(name, values, "--grid")})
+        swept.check()
+        return swept
+
+    def _without(self, name: str) -> Sweep:
+        """The sweep with this setting taken out of its grid and its cases."""
+        grid = {key: values for key, values in self.grid.items() if not _overlap(key, name)}
+        cases = [{k: v for k, v in case.items() if not _overlap(k, name)} for case in self.cases]
+        distinct = [case for i, case in enumerate(cases) if case not in cases[:i]]
+        return replace(self, grid=grid, cases=tuple(distinct) if any(distinct) else ())
+
+    def check(self) -> None:
+        """Raise `SpecError` where the grid as a whole makes no sense."""
+        names = [*self.grid, *{name for case in self.cases for name in case}]
+        for i, name in enumerate(names):
+            clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
+            if clash:
+                both = f"'{name}' varies twice" if name == clash else f"'{name}' and '{clash}' vary the same thing"
+                raise SpecError(f"{self.where}: {both} in [grid] or [[case]]: keep one of them")
+        check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
+
+
+def check_size(models: int, where: str) -> None:
+    """Raise `SpecError` for more models than one sweep may plan."""
+    if models > MAX_MODELS:
+        many = f"{models:,}" if models < 10**15 else "too many"
+        raise SpecError(f"{where}: {many} models, more than the {MAX_MODELS:,} that one sweep may plan")
+
+
+def _overlap(a: str, b: str) -> bool:
+    return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
+
+
+def axis_size(given: Any) -> int:
+    """How many values an axis has, before it is expanded; 1 for what `axis_values` will refuse."""
+    match given:
+        case list():
+            return len(given)
+        case {"range": [int(first), int(end)]}:
+            return max(1, end - first)
+        case {"log": [_, _, int(count)]} | {"linear": [_, _, int(count)]}:
+            return max(1, count)
+        case _:
+            return 1
+
+
+def axis_values(name: str, given: Any, where: str) -> Sequence[Any]:
+    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``.
+
+    However they were given, whole numbers in a row are a ``range``, which takes no memory; others are a tuple.
+    """
+    at = f"{where}: grid '{name}'"
+    check_size(axis_size(given), at)
+    match given:
+        case list() | tuple():
+            values = given
+            if not _in_a_row(values) and len({short(value, 10**6) for value in values}) < len(values):
+                raise SpecError(f"{at}: a value stands twice")
+        case {"range": [int(first), int(end)], **rest} if not rest and not {type(first), type(end)} & {bool}:
+            values = range(first, end)
+        case {"log": [first, last, count], **rest} if not rest and _spaced(first, last, count):
+            if first <= 0 or last <= 0:
+                raise SpecError(f"{at}: log needs both ends above 0, got {first} and {last}")
+            values = _distinct([_tidy(v) for v in np.geomspace(first, last, count)], at)
+        case {"linear": [first, last, count], **rest} if not rest and _spaced(first, last, count):
+            values = _distinct([_tidy(v) for v in np.linspace(first, last, count)], at)
+        case _:
+            raise SpecError(
+                f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }} or "
+                f"{{ range = [first, end] }}, got {short(given)}"
+            )
+    if not values:
+        raise SpecError(f"{at}: expected at least one value, got none")
+    return range(values[0], values[0] + len(values)) if _in_a_row(values) else tuple(values)
+
+
+def _in_a_row(values: Sequence[Any]) -> TypeGuard[Sequence[int]]:
+    """Whether these are whole numbers, each one more than the last."""
+    numbers = len(values) > 0 and all(type(value) is int for value in values)
+    return numbers and all(value == values[0] + place for place, value in enumerate(values))
+
+
+def _distinct(values: list[int | float], at: str) -> list[int | float]:
+    if len(set(values)) < len(values):
+        raise SpecError(f"{at}: its ends are too close for so many values")
+    return values
+
+
+def _spaced(first: Any, last: Any, count: Any) -> bool:
+    numbers = all(type(v) in (int, float) and abs(v) < 1e300 for v in (first, last))  # NaN compares false
+    return numbers and type(count) is int and count >= 1
+
+
+def _tidy(value: float) -> int | float:
+    """A computed grid value, to 12 digits, whole numbers as such: so that ``linear = [4, 64, 16]`` can be widths."""
+    value = float(f"{value:.12g}")
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def shipped() -> dict[str, Path]:
+    """The shipped sweeps by name."""
+    folder = Path(str(resources.files("toymodels.sweeps")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(name_or_file: str) -> Path:
+    """The file that a name means: one with ``/`` or ``.toml`` is a file, any other a shipped sweep."""
+    if "/" in name_or_file or name_or_file.endswith(".toml"):
+        return Path(name_or_file)
+    choices = shipped()
+    if name_or_file not in choices:
+        raise SpecError(f"no shipped sweep is called '{name_or_file}'{did_you_mean(name_or_file, choices)}")
+    return choices[name_or_file]
+
+
+def read(path: Path) -> Sweep:
+    """The sweep in a file; raises `SpecError`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # an editor may have put a byte order mark before it
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a folder, not a sweep file") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise SpecError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    return parse(text, path.stem, str(path))
+
+
+def parse(text: str, stem: str, where: str) -> Sweep:
+    """The sweep in a TOML text; raises `SpecError`. Cells are validated by `Sweep.settings`."""
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        hint = f": {spelling.HINT}" if spelling.parsed(text) is not None else ""
+        raise SpecError(f"{where}: not valid TOML: {error}{hint}") from None
+    question = raw.get("question", "")
+    if not isinstance(question, str):
+        raise SpecError(f"{where}: question: expected a string, got {short(question)}")
+    grid, cases = raw.get("grid", {}), raw.get("case", [])
+    if not isinstance(grid, Mapping):
+        raise SpecError(f"{where}: grid: expected a table, got {short(grid)}")
+    tables = isinstance(cases, list) and all(isinstance(case, Mapping) for case in cases)
+    if not tables or (cases and not any(cases)):
+        raise SpecError(f"{where}: case: expected [[case]] tables that set something, got {short(cases)}")
+    primary = raw.get("primary", {})
+    if not isinstance(primary, Mapping):
+        raise SpecError(f"{where}: primary: expected a table, got {short(primary)}")
+    for name in primary:
+        _check_dotted(name, primary[name], "primary", where)
+    for name in grid:
+        _check_dotted(name, grid[name], "grid", where)
+        check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
+    check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
+    axes = {name: axis_values(name, values, where) for name, values in grid.items()}
+    for name in (name for case in cases for name in case):
+        check_name(name, f"{where}: [[case]]")
+    sweep = Sweep(
+        stem=stem,
+        where=where,
+        question=question,
+        base={key: value for key, value in raw.items() if key not in RESERVED},
+        grid=axes,
+        cases=tuple(dict(case) for case in cases),
+        primary=dict(primary),
+    )
+    sweep.check()
+    return sweep
+
+
+def _check_dotted(name: str, given: Any, table: str, where: str) -> None:
+    """Raise `SpecError` unless ``name`` is a setting by its dotted name, in quotes."""
+    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
+    if isinstance(given, Mapping) and name in sections:
+        inside = next(iter(given), "...")
+        raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
+    check_name(name, f"{where}: [{table}]")
+
+
+def parse_assignment(text: str, option: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, VALUE a TOML value or, where it is none, a bare string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise SpecError(f"{option}: expected KEY=VALUE, got '{text}'")
+    return name.strip(), _toml_value(value.strip())
+
+
+def parse_axis(text: str) -> tuple[str, Any]:
+    """``KEY=V1,V2`` or ``KEY={ range = [0, 8] }``."""
+    name, equals, values = text.partition("=")
+    if not equals or not name.strip() or not values.strip():
+        raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
+    parsed = _toml_value(values.strip())
+    if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
+        return name.strip(), parsed
+    listed = spelling.parsed(f"v = [{values}]")
+    if listed is not None and set(listed) == {"v"}:
+        return name.strip(), listed["v"]
+    return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
+
+
+def _toml_value(text: str) -> Any:
+    """The TOML value that a text is, in TOML's spelling or Python's; a bare string where it is none."""
+    parsed = spelling.parsed(f"v = {text}")
+    return parsed["v"] if parsed is not None and set(parsed) == {"v"} else text

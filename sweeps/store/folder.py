@@ -1,0 +1,233 @@
+"""The run folder: what it is, as its manifest and its sweep files say.
+
+    sweep.toml         the sweep as resolved, readable as a sweep file
+    sweep-%04d.toml    once it was extended: its sweeps, oldest first; sweep.toml is then a copy of the newest
+    manifest.json      see `toymodels.sweeps.store.manifest`: an extension happens when it is replaced
+
+Only `begin`, `check_is` and `take_over_wording` write, and only for who holds the folder
+(`toymodels.sweeps.store.locks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
+from toymodels.sweeps.plan.extending import continued, extended, extends, refusal
+from toymodels.sweeps.plan.plan import Plan, make_plan
+from toymodels.sweeps.spec.resolved import resolved_toml
+from toymodels.sweeps.spec.sweep import Sweep, parse
+from toymodels.sweeps.store import atomic, manifest, regular
+from toymodels.sweeps.store.rights import make_inner_folder, unreadable
+
+MOST_BYTES = 2**28
+"""of a sweep file: ten million values spelled out"""
+WORDING = ("question", "primary")
+"""what a sweep says that changes no model"""
+FOLDERS = ("packs", "measures", "unfinished", "failed")
+"""what a run folder has in folders of their own"""
+
+
+def worded_as(sweep: Sweep, other: Sweep) -> Sweep:
+    """The models of ``sweep``, with the question and ``[primary]`` of the other, and named as that one is."""
+    return replace(sweep, question=other.question, primary=other.primary, where=other.where)
+
+
+class RunFolder:
+    """A run folder, and the plan it is of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest's file."""
+        return self.path / "manifest.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a manifest is there, whatever it is. Raises `FolderError` where nobody may look, or no such name can
+        be.
+        """
+        try:
+            self.manifest_path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise FolderError(f"{self.path}: cannot be opened ({error.strerror}): name another folder") from None
+        return True
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest. Raises `FolderError` where there is none, a newer or damaged one, or a link inside."""
+        linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
+        if linked:
+            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
+        return manifest.read(self.manifest_path)
+
+    def sweep_text(self) -> str:
+        """The sweep that this folder holds, its newest, as resolved. Raises `FolderError` where its file is damaged."""
+        return self._text(manifest.sweep_files(self.manifest())[-1])
+
+    def sweep(self) -> Sweep:
+        """The sweep that this folder holds, its newest. Raises `FolderError` where its file is damaged."""
+        return self._sweep(manifest.sweep_files(self.manifest())[-1])
+
+    def plan(self) -> Plan:
+        """The plan that this folder holds. Raises `FolderError` where its sweep files are not what made the folder."""
+        said = self.manifest()
+        first, *others = names = manifest.sweep_files(said)
+        plan = self._planned(first)
+        for name in others:
+            plan = extended(plan, self._planned(name)) or plan  # one that cannot be shows in the hash
+        if plan.hash != said["plan"]:
+            files = ", ".join(str(self.path / name) for name in names)
+            raise FolderError(f"{files}: not the sweep that made this folder: put it back, or move the folder away")
+        return plan
+
+    def plan_for(self, sweep: Sweep, extend: bool = False) -> Plan:
+        """The plan of this sweep in this folder, whether or not that exists: with ``extend``, that of the folder with
+        what it has not got appended. A plan that the folder cannot follow is refused by `create_or_open`.
+        """
+        plan = make_plan(sweep)
+        said = self.manifest() if self.begun else {"plan": plan.hash}
+        if plan.hash == said["plan"] or not (extend or "sweeps" in said):
+            return plan
+        going_on = continued(self.plan(), plan, extend)
+        return replace(going_on, sweep=worded_as(going_on.sweep, sweep))
+
+    def version_changes(self) -> list[str]:
+        """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
+        begun, now = self.manifest().get("versions"), manifest.of_bytes()
+        begun = begun if isinstance(begun, dict) else {}
+        return [
+            f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
+            for name in now
+            if begun.get(name) != now[name]
+        ]
+
+    def begin(self, plan: Plan, engine: str, device: str) -> None:
+        """Make this the folder of ``plan``."""
+        if any((self.path / "packs").iterdir()):
+            raise FolderError(f"{self.path}: holds packs but no manifest.json: choose another --out")
+        atomic.write(self.path / "sweep.toml", resolved_toml(plan.sweep).encode())
+        atomic.write(self.manifest_path, manifest.as_bytes(manifest.begun(plan, engine, device)))
+
+    def check_is(self, plan: Plan, engine: str, device: str, may_extend: bool) -> None:
+        """Refuse a plan that is not this folder's; make the folder that of a plan that was made to extend it."""
+        said = self.manifest()
+        as_written = said["plan"] == plan.hash and self.sweep_text() == resolved_toml(plan.sweep)
+        mine = plan if as_written else self.plan()
+        more = may_extend and extends(plan, mine)
+        if mine.hash != plan.hash and not more:
+            newest = self.path / manifest.sweep_files(said)[-1]
+            raise FolderError(f"{self.path}: {refusal(mine, plan, newest, self.path)}")
+        for name, now in (("engine", engine), ("device", device), ("numerics", manifest.NUMERICS)):
+            if said[name] != now:
+                raise FolderError(
+                    f"{self.path}: was made with {name} {said[name]}, now {now}: its packs would not be "
+                    "comparable; give --out another folder"
+                )
+        if more:
+            self._extend(mine, plan)
+        if may_extend and len(plan.starts) > 1:
+            self._put_back()
+
+    def take_over_wording(self, sweep: Sweep, may_write: bool) -> str:
+        """Make what changes no model, the question and ``[primary]``, those of a sweep of this folder's models.
+
+        Returns a sentence that says so, or, unless this process ``may_write`` the folder's files, why it was not done;
+        empty where nothing differs.
+        """
+        if self.sweep_text() == resolved_toml(sweep):
+            return ""
+        mine = self.sweep()
+        differing = [name for name in WORDING if getattr(mine, name) != getattr(sweep, name)]
+        if not differing:
+            return ""
+        what = " and ".join(differing)
+        if not may_write:
+            return f"{self.path}: keeps its own {what}: the sweep without --shard takes over those of {sweep.where}"
+        text = resolved_toml(worded_as(mine, sweep)).encode()
+        for name in dict.fromkeys((manifest.sweep_files(self.manifest())[-1], "sweep.toml")):
+            self.write_bytes(self.path / name, text)
+        said = f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
+        judged = self.path / "verdicts.json"
+        if "primary" in differing and judged.is_file():
+            judged.unlink()  # of another primary regime; derived, like all that a verdict writes
+            said += f"; its verdict was of another primary regime: 'toymodels verdict {self.path}' judges anew"
+        return said
+
+    def _extend(self, old: Plan, plan: Plan) -> None:
+        """Make this the folder of ``plan``, at the moment when the manifest is replaced."""
+        said = manifest.extended(self.manifest(), plan)
+        names = manifest.sweep_files(said)
+        if len(names) > manifest.MAX_SWEEPS:
+            raise FolderError(f"{self.path}: was extended {manifest.MAX_SWEEPS - 1} times: give --out another folder")
+        if len(old.starts) == 1:
+            self.write_bytes(self.path / names[0], resolved_toml(old.sweep).encode())
+        self.write_bytes(self.path / names[-1], resolved_toml(plan.sweep).encode())
+        self.write_bytes(self.manifest_path, manifest.as_bytes(said))
+
+    def _put_back(self) -> None:
+        """Of an extended folder, ``sweep.toml`` is a copy: make it one again, whatever it is."""
+        path, newest = self.path / "sweep.toml", self.sweep_text().encode()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != newest:
+            self.write_bytes(path, newest)
+
+    def _text(self, name: str) -> str:
+        try:
+            return regular.read(self.path / name, MOST_BYTES).decode()
+        except (FileNotFoundError, regular.Irregular) as error:
+            raise self._damaged(name, error.strerror) from None
+        except OSError as error:
+            raise unreadable(self.path / name, error) from None
+        except UnicodeDecodeError as error:
+            raise self._damaged(name, str(error)) from None
+
+    def _sweep(self, name: str) -> Sweep:
+        try:
+            sweep = parse(self._text(name), self.path.name, str(self.path / name))
+            sweep.settings(0)
+        except SpecError as error:
+            raise self._damaged(name, str(error)) from None
+        return sweep
+
+    def _planned(self, name: str) -> Plan:
+        try:
+            return make_plan(self._sweep(name))
+        except SpecError as error:
+            raise self._damaged(name, str(error)) from None
+
+    def _damaged(self, name: str, reason: str) -> FolderError:
+        return FolderError(f"{self.path / name}: damaged: put it back, or move the folder away ({reason})")
+
+    def write_bytes(self, path: Path, data: bytes) -> None:
+        """Write a file of this folder. Raises `DiskFull` as `writing` does."""
+        with self._explained(path):
+            atomic.write(path, data)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[IO[bytes]]:
+        """A file of this folder that is there when the block ends well, or as it was before.
+
+        A full or failing disk is a `DiskFull` that says what is safe.
+        """
+        with self._explained(path), atomic.writing(path) as file:
+            yield file
+
+    @contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
+        try:
+            if path.parent != self.path:
+                make_inner_folder(path.parent)
+            yield
+        except OSError as error:
+            remedy = "make room and run" if error.errno in atomic.FULL else "run"
+            raise DiskFull(
+                f"{path}: cannot be written ({error.strerror}): everything finished is safe; {remedy} the same command "
+                "again"
+            ) from None

@@ -1,0 +1,271 @@
+"""The store: what a run folder holds.
+
+    manifest.json, sweep*.toml  what it is: see `toymodels.sweeps.store.folder`
+    packs/%08d.safetensors      the trained models: the truth
+    measures/%08d.safetensors   derived from the pack of that number
+    unfinished/                 where the packs in training stand (`toymodels.sweeps.execution.checkpoints`)
+    failed/%08d.json            how often the pack of that number could not be trained, and why
+    *.parquet, figures, report  derived
+
+Damaged files are moved aside and named, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
+from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.store import atomic, locks, regular
+from toymodels.sweeps.store.folder import RunFolder
+from toymodels.sweeps.store.locks import Lock, Shard, moment
+from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
+from toymodels.sweeps.store.packing import pack_shapes
+from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
+from toymodels.sweeps.store.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
+from toymodels.training.experiment import Experiment
+
+OWN = {"packs", "measures", "sweep.toml"}
+"""What a folder may hold before it has a manifest."""
+BYTES_A_ROW = 1024
+"""more than the measures of a model, a feature or a neuron take"""
+
+
+def recorded_choice(path: Path) -> dict[str, str]:
+    """The engine and device that a run folder was begun with; empty where there is no such folder."""
+    store = Store(path)
+    return {name: store.manifest()[name] for name in ("engine", "device")} if store.begun else {}
+
+
+def _is_own(name: str) -> bool:
+    """Whether a sweep that was killed before its manifest was written may have left this."""
+    return name in OWN or name.startswith((atomic.PREFIX, locks.PREFIX))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often a pack could not be trained, and why the last time."""
+
+    attempts: int
+    reason: str
+
+
+class Store(RunFolder):
+    """A run folder. `create_or_open` is how a sweep gets one, `open_existing` how a reader does."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock: Lock | None = None
+
+    # ------------------------------------------------------------------------------------------- opening
+
+    @staticmethod
+    def create_or_open(path: Path, plan: Plan, engine: str, device: str, shard: Shard | None = None) -> Store:
+        """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
+        store = Store(path)
+        try:
+            store._open_for(plan, engine, device, shard)
+        except BaseException as error:
+            store.release()
+            if not isinstance(error, OSError):
+                raise
+            written = f"cannot be written ({error.strerror})"
+            if error.errno in atomic.NOT_WRITTEN:
+                raise DiskFull(f"{path}: {written}: make room, or choose another --out") from None
+            in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file stands where the run folder should be" if in_the_way else written
+            raise FolderError(f"{path}: {reason}: choose another --out") from None
+        return store
+
+    @staticmethod
+    def open_existing(path: Path) -> Store:
+        """A run folder to read. Raises `FolderError` if it is none."""
+        store = Store(path)
+        if not store.begun and not path.is_dir():
+            raise FolderError(f"{path}: no such run folder")
+        store.manifest()
+        return store
+
+    def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
+        if not self.begun and self.path.is_dir() and any(not _is_own(p.name) for p in self.path.iterdir()):
+            raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.packs, self.measures):
+            make_inner_folder(folder)
+        self.lock(shard)
+        with moment(self.path):
+            if shard is None:  # others may be writing beside a shard
+                for folder in (self.path, self.packs, self.measures, self.unfinished, self.failed):
+                    atomic.sweep_temporaries(folder)
+            if self.begun:
+                self.check_is(plan, engine, device, shard is None)
+            else:
+                self.begin(plan, engine, device)
+
+    def lock(self, shard: Shard | None = None) -> None:
+        """Hold the folder, or a shard of it, until this process ends.
+
+        Raises `FolderError` naming who holds it, or whose it is where this process may not write into it.
+        """
+        for folder in (self.path, self.packs, self.measures):
+            if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+                raise FolderError(
+                    f"{folder}: cannot be written (Permission denied): it is {owner(folder)}'s, who can share it; or "
+                    "choose another --out"
+                )
+        lock = Lock(self.path, shard)
+        lock.take()
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let the folder go."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def packs(self) -> Path:
+        """The folder of the packs."""
+        return self.path / "packs"
+
+    @property
+    def measures(self) -> Path:
+        """The folder of what was measured of them."""
+        return self.path / "measures"
+
+    @property
+    def unfinished(self) -> Path:
+        """The folder of what is kept of packs in training."""
+        return self.path / "unfinished"
+
+    # ------------------------------------------------------------------------------------------- failures
+
+    def failure(self, pack: Pack) -> Failure | None:
+        """What is known of a pack that could not be trained; None of one that could, or was not tried."""
+        try:
+            said = json.loads(regular.read(self._failure_path(pack), 2**20))
+            return Failure(int(said["attempts"]), str(said["reason"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return None
+
+    def failures(self) -> list[int]:
+        """The numbers of the packs that could not be trained."""
+        return sorted(int(path.stem) for path in self.failed.glob("*.json") if path.stem.isdecimal())
+
+    def record_failure(self, pack: Pack, reason: str, attempts: int = 1) -> Failure:
+        """More attempts that failed."""
+        before = self.failure(pack)
+        failure = Failure(attempts + (before.attempts if before else 0), reason)
+        said = json.dumps({"attempts": failure.attempts, "reason": reason}, sort_keys=True)
+        self.write_bytes(self._failure_path(pack), said.encode() + b"\n")
+        return failure
+
+    def forget_failure(self, pack: Pack) -> None:
+        """It was trained after all, or is to be tried as if it were new."""
+        self._failure_path(pack).unlink(missing_ok=True)
+
+    @property
+    def failed(self) -> Path:
+        """The folder of what could not be trained."""
+        return self.path / "failed"
+
+    def _failure_path(self, pack: Pack) -> Path:
+        return self.failed / f"{pack.index:08d}.json"
+
+    # ------------------------------------------------------------------------------------------- packs
+
+    def packs_done(self) -> int:
+        """How many packs are there, not verified."""
+        planned = self.manifest()["packs"]
+        try:
+            found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]
+        except FileNotFoundError:
+            found = []
+        except OSError as error:
+            raise unreadable(self.packs, error) from None
+        return sum(int(name) < planned for name in found)
+
+    def packs_a_minute(self) -> float | None:
+        """How fast packs came, by the times of their files; None of fewer than three."""
+        times: list[float] = []
+        for path in self.packs.glob("*.safetensors"):
+            with suppress(FileNotFoundError):  # moved aside just now
+                times.append(path.lstat().st_mtime)
+        times.sort()
+        span = times[-1] - times[0] if len(times) > 2 else 0.0
+        return 60 * (len(times) - 1) / span if span > 0 else None
+
+    @property
+    def tables_digest(self) -> Path:
+        """Which packs and measures the tables were built from."""
+        return self.measures / "tables.digest"
+
+    def pack_path(self, pack: Pack) -> Path:
+        """The file of a pack."""
+        return self.packs / f"{pack.index:08d}.safetensors"
+
+    def measures_path(self, pack: Pack) -> Path:
+        """The file of what was measured of a pack."""
+        return self.measures / f"{pack.index:08d}.safetensors"
+
+    def read_pack(self, pack: Pack, keys: Sequence[str], like: Experiment) -> StoredFile | None:
+        """The pack, verified to hold the models of these keys, of the structure of ``like``; None if absent.
+
+        It may be a link to such a file. Raises `Damaged`, or `Unreadable` where nobody can say whether it is.
+        """
+        path, shapes = self.pack_path(pack), pack_shapes(like, len(keys))
+        try:
+            stored = deserialise(path, self.most_bytes(like, len(keys)), through_links=True)
+        except FileNotFoundError:
+            return None
+        if stored.metadata.get("keys") != list(keys):
+            raise Damaged(f"{path}: holds other models than the plan says")
+        if {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()} != shapes:
+            raise Damaged(f"{path}: its tensors are not those of the plan's models")
+        return stored
+
+    def most_bytes(self, like: Experiment, models: int) -> int:
+        """More than a pack of so many models takes, or what is kept of it in training.
+
+        That is, whatever it says of its models: listed laws are numbers in words, and kernels pad rows to 16.
+        """
+        numbers = sum(math.prod(shape) for shape in pack_shapes(like, models).values())
+        return 2**9 * numbers + 2**14 * models + 2**20
+
+    def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
+        """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
+        version that measures otherwise."""
+        k, m, n = stored.tensors["W_in"].shape
+        try:
+            most_bytes = BYTES_A_ROW * k * (1 + m + n) + 2**20
+            measured = deserialise(self.measures_path(pack), most_bytes, through_links=True)
+        except (FileNotFoundError, Damaged, Unreadable):
+            return None
+        shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}
+        fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
+        of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
+        return measured if fits and all(measured.metadata.get(name) == said for name, said in of_it.items()) else None
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""
+        number = 0
+        while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
+            number += 1
+        os.replace(path, aside)
+        return aside
+
+    def write(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredFile:
+        """Write a tensor file of this store; returns it as it would be read back."""
+        metadata = {"numerics": NUMERICS, **metadata}
+        self.write_bytes(path, serialise(tensors, metadata))
+        return StoredFile(dict(sorted(tensors.items())), sealed(tensors, metadata))

@@ -1,0 +1,1 @@
+"""The verdict: a finished run put to the two-tier battery."""

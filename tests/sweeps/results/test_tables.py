@@ -1,0 +1,228 @@
+"""The tables: every setting a column, every row a model in order, and what is undefined null."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from toymodels.sweeps.execution.run import run
+from toymodels.sweeps.plan.plan import Plan, make_plan
+from toymodels.sweeps.results import tables
+from toymodels.sweeps.results.reading import load
+from toymodels.sweeps.results.summary import interval, summarise
+from toymodels.sweeps.spec.settings import setting_names
+from toymodels.sweeps.spec.sweep import parse
+from toymodels.sweeps.store.store import Store
+
+# Hard on the tables: a diverging rate, a density that never fires, two widths, an eps of both kinds, a listed law.
+TEXT = """
+question = "hard?"
+[features]
+n = 6
+density = 0.3
+[model]
+hidden = 2
+output = "linear"
+[train]
+steps = 30
+batch = 16
+[eval]
+samples = 256
+[[case]]
+"train.learning_rate" = 1e30
+[[case]]
+"features.density" = 1e-9
+[[case]]
+"model.hidden" = 3
+"features.n" = 4
+[[case]]
+"model.layer_norm" = true
+"model.layer_norm_eps" = "matched"
+[[case]]
+"model.layer_norm" = true
+"model.layer_norm_eps" = 1e-12
+[[case]]
+"features.importance" = { law = "list", values = [1, 2, 3, 4, 5, 0] }
+[[case]]
+"features.importance" = { law = "list", values = [0, 0, 0, 0, 0, 0] }
+[grid]
+seed = [3, 1]
+"""
+PLAN: Plan = make_plan(parse(TEXT, "hard", "hard.toml"))
+SIZES = [(s.features.n, s.model.hidden) for s in PLAN.settings(range(len(PLAN)))]
+ROWS = {"models": len(PLAN), "features": sum(n for n, _ in SIZES), "neurons": sum(m for _, m in SIZES)}
+DIVERGED = {0, 1}
+UNSEEN = {2, 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hard")
+    outcome = run(PLAN, path, "autograd", "cpu", lambda _: None, lambda _: None)
+    assert (outcome.diverged, outcome.failed) == (len(DIVERGED), {})
+    return path
+
+
+def table(folder: Path, name: str) -> pa.Table:
+    return pq.read_table(folder / f"{name}.parquet")
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return table(folder, name).to_pylist()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_for_each_in_model_order(folder: Path, name: str) -> None:
+    found = rows(folder, name)
+    if name == "models":
+        assert [row["model"] for row in found] == list(range(len(PLAN)))
+    else:
+        index, axis = name.removesuffix("s"), ["features", "neurons"].index(name)
+        expected = [(model, i) for model, sizes in enumerate(SIZES) for i in range(sizes[axis])]
+        assert [(row["model"], row[index]) for row in found] == expected
+    assert len(found) == ROWS[name]
+
+
+def test_every_setting_is_a_column_by_its_dotted_name(folder: Path) -> None:
+    columns = table(folder, "models").column_names
+    assert setting_names() - {"features.frequency", "features.importance", "features.firing.kind"} <= set(columns)
+    for row, settings, key in zip(rows(folder, "models"), PLAN.settings(range(len(PLAN))), PLAN.keys, strict=True):
+        flat = settings.flat()
+        flat["model.layer_norm_eps"] = str(flat["model.layer_norm_eps"])  # numbers and a word: words
+        assert {name: row[name] for name in flat} == flat
+        assert row["key"] == key
+
+
+@pytest.mark.parametrize(
+    "name, columns",
+    [
+        ("models", ["model", "seed", "loss", "loss_fraction", "status", "layer_norm_eps", "diverged_step"]),
+        ("features", ["model", "feature", "density", "importance", "norm", "tier", "r2", "weight_alignment"]),
+        ("neurons", ["model", "neuron", "monosemanticity", "main_feature", "dead"]),
+    ],
+)
+def test_columns_of_the_contract_are_there(folder: Path, name: str, columns: list[str]) -> None:
+    assert set(columns) <= set(table(folder, name).column_names)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_no_number_is_nan_or_infinite(folder: Path, name: str) -> None:
+    whole = table(folder, name)
+    floats = [n for n in whole.column_names if pa.types.is_floating(whole.schema.field(n).type)]
+    assert floats
+    for column in floats:
+        assert all(value is None or math.isfinite(value) for value in whole[column].to_pylist()), column
+
+
+def test_tiers_are_three_words_or_null(folder: Path) -> None:
+    features = rows(folder, "features")
+    assert {row["tier"] for row in features} <= {"neuron", "hidden", "lost", None}
+    assert {row["model"] for row in features if row["tier"] is None} == DIVERGED | UNSEEN
+    for row in features:
+        assert (row["tier"] is None) == (row["r2"] is None)
+        if row["tier"]:
+            assert (row["tier"] == "lost") == (row["r2"] <= 0.5)
+
+
+def test_tier_counts_are_those_of_the_features(folder: Path) -> None:
+    features = rows(folder, "features")
+    for row in rows(folder, "models"):
+        mine = [feature["tier"] for feature in features if feature["model"] == row["model"]]
+        for tier in ("neuron", "hidden", "lost"):
+            assert row[f"features_{tier}"] == (None if row["model"] in DIVERGED else mine.count(tier))
+
+
+def test_diverged_model_has_settings_and_nothing_measured(folder: Path) -> None:
+    settings = {*PLAN.settings([0])[0].flat(), "model", "key", "status", "diverged_step"}
+    for row in rows(folder, "models"):
+        diverged = row["model"] in DIVERGED
+        assert row["status"] == ("diverged" if diverged else "ok")
+        assert (row["diverged_step"] is not None) == diverged
+        assert (row["loss"] is None) == diverged
+        if diverged:
+            assert {name for name in row.keys() - settings if row[name] is not None} == set()
+    for row in rows(folder, "features"):
+        known = {name for name, value in row.items() if value is not None}
+        assert (known == {"model", "feature", "density", "importance"}) == (row["model"] in DIVERGED)
+
+
+def test_unseen_feature_has_no_r2_but_a_norm(folder: Path) -> None:
+    for row in rows(folder, "features"):
+        if row["model"] in UNSEEN:
+            assert (row["active_examples"], row["r2"]) == (0, None)
+            assert row["norm"] is not None
+
+
+def test_loss_fraction_is_null_where_nothing_matters(folder: Path) -> None:
+    for row in rows(folder, "models"):
+        nothing_matters = row["features.importance.values"] == [0.0] * 6
+        assert (row["loss_fraction"] is None) == (nothing_matters or row["model"] in DIVERGED)
+        if nothing_matters:
+            assert row["loss"] == 0
+
+
+def test_main_feature_is_a_feature_or_null(folder: Path) -> None:
+    for row in rows(folder, "neurons"):
+        assert row["main_feature"] is None or 0 <= row["main_feature"] < SIZES[row["model"]][0]
+        assert (row["main_feature"] is None) == (row["monosemanticity"] is None)
+
+
+def test_resolved_eps_is_a_number_exactly_where_there_is_a_layer_norm(folder: Path) -> None:
+    for row in rows(folder, "models"):
+        assert (row["layer_norm_eps"] is not None) == (row["model.layer_norm"] and row["model"] not in DIVERGED)
+        if row["model.layer_norm_eps"] == "1e-12":
+            assert row["layer_norm_eps"] == 1e-12
+
+
+def test_summary_has_an_arm_for_what_varies_seeds_aside(folder: Path) -> None:
+    arms = summarise(load(folder))
+    assert [arm.models for arm in arms] == [2] * (len(PLAN) // 2)
+    assert sum(arm.diverged for arm in arms) == len(DIVERGED)
+    assert all("seed" not in arm.settings for arm in arms)
+    for arm in arms:
+        for value in arm.measures.values():
+            assert value is None or math.isfinite(value.mean)
+
+
+def test_interval_is_students() -> None:
+    import pandas as pd
+
+    measured = interval(pd.Series([1.0, 2.0, None, 3.0]))
+    assert measured is not None
+    assert (measured.mean, measured.n) == (2.0, 3)
+    assert measured.half_width == pytest.approx(4.302652729911275 / math.sqrt(3))
+    single = interval(pd.Series([1.0]))
+    assert single is not None
+    assert single.half_width is None
+    assert interval(pd.Series([None, None], dtype=float)) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_tables_are_the_same_rows_however_few_models_are_held_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Packs of several shapes interleave: a window of models cuts across them."""
+    shutil.copytree(folder, tmp_path / "run")
+    monkeypatch.setattr(tables, "MODELS_AT_ONCE", at_once)
+    tables.build(Store(tmp_path / "run"), PLAN, PLAN.packs)
+    for name in ROWS:
+        assert pq.ParquetFile(tmp_path / "run" / f"{name}.parquet").num_row_groups == -(-len(PLAN) // at_once)
+        assert table(tmp_path / "run", name).equals(table(folder, name))
+
+
+def test_tables_of_some_packs_have_their_rows(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    some = PLAN.packs[1:-1]
+    tables.build(Store(tmp_path / "run"), PLAN, some)
+    kept = {model for pack in some for model in pack.models}
+    for name in ROWS:
+        expected = [row for row in rows(folder, name) if row["model"] in kept]
+        for row, like in zip(rows(tmp_path / "run", name), expected, strict=True):
+            # Words where the whole sweep has words and numbers; only numbers are left here.
+            assert row | {"model.layer_norm_eps": None} == like | {"model.layer_norm_eps": None}

@@ -1,0 +1,107 @@
+"""Moments by the fused kernels: the forward pass of the engine, its sums taken on the way.
+
+What `toymodels.metrics.moments.collect` computes, on the same data, for what the fused engine can run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, product
+from threading import Event
+
+import numpy as np
+import torch
+
+from toymodels.bottleneck import Parameters
+from toymodels.engines.fused import prepare
+from toymodels.engines.fused.layout import pack, shape_of, source_of
+from toymodels.kernels import moments as kernels
+from toymodels.kernels.bottleneck import workspace
+from toymodels.training.experiment import Experiment, importances, sampler
+
+TASKS_A_THREAD = 4
+SAMPLES_A_CALL = 64 * kernels.CHUNK
+"""Of a small model, under a tenth of a second: an interruption is heard between calls."""
+
+
+def sums(
+    experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
+) -> list[dict[str, np.ndarray]]:
+    """Sums over the samples between two edges, for each fold; by name, float64, in the order of `Moments`.
+
+    All edges but the last are multiples of 64.
+    """
+    samples, folds = edges[-1], list(pairwise(edges))
+    shape = shape_of(_as_given(experiments[0], parameters))._replace(batch=samples)
+    source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
+    eps = np.zeros(len(theta), np.float32)
+    if parameters.ln_eps is not None:
+        eps = parameters.ln_eps.numpy().astype(np.float32)
+    importance = importances(experiments).astype(np.float32)
+    found = np.zeros((len(folds), len(theta), size.by_lane + size.products))
+    threads = torch.get_num_threads()
+    chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)
+
+    stop = Event()
+
+    def collect(first: int, last: int) -> None:
+        work, own = workspace(shape), kernels.sheet(shape)
+        for model, (of_fold, (start, edge)) in product(range(first, last), zip(found, folds, strict=True)):
+            for begin in range(start, edge, chunks * kernels.CHUNK):
+                if stop.is_set():
+                    return
+                end = min(edge, begin + chunks * kernels.CHUNK)
+                kernels.collect(
+                    shape, source, theta, eps, importance, samples, work, own, of_fold, model, model + 1, begin, end
+                )
+
+    at_once = -(-len(theta) // (TASKS_A_THREAD * threads))
+    spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
+    prepare()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            list(pool.map(lambda span: collect(*span), spans))
+        finally:
+            stop.set()  # an interruption ends here, and the threads at their next call
+    return [_named(of_fold, size) for of_fold in found]
+
+
+def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
+    """The experiment with the architecture that the parameters have, which someone may have built by hand."""
+    b = experiment.bottleneck
+    norm = b.layer_norm and dataclasses.replace(b.layer_norm, affine=parameters.ln_gain is not None)
+    as_given = dataclasses.replace(
+        b,
+        layer_norm=norm,
+        tied=parameters.W_out is None,
+        hidden_bias=parameters.b_in is not None,
+        output_bias=parameters.b_out is not None,
+    )
+    return dataclasses.replace(experiment, bottleneck=as_given)
+
+
+def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
+    rest = found
+
+    def take(count: int, *axes: int) -> np.ndarray:
+        nonlocal rest
+        part, rest = rest[:, :count], rest[:, count:]
+        return part.reshape(len(found), *axes)
+
+    n, m, T = size.n, size.m, kernels.TAPS
+    by_feature, squared_loss = take(kernels.BY_FEATURE * n, kernels.BY_FEATURE, n), take(kernels.BY_MODEL)
+    by_neuron = take(2 * T * m, 2, T, m)
+    by_target = take(T * size.rows * size.pitch, T, size.rows, size.pitch)[:, :, :n, :m]
+    squares = take(kernels.SQUARES * size.hidden_rows * size.pitch, kernels.SQUARES, size.hidden_rows, size.pitch)
+    squares = squares[:, :, :m, :m]
+    names = ("active", "t", "tt", "y", "yy", "squared_error")
+    return {
+        **{name: by_feature[:, k] for k, name in enumerate(names)},
+        "squared_loss": squared_loss,
+        **{f"tap {tap}": by_neuron[:, 0, k] for k, tap in enumerate(("pre", "mid", "post"))},
+        **{f"tap_squared {tap}": by_neuron[:, 1, k] for k, tap in enumerate(("pre", "mid", "post"))},
+        **{f"tap_target {tap}": by_target[:, k].swapaxes(1, 2) for k, tap in enumerate(("pre", "mid", "post"))},
+        **{name: squares[:, k] for k, name in enumerate(("tap_tap pre", "mid_pre", "tap_tap mid", "tap_tap post"))},
+    }

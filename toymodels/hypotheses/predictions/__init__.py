@@ -1,0 +1,1 @@
+"""The predictions of the two-tier hypothesis, one a file."""

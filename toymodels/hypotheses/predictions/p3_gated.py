@@ -1,0 +1,94 @@
+"""P3: tier-two features have a large effect only where no tier-one feature is present.
+
+    a_i  = readout_i(e_i) - readout_i(0)                     the effect of feature i alone, before ``out``
+    a_ij = readout_i(e_i + e_j) - readout_i(e_j)             its effect in the company of j
+    G = mean over i in tier two, j in tier one of (1 - a_ij / a_i) - mean over i in tier one, j in tier two
+    statistic = G, minus each LN-only control's
+
+e_i at the feature's mean active value; features with |a_i| < .05 are left out, and counted. Before ``out``, because a
+ReLU output counterfeits gating by clipping; minus the controls, because LayerNorm alone gates small features by large
+ones. Margin .1.
+
+A signed feature has two sides, e_i and -e_i, each with an effect a_i of its own: 1 - a_ij / a_i is then the mean over
+both sides of i and both of j, and a feature is left out where either side's |a_i| < .05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import directions, hidden_from
+from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hypotheses.evidence import mean_over
+from toymodels.metrics.responses import mean_active_values, sides
+
+MARGIN = 0.1
+SMALLEST = 0.05
+
+
+def measure(arm: Arm) -> dict[str, Tensor]:
+    """``alone``: a_i [model, feature], of a signed feature the smaller of its sides' by size; ``gated``: 1 - a_ij / a_i
+    [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side."""
+    parts = [_effects(arm, k) for k in range(len(arm))]
+    return {name: torch.stack([part[name] for part in parts]).float() for name in parts[0]}
+
+
+def _effects(arm: Arm, k: int) -> dict[str, Tensor]:
+    """``alone`` [feature] and ``gated`` [feature i, feature j] of the k-th model."""
+    e, own = arm.experiments[0], arm.parameters[k : k + 1]
+    n, value = e.features.n, mean_active_values(arm.experiments[k : k + 1], own.W_in)
+    bias = torch.zeros_like(own.W_in[:, :, 0]) if own.b_in is None else own.b_in
+
+    def post(pre: Tensor) -> Tensor:
+        return hidden_from(e.bottleneck, own, pre).post[0]
+
+    # The output bias cancels.
+    nothing = (own.decoder[0] @ post(bias[:, :, None]))[:, 0]
+    signs = sides(signed=e.features.signed)
+    moved = {sign: directions(own) * (sign * value) for sign in signs}
+    alone = {sign: own.decoder[0] @ post(moved[sign] + bias[:, :, None]) for sign in signs}  # [read-out, present]
+    effects = torch.stack([torch.diagonal(alone[sign]) - nothing for sign in signs])  # [side, feature]
+    gated = torch.zeros(n, n).to(effects)
+    for of_i, effect in zip(signs, effects, strict=True):
+        for of_j in signs:
+            pairs = (moved[of_i][:, :, :, None] + moved[of_j][:, :, None, :] + bias[:, :, None, None]).flatten(2)
+            both = torch.einsum("ih,hij->ij", own.decoder[0], post(pairs).view(-1, n, n))
+            gated += 1 - (both - alone[of_j]) / effect[:, None]
+    gated /= len(signs) ** 2
+    weaker = effects.gather(0, effects.abs().argmin(0, keepdim=True))[0]
+    gated[weaker.abs() < SMALLEST] = torch.nan
+    gated.fill_diagonal_(torch.nan)
+    return {"alone": weaker, "gated": gated}
+
+
+def gating(gated: Tensor, one: Tensor, two: Tensor, counted: Tensor) -> Tensor:
+    """G of every model, [model], over the features i that are ``counted``, bool [model, feature]."""
+    small_by_large = mean_over(gated, (two & counted)[:, :, None] & one[:, None, :], dim=(1, 2))
+    large_by_small = mean_over(gated, (one & counted)[:, :, None] & two[:, None, :], dim=(1, 2))
+    return small_by_large - large_by_small
+
+
+def statistic(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
+    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature].
+
+    Against each control over the features whose effect is large enough in both.
+    """
+    own, differences = measured[MAIN], []
+    for name, control in measured.items():
+        if name != MAIN:
+            counted = ~(_small(own) | _small(control))
+            differences.append(gating(own["gated"], one, two, counted) - gating(control["gated"], one, two, counted))
+    return torch.stack(differences, 1)
+
+
+def left_out(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
+    """How many features of the tiers are left out because of their effect in SoLU + LN or some control: [model]."""
+    small = torch.stack([_small(of) for of in measured.values()]).any(0)
+    return (small & (one | two)).sum(1)
+
+
+def _small(of: dict[str, Tensor]) -> Tensor:
+    return of["alone"].abs() < SMALLEST

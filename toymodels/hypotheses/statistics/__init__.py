@@ -1,0 +1,1 @@
+"""Statistics over seeds: intervals, tests, and what they make of a prediction."""
