@@ -14,7 +14,7 @@ from torch import Tensor
 
 import toymodels as tm
 from toymodels import random, rotations, surgery
-from toymodels.engines import autograd, fused, train_each
+from toymodels.engines import ENGINES
 from toymodels.hypotheses import measuring
 from toymodels.hypotheses import prediction as predictions
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
@@ -40,7 +40,7 @@ def trained(by: Callable[..., tm.Trained]) -> dict[str, Any]:
 
 
 def one_after_another(engine: str) -> dict[str, Any]:
-    batches = [each for each in train_each([EXPERIMENTS] * 2, engine, "cpu") if isinstance(each, tm.Trained)]
+    batches = [each for each in ENGINES[engine].train_each([EXPERIMENTS] * 2) if isinstance(each, tm.Trained)]
     return {f"W_in of {number}": each.parameters.W_in for number, each in enumerate(batches)}
 
 
@@ -96,8 +96,8 @@ def judged() -> dict[str, Any]:
 
 WORK: dict[str, Callable[[], dict[str, Any]]] = {
     "train": lambda: trained(tm.train),
-    "train with autograd": lambda: trained(autograd.train),
-    "train fused": lambda: trained(fused.train),
+    "train with autograd": lambda: trained(ENGINES["autograd"].train),
+    "train fused": lambda: trained(ENGINES["fused"].train),
     "train each": lambda: one_after_another("fused"),
     "train each with autograd": lambda: one_after_another("autograd"),
     "measure": measured,
@@ -171,7 +171,7 @@ def test_the_same_bits_and_the_settings_left_alone(work: str, setting: str) -> N
 def test_between_two_batches_the_settings_are_the_callers(setting: str, engine: str) -> None:
     with SETTINGS[setting]():
         before = state()
-        each = train_each([EXPERIMENTS] * 3, engine, "cpu")
+        each = ENGINES[engine].train_each([EXPERIMENTS] * 3)
         for _ in range(2):
             next(each)
             assert state() == before
