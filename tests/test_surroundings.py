@@ -19,7 +19,7 @@ from toymodels.hypotheses import measuring
 from toymodels.hypotheses import prediction as predictions
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
-from toymodels.metrics import dictionaries, dictionary_scores
+from toymodels.metrics import dictionaries
 
 FEATURES = tm.Features(
     6, 0.2, tm.Frequency(tm.Zipf(1.0)), tm.Importance(tm.Geometric(0.9), shuffle=True), tm.Binary(), signed=True
@@ -51,12 +51,12 @@ def measured() -> dict[str, Any]:
 
 
 def sought() -> dict[str, Any]:
-    a, active = dictionary_scores.activations(EXPERIMENTS, PARAMETERS, "mid", 0, 512)
-    directions = dictionary_scores.directions(EXPERIMENTS, PARAMETERS, "mid")
+    a, active = dictionaries.activations(EXPERIMENTS, PARAMETERS, "mid", 0, 512)
+    directions = dictionaries.directions(EXPERIMENTS, PARAMETERS, "mid")
     l0 = active.double().sum(1).mean(1)
     choice = dictionaries.choose(a, a, l0, 5, [0, 1, 2], penalties=(0.1, 0.3), steps=20, batch=32)
     top = dictionaries.fit(a, dictionaries.TopK(2), 5, [0, 1, 2], steps=20, batch=32)
-    scores = dictionary_scores.score(top, a, active, directions)
+    scores = dictionaries.score(top, a, active, directions)
     return {"a": a, "directions": directions, "l0": choice.l0, **vars(top), **vars(scores)}
 
 
