@@ -14,9 +14,8 @@ from typing import Protocol
 
 import psutil
 
-from toymodels.engines import fused, train_each
+from toymodels.engines import ENGINES
 from toymodels.engines.engine import OnProgress
-from toymodels.kernels import compiled
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.checkpoints import Checkpoint, Checkpoints, forget
 from toymodels.sweeps.execution.cores import on_threads
@@ -81,7 +80,7 @@ class InProcess:
 
         with (
             on_threads(self.threads),
-            closing(train_each(batches(), self.engine, self.device, on_progress, memory, keep)) as each,
+            closing(ENGINES[self.engine].train_each(batches(), self.device, on_progress, memory, keep)) as each,
         ):
             for trained in each:
                 job = waiting.popleft()
@@ -121,13 +120,8 @@ def choose_executor(
 
 
 def prepare(engine: str, on_note: OnNote) -> None:
-    """Compile what the engine needs, once a machine and version, and say so."""
-    if engine == "fused" and not fused.prepared():
-        if not compiled.compiled():
-            on_note("compiling the fused engine for this processor, once: about 20 seconds")
-        fused.prepare()
-        if unkept := compiled.why_not_kept():
-            on_note(unkept)
+    """Make ready what the engine needs, and say what takes long."""
+    ENGINES[engine].prepare(on_note)
 
 
 def memory_budget(device: str) -> int | None:
