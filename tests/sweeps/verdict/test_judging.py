@@ -20,7 +20,7 @@ from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.spec.sweep import parse
-from toymodels.sweeps.verdict import judging as verdict
+from toymodels.sweeps.verdict import document, judging, regimes
 from toymodels.sweeps.verdict.evidence import SCHEMAS
 
 TINY = """
@@ -62,7 +62,7 @@ def tiny(tmp_path_factory):
 
 
 def test_regimes_are_paired_by_seed_and_the_primary_one_comes_first(tiny):
-    found, notes = verdict.regimes(tiny)
+    found, notes = regimes.regimes(tiny)
     assert [(regime.name, regime.primary) for regime in found] == [("binary", True), ("uniform", False)]
     assert notes == ()
     assert list(found[0].arms) == ["1e-05", "matched"]
@@ -75,11 +75,11 @@ def test_regimes_are_paired_by_seed_and_the_primary_one_comes_first(tiny):
             assert set(rows["features.values"]) == {"binary"}
             assert set(rows["model.activation"] + rows["model.layer_norm"].map({True: " + LN", False: ""})) == {name}
             if name != "gelu":
-                assert {verdict.eps_label(value) for value in rows["model.layer_norm_eps"]} == {eps}
+                assert {regimes.eps_label(value) for value in rows["model.layer_norm_eps"]} == {eps}
 
 
 def test_batches_are_the_models_in_the_order_asked_for(tiny):
-    numbers = verdict.regimes(tiny)[0][0].arms["1e-05"]["solu + LN"][::-1]
+    numbers = regimes.regimes(tiny)[0][0].arms["1e-05"]["solu + LN"][::-1]
     experiments, parameters = tiny.batch(numbers)
     for place, number in enumerate(numbers):
         one = tiny.model(number)
@@ -95,7 +95,7 @@ def test_batches_are_the_models_in_the_order_asked_for(tiny):
 def test_without_controls_there_is_nothing_to_judge(tmp_path):
     text = TINY.replace('"gelu"', '"elu"')
     with pytest.raises(FolderError, match="no LN-only control"):
-        verdict.judge(made(tmp_path, text), "none")
+        judging.judge(made(tmp_path, text), "none")
 
 
 def test_primary_is_checked_and_kept(tiny):
@@ -108,7 +108,7 @@ def test_primary_is_checked_and_kept(tiny):
 
 def test_a_run_without_a_named_regime_says_so(tmp_path):
     text = TINY.replace('[primary]\n"features.values" = "binary"\n', "")
-    found, notes = verdict.regimes(made(tmp_path, text))
+    found, notes = regimes.regimes(made(tmp_path, text))
     assert not any(regime.primary for regime in found)
     assert "was not named" in notes[0]
 
@@ -124,41 +124,41 @@ def with_diverged(of, **settings):
 
 
 def test_an_arm_that_diverged_is_named(tiny):
-    found, _ = verdict.regimes(with_diverged(tiny, model__activation="gelu", model__layer_norm=False))
+    found, _ = regimes.regimes(with_diverged(tiny, model__activation="gelu", model__layer_norm=False))
     assert set(found[0].arms["1e-05"]) == {"solu + LN", "gelu + LN"}
     assert found[0].notes == ("gelu: every model diverged",)
 
 
 def test_an_eps_at_which_solu_diverged_is_named_and_left_out(tiny):
     diverged = {"model__activation": "solu", "model__layer_norm_eps": "matched"}
-    found, _ = verdict.regimes(with_diverged(tiny, **diverged))
+    found, _ = regimes.regimes(with_diverged(tiny, **diverged))
     assert list(found[0].arms) == ["1e-05"]
     assert found[0].notes == ("solu + LN at LayerNorm eps matched: every model diverged",)
 
 
 def test_an_eps_without_a_control_is_left_out_and_not_the_regime(tiny):
     diverged = {"model__activation": "gelu", "model__layer_norm": True, "model__layer_norm_eps": "matched"}
-    found, _ = verdict.regimes(with_diverged(tiny, **diverged))
+    found, _ = regimes.regimes(with_diverged(tiny, **diverged))
     assert list(found[0].arms) == ["1e-05"]
     assert "no LN-only control" in found[0].notes[1]
 
 
 def test_one_seed_that_diverged_is_counted(tiny):
-    found, _ = verdict.regimes(with_diverged(tiny, model__activation="solu", seed=2))
+    found, _ = regimes.regimes(with_diverged(tiny, model__activation="solu", seed=2))
     assert found[0].seeds == (0, 1, 3)
     assert found[0].notes == ("1 seeds left out: an arm of theirs diverged or is missing",)
 
 
 def test_a_primary_regime_that_is_not_there_makes_no_other_primary(tmp_path):
     text = TINY.replace('["uniform", "binary"]', '["uniform"]')
-    found, notes = verdict.regimes(made(tmp_path, text))
+    found, notes = regimes.regimes(made(tmp_path, text))
     assert [regime.primary for regime in found] == [False]
     assert "is not in this run" in notes[0]
 
 
 def test_too_few_samples_are_refused(tmp_path):
     with pytest.raises(FolderError, match=r"eval\.samples: a verdict needs at least"):
-        verdict.judge(made(tmp_path, TINY.replace("samples = 512", "samples = 200")), "none")
+        judging.judge(made(tmp_path, TINY.replace("samples = 512", "samples = 200")), "none")
 
 
 # -------------------------------------------------------------------------------------------------- what it rests on
@@ -170,13 +170,14 @@ def judged(tmp_path_factory):
     text = TINY.replace("steps = 30\nbatch = 32", "steps = 400\nbatch = 64\nlearning_rate = 1e-2")
     text = text.replace("hidden = 4", "hidden = 8")
     made_run = made(tmp_path_factory.mktemp("judged"), text)
-    verdict.write(made_run, verdict.judge(made_run, "primary"))
+    document.write(made_run, judging.judge(made_run, "primary"))
     return made_run
 
 
 def test_what_is_written_holds_every_setting_and_no_nan(judged):
-    document = json.loads((judged.path / "verdicts.json").read_text(), parse_constant=pytest.fail)
-    first, second = document["regimes"]
+    written = json.loads((judged.path / "verdicts.json").read_text(), parse_constant=pytest.fail)
+    assert written["schema"] == document.SCHEMA == 2
+    first, second = written["regimes"]
     assert (first["primary"], second["primary"]) == (True, False)
     assert len(first["settings_of_analysis"]) == 2 * 4 * 3
     assert sum(at["default"] for at in first["settings_of_analysis"]) == 1
@@ -209,20 +210,20 @@ def test_tiers_of_the_evidence_are_those_of_the_verdict(judged):
             if (at["recovered"], at["percentile"]) != (0.5, 99.0):
                 continue
             main = rows[(rows["regime"] == regime["name"]) & (rows["eps"] == at["eps"]) & (rows["arm"] == "solu + LN")]
-            sizes = [(main["tier"] == tier).sum() / len(regime["seeds"]) for tier in ("one", "two")]
-            assert sizes == pytest.approx([at["tier_one"], at["tier_two"]])
+            sizes = [(main["tier"] == tier).sum() / len(regime["seeds"]) for tier in ("neuron", "hidden")]
+            assert sizes == pytest.approx([at["neuron"], at["hidden"]])
             recovered = main[main["tier"] != "lost"]
             assert (recovered["r2"] > 0.5).all()
-            assert ((recovered["response_alignment_percentile"] >= 99) == (recovered["tier"] == "one")).all()
+            assert ((recovered["response_alignment_percentile"] >= 99) == (recovered["tier"] == "neuron")).all()
 
 
 def test_effects_in_company_are_the_means_that_p3_compares(judged):
     """One model, one feature, by running it on one, and on two features at a time."""
     rows = judged.evidence()
-    main = rows[(rows["arm"] == "solu + LN") & rows["effect_with_tier_two"].notna()]
+    main = rows[(rows["arm"] == "solu + LN") & rows["effect_with_hidden"].notna()]
     row = main.iloc[len(main) // 2]
     of_model = rows[(rows["arm"] == "solu + LN") & (rows["model"] == row["model"])]
-    company = [j for j in of_model.loc[of_model["tier"] == "two", "feature"] if j != row["feature"]]
+    company = [j for j in of_model.loc[of_model["tier"] == "hidden", "feature"] if j != row["feature"]]
     model, i = judged.model(int(row["model"])), int(row["feature"])
     mean = {"binary": 1.0, "uniform": 0.5}[str(row["regime"])]
     x = torch.zeros(8, 2 + 2 * len(company))
@@ -231,7 +232,7 @@ def test_effects_in_company_are_the_means_that_p3_compares(judged):
         x[j, 2 + 2 * place : 4 + 2 * place] = mean
     effects = model(x).readout[0, i].diff()[::2]
     assert float(row["effect_alone"]) == pytest.approx(float(effects[0]), abs=1e-5)
-    assert float(row["effect_with_tier_two"]) == pytest.approx(float(effects[1:].mean()), abs=1e-4)
+    assert float(row["effect_with_hidden"]) == pytest.approx(float(effects[1:].mean()), abs=1e-4)
 
 
 def test_dictionaries_are_scored_at_both_taps(judged):
@@ -270,13 +271,13 @@ def test_before_the_verdict_a_figure_says_what_makes_it(tiny, tmp_path):
 
 
 def test_seeds_measured_in_parts_give_the_same_verdict(judged, monkeypatch):
-    whole = verdict.document(verdict.judge(judged, "none"))
-    monkeypatch.setattr(verdict, "MOST_SEEDS", 3)
-    parts = verdict.document(verdict.judge(judged, "none"))
+    whole = document.document(judging.judge(judged, "none"))
+    monkeypatch.setattr(judging, "MOST_SEEDS", 3)
+    parts = document.document(judging.judge(judged, "none"))
     for a, b in zip(whole["regimes"], parts["regimes"], strict=True):
         assert a["predictions"] == b["predictions"]
         for at_a, at_b in zip(a["settings_of_analysis"], b["settings_of_analysis"], strict=True):
-            assert (at_a["tier_one"], at_a["tier_two"]) == (at_b["tier_one"], at_b["tier_two"])
+            assert (at_a["neuron"], at_a["hidden"]) == (at_b["neuron"], at_b["hidden"])
 
 
 def test_the_report_shows_the_verdict(judged):
