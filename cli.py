@@ -279,6 +279,7 @@ def verdict(
     from toymodels.sweeps.console.printing import print_verdict, print_verdict_legend
     from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.verdict import document
     from toymodels.sweeps.verdict import judging as verdicts
 
     if controls == (run is not None):
@@ -290,7 +291,7 @@ def verdict(
         return
     loaded = load(run)
     judgement = verdicts.judge(loaded, dictionaries, say)
-    path = verdicts.write(loaded, judgement)
+    path = document.write(loaded, judgement)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return

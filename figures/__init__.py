@@ -7,19 +7,13 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toymodels.hypotheses.predictions import PREDICTIONS
+
 if TYPE_CHECKING:
     from toymodels.sweeps.results.reading import Run
 
 OF_SWEEPS = ("two_tiers", "tms_intro")
-OF_PREDICTIONS = (
-    "p1_bimodal",
-    "p2_rescaled",
-    "p3_gated",
-    "p4_needs_norm",
-    "p6_common_or_important",
-    "p7_weak_activity",
-    "p9_harder_to_find",
-)
+OF_PREDICTIONS = tuple(prediction.figure for prediction in PREDICTIONS)
 NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
 
 

@@ -18,8 +18,8 @@ BINS = np.linspace(0, 100, 26)
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P1")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__)
     figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title)
     for arm, axis in axes.items():
         rows = what.of(arm)

@@ -1,7 +1,7 @@
 """P2: how much the layer changes when a feature is taken away, at mid against post, an arm a panel.
 
-Two tiers would show in SoLU + LN as tier two well to the left of tier one, and nearly as high: suppressed by SoLU, then
-brought back by LayerNorm; in the controls both tiers would lie together.
+Two tiers would show in SoLU + LN as the hidden tier well to the left of the neuron tier, and nearly as high:
+suppressed by SoLU, then brought back by LayerNorm; in the controls both tiers would lie together.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P2")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__)
     figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
     for arm, axis in axes.items():
         rows = what.of(arm)

@@ -1,7 +1,7 @@
 """P3: the effect of a feature alone, against its effect in the company of one of the other tier, an arm a panel.
 
-On the dashed line company changes nothing. Two tiers would show in SoLU + LN as tier two far below the line and tier
-one on it, and in the controls less so: LayerNorm alone makes every effect smaller in company.
+On the dashed line company changes nothing. Two tiers would show in SoLU + LN as the hidden tier far below the line and
+the neuron tier on it, and in the controls less so: LayerNorm alone makes every effect smaller in company.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P3")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__)
     figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
     rows = what.rows.assign(
-        in_company=np.where(what.rows["tier"] == "two", what.rows.effect_with_tier_one, what.rows.effect_with_tier_two)
+        in_company=np.where(what.rows["tier"] == "hidden", what.rows.effect_with_neuron, what.rows.effect_with_hidden)
     )
     rows = rows[rows["tier"] != "lost"].dropna(subset=["effect_alone", "in_company"])
     low, high = np.quantile(rows[["effect_alone", "in_company"]], [0, 1]) if len(rows) else (0, 1)

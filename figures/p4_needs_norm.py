@@ -1,7 +1,7 @@
 """P4: R^2 with LayerNorm live against LayerNorm's scale held at one constant, an arm a panel, both constants.
 
 R^2 after the best affine rescaling of each output. On the dashed line the live scale is not needed. Two tiers would
-show in SoLU + LN as tier one on the line and tier two below it, and in the controls both alike.
+show in SoLU + LN as the neuron tier on the line and the hidden one below, and in the controls both alike.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ CONSTANTS = {
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P4")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__)
     arms = [arm for arm in what.arms if arm != PLAIN]
     figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2))
     axes = figure.subplots(2, len(arms), sharex=True, sharey=True, squeeze=False)

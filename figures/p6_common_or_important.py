@@ -19,8 +19,8 @@ CLASSES = 5
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P6")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__)
     rows = what.of(MAIN)
     edges = {name: _edges(rows[name]) for name in ("density", "importance")}
     recovered = rows[rows["tier"] != "lost"]
@@ -28,7 +28,7 @@ def draw(run: Run) -> Figure:
     shape = tuple(len(e) - 1 for e in edges.values())
     count, aligned = np.zeros(shape), np.zeros(shape)
     np.add.at(count, tuple(places), 1)
-    np.add.at(aligned, tuple(places), recovered["tier"] == "one")
+    np.add.at(aligned, tuple(places), recovered["tier"] == "neuron")
     share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
 
     figure = Figure(figsize=(7.2, 3.9))
@@ -55,6 +55,6 @@ def draw(run: Run) -> Figure:
 
 
 def _edges(values: pd.Series) -> np.ndarray:
-    """Of classes of equal count; fewer where values repeat, and one where they do not vary."""
+    """The edges of classes of equal count; fewer where values repeat, and one where they do not vary."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, CLASSES + 1)))
     return edges if len(edges) > 1 else np.array([edges[0], edges[0]])

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from toymodels.figures.regime import ARMS, shown
+from toymodels.hypotheses.statistics.intervals import student_interval
 from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet."""
-    what = shown(run, "P7", "evidence_neurons")
+    """The figure of a run; raises `FolderError` where it has no verdict yet."""
+    what = shown(run, __name__, "evidence_neurons")
     figure = Figure(figsize=(6.6, 3.0))
     axes = figure.subplots(1, 2, sharey=True)
     figure.suptitle(what.title, fontsize=9)
     for axis, tap in zip(axes, ("mid", "post"), strict=True):
         for arm in what.arms:
             by_seed = what.of(arm).groupby(["seed", "class"])[f"others_{tap}"].mean().unstack()
-            mean, n = by_seed.mean(), by_seed.count().clip(lower=2)
-            half = by_seed.std() / np.sqrt(n) * student.ppf(0.975, n - 1)
-            axis.plot(mean.index, mean, color=ARMS[arm], label=arm, marker="o", markersize=3)
-            axis.fill_between(mean.index, mean - half, mean + half, color=ARMS[arm], alpha=0.15, linewidth=0)
+            found = [student_interval(by_seed[rank]) for rank in by_seed]
+            mean = [np.nan if each is None else each.mean for each in found]
+            axis.plot(by_seed.columns, mean, color=ARMS[arm], label=arm, marker="o", markersize=3)
+            ends = [(e.low, e.high) if e is not None and e.half_width is not None else (np.nan, np.nan) for e in found]
+            axis.fill_between(by_seed.columns, *np.transpose(ends), color=ARMS[arm], alpha=0.15, linewidth=0)
         axis.set(title=tap, ylim=(0, 1.05), xticks=[1, 5, 10])
     axes[0].set_ylabel("share of activity without\nthe main feature (95 %)")
     axes[1].legend(fontsize=7)

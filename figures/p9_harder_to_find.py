@@ -1,4 +1,4 @@
-"""P9: how well tier-two features are found in SoLU + LN against GeLU, the same features and seeds.
+"""P9: how well hidden features (tier two) are found in SoLU + LN against GeLU, the same features and seeds.
 
 A panel a way of finding them: the best single neuron and, where dictionaries were trained, the matched latent of each
 kind. Below the dashed line they are harder to find in SoLU + LN.
@@ -21,8 +21,8 @@ WAYS = {
 
 
 def draw(run: Run) -> Figure:
-    """Raises `FolderError` where the run has no verdict yet, or no GeLU beside."""
-    what = shown(run, "P9")
+    """The figure of a run; raises `FolderError` where it has no verdict yet, or no GeLU beside."""
+    what = shown(run, __name__)
     if PLAIN not in what.arms:
         raise FolderError(f"{run.path}: this figure needs models of {PLAIN} without LayerNorm")
     both = what.of(MAIN).merge(what.of(PLAIN), on=["seed", "feature"], suffixes=("", "_plain"))

@@ -15,15 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
+from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.verdict.document import SCHEMA
 
 ARMS: dict[str, str] = dict(
     zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)
 )
-TIERS = {"one": "#d95f02", "two": "#1b7837"}
-SIZES = {"one": 12, "two": 6}
-LABELS = {"one": "tier one, in a neuron", "two": "tier two, hidden"}
+TIERS = {"neuron": "#d95f02", "hidden": "#1b7837"}
+SIZES = {"neuron": 12, "hidden": 6}
+LABELS = {"neuron": "neuron (tier one)", "hidden": "hidden (tier two)"}
 MOST_POINTS = 3000
 TITLE_WIDTH = 84
 
@@ -37,33 +39,39 @@ class Shown:
 
     @property
     def arms(self) -> list[str]:
-        """Those that are there, SoLU + LN first."""
+        """The names of the arms that the table has, SoLU + LN first."""
         there = set(self.rows["arm"].unique())
         return [name for name in ARMS if name in there]
 
     def of(self, arm: str) -> pd.DataFrame:
-        """The rows of one arm."""
+        """The rows of the arm of this name."""
         return self.rows[self.rows["arm"] == arm]
 
 
-def shown(run: Run, prediction: str, table: str = "evidence") -> Shown:
-    """The rows to draw, with the status of ``prediction``. Raises `FolderError` before ``toymodels verdict`` ran."""
+def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
+    """The rows to draw in ``figure``, the name of its module, with the status of the prediction that it is of.
+
+    Raises `FolderError` before ``toymodels verdict`` ran, and where an older version ran it.
+    """
+    (key,) = [prediction.key for prediction in PREDICTIONS if prediction.figure == figure.rpartition(".")[2]]
+    if run.verdicts["schema"] != SCHEMA:
+        raise FolderError(f"{run.path}/verdicts.json: of another version: run 'toymodels verdict {run.path}' again")
     first = run.verdicts["regimes"][0]
     (at,) = [at for at in first["settings_of_analysis"] if at["default"]]
     rows = run.evidence(table)
     rows = rows[(rows["regime"] == first["name"]) & (rows["eps"] == at["eps"])]
     if rows.empty:
         raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
-    said = first["predictions"][prediction]
+    said = first["predictions"][key]
     kind = "primary" if first["primary"] else "exploratory"
     seeds = len(first["seeds"])
     where = f"{kind}: {first['name']}; eps {at['eps']}; pooled over {seeds} seed{'s' if seeds > 1 else ''}"
-    title = f"{prediction}  {said['claim']}: {said['status']}\n{where}"
+    title = f"{key}  {said['claim']}: {said['status']}\n{where}"
     return Shown(rows, "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.splitlines()))
 
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
-    """A panel an arm, axes shared."""
+    """A figure with a panel an arm, whose axes are shared; returns it and the panels by arm."""
     figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), height))
     axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)
     figure.suptitle(title, fontsize=9)
@@ -75,7 +83,7 @@ def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, di
 def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
     """A dot a feature, coloured by tier; where there are very many a sample of them, and the panel says of how many."""
     sampled = []
-    for tier, colour in reversed(TIERS.items()):  # tier one, of few, on top
+    for tier, colour in reversed(TIERS.items()):  # the neuron tier, of few, on top
         of_tier = rows[rows["tier"] == tier].dropna(subset=[x, y])
         if len(of_tier) > MOST_POINTS:
             sampled.append(f"{MOST_POINTS:,} of {len(of_tier):,} in tier {tier}")
@@ -85,12 +93,12 @@ def scatter(axis: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
 
 
 def legend_of_tiers(axis: Axes) -> None:
-    """Which colour is which tier."""
+    """Add a legend that says which colour is which tier."""
     handles = [Line2D([], [], marker="o", linestyle="", color=TIERS[tier], label=LABELS[tier]) for tier in TIERS]
     axis.legend(handles=handles, loc="best", fontsize=6.5, markerscale=0.6, handletextpad=0.1)
 
 
 def diagonal(axis: Axes, low: float, high: float) -> None:
-    """Where both are the same."""
+    """Draw the line on which both axes are the same, from ``low`` to ``high``."""
     ends = np.array([low, high])
     axis.plot(ends, ends, color="0.5", linewidth=0.8, linestyle="--", zorder=0)

@@ -16,8 +16,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.arms import label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import by_arm, told
 
 PANELS_A_ROW = 5
 MOST_PANELS = 60
@@ -31,21 +31,21 @@ def draw(run: Run) -> Figure:
     models = run.models[(run.models["status"] == "ok") & run.models["loss"].notna()]
     if models.empty or set(models["model.hidden"]) != {2}:
         raise FolderError(f"{run.path}: this figure needs trained models with 2 hidden neurons")
-    arms = by_arm(models)
+    arms = run.arms(models)
     if len(arms) > MOST_PANELS:
         raise FolderError(
-            f"{run.path}: this figure has a panel for each of {len(arms)} combinations of {', '.join(arms[0][0])}, "
-            f"more than {MOST_PANELS}: run a part of the sweep, with --set or --grid"
+            f"{run.path}: this figure has a panel for each of {len(arms)} combinations of "
+            f"{', '.join(arms[0].settings)}, more than {MOST_PANELS}: run a part of the sweep, with --set or --grid"
         )
     columns = min(PANELS_A_ROW, len(arms))
     rows = -(-len(arms) // columns)
-    titles = [_title(settings, restarts) for settings, restarts in arms]
+    titles = [_title(arm.settings, arm.models) for arm in arms]
     lines = max(title.count("\n") for title in titles) + 1
     figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     shades = colormaps["viridis"]
-    for axis, title, (_, restarts) in zip(axes.flat, titles, arms, strict=False):
-        model = run.model(int(best(restarts)["model"]))
+    for axis, title, arm in zip(axes.flat, titles, arms, strict=False):
+        model = run.model(int(best(arm.models)["model"]))
         importance = model.experiment.importance()
         highest = max(importance.max(), 1e-12)
         for feature, (x, y) in enumerate(model.parameters.W_in[0].T.tolist()):
@@ -70,7 +70,7 @@ def best(restarts: pd.DataFrame) -> pd.Series:
 def _title(settings: dict[str, object], restarts: pd.DataFrame) -> str:
     """What tells the panel from the others, of how many restarts it shows the best, and how good that is."""
     chosen = best(restarts)
-    named = told({DENSITY: chosen[DENSITY]} | settings)
+    named = label({DENSITY: chosen[DENSITY]} | settings)
     said = f"best of {len(restarts)}, loss fraction {_loss_fraction(chosen)}"
     return "\n".join(line for part in (named, said) for line in textwrap.wrap(part, TITLE_WIDTH))
 

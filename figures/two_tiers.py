@@ -19,8 +19,8 @@ from matplotlib.ticker import FormatStrFormatter
 
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.arms import hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import varying
 
 ROW = ["features.values", "model.layer_norm"]
 COLUMN = "model.activation"
@@ -46,7 +46,7 @@ def draw(run: Run) -> Figure:
     for (values, layer_norm), line in zip(rows, axes, strict=True):
         for activation, axis in zip(columns, line, strict=True):
             arm = models[(models[ROW] == [values, layer_norm]).all(axis=1) & (models[COLUMN] == activation)]
-            pooled |= dict.fromkeys(varying(arm))
+            pooled |= dict.fromkeys(run.varying(arm))
             pools_seeds |= arm["seed"].nunique() > 1
             features = run.features[run.features["model"].isin(arm["model"])].dropna(
                 subset=["response_alignment", "r2"]
@@ -64,9 +64,9 @@ def draw(run: Run) -> Figure:
                 rasterized=True,
             )
             axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
-            axis.set_title(f"{activation}{' + LN' if layer_norm else ''}, {values} ({len(arm)} models)")
+            axis.set_title(f"{hidden_layer(activation, layer_norm)}, {values} ({len(arm)} models)")
     axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
-    left_out = [name for name in varying(run.models) if name not in (*varying(models), *ROW, COLUMN)]
+    left_out = [name for name in run.varying() if name not in (*run.varying(models), *ROW, COLUMN)]
     over = [*pooled, *["seeds"] * pools_seeds]
     said = [f"pooled over {', '.join(over)}"] * bool(over)
     said += [f"{MOST_POINTS:,} features a panel at most"] * sampled
@@ -94,6 +94,6 @@ def _shown(run: Run, models: pd.DataFrame) -> pd.DataFrame:
     if eps.empty:
         return models
     without = models[~models["model.layer_norm"]]  # the same models at every eps
-    same = [name for name in models.columns[1 : models.columns.get_loc("key")] if name != EPS]
+    same = [name for name in run.setting_columns if name != EPS]
     once = ~without[same].astype(str).duplicated()
     return pd.concat([without[once], models[models["model.layer_norm"] & (models[EPS] == eps.iloc[0])]]).sort_index()

@@ -15,8 +15,7 @@ from torch import Tensor
 import toymodels as tm
 from toymodels import random, rotations, surgery
 from toymodels.engines import ENGINES
-from toymodels.hypotheses import measuring
-from toymodels.hypotheses import prediction as predictions
+from toymodels.hypotheses import battery, measuring
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
 from toymodels.metrics import dictionaries
@@ -85,7 +84,7 @@ def drawn() -> dict[str, Any]:
 
 def judged() -> dict[str, Any]:
     evidence = measuring.gather(regime(CONSTRUCTIONS[0], 4, tm.Binary(), [0, 1], EPS), EPS, 1024)
-    found = predictions.statistics(evidence)
+    found = battery.statistics(evidence)
     numbers = {
         f"{name} {p} {n}": v for name, arm in evidence.arms.items() for p, of in arm.items() for n, v in of.items()
     }

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toymodels.hypotheses.battery import PREDICTIONS, Verdict
+from toymodels.hypotheses.battery import Verdict
+from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.execution.estimate import Estimate
-from toymodels.sweeps.results.summary import LEGEND, MEASURED, Arm, as_text
+from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
 
 MAX_ROWS = 60
 VERDICT_LEGEND = (
@@ -35,7 +36,7 @@ class Out(Console):
 stdout = Out(width=WIDE)
 
 
-def arm_json(arm: Arm) -> dict[str, Any]:
+def arm_json(arm: ArmSummary) -> dict[str, Any]:
     """One arm for ``--json``."""
     measures = {
         name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
@@ -44,7 +45,7 @@ def arm_json(arm: Arm) -> dict[str, Any]:
     return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
 
 
-def print_summary(question: str, arms: list[Arm]) -> None:
+def print_summary(question: str, arms: list[ArmSummary]) -> None:
     """The question, the table and its legend."""
     stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
     stdout.print(arm_table(arms))
@@ -53,7 +54,7 @@ def print_summary(question: str, arms: list[Arm]) -> None:
     stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
 
 
-def arm_table(arms: list[Arm]) -> Table:
+def arm_table(arms: list[ArmSummary]) -> Table:
     """The summary as a table for the terminal."""
     titles, rows = as_text(arms)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -66,10 +67,11 @@ def arm_table(arms: list[Arm]) -> Table:
 
 def print_verdict(verdict: Verdict) -> None:
     """One regime: the overall verdict and a row a statistic, at the default setting of the analysis."""
-    one, two = verdict.tiers[verdict.default]
+    neuron, hidden = verdict.tiers[verdict.default]
     kind = "primary" if verdict.primary else "exploratory"
     stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{verdict.said}[/bold]")
-    print(f"features a model in tier one {one:.1f}, in tier two {two:.1f} (LayerNorm eps {verdict.default.eps})")
+    tiers = f"in tier neuron {neuron:.1f}, in tier hidden {hidden:.1f}"
+    print(f"features a model {tiers} (LayerNorm eps {verdict.default.eps})")
     for sentence in verdict.notes:
         print(sentence)
     table = Table(box=None, pad_edge=False, header_style="bold")

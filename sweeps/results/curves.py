@@ -36,7 +36,7 @@ def build(store: Store, packs: Sequence[Pack]) -> None:
 
 
 def _rows(store: Store, part: Part) -> pa.Table:
-    """The curves of some models of a pack."""
+    """The loss curves of some models of a pack, a row a model x step."""
     pack = Mapped(store.pack_path(part.pack))
     step = pack.rows("curve_step", 0, pack.shape("curve_step")[0])
     loss = pack.rows("curve", part.first, part.last).astype(np.float64)

@@ -19,6 +19,7 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.results.arms import SEED, Replicates, grouped, varying
 from toymodels.sweeps.store import packing, regular
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.store import Store
@@ -26,6 +27,7 @@ from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
 
 PACKS_KEPT = 8
+"""How many packs a run keeps in memory, the last ones that were read."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,32 @@ class Run:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """A row a model."""
+        """A row a model: every setting by its dotted name, how its training ended, and its measures."""
         return self._table("models")
 
     @cached_property
+    def setting_columns(self) -> tuple[str, ...]:
+        """The columns of `models` that are settings, by their dotted names, ``seed`` among them."""
+        names = self._store.sweep().settings(0).flat()  # the same in every cell; a plan may take a minute
+        return tuple(name for name in names if name in self.models.columns)
+
+    def arms(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED) -> list[Replicates]:
+        """The run's models, or some rows of `models`, grouped by the settings that vary in them, in plan order; those
+        ``over`` which one averages, the seed, aside."""
+        return grouped(self.models if models is None else models, self.setting_columns, over=over)
+
+    def varying(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED) -> list[str]:
+        """The settings, those averaged ``over`` aside, in which the run's models, or some rows of `models`, differ."""
+        return varying(self.models if models is None else models, self.setting_columns, over=over)
+
+    @cached_property
     def features(self) -> pd.DataFrame:
-        """A row a model x feature."""
+        """A row a model x feature: where the feature lives, and how well it is recovered."""
         return self._table("features")
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
-        """A row a model x neuron."""
+        """A row a model x neuron: which feature moves the neuron most, and by how much."""
         return self._table("neurons")
 
     @cached_property
@@ -72,12 +89,13 @@ class Run:
         return self._table("curves")
 
     def evidence(self, name: str = "evidence") -> pd.DataFrame:
-        """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron."""
+        """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron,
+        ``evidence_dictionaries`` by dictionary. Raises `FolderError` before ``toymodels verdict`` ran."""
         return self._table(name, self._by_verdict)
 
     @cached_property
     def verdicts(self) -> dict[str, Any]:
-        """What ``verdicts.json`` holds."""
+        """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran."""
         path = self.path / "verdicts.json"
         try:
             return json.loads(regular.read(path, through_links=True))
@@ -105,7 +123,7 @@ class Run:
 
     @property
     def question(self) -> str:
-        """What the sweep asks."""
+        """The question that the sweep asks; empty where its file has none."""
         return self._store.sweep().question
 
     @property
@@ -169,7 +187,7 @@ class Run:
         return packs
 
     def _stored(self, pack: Pack) -> StoredFile:
-        """A pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""
+        """What is stored in a pack; the last few are kept. Raises `FolderError` if it is missing or damaged."""
         if pack.index not in self._recent:
             try:
                 (like,) = self.plan.experiments(self.plan.settings(pack.models[:1]))

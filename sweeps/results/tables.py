@@ -66,7 +66,7 @@ class Part:
 
     @property
     def models(self) -> Sequence[int]:
-        """Their numbers, ascending."""
+        """The numbers of these models in the plan, ascending."""
         return self.pack.models[self.first : self.last]
 
 
@@ -99,7 +99,7 @@ class _Columns:
     unmeasured: set[str] = field(default_factory=set)
 
     def types(self) -> dict[str, pa.DataType]:
-        """Also of a column that could be measured in no pack."""
+        """The types of all columns, also of one that could be measured in no pack."""
         return self.measured | {name: _type(name, "F") for name in sorted(self.unmeasured - self.measured.keys())}
 
 
@@ -223,7 +223,7 @@ def _by_name(settings: Sequence[Settings]) -> dict[str, list[Any]]:
 
 
 def _types(values: Sequence[Any]) -> set[pa.DataType]:
-    """Of the values that a setting has."""
+    """The Arrow types of the values that a setting has, nulls aside."""
     by_kind: dict[type, list[Any]] = {}
     for value in values:
         if value is not None:
@@ -232,7 +232,7 @@ def _types(values: Sequence[Any]) -> set[pa.DataType]:
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
-    """The type of a column whose values have these."""
+    """The type of a column whose values have these types: text where any is text, else one that holds them all."""
     if any(pa.types.is_string(each) for each in types):
         return pa.string()
     alone = [pa.schema([("", each)]) for each in sorted(types, key=str)]

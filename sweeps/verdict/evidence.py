@@ -4,6 +4,7 @@
     evidence_neurons.parquet         a row a regime x LayerNorm eps x arm x seed x neuron x class of activation
     evidence_dictionaries.parquet    a row a regime x LayerNorm eps x arm x seed x dictionary
 
+The columns are those that tiers and predictions state; a prediction whose rows are no features has a table of its own.
 ``tier`` is that of the feature in SoLU + LN of the same seed, in every arm. What is undefined or was not measured is
 null. Rows are written as they are measured, so any number of them may come.
 """
@@ -21,162 +22,121 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.evidence import mean_over
-from toymodels.hypotheses.measuring import Evidence, Measured
-from toymodels.hypotheses.predictions import p9_harder_to_find
+from toymodels.hypotheses import tiers as of_tiers
+from toymodels.hypotheses.evidence import TIERS, Evidence, Measured
+from toymodels.hypotheses.prediction import OwnTable
+from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.tiers import Setting, Tiers
+from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
 
-TIERS = np.array(["lost", "one", "two"], dtype=object)
-MEASURED = {
-    "active_examples": ("recovery", "active"),
-    "r2": ("recovery", "r2"),
-    "response_alignment_percentile": ("p1", "percentile"),
-    "change_mid": ("p2", "mid"),
-    "change_post": ("p2", "post"),
-    "effect_alone": ("p3", "alone"),
-    "affine_r2": ("p4", "live"),
-    "drop_geometric": ("p4", "geometric"),
-    "drop_optimal": ("p4", "optimal"),
-    "drop_optimal_r2": ("p4", "optimal, R² as it is"),
-    "drop_keep_1": ("p4", "keep 1"),
-    "drop_keep_2": ("p4", "keep 2"),
-    "drop_keep_4": ("p4", "keep 4"),
-    "best_neuron_r2": ("p9", "best neuron"),
-    "f1_top_k": ("p9", "F1 of TopK"),
-    "f1_l1": ("p9", "F1 of L1"),
-}
-"""column: where in what was measured of an arm; each [model, feature]"""
-COMPANY = ("effect_with_tier_one", "effect_with_tier_two")
+FEATURES = "evidence"
+"""The name of the table that has a row a feature."""
 WORDS = pa.dictionary(pa.int16(), pa.string())
-INDEX = [("regime", WORDS), ("primary", pa.bool_()), ("eps", WORDS), ("arm", WORDS), ("seed", pa.int64())]
-FEATURE_SCHEMA = pa.schema(
-    [
-        *INDEX,
-        ("model", pa.int64()),
-        ("feature", pa.int32()),
-        ("tier", WORDS),
-        ("density", pa.float64()),
-        ("importance", pa.float64()),
-        *[(name, pa.float32()) for name in (*MEASURED, *COMPANY)],
-    ]
-)
-NEURON_SCHEMA = pa.schema(
-    [*INDEX, ("model", pa.int64()), ("neuron", pa.int32()), ("class", pa.int8())]
-    + [(f"others_{tap}", pa.float32()) for tap in ("mid", "post")]
-)
-DICTIONARY_SCHEMA = pa.schema(
-    [*INDEX, ("model", pa.int64()), ("tap", WORDS), ("kind", WORDS)]
-    + [(name, pa.float32()) for name in p9_harder_to_find.SCORES]
-)
-SCHEMAS = {
-    "evidence": FEATURE_SCHEMA,
-    "evidence_neurons": NEURON_SCHEMA,
-    "evidence_dictionaries": DICTIONARY_SCHEMA,
+MODEL = [
+    ("regime", WORDS),
+    ("primary", pa.bool_()),
+    ("eps", WORDS),
+    ("arm", WORDS),
+    ("seed", pa.int64()),
+    ("model", pa.int64()),
+]
+"""The columns that say of which model a row is, in every table."""
+FEATURE = [("feature", pa.int32()), ("tier", WORDS), ("density", pa.float64()), ("importance", pa.float64())]
+"""The columns that say what a feature is, beside those that were measured of it."""
+MEASURED = (*of_tiers.COLUMNS, *(name for prediction in PREDICTIONS for name in prediction.columns))
+"""The columns that were measured of a feature."""
+
+
+def _own_schema(table: OwnTable) -> pa.Schema:
+    index = [(name, WORDS if kind is str else pa.from_numpy_dtype(kind)) for name, kind in table.index.items()]
+    return pa.schema([*MODEL, *index, *((name, pa.float32()) for name in table.columns)])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    FEATURES: pa.schema([*MODEL, *FEATURE, *((name, pa.float32()) for name in MEASURED)]),
+    **{p.own_table.name: _own_schema(p.own_table) for p in PREDICTIONS if p.own_table is not None},
 }
+"""The columns of every table with their types, by the table's name."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """The tables, open."""
+    """The tables of a run folder while they are written, by name."""
 
     folder: Path
-    features: pq.ParquetWriter
-    neurons: pq.ParquetWriter
-    dictionaries: pq.ParquetWriter
+    tables: Mapping[str, pq.ParquetWriter]
 
     def add(self, evidence: Evidence, primary: bool, seeds: Sequence[int], models: Mapping[str, Sequence[int]]) -> None:
-        """The rows of some seeds of a regime at one eps; ``models`` by arm."""
+        """Write the rows of some seeds of a regime at one eps; ``models`` has the numbers of their models, by arm."""
         tiers = Tiers.of(evidence, Setting(evidence.eps))
-        of_both = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps}
         for arm, measured in evidence.arms.items():
-            common = {**of_both, "arm": arm, "seed": np.asarray(seeds), "model": np.asarray(models[arm])}
-            with _said(self.folder):
-                self.features.write_table(_feature_rows(common, measured, tiers, evidence.covariates))
-                if "p7" in measured:
-                    self.neurons.write_table(_neuron_rows(common, measured["p7"]))
-                if "dictionaries" in measured:
-                    self.dictionaries.write_table(_dictionary_rows(common, measured["dictionaries"]["scores"]))
+            of_arm = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps, "arm": arm}
+            of_models = {"seed": np.asarray(seeds), "model": np.asarray(models[arm])}
+            rows = {FEATURES: _feature_rows(measured, tiers, evidence.covariates)}
+            for prediction in PREDICTIONS:
+                if prediction.own_table is not None and prediction.key in measured:
+                    rows[prediction.own_table.name] = prediction.own_rows(measured[prediction.key])
+            with _unwritable_named(self.folder):
+                for name, columns in rows.items():
+                    if columns:
+                        self.tables[name].write_table(_table(name, columns, of_arm, of_models))
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Writer]:
     """Write the tables into a run folder: whole, or what was there before. Raises `FolderError`."""
     with ExitStack() as stack:
-        writers = []
+        writers = {}
         for name, schema in SCHEMAS.items():
-            with _said(folder):
+            with _unwritable_named(folder):
                 file = stack.enter_context(atomic.writing(folder / f"{name}.parquet"))
-                writers.append(stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd")))
-        yield Writer(folder, *writers)
-        with _said(folder):
+                writers[name] = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
+        yield Writer(folder, writers)
+        with _unwritable_named(folder):
             stack.close()
 
 
 @contextmanager
-def _said(folder: Path) -> Iterator[None]:
+def _unwritable_named(folder: Path) -> Iterator[None]:
+    """Raise `FolderError`, which names the file, where it cannot be written."""
     try:
         yield
     except OSError as error:
-        raise unwritable(folder / "evidence.parquet", error) from None
+        raise unwritable(folder / f"{FEATURES}.parquet", error) from None
 
 
-def _feature_rows(common: dict[str, object], measured: Measured, tiers: Tiers, covariates: np.ndarray) -> pa.Table:
-    seeds, n = covariates.shape[:2]
-    blank = torch.full((seeds, n), torch.nan)
+def _feature_rows(measured: Measured, tiers: Tiers, covariates: np.ndarray) -> dict[str, object]:
+    """The columns of the features of one arm; ``place`` says of which model of the arm a row is."""
+    place, feature = np.indices(covariates.shape[:2]).reshape(2, -1)
+    words = np.array([tier.name.lower() for tier in Tier], dtype=object)
     columns: dict[str, object] = {
-        "feature": np.tile(np.arange(n), seeds),
-        "tier": TIERS[(tiers.one.int() + 2 * tiers.two.int()).numpy().ravel()],
+        "place": place,
+        "feature": feature,
+        "tier": words[np.searchsorted(list(Tier), tiers.each.numpy().ravel())],
         "density": np.exp(covariates[:, :, 0]).ravel(),
         "importance": np.exp(covariates[:, :, 1]).ravel(),
+        **dict.fromkeys(MEASURED, torch.full(covariates.shape[:2], torch.nan)),
     }
-    for name, (prediction, quantity) in MEASURED.items():
-        columns[name] = measured.get(prediction, {}).get(quantity, blank)
-    for name, of_tier in zip(COMPANY, (tiers.one, tiers.two), strict=True):
-        columns[name] = _in_company(measured["p3"], of_tier) if "p3" in measured else blank
-    return _table({**_repeated(common, n), **columns}, FEATURE_SCHEMA)
+    if TIERS in measured:
+        columns |= {name: measured[TIERS][quantity] for name, quantity in of_tiers.COLUMNS.items()}
+    for prediction in PREDICTIONS:
+        if prediction.key in measured:
+            columns |= prediction.evidence_columns(measured[prediction.key], tiers)
+    return columns
 
 
-def _in_company(p3: dict[str, Tensor], of: Tensor) -> Tensor:
-    """Mean effect of each feature in the company of one of the features ``of`` a tier: a_i (1 - mean of gated)."""
-    return p3["alone"] * (1 - mean_over(p3["gated"], of[:, None, :].expand_as(p3["gated"]), dim=2))
-
-
-def _neuron_rows(common: dict[str, object], p7: dict[str, Tensor]) -> pa.Table:
-    seeds, neurons, classes = p7["mid"].shape
-    columns: dict[str, object] = {
-        "neuron": np.tile(np.repeat(np.arange(neurons), classes), seeds),
-        "class": np.tile(np.arange(1, classes + 1), seeds * neurons),
-        **{f"others_{tap}": p7[tap] for tap in ("mid", "post")},
-    }
-    return _table({**_repeated(common, neurons * classes), **columns}, NEURON_SCHEMA)
-
-
-def _dictionary_rows(common: dict[str, object], scores: Tensor) -> pa.Table:
-    there = ~scores.isnan().all(2).flatten().numpy()
-    taps, kinds = zip(*p9_harder_to_find.DICTIONARIES, strict=True)
-    columns: dict[str, object] = {
-        "tap": np.tile(np.array(taps, dtype=object), len(scores)),
-        "kind": np.tile(np.array([kind.removeprefix("F1 of ") for kind in kinds], dtype=object), len(scores)),
-        **dict(zip(p9_harder_to_find.SCORES, scores.flatten(0, 1).unbind(1), strict=True)),
-    }
-    return _table({**_repeated(common, len(taps)), **columns}, DICTIONARY_SCHEMA).filter(pa.array(there))
-
-
-def _repeated(common: dict[str, object], width: int) -> dict[str, object]:
-    """What is said once a model, once a row."""
-    rows = len(np.asarray(common["seed"])) * width
-    return {
-        name: np.repeat(value, width) if isinstance(value, np.ndarray) else np.full(rows, value)
-        for name, value in common.items()
-    }
-
-
-def _table(columns: dict[str, object], schema: pa.Schema) -> pa.Table:
-    arrays = []
+def _table(
+    name: str, columns: Mapping[str, object], of_arm: Mapping[str, object], of_models: Mapping[str, np.ndarray]
+) -> pa.Table:
+    """Rows of a table: their columns, and once a row what is said of the arm and of its models."""
+    place = np.asarray(columns["place"])
+    repeated = {name: np.full(len(place), value) for name, value in of_arm.items()}
+    repeated |= {name: values[place] for name, values in of_models.items()}
+    schema, arrays = SCHEMAS[name], []
     for at in schema:
-        values = columns[at.name]
+        values = repeated[at.name] if at.name in repeated else columns[at.name]
         values = values.numpy().ravel() if isinstance(values, Tensor) else np.asarray(values)
         undefined = ~np.isfinite(values) if values.dtype.kind == "f" else None
         arrays.append(pa.array(values, mask=undefined).cast(at.type))

@@ -58,7 +58,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_every_figure_of_a_sweep_is_asked():
-    """Those of predictions are asked in tests/sweeps/test_verdict.py."""
+    """Those of predictions are asked in tests/sweeps/verdict/test_drawn.py."""
     assert set(SAID) == set(figures.OF_SWEEPS)
 
 

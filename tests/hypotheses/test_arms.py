@@ -11,7 +11,8 @@ from torch import Tensor
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
 from toymodels.hypotheses import arms
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
-from toymodels.hypotheses.measuring import Evidence, gather, halves
+from toymodels.hypotheses.evidence import TIERS, Evidence, halves
+from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.moments import EDGE
 from toymodels.training.experiment import sampler
 
@@ -51,7 +52,7 @@ def test_unpaired_seeds_are_refused(make_arm, seeds):
 
 def test_slices_are_the_arm_in_small_parts(make_arm, monkeypatch):
     arm = make_arm(Bottleneck(5, SoLU()), models=7)
-    monkeypatch.setattr(arms, "AT_ONCE", 3 * 9 * 100)
+    monkeypatch.setattr(arms, "NUMBERS_AT_ONCE", 3 * 9 * 100)
     parts = list(arm.slices(100))
     assert [len(part) for part in parts] == [3, 3, 1]
     assert [e.seed for part in parts for e in part.experiments] == list(range(7))
@@ -78,8 +79,8 @@ def test_a_model_measured_alone_is_measured_alike(make_arm):
 def test_only_models_with_norm_are_asked_about_tiers(make_arm):
     evidence = gather(small(make_arm), "1e-05", 1024)
     assert set(evidence.with_norm) == {MAIN, "linear + LN"}
-    assert set(evidence.arms[PLAIN]) == {"p9"}
-    assert {"recovery", "p1", "p2", "p3", "p4", "p7", "p9"} <= set(evidence.arms[MAIN])
+    assert set(evidence.arms[PLAIN]) == {"P9"}
+    assert {TIERS, "P1", "P2", "P3", "P4", "P6", "P7", "P9"} == set(evidence.arms[MAIN])
     assert evidence.covariates.shape[0] == 3
 
 
@@ -93,10 +94,10 @@ def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
     taps = forward(arm.experiments[0].bottleneck, arm.parameters.to("cpu", torch.float64), x[None])
     y, mid = taps.out[0], taps.mid[0]
     first = 1 - (x - y)[:, :middle].square().mean(1) / x[:, :middle].var(1, correction=0)
-    assert torch.allclose(evidence.arms[MAIN]["recovery"]["r2"][0], first, rtol=1e-3, atol=1e-4)
-    assert torch.equal(evidence.arms[MAIN]["recovery"]["active"][0], (x[:, :middle] != 0).sum(1))
+    assert torch.allclose(evidence.arms[MAIN][TIERS]["r2"][0], first, rtol=1e-3, atol=1e-4)
+    assert torch.equal(evidence.arms[MAIN][TIERS]["active"][0], (x[:, :middle] != 0).sum(1))
     second = torch.corrcoef(torch.cat([x[:, middle:], mid[:, middle:]]))[:9, 9:].square().amax(1)
-    assert torch.allclose(evidence.arms[MAIN]["p9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(evidence.arms[MAIN]["P9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
 
 
 def test_too_few_samples_for_two_halves_are_refused(make_arm):

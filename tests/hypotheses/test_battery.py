@@ -10,8 +10,9 @@ import torch
 
 from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import MAIN, PLAIN
-from toymodels.hypotheses.measuring import Evidence
-from toymodels.hypotheses.prediction import FEWEST_EXAMPLES, MARKS, Statistics, statistics
+from toymodels.hypotheses.battery import FEWEST_EXAMPLES, statistics
+from toymodels.hypotheses.evidence import TIERS, Evidence
+from toymodels.hypotheses.prediction import Statistics
 from toymodels.hypotheses.predictions import p1_bimodal, p3_gated, p9_harder_to_find
 from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE
 from toymodels.hypotheses.statistics.findings import corrected
@@ -20,10 +21,11 @@ from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 SEEDS, N, LARGE = 8, 12, 4
-"""Of `N` features the first `LARGE` are tier one."""
+"""Of `N` features the first `LARGE` are in the neuron tier."""
 CONTROL = "gelu + LN"
-ONE = torch.arange(N).expand(SEEDS, N) < LARGE
+NEURON = torch.arange(N).expand(SEEDS, N) < LARGE
 AT = Setting("1e-05")
+MARKS = {"recovered", "undersampled", p3_gated.LEFT_OUT, p1_bimodal.DIP_P}
 
 
 def recovery(r2):
@@ -31,32 +33,32 @@ def recovery(r2):
 
 
 def arm(rng, effect, noise):
-    """An arm in which tier two differs from tier one by ``effect``, in every prediction's own units."""
+    """An arm in which the hidden tier differs from the neuron tier by ``effect``, in every prediction's own units."""
 
-    def each(of_one, of_two):
-        values = torch.where(ONE, of_one, of_two).double()
-        return values + torch.from_numpy(noise * rng.normal(size=(SEEDS, 1))) * ~ONE
+    def each(of_neuron, of_hidden):
+        values = torch.where(NEURON, of_neuron, of_hidden).double()
+        return values + torch.from_numpy(noise * rng.normal(size=(SEEDS, 1))) * ~NEURON
 
-    bimodal = torch.where(ONE, torch.linspace(99.96, 99.99, N).double(), torch.linspace(30, 70, N).double())
+    bimodal = torch.where(NEURON, torch.linspace(99.96, 99.99, N).double(), torch.linspace(30, 70, N).double())
     unimodal = 100 * torch.from_numpy((np.argsort(rng.random((SEEDS, N))) + 0.5) / N)
     gated = (
-        torch.zeros(SEEDS, N, N).double() + torch.from_numpy(noise * rng.normal(size=(SEEDS, 1, 1))) * ~ONE[..., None]
+        torch.zeros(SEEDS, N, N).double()
+        + torch.from_numpy(noise * rng.normal(size=(SEEDS, 1, 1))) * ~NEURON[..., None]
     )
-    gated += effect * (~ONE[:, :, None] & ONE[:, None, :])
+    gated += effect * (~NEURON[:, :, None] & NEURON[:, None, :])
     return {
-        "recovery": recovery(torch.full((SEEDS, N), 0.9)),
-        "p1": {"percentile": bimodal.expand(SEEDS, N) if effect else unimodal},
-        "p2": {"mid": each(1.0, 1.0), "post": each(1.0, 1.0 + 2 * effect)},
-        "p3": {"gated": gated, "alone": torch.ones(SEEDS, N)},
-        "p4": {kind: each(0.0, float(effect)) for kind in (*DECISIVE, *BESIDE)},
-        "p7": {tap: torch.rand(SEEDS, 3, 10, generator=torch.Generator().manual_seed(0)) for tap in ("mid", "post")},
-        "p9": {p9_harder_to_find.NEURON: each(0.9, 0.5)},
+        TIERS: recovery(torch.full((SEEDS, N), 0.9)) | {"percentile": bimodal.expand(SEEDS, N) if effect else unimodal},
+        "P2": {"mid": each(1.0, 1.0), "post": each(1.0, 1.0 + 2 * effect)},
+        "P3": {"gated": gated, "alone": torch.ones(SEEDS, N)},
+        "P4": {kind: each(0.0, float(effect)) for kind in (*DECISIVE, *BESIDE)},
+        "P7": {tap: torch.rand(SEEDS, 3, 10, generator=torch.Generator().manual_seed(0)) for tap in ("mid", "post")},
+        "P9": {p9_harder_to_find.NEURON: each(0.9, 0.5)},
     }
 
 
 def evidence(effect=0.8, noise=0.01, seed=0, eps="1e-05", **changed) -> Evidence:
     rng = np.random.default_rng(seed)
-    arms = {MAIN: arm(rng, effect, noise), CONTROL: arm(rng, 0.0, 0.0), PLAIN: {"p9": arm(rng, 0.0, noise)["p9"]}}
+    arms = {MAIN: arm(rng, effect, noise), CONTROL: arm(rng, 0.0, 0.0), PLAIN: {"P9": arm(rng, 0.0, noise)["P9"]}}
     arms[MAIN] = {**arms[MAIN], **changed}
     return Evidence("made up", eps, arms, rng.normal(size=(SEEDS, N, 2)))
 
@@ -66,7 +68,9 @@ def at_all_eps(of: Evidence) -> list[Evidence]:
 
 
 def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
-    return dataclasses.replace(of, arms={**of.arms, MAIN: {**of.arms[MAIN], "recovery": recovery(r2)}})
+    return dataclasses.replace(
+        of, arms={**of.arms, MAIN: {**of.arms[MAIN], TIERS: of.arms[MAIN][TIERS] | recovery(r2)}}
+    )
 
 
 def with_part(of: Evidence, key: str, changed: dict[str, torch.Tensor], arm: str = MAIN) -> Evidence:
@@ -114,7 +118,7 @@ def test_seeds_measured_part_by_part_are_judged_as_one():
     for setting in parts.at:
         assert repr(battery.findings(parts, setting)) == repr(findings(whole, setting))
         marks = statistics(whole).at[setting].marks
-        assert set(marks) == set(MARKS)
+        assert set(marks) == MARKS
         assert all(torch.equal(parts.at[setting].marks[name], mark) for name, mark in marks.items())
 
 
@@ -124,13 +128,13 @@ def test_seeds_measured_part_by_part_are_judged_as_one():
 def test_tiers_by_hand():
     nan = torch.nan
     of = evidence(
-        recovery=recovery(torch.tensor([[0.6, 0.6, 0.6, 0.45, 0.5, nan, 0.9]])),
-        p1={"percentile": torch.tensor([[99.0, 98.9, 99.95, 100.0, 100.0, 100.0, 99.5]])},
+        tiers=recovery(torch.tensor([[0.6, 0.6, 0.6, 0.45, 0.5, nan, 0.9]]))
+        | {"percentile": torch.tensor([[99.0, 98.9, 99.95, 100.0, 100.0, 100.0, 99.5]])},
     )
 
     def tiers(recovered, percentile):
         found = Tiers.of(of, Setting("1e-05", recovered, percentile))
-        return found.one[0].nonzero()[:, 0].tolist(), found.two[0].nonzero()[:, 0].tolist()
+        return found.neuron[0].nonzero()[:, 0].tolist(), found.hidden[0].nonzero()[:, 0].tolist()
 
     assert tiers(0.5, 99.0) == ([0, 2, 6], [1])
     assert tiers(0.5, 99.9) == ([2], [0, 1, 6])
@@ -150,7 +154,7 @@ def test_two_tiers_are_found_and_none_are_not():
     assert len(yes.findings) == 3 * 4 * 3
 
 
-@pytest.mark.parametrize("key, quantity", [("p2", "post"), ("p3", "gated"), ("p4", "geometric"), ("p4", DECISIVE[2])])
+@pytest.mark.parametrize("key, quantity", [("P2", "post"), ("P3", "gated"), ("P4", "geometric"), ("P4", DECISIVE[2])])
 def test_one_prediction_not_supported_is_no_and_open_is_open(key, quantity):
     of, none = evidence(), evidence(0.0)
 
@@ -163,8 +167,8 @@ def test_one_prediction_not_supported_is_no_and_open_is_open(key, quantity):
 
 def test_what_stands_beside_does_not_decide():
     of = evidence()
-    turned = {kind: -of.arms[MAIN]["p4"][kind] for kind in BESIDE}
-    verdict = judge_default(at_all_eps(with_part(of, "p4", turned)))
+    turned = {kind: -of.arms[MAIN]["P4"][kind] for kind in BESIDE}
+    verdict = judge_default(at_all_eps(with_part(of, "P4", turned)))
     assert verdict.findings[AT]["P4"]["keep 1"].status is NO
     assert verdict.predictions["P4"] is YES
 
@@ -180,7 +184,7 @@ def test_one_eps_that_disagrees_leaves_it_open(flipped):
 
 def test_one_threshold_that_disagrees_leaves_it_open():
     r2 = torch.full((SEEDS, N), 0.9)
-    r2[:, 2:LARGE] = 0.52  # at .55 two features of tier one are left
+    r2[:, 2:LARGE] = 0.52  # at .55 two features of the neuron tier are left
     verdict = judge(at_all_eps(with_r2(evidence(), r2)))[0]
     assert verdict.at(AT)["P3"] is YES
     assert verdict.at(dataclasses.replace(AT, recovered=0.55))["P3"] is NO
@@ -189,9 +193,9 @@ def test_one_threshold_that_disagrees_leaves_it_open():
 
 def test_one_percentile_that_disagrees_leaves_it_open():
     of = evidence()
-    percentile = of.arms[MAIN]["p1"]["percentile"].clone()
+    percentile = of.arms[MAIN][TIERS]["percentile"].clone()
     percentile[:, 1:LARGE] = 99.5
-    verdict = judge(at_all_eps(evidence(p1={"percentile": percentile})))[0]
+    verdict = judge(at_all_eps(with_part(of, TIERS, {"percentile": percentile})))[0]
     assert [verdict.at(dataclasses.replace(AT, percentile=p))["P3"] for p in (95.0, 99.0, 99.9)] == [YES, YES, NO]
     assert verdict.overall is OPEN
 
@@ -216,7 +220,7 @@ def test_at_every_eps_supported_stands_beside_the_verdict_too():
     """P6 and P7 count for nothing over all, but are as much a claim."""
     shares = torch.zeros(SEEDS, 3, 10)
     shares[:, :, :5] = 0.4
-    of = with_part(of_p6(1.5, 0.0), "p7", {"mid": shares})
+    of = with_part(of_p6(1.5, 0.0), "P7", {"mid": shares})
     for there, status in ((EPS, YES), (EPS[1:], OPEN), (EPS[:1], OPEN)):
         verdict = judge_default([dataclasses.replace(of, eps=eps) for eps in there])
         assert (verdict.predictions["P6"], verdict.predictions["P7"]) == (status, status)
@@ -225,12 +229,12 @@ def test_at_every_eps_supported_stands_beside_the_verdict_too():
 # ------------------------------------------------------------------------------------------------- too few in a tier
 
 
-@pytest.mark.parametrize("tier", ["one", "two"])
+@pytest.mark.parametrize("tier", ["neuron", "hidden"])
 @pytest.mark.parametrize("spoilt, status", [(0, YES), (4, YES), (5, NO), (8, NO)])
 def test_under_three_in_a_tier_in_over_half_of_the_seeds_is_not_supported(tier, spoilt, status):
     r2 = torch.full((SEEDS, N), 0.9)
     place = torch.arange(N)
-    lost = (place >= 2) & (place < LARGE) if tier == "one" else place >= LARGE + 2
+    lost = (place >= 2) & (place < LARGE) if tier == "neuron" else place >= LARGE + 2
     r2[:spoilt, lost] = 0.0
     found = findings(with_r2(evidence(), r2), AT)
     for key, kind in (("P2", "log ratio"), ("P3", "gating"), ("P4", "geometric")):
@@ -238,7 +242,7 @@ def test_under_three_in_a_tier_in_over_half_of_the_seeds_is_not_supported(tier, 
         short = f"tier {tier} has fewer than {FEWEST_FEATURES} features in {spoilt} of {SEEDS} seeds"
         assert found[key][kind].reason == (short if status is NO else "")
         assert found[key][kind].n == SEEDS - spoilt
-    if tier == "one":  # P9 compares no tiers: it needs the second only
+    if tier == "neuron":  # P9 compares no tiers: it needs the hidden one only
         assert not found["P9"][p9_harder_to_find.NEURON].reason
 
 
@@ -286,26 +290,25 @@ def beyond_two(other_effect, key) -> Evidence:
 
 
 def test_numbers_are_by_seed_and_control():
-    numbers = statistics(beyond_two(0.0, "p3")).at[AT].numbers
+    numbers = statistics(beyond_two(0.0, "P3")).at[AT].numbers
     for key in ("P1", "P2", "P3", "P4", "P7"):
         shapes = {tuple(values.shape) for values in numbers[key].values() if isinstance(values, torch.Tensor)}
         assert shapes == {(SEEDS, 2)}, key
 
 
-@pytest.mark.parametrize("key", ["p2", "p3", "p4"])
+@pytest.mark.parametrize("key", ["P2", "P3", "P4"])
 def test_two_tiers_are_beyond_every_control(key):
     for other_effect, status in ((0.0, YES), (0.8, NO)):
         found = battery.at_setting(findings(beyond_two(other_effect, key), AT))
-        expected = [status if each == key else YES for each in ("p2", "p3", "p4")]
-        assert [found[each] for each in ("P2", "P3", "P4")] == expected
+        assert {each: found[each] for each in ("P2", "P3", "P4")} == {"P2": YES, "P3": YES, "P4": YES} | {key: status}
 
 
 def test_a_control_that_is_mostly_undefined_does_not_take_it_back():
-    of = beyond_two(0.8, "p3")
+    of = beyond_two(0.8, "P3")
     small = torch.ones(SEEDS, N)
     small[:5, LARGE:] = 0.01
     assert findings(of, AT)["P3"]["gating"].status is NO
-    assert findings(with_part(of, "p3", {"alone": small}, "relu + LN"), AT)["P3"]["gating"].status is YES
+    assert findings(with_part(of, "P3", {"alone": small}, "relu + LN"), AT)["P3"]["gating"].status is YES
 
 
 # ------------------------------------------------------------------------------------------------ marks and notes
@@ -325,17 +328,17 @@ def test_marks_by_hand():
     own, control = torch.full((SEEDS, N), -1.0), torch.ones(SEEDS, N)
     own[0, [2, 3]], own[5, 0] = 0.0, -0.049
     control[0, [3, 4]], control[5, 0], control[6, 0] = 0.01, 0.0, p3_gated.SMALLEST
-    of = with_part(with_part(of, "recovery", {"active": active}), "p3", {"alone": own})
-    of = with_part(of, "p3", {"alone": control}, CONTROL)
+    of = with_part(with_part(of, TIERS, {"active": active}), "P3", {"alone": own})
+    of = with_part(of, "P3", {"alone": control}, CONTROL)
     found = marked(of)
-    assert set(found) == set(MARKS)
+    assert set(found) == MARKS
     assert found["recovered"] == [9, 6, 0, N, N, N, N, N]
     assert found["undersampled"] == [2, 6, 0, 0, 0, 0, 0, N]
     assert found["left out of P3"] == [2, 0, 0, 0, 0, 1, 0, 0]
     lower = marked(of, dataclasses.replace(AT, recovered=0.4))
     assert lower["recovered"] == [9, N, 0, N, N, N, N, N]
     assert lower["undersampled"] == [2, N, 0, 0, 0, 0, 0, N]
-    expected = p1_bimodal.dip_p_values(of.arms[MAIN]["p1"], r2 > 0.5)
+    expected = p1_bimodal.dip_p_values(of.arms[MAIN][TIERS], r2 > 0.5)
     assert found["dip p"] == expected.tolist()
     assert expected[2] == 1  # nothing recovered
     assert expected[3] < 0.05 < marked(evidence(0.0))["dip p"][3]
@@ -372,13 +375,13 @@ def test_a_model_that_has_learned_too_little_is_said(kept, short, said):
 
 def test_features_of_few_examples_are_said():
     active = torch.full((SEEDS, N), FEWEST_EXAMPLES)
-    assert notes(with_part(evidence(), "recovery", {"active": active})) == ()
+    assert notes(with_part(evidence(), TIERS, {"active": active})) == ()
     active[:2, :6] = FEWEST_EXAMPLES - 1  # 12 in 8 models
     expected = f"1.5 features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
-    assert notes(with_part(evidence(), "recovery", {"active": active})) == (expected,)
+    assert notes(with_part(evidence(), TIERS, {"active": active})) == (expected,)
     lost = torch.full((SEEDS, N), 0.9)
     lost[:2, :6] = 0.0
-    assert notes(with_part(with_r2(evidence(), lost), "recovery", {"active": active})) == ()
+    assert notes(with_part(with_r2(evidence(), lost), TIERS, {"active": active})) == ()
 
 
 @pytest.mark.parametrize("name", [MAIN, CONTROL])
@@ -387,15 +390,15 @@ def test_features_that_p3_leaves_out_are_said(name):
     alone[:, 5] = -0.01
     alone[:4, 6] = 0.0
     expected = f"P3 leaves out 1.5 features a model: their effect alone is below {p3_gated.SMALLEST}"
-    assert notes(with_part(evidence(), "p3", {"alone": alone}, name)) == (expected,)
+    assert notes(with_part(evidence(), "P3", {"alone": alone}, name)) == (expected,)
 
 
 def test_notes_are_of_the_default_setting_and_all_there_are():
     r2 = torch.full((SEEDS, N), 0.9)
     r2[:, 2:] = 0.52  # recovered at .5, not at .55
     assert battery.judge([statistics(with_r2(evidence(), r2))])[0].notes[1:] == ()
-    of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "p3", {"alone": torch.zeros(SEEDS, N)})
-    of = first(with_part(of, "recovery", {"active": torch.zeros(SEEDS, N)}), 3)
+    of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "P3", {"alone": torch.zeros(SEEDS, N)})
+    of = first(with_part(of, TIERS, {"active": torch.zeros(SEEDS, N)}), 3)
     found = judge_default([of]).notes
     assert [note.split()[0] for note in found] == ["no", "3", "SoLU"]  # nothing in a tier: no feature to speak of
 
@@ -445,15 +448,14 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
     """Evidence whose tiers are a logistic regression's on log-frequency and log-importance."""
     rng = np.random.default_rng(4)
     of = rng.normal(size=(SEEDS, n, 2))
-    one = torch.from_numpy(rng.random((SEEDS, n)) < 1 / (1 + np.exp(-(of @ [beta_f, beta_i]))))
+    neuron = torch.from_numpy(rng.random((SEEDS, n)) < 1 / (1 + np.exp(-(of @ [beta_f, beta_i]))))
     measured = {
-        "recovery": recovery(torch.full((SEEDS, n), 0.9)),
-        "p1": {"percentile": torch.where(one, 99.95, 50.0)},
-        "p2": {tap: torch.ones(SEEDS, n) for tap in ("mid", "post")},
-        "p3": {"gated": torch.zeros(SEEDS, n, n), "alone": torch.ones(SEEDS, n)},
-        "p4": {kind: torch.zeros(SEEDS, n) for kind in (*DECISIVE, *BESIDE)},
-        "p7": {tap: torch.zeros(SEEDS, 3, 10) for tap in ("mid", "post")},
-        "p9": {p9_harder_to_find.NEURON: torch.zeros(SEEDS, n)},
+        TIERS: recovery(torch.full((SEEDS, n), 0.9)) | {"percentile": torch.where(neuron, 99.95, 50.0)},
+        "P2": {tap: torch.ones(SEEDS, n) for tap in ("mid", "post")},
+        "P3": {"gated": torch.zeros(SEEDS, n, n), "alone": torch.ones(SEEDS, n)},
+        "P4": {kind: torch.zeros(SEEDS, n) for kind in (*DECISIVE, *BESIDE)},
+        "P7": {tap: torch.zeros(SEEDS, 3, 10) for tap in ("mid", "post")},
+        "P9": {p9_harder_to_find.NEURON: torch.zeros(SEEDS, n)},
     }
     return Evidence("made up", "1e-05", {MAIN: measured, CONTROL: measured}, of)
 

@@ -36,18 +36,18 @@ def supported(values) -> bool:
 def counts(evidence, controls=None) -> dict[str, int]:
     tiers, rng = Tiers.of(evidence, Setting("1e-05")), np.random.default_rng(21)
     arms = {name: arm for name, arm in evidence.with_norm.items() if name == MAIN or not controls or name in controls}
-    part = {key: {name: arm[key] for name, arm in arms.items()} for key in ("p2", "p3", "p4")}
+    part = {key: {name: arm[key] for name, arm in arms.items()} for key in ("P2", "P3", "P4")}
     found: dict[str, int] = {kind: 0 for kind in ("P2", "P3", *p4_needs_norm.DECISIVE)}  # noqa: C420
     for _ in range(REPEATS):
-        one = torch.zeros_like(tiers.one)
-        for model, recovered in enumerate((tiers.one | tiers.two).numpy()):
+        neuron = torch.zeros_like(tiers.neuron)
+        for model, recovered in enumerate((tiers.neuron | tiers.hidden).numpy()):
             places = np.flatnonzero(recovered)
-            one[model, rng.choice(places, int(tiers.one[model].sum()), replace=False)] = True
-        two = (tiers.one | tiers.two) & ~one
-        found["P2"] += supported(p2_rescaled.statistic(part["p2"], one, two))
-        found["P3"] += supported(p3_gated.statistic(part["p3"], one, two))
+            neuron[model, rng.choice(places, int(tiers.neuron[model].sum()), replace=False)] = True
+        hidden = (tiers.neuron | tiers.hidden) & ~neuron
+        found["P2"] += supported(p2_rescaled.statistic(part["P2"], neuron, hidden))
+        found["P3"] += supported(p3_gated.statistic(part["P3"], neuron, hidden))
         for kind in p4_needs_norm.DECISIVE:
-            found[kind] += supported(p4_needs_norm.statistic(part["p4"], kind, one, two))
+            found[kind] += supported(p4_needs_norm.statistic(part["P4"], kind, neuron, hidden))
     return found
 
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from toymodels.bottleneck import Parameters
 from toymodels.training.experiment import Experiment
 
 MAIN = "solu + LN"
 LN_ONLY = ("gelu + LN", "relu + LN", "linear + LN")
 PLAIN = "gelu"
-AT_ONCE = 2**24
+NUMBERS_AT_ONCE = 2**24
 """Numbers of one array that a slice of models may take."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Models of one structure, one a seed."""
+    """Models of one structure, one a seed, with their experiments."""
 
     experiments: Sequence[Experiment]
     parameters: Parameters
@@ -36,7 +38,7 @@ class Arm:
     def slices(self, samples: int) -> Iterator[Arm]:
         """The arm in parts whose arrays [model, feature, sample] stay small, whatever the number of models."""
         e = self.experiments[0]
-        size = max(1, AT_ONCE // (max(e.features.n, e.bottleneck.hidden) * samples))
+        size = max(1, NUMBERS_AT_ONCE // (max(e.features.n, e.bottleneck.hidden) * samples))
         yield from (self[start : start + size] for start in range(0, len(self), size))
 
 
@@ -62,9 +64,17 @@ class Regime:
 
     @property
     def controls(self) -> list[str]:
-        """The LN-only arms that are there."""
+        """The names of the LN-only arms that this regime has."""
         return [name for name in LN_ONLY if name in self.arms]
 
     def __len__(self) -> int:
-        """How many seeds."""
+        """How many seeds the regime has, which is the number of models of each arm."""
         return len(self.arms[MAIN])
+
+
+def covariates(arm: Arm) -> np.ndarray:
+    """log P_i and log I_i of every feature, float64 [model, feature, 2]; -inf for an importance of 0."""
+    with np.errstate(divide="ignore"):
+        frequency = np.log([e.features.probabilities() for e in arm.experiments])
+        importance = np.log([e.importance() for e in arm.experiments])
+    return np.stack([frequency, importance], 2)

@@ -16,19 +16,24 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from toymodels.hypotheses.prediction import FEWEST_EXAMPLES, PREDICTIONS, Statistics
-from toymodels.hypotheses.predictions import p3_gated
+from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.evidence import TIERS, Evidence
+from toymodels.hypotheses.prediction import AtSetting, Statistics
+from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.statistics.findings import Finding, corrected
-from toymodels.hypotheses.statistics.intervals import FEWEST, Status, all_of, unanimous
-from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting
+from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, Status, all_of, unanimous
+from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers, settings
 from toymodels.surroundings import undisturbed
 
 OVERALL = ("P1", "P2", "P3", "P4")
+"""The predictions that together say whether there are two tiers."""
+FEWEST_EXAMPLES = 200
+"""in which a feature is active, of the first half of the samples; with fewer it counts, and is marked"""
 
 SAID = {Status.SUPPORTED: "two tiers", Status.NOT_SUPPORTED: "no", Status.UNDETERMINED: "undetermined"}
 
 Findings = dict[str, dict[str, Finding]]
-"""by prediction and kind of statistic"""
+"""What every statistic says at one setting of the analysis, by the key of its prediction and by its kind."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Verdict:
     default: Setting
     findings: Mapping[Setting, Findings]
     tiers: Mapping[Setting, tuple[float, float]]
-    """mean number of features in tier one and in tier two"""
+    """the mean number of features in the neuron tier and in the hidden tier, at each setting"""
     marks: Mapping[Setting, Mapping[str, Tensor]]
-    """what a reader should know of each seed"""
+    """what a reader should know of each seed, [seed], at each setting"""
     notes: tuple[str, ...] = ()
 
     @property
@@ -59,8 +64,29 @@ class Verdict:
 
 
 @undisturbed
+def statistics(evidence: Evidence) -> Statistics:
+    """The tiers, and the numbers of every prediction, at every setting of the analysis at this eps."""
+    at = {}
+    for setting in settings(evidence.eps):
+        tiers = Tiers.of(evidence, setting)
+        numbers = {prediction.key: prediction.numbers(evidence, tiers) for prediction in PREDICTIONS}
+        at[setting] = AtSetting(tiers.neuron, tiers.hidden, numbers, _marks(evidence, tiers))
+    return Statistics(evidence.regime, evidence.eps, evidence.covariates, at)
+
+
+def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
+    """The features of SoLU + LN in a tier, those of them with few active examples, and what predictions mark."""
+    in_a_tier = tiers.neuron | tiers.hidden
+    few = evidence.arms[MAIN][TIERS]["active"] < FEWEST_EXAMPLES
+    marks = {"recovered": in_a_tier.sum(1), "undersampled": (in_a_tier & few).sum(1)}
+    for prediction in PREDICTIONS:
+        marks |= prediction.marks(evidence, tiers)
+    return marks
+
+
+@undisturbed
 def findings(statistics: Statistics, setting: Setting) -> Findings:
-    """Every statistic of every prediction at one setting."""
+    """What every statistic of every prediction says at one setting of the analysis."""
     return {prediction.key: prediction.findings(statistics, setting) for prediction in PREDICTIONS}
 
 
@@ -97,20 +123,20 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[Setting, Findings], prima
         kept = {status: status for status in Status} | {Status.SUPPORTED: Status.UNDETERMINED}
         overall, predictions = kept[overall], {key: kept[status] for key, status in predictions.items()}
     sizes = {
-        setting: (float(at.one.sum(1).double().mean()), float(at.two.sum(1).double().mean()))
+        setting: (float(at.neuron.sum(1).double().mean()), float(at.hidden.sum(1).double().mean()))
         for at_eps in regime
         for setting, at in at_eps.at.items()
     }
     default = Setting(first.eps)
     marks = {setting: at.marks for at_eps in regime for setting, at in at_eps.at.items()}
-    notes = (*notes, *_said(marks[default], first.seeds))
+    notes = (*notes, *_notes(marks[default], first.seeds))
     return Verdict(first.regime, primary, first.seeds, overall, predictions, default, of, sizes, marks, notes)
 
 
-def _said(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
-    """Sentences on what is not as it should be, at the default setting."""
-    if seeds < FEWEST:
-        yield f"{seeds} seeds are too few for an interval, so nothing is decided: {FEWEST} at least"
+def _notes(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
+    """Sentences on what is not as it should be in the models, at the default setting."""
+    if seeds < FEWEST_SEEDS:
+        yield f"{seeds} seeds are too few for an interval, so nothing is decided: {FEWEST_SEEDS} at least"
     few = int((marks["recovered"] < FEWEST_FEATURES).sum())
     if 2 * few > seeds:
         yield (
@@ -119,8 +145,8 @@ def _said(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
         )
     if rare := float(marks["undersampled"].double().mean()):
         yield f"{rare:.1f} features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
-    if left_out := float(marks["left out of P3"].double().mean()):
-        yield f"P3 leaves out {left_out:.1f} features a model: their effect alone is below {p3_gated.SMALLEST}"
+    for prediction in PREDICTIONS:
+        yield from prediction.notes(marks)
 
 
 def at_setting(findings: Findings) -> dict[str, Status]:

@@ -26,6 +26,7 @@ from toymodels.training.experiment import Experiment, sampler
 from toymodels.values import Values
 
 DENSITY = 0.01
+"""P(active) of every feature of a constructed model."""
 LARGE, SMALL = 4.0, 1.5
 FAINT = 0.1
 """where SoLU is nearly linear; at .3 it already gates a tenth of an effect beyond the LN-only controls"""
@@ -34,7 +35,7 @@ ACTIVATIONS: dict[str, Activation] = {
     **dict(zip(LN_ONLY, (GeLU(), ReLU(), Linear()), strict=True)),
     PLAIN: GeLU(),
 }
-EPS: dict[str, float | Matched] = {"1e-05": 1e-5, "1e-12": 1e-12, "matched": Matched()}
+LAYER_NORM_EPS: dict[str, float | Matched] = {"1e-05": 1e-5, "1e-12": 1e-12, "matched": Matched()}
 ROTATION = 2**20
 """where in the rotation domain of the stream the counterparts' bases are: beyond those of the null"""
 
@@ -48,7 +49,7 @@ class Construction:
     columns: Callable[[np.random.Generator, int], np.ndarray]
     """W_in [hidden, feature] of a generator and a width"""
     layer_norm: bool = True
-    """of the SoLU model"""
+    """whether the SoLU model has a LayerNorm; the controls always do"""
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:
@@ -103,7 +104,9 @@ def regime(construction: Construction, hidden: int, values: Values, seeds: Seque
     for name, activation in ACTIVATIONS.items():
         W = torch.from_numpy((columns if name == MAIN else turned).astype(np.float32))
         layer_norm = construction.layer_norm if name == MAIN else name != PLAIN
-        arms[name] = _arm(W, activation, LayerNorm(EPS[eps], affine=False) if layer_norm else None, values, seeds)
+        arms[name] = _arm(
+            W, activation, LayerNorm(LAYER_NORM_EPS[eps], affine=False) if layer_norm else None, values, seeds
+        )
     return Regime(f"{construction.name}, {values.name} values, {hidden} neurons", arms)
 
 

@@ -1,29 +1,67 @@
-"""Evidence: how a statistic of tiers is put together, the same way for every prediction."""
+"""Evidence: what was measured of the arms of a regime, before any tier is named, and the samples it was measured on.
+
+The evaluation samples are cut in two. The first half says which features are recovered, and what LayerNorm's scale is
+held at; the statistics are of the second. So no feature is picked and judged by the same data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.arms import LN_ONLY, MAIN
+from toymodels.metrics.moments import EDGE, Moments, fold_edges
+
+Quantities = dict[str, Tensor]
+"""What one prediction, or the tiers, measured of one arm, by name; the first axis of each is the model."""
+Measured = dict[str, Quantities]
+"""What was measured of one arm: `Quantities` by the key of the prediction, or by `TIERS`."""
+TIERS = "tiers"
+"""The place in `Measured` of what tiers are made of: `toymodels.hypotheses.tiers.measure`."""
 
 
-def mean_over(values: Tensor, where: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:
-    """The mean of the defined ``values`` inside ``where``, over ``dim``; NaN where there is none."""
-    counted = where & values.isfinite()
-    count = counted.sum(dim)
-    return torch.where(counted, values, 0.0).sum(dim) / torch.where(count > 0, count, torch.nan)
+@dataclass(frozen=True)
+class Samples:
+    """The evaluation samples of one arm: where they are cut in two, and the moments of both halves."""
+
+    arm: str
+    """the name of the arm in its regime"""
+    middle: int
+    """where the second half begins"""
+    last: int
+    """where the second half ends"""
+    first_half: Moments
+    second_half: Moments
+    dictionaries: bool = False
+    """whether dictionaries may be trained, which takes long"""
 
 
-def beyond_controls(
-    measured: Mapping[str, dict[str, Tensor]], statistic: Callable[[dict[str, Tensor]], Tensor]
-) -> Tensor:
-    """The statistic of SoLU + LN minus each LN-only control's, seed by seed: [model, control].
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured of a regime at one LayerNorm eps."""
 
-    ``measured`` holds those arms and no others. NaN where either is not finite.
-    """
-    own = statistic(measured[MAIN])
-    differences = torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1)
-    return torch.where(differences.isfinite(), differences, torch.nan)
+    regime: str
+    eps: str
+    arms: Mapping[str, Measured]
+    covariates: np.ndarray
+    """log-frequency and log-importance of every feature, float64 [model, feature, 2]"""
+
+    @property
+    def with_norm(self) -> dict[str, Measured]:
+        """What was measured of SoLU + LN and of its LN-only controls, by arm."""
+        return {name: measured for name, measured in self.arms.items() if name == MAIN or name in LN_ONLY}
+
+    def of(self, key: str) -> dict[str, Quantities]:
+        """What was measured for the prediction of this key, by arm; arms that it did not ask are not there."""
+        return {name: measured[key] for name, measured in self.arms.items() if key in measured}
+
+
+def halves(samples: int) -> tuple[int, int]:
+    """Where the second half begins, and where it ends; raises ``ValueError`` where there is too little for two."""
+    edges = fold_edges(samples)
+    if len(edges) != 5:
+        raise ValueError(f"eval.samples: a verdict needs at least {4 * EDGE}, got {samples}")
+    return edges[2], samples

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from toymodels.hypotheses.battery import Verdict, judge
-from toymodels.hypotheses.constructed import CONSTRUCTIONS, EPS, Construction, regime
+from toymodels.hypotheses.battery import Verdict, judge, statistics
+from toymodels.hypotheses.constructed import CONSTRUCTIONS, LAYER_NORM_EPS, Construction, regime
 from toymodels.hypotheses.measuring import gather
-from toymodels.hypotheses.prediction import statistics
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.surroundings import undisturbed
 from toymodels.values import Binary, UniformValues, Values
 
 SIZES = (10, 20, 24)
-"""Neurons. The battery was tuned on 12 and 16, and on other seeds."""
+"""The numbers of neurons of constructed models. The battery was tuned on 12 and 16, and on other seeds."""
 SEEDS = tuple(range(3000, 3016))
 """With eight, three of the 54 rows come out undetermined for want of power."""
 VALUES: tuple[Values, ...] = (Binary(), UniformValues())
@@ -50,6 +49,6 @@ def prove(
     for hidden in sizes:
         for law in values:
             for construction in constructions:
-                regimes = {eps: regime(construction, hidden, law, seeds, eps) for eps in EPS}
+                regimes = {eps: regime(construction, hidden, law, seeds, eps) for eps in LAYER_NORM_EPS}
                 (verdict,) = judge([statistics(gather(of, eps, samples)) for eps, of in regimes.items()])
                 yield Proof(construction, hidden, law.name, verdict)

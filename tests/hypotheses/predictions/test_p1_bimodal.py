@@ -11,6 +11,7 @@ from toymodels import Bottleneck, LayerNorm, Linear, ReLU, SoLU
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.predictions import p1_bimodal
 from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
+from toymodels.hypotheses.tiers import alignment_percentile
 from toymodels.metrics.rotation_null import DRAWS
 
 
@@ -77,7 +78,7 @@ def test_how_many_features_an_arm_recovers_does_not_matter(own, control):
     recovered = {MAIN: place < own, "gelu + LN": place < control}
     assert p1_bimodal.statistic(measured, recovered).mean().item() == pytest.approx(0, abs=0.003)
     raw = {name: dip(p1_bimodal.normal_scores(m["percentile"], recovered[name])).mean() for name, m in measured.items()}
-    assert abs(raw[MAIN] - raw["gelu + LN"]).item() > p1_bimodal.MARGIN  # else there is nothing to take off
+    assert abs(raw[MAIN] - raw["gelu + LN"]).item() > p1_bimodal.Bimodal.margin  # else there is nothing to take off
 
 
 @pytest.mark.parametrize("activation", [SoLU(), ReLU()])
@@ -86,7 +87,7 @@ def test_percentiles_are_places_among_rotated_models(make_arm, activation):
     bottleneck = Bottleneck(5, activation, LayerNorm(), Linear(), hidden_bias=True)
     arm = make_arm(bottleneck, models=2, n=6)
     arm.parameters.W_in[:, 1:, 0] *= 0.02  # one feature in one neuron, to have one beyond the null
-    found = p1_bimodal.measure(arm)["percentile"]
+    found = alignment_percentile(arm)
     rng = np.random.default_rng(0)
     for model in range(2):
         assert arm.parameters.b_in is not None
@@ -109,7 +110,7 @@ def test_percentiles_are_places_among_rotated_models(make_arm, activation):
 def test_a_feature_that_nothing_responds_to_has_no_percentile_and_no_score(make_arm):
     arm = make_arm(Bottleneck(5, SoLU(), LayerNorm(), Linear()), n=6)
     arm.parameters.W_in[:, :, 2] = 0
-    percentile = p1_bimodal.measure(arm)["percentile"]
+    percentile = alignment_percentile(arm)
     assert percentile[:, 2].isnan().all()
     assert percentile[:, [0, 1, 3, 4, 5]].isfinite().all()
     z = p1_bimodal.normal_scores(percentile, torch.ones(2, 6, dtype=torch.bool))

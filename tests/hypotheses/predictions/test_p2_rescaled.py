@@ -27,7 +27,7 @@ SHAPES = {
 def test_it_is_what_switching_a_feature_off_changes(make_arm, bottleneck, values, signed):
     arm = make_arm(bottleneck, values, n=7, density=0.3, signed=signed)
     first, last = 512, 3072  # some 770 active examples a feature: more than are used
-    found = p2_rescaled.measure(arm, first, last)
+    found = p2_rescaled.changes(arm, first, last)
     double = arm.parameters.to("cpu", torch.float64)
     x = sampler(arm.experiments).evaluation(first, last - first).double()
     live = operate(bottleneck, double, x)
@@ -43,13 +43,13 @@ def test_it_is_what_switching_a_feature_off_changes(make_arm, bottleneck, values
 
 
 def test_without_norm_the_taps_are_one(make_arm):
-    found = p2_rescaled.measure(make_arm(SHAPES["gelu, no LN"]), 0, 512)
+    found = p2_rescaled.changes(make_arm(SHAPES["gelu, no LN"]), 0, 512)
     assert torch.equal(found["mid"], found["post"])
 
 
 def test_a_feature_never_active_is_undefined_and_spoils_no_tier(make_arm):
     arm = make_arm(SHAPES["gelu+LN, tied, no gain"], density=1e-9)
-    found = p2_rescaled.measure(arm, 0, 256)
+    found = p2_rescaled.changes(arm, 0, 256)
     assert all(r.isnan().all() for r in found.values())
     tier = torch.tensor([[True, False, True], [False, True, False]])
     r = {"mid": torch.tensor([[1.0, 0.5, math.nan]]), "post": torch.tensor([[1.0, 1.0, math.nan]])}

@@ -35,7 +35,7 @@ SHAPES = {
 @pytest.mark.parametrize("bottleneck", SHAPES.values(), ids=SHAPES.keys())
 def test_every_pair_is_what_forward_reads_out(make_arm, bottleneck, values):
     arm = make_arm(bottleneck, values, n=N)
-    measured = p3_gated.measure(arm)
+    measured = p3_gated.effects(arm)
     found = measured["gated"]
     parameters = arm.parameters.to("cpu", torch.float64)
     size = 0.5 if isinstance(values, UniformValues) else 1.0
@@ -64,7 +64,7 @@ def test_every_pair_is_what_forward_reads_out(make_arm, bottleneck, values):
 def test_signed_features_are_gated_by_the_mean_over_both_sides_of_both(make_arm, name):
     bottleneck = SHAPES[name]
     arm = make_arm(bottleneck, n=N, signed=True)
-    measured = p3_gated.measure(arm)
+    measured = p3_gated.effects(arm)
     parameters = arm.parameters.to("cpu", torch.float64)
 
     def read(model: int, **present: float) -> torch.Tensor:
@@ -99,7 +99,7 @@ def test_a_signed_feature_with_one_side_below_a_twentieth_is_left_out():
     W_in = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]])
     for down, counted in ((-0.04, False), (-0.06, True)):
         W_out = torch.tensor([[[0.06, down, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]])
-        measured = p3_gated.measure(Arm([e], Parameters(W_in=W_in, W_out=W_out)))
+        measured = p3_gated.effects(Arm([e], Parameters(W_in=W_in, W_out=W_out)))
         assert measured["gated"][0, 0, 1].isfinite().item() is counted
         assert measured["gated"][0, 1, 0].item() == 0
     assert measured["alone"][0].abs().tolist() == pytest.approx([0.06, 1])
@@ -110,14 +110,14 @@ def test_effects_below_a_twentieth_are_left_out():
     e = Experiment(Features(4, 0.1, values=Binary()), bottleneck)
     effects = torch.tensor([0.049, 0.051, -0.049, -0.051])
     arm = Arm([e], Parameters(W_in=torch.eye(4)[None], W_out=torch.diag(effects)[None]))
-    measured = p3_gated.measure(arm)
+    measured = p3_gated.effects(arm)
     assert measured["gated"][0].isnan().all(1).tolist() == [True, False, True, False]
     assert torch.equal(measured["alone"][0], effects)
 
 
 def test_a_linear_model_gates_nothing(make_arm):
     arm = make_arm(Bottleneck(5, Linear(), None, ReLU(), tied=False, hidden_bias=True), Binary(), n=N)
-    gated = p3_gated.measure(arm)["gated"]
+    gated = p3_gated.effects(arm)["gated"]
     assert gated.isfinite().any()
     assert gated[gated.isfinite()].abs().max() < 1e-4
     one = (torch.arange(N) < 3).expand(2, -1)

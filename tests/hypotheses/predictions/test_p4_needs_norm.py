@@ -9,7 +9,7 @@ import torch
 from toymodels import Binary, Bottleneck, GeLU, LayerNorm, Linear, Parameters, ReLU, SoLU, UniformValues, forward
 from toymodels.hypotheses.arms import MAIN, Arm
 from toymodels.hypotheses.predictions import p4_needs_norm
-from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE, held, measure, rescaled_r2
+from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE, drops, held, rescaled_r2
 from toymodels.metrics.moments import collect
 from toymodels.surgery import FrozenNorm, KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
 from toymodels.training.experiment import sampler
@@ -94,7 +94,7 @@ def test_a_feature_never_seen_is_undefined(make_arm):
     arm = make_arm(SHAPES["gelu+LN, tied, ReLU output"], density=1e-9)
     moments = collect(arm.experiments, arm.parameters, 512)
     assert rescaled_r2(moments).isnan().all()
-    found = measure(arm, moments.folds[3], 256, 512)
+    found = drops(arm, moments.folds[3], 256, 512)
     assert set(found) == {"live", *DECISIVE, *BESIDE}
     assert all(drop.isnan().all() for drop in found.values())
 
@@ -105,7 +105,7 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
     arm = make_arm(bottleneck, values)
     middle, last = 2048, 4096
     live = collect(arm.experiments, arm.parameters, last - middle, middle)
-    found = measure(arm, live, middle, last)
+    found = drops(arm, live, middle, last)
     x = sampler(arm.experiments).evaluation(middle, last - middle)
     t = x.double().numpy()
 
@@ -139,7 +139,7 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
 def test_keeping_every_neuron_drops_nothing_and_keeping_one_does(make_arm):
     bottleneck = Bottleneck(2, SoLU(), LayerNorm(), Linear())
     arm = make_arm(bottleneck)
-    found = measure(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
+    found = drops(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
     assert (found["keep 2"] == 0).all()
     assert (found["keep 4"] == 0).all()
     assert (found["keep 1"] != 0).any()
@@ -147,7 +147,7 @@ def test_keeping_every_neuron_drops_nothing_and_keeping_one_does(make_arm):
 
 def test_without_norm_nothing_drops_when_it_is_held(make_arm):
     arm = make_arm(WITHOUT)
-    found = measure(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
+    found = drops(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
     assert all((found[kind] == 0).all() for kind in DECISIVE)
     assert (found["keep 1"] != 0).any()
 
@@ -169,5 +169,5 @@ def test_a_dead_hidden_layer_has_no_scale_and_no_verdict(make_arm):
     """ReLU that never fires: var(mid) is 0 and 1 / sqrt(eps) the scale; nothing is inf or above 1."""
     arm = make_arm(SHAPES["relu+LN, no gain, no output bias"], Binary())
     dead = Arm(arm.experiments, Parameters(**{**arm.parameters.present(), "W_in": -arm.parameters.W_in.abs()}))
-    found = measure(dead, collect(dead.experiments, dead.parameters, 512, 512), 512, 1024)
+    found = drops(dead, collect(dead.experiments, dead.parameters, 512, 512), 512, 1024)
     assert all((drop.nan_to_num().abs() <= 1e-6).all() for drop in found.values())

@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from toymodels import Bottleneck, Experiment, Features, Frequency, Geometric, Importance, Listed, Parameters, Zipf
-from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.predictions.p6_common_or_important import coefficients, covariates, fit, unanswerable
+from toymodels.hypotheses.arms import Arm, covariates
+from toymodels.hypotheses.predictions.p6_common_or_important import coefficients, fit, unanswerable
 
 
 def drawn(rng, beta_f, beta_i, seeds=8, n=64):

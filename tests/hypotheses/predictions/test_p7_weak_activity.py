@@ -22,7 +22,7 @@ SHAPES = {
 @pytest.mark.parametrize("bottleneck", SHAPES.values(), ids=SHAPES.keys())
 def test_shares_by_sorting(make_arm, bottleneck, tap):
     arm = make_arm(bottleneck, n=8)
-    found = p7_weak_activity.measure(arm, 512, 2048)[tap]
+    found = p7_weak_activity.shares(arm, 512, 2048)[tap]
     x = sampler(arm.experiments).evaluation(512, 1536)
     lone = torch.cat([0.5 * torch.eye(8), torch.zeros(8, 1)], 1)[None].expand(2, -1, -1)
     alone = forward(bottleneck, arm.parameters, lone)
@@ -48,7 +48,7 @@ def lone(make_arm, activation):
 
 @pytest.mark.parametrize("activation", [ReLU(), GeLU(), SoLU()])
 def test_a_neuron_of_one_feature_has_no_activity_of_others(make_arm, activation):
-    for share in p7_weak_activity.measure(lone(make_arm, activation), 0, 2048).values():
+    for share in p7_weak_activity.shares(lone(make_arm, activation), 0, 2048).values():
         assert (share == 0).all()
 
 
@@ -56,7 +56,7 @@ def test_a_neuron_whose_main_feature_is_never_there_has_nothing_else(make_arm):
     """A neuron answers to features 0 (strongly) and 1: examples with 1 alone are weak and wholly another's."""
     arm = make_arm(Bottleneck(1, ReLU(), None, Linear(), tied=False), Binary(), n=2, models=1, density=0.3)
     arm = Arm(arm.experiments, Parameters(W_in=torch.tensor([[[5.0, 1.0]]]), W_out=torch.ones(1, 2, 1)))
-    share = p7_weak_activity.measure(arm, 0, 8192)["mid"][0, 0]
+    share = p7_weak_activity.shares(arm, 0, 8192)["mid"][0, 0]
     # 1 alone has .21 / .51 = .41 of the examples: all of the weakest four classes, some of the fifth, none above.
     assert share[:4].tolist() == [1.0] * 4
     assert 0 <= share[4] < 1
@@ -68,16 +68,16 @@ def test_a_neuron_of_the_negative_side_has_a_main_feature_too(make_arm):
     arm = make_arm(Bottleneck(4, ReLU(), None, Linear(), tied=False), n=2, models=1, density=0.3, signed=True)
     eye = torch.eye(2)
     pairs = Parameters(W_in=torch.cat([eye, -eye])[None], W_out=torch.cat([eye, -eye], 1)[None])
-    for share in p7_weak_activity.measure(Arm(arm.experiments, pairs), 0, 2048).values():
+    for share in p7_weak_activity.shares(Arm(arm.experiments, pairs), 0, 2048).values():
         assert (share == 0).all()
 
 
 @pytest.mark.parametrize("activation", [ReLU(), SoLU()])
 def test_a_dead_neuron_is_undefined_and_spoils_no_mean(make_arm, activation):
     arm = make_arm(Bottleneck(4, activation, LayerNorm(), Linear()), n=8)
-    whole = p7_weak_activity.measure(arm, 0, 2048)["mid"]
+    whole = p7_weak_activity.shares(arm, 0, 2048)["mid"]
     arm.parameters.W_in[0, 2] = 0
-    share = p7_weak_activity.measure(arm, 0, 2048)["mid"]
+    share = p7_weak_activity.shares(arm, 0, 2048)["mid"]
     assert share[0, 2].isnan().all()
     assert share[0, [0, 1, 3]].isfinite().all()
     assert torch.equal(share[1], whole[1])
@@ -90,7 +90,7 @@ def test_a_dead_neuron_is_undefined_and_spoils_no_mean(make_arm, activation):
 
 def test_a_model_that_never_moves_has_no_statistic(make_arm):
     arm = make_arm(Bottleneck(4, ReLU(), LayerNorm(), Linear()), n=8, density=1e-9)
-    measured = {name: p7_weak_activity.measure(arm, 0, 256) for name in (MAIN, "relu + LN")}
+    measured = {name: p7_weak_activity.shares(arm, 0, 256) for name in (MAIN, "relu + LN")}
     assert p7_weak_activity.statistic(measured, "mid").isnan().all()
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels.hypotheses.statistics.findings import TAIL, from_seeds
-from toymodels.hypotheses.statistics.intervals import FEWEST, Status, interval
+from toymodels.hypotheses.statistics.findings import from_seeds
+from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, TAIL, Status, bootstrap_interval
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 MARGIN = 0.1
@@ -34,7 +34,7 @@ def test_one_number_a_seed_is_one_control():
     x = column(0.13)
     alone, one = from_seeds("s", torch.from_numpy(x), MARGIN), judged(x)
     assert alone == one
-    over = interval(x)
+    over = bootstrap_interval(x)
     assert shown(alone) == shown(over)
     assert (alone.p_above, alone.p_below) == (over.p_above(MARGIN), over.p_below(MARGIN))
     assert (alone.kind, alone.margin, alone.reason) == ("s", MARGIN, "")
@@ -43,7 +43,7 @@ def test_one_number_a_seed_is_one_control():
 @pytest.mark.parametrize("means", [(0.3, 0.2, 0.25), (0.3, 0.11, 0.25), (0.3, 0.02, -0.1), (0.08, 0.1, 0.12)])
 def test_every_control_by_its_own_interval(means):
     columns = [column(mean, seed) for seed, mean in enumerate(means)]
-    each, found = [interval(x) for x in columns], judged(*columns)
+    each, found = [bootstrap_interval(x) for x in columns], judged(*columns)
     assert found.p_above == max(over.p_above(MARGIN) for over in each)
     assert found.p_below == min(1.0, 3 * min(over.p_below(MARGIN) for over in each))
     assert shown(found) == shown(each[int(np.argmin(means))])
@@ -64,10 +64,10 @@ def test_not_supported_is_against_any_control():
 def test_below_one_of_several_must_be_clearer_than_below_one():
     """A p between .025 / 3 and .025: enough against one control, or two that agree no better, but not of three."""
     means = np.linspace(0.0, MARGIN, 200)
-    edge = next(x for x in map(column, means) if TAIL / 2 < interval(x).p_below(MARGIN) < TAIL)
+    edge = next(x for x in map(column, means) if TAIL / 2 < bootstrap_interval(x).p_below(MARGIN) < TAIL)
     assert judged(edge).status is NO
     assert judged(edge, column(0.3, 1)).status is OPEN
-    assert judged(edge, column(0.3, 1)).p_below == 2 * interval(edge).p_below(MARGIN)
+    assert judged(edge, column(0.3, 1)).p_below == 2 * bootstrap_interval(edge).p_below(MARGIN)
     assert judged(edge, edge, edge).status is OPEN
 
 
@@ -78,8 +78,8 @@ def test_a_p_is_never_above_one():
 def test_what_is_shown_is_the_least_mean_though_another_is_less_sure():
     steady, wild = column(0.12, 0, 0.001), column(0.2, 1, 0.5)
     found = judged(wild, steady)
-    assert shown(found) == shown(interval(steady))
-    assert found.p_above == interval(wild).p_above(MARGIN)
+    assert shown(found) == shown(bootstrap_interval(steady))
+    assert found.p_above == bootstrap_interval(wild).p_above(MARGIN)
     assert found.status is OPEN
 
 
@@ -95,7 +95,7 @@ def test_a_control_defined_in_under_half_of_the_seeds_does_not_count(undefined, 
     assert found == judged(bad, good)
     if counts:
         assert found.status is NO
-        assert shown(found) == shown(interval(bad))
+        assert shown(found) == shown(bootstrap_interval(bad))
         assert found.n == 8 - undefined
     else:
         assert found == judged(good)
@@ -139,7 +139,7 @@ def test_nothing_defined_is_open(controls):
         assert math.isnan(found.mean)
 
 
-@pytest.mark.parametrize("seeds", range(1, FEWEST))
+@pytest.mark.parametrize("seeds", range(1, FEWEST_SEEDS))
 def test_too_few_seeds_are_open(seeds):
     found = judged(column(5.0, 0, 0.001, seeds), column(-5.0, 1, 0.001, seeds))
     assert (found.n, found.p_above, found.p_below, found.status) == (seeds, 1.0, 1.0, OPEN)

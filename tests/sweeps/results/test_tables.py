@@ -15,7 +15,7 @@ from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.results import tables
 from toymodels.sweeps.results.reading import load
-from toymodels.sweeps.results.summary import interval, summarise
+from toymodels.sweeps.results.summary import summarise
 from toymodels.sweeps.spec.settings import setting_names
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.store import Store
@@ -188,19 +188,6 @@ def test_summary_has_an_arm_for_what_varies_seeds_aside(folder: Path) -> None:
     for arm in arms:
         for value in arm.measures.values():
             assert value is None or math.isfinite(value.mean)
-
-
-def test_interval_is_students() -> None:
-    import pandas as pd
-
-    measured = interval(pd.Series([1.0, 2.0, None, 3.0]))
-    assert measured is not None
-    assert (measured.mean, measured.n) == (2.0, 3)
-    assert measured.half_width == pytest.approx(4.302652729911275 / math.sqrt(3))
-    single = interval(pd.Series([1.0]))
-    assert single is not None
-    assert single.half_width is None
-    assert interval(pd.Series([None, None], dtype=float)) is None
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])

@@ -19,44 +19,60 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import beyond_controls
+from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.evidence import TIERS, Evidence, Quantities
+from toymodels.hypotheses.prediction import Numbers, Prediction
+from toymodels.hypotheses.statistics.contrasts import beyond_controls
 from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
-from toymodels.metrics.alignment import response_alignment
-from toymodels.metrics.responses import response_sizes_of
-from toymodels.metrics.rotation_null import DRAWS, rotation_nulls_of
+from toymodels.hypotheses.tiers import Tiers
+from toymodels.metrics.rotation_null import DRAWS
 
-MARGIN = 0.01
-FEWEST = 4
+DIP_P = "dip p"
+"""the mark that is the Monte Carlo p of the dip of SoLU + LN's own alignment"""
+FEWEST_RECOVERED = 4
 """recovered features below which a model has no modes to count: its dip is undefined"""
 
 
-def measure(arm: Arm) -> dict[str, Tensor]:
-    """The percentile of each feature's response alignment in its model's null: [model, feature]."""
-    alignment = response_alignment(response_sizes_of(arm.experiments, arm.parameters))
-    null = rotation_nulls_of(arm.experiments, arm.parameters, ["response_alignment"])["response_alignment"]
-    return {"percentile": null.percentile(alignment)}
+class Bimodal(Prediction):
+    """P1. It measures nothing itself: percentiles are what tiers are made of."""
+
+    key = "P1"
+    claim = "The alignment of recovered features has two modes"
+    figure = "p1_bimodal"
+    margin = 0.01
+    decisive = ("dip",)
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed and control."""
+        measured = {name: of[TIERS] for name, of in evidence.with_norm.items()}
+        return {"dip": statistic(measured, tiers.recovered)}
+
+    def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
+        """The p of the dip of SoLU + LN alone."""
+        return {DIP_P: dip_p_values(evidence.arms[MAIN][TIERS], tiers.neuron | tiers.hidden)}
 
 
 def normal_scores(percentile: Tensor, recovered: Tensor) -> Tensor:
-    """z [model, feature]; NaN for what is not recovered."""
+    """The z of every feature [model, feature]; NaN for what is not recovered."""
     edge = 0.5 / (DRAWS * percentile.shape[1])
     share = (percentile.double() / 100).clamp(edge, 1 - edge)
     return torch.where(recovered & percentile.isfinite(), torch.special.ndtri(share), torch.nan)
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], recovered: Mapping[str, Tensor]) -> Tensor:
+def statistic(measured: Mapping[str, Quantities], recovered: Mapping[str, Tensor]) -> Tensor:
     """The statistic of every seed, [model, control]; ``recovered`` bool [model, feature] by arm: each its own."""
     of = {name: {"z": normal_scores(m["percentile"], recovered[name])} for name, m in measured.items()}
     return beyond_controls(of, lambda arm: _dip(arm["z"]))
 
 
-def dip_p_values(measured: dict[str, Tensor], recovered: Tensor) -> Tensor:
+def dip_p_values(measured: Quantities, recovered: Tensor) -> Tensor:
     """The Monte Carlo p of each model's own dip, [model]."""
     return p_values(normal_scores(measured["percentile"], recovered))
 
 
 def _dip(z: Tensor) -> Tensor:
     counts = z.isfinite().sum(1)
-    by_chance = torch.tensor([expected_of_normals(int(count)) if count >= FEWEST else torch.nan for count in counts])
+    by_chance = torch.tensor(
+        [expected_of_normals(int(count)) if count >= FEWEST_RECOVERED else torch.nan for count in counts]
+    )
     return dip(z) - by_chance

@@ -1,7 +1,7 @@
-"""P2: tier-two features are suppressed at ``mid``, then rescaled by LayerNorm.
+"""P2: hidden features (tier two) are suppressed at ``mid``, then rescaled by LayerNorm.
 
     r_i(tap) = E |tap(x) - tap(x without i)| over data in which feature i is active
-    rho(tap) = mean of r_i(tap) over tier two / mean over tier one
+    rho(tap) = mean of r_i(tap) over the hidden tier / mean over the neuron tier
     statistic = log(rho(post) / rho(mid)), minus each LN-only control's
 
 of the same features. Above 0: LayerNorm brings the small tier closer to the large one, by more than it does where no
@@ -13,27 +13,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from, preactivation
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.prediction import Numbers, Prediction
+from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.tiers import Tiers
+from toymodels.metrics.tiers import Tier
 from toymodels.training.experiment import sampler
 
-MARGIN = math.log(1.25)
 EXAMPLES = 512
 """active examples a feature, at most: the first of the stretch"""
 
 
-def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
+class Rescaled(Prediction):
+    """P2."""
+
+    key = "P2"
+    claim = "Tier two is suppressed at mid, then rescaled"
+    figure = "p2_rescaled"
+    margin = math.log(1.25)
+    decisive = ("log ratio",)
+    compares = (Tier.HIDDEN, Tier.NEURON)
+    columns: ClassVar = {"change_mid": "mid", "change_post": "post"}
+
+    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+        """The `changes` that taking a feature away makes, on the second half of the samples."""
+        return changes(arm, samples.middle, samples.last)
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed and control."""
+        return {"log ratio": statistic(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+
+
+def changes(arm: Arm, first: int, last: int) -> Quantities:
     """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature]; NaN for a feature never active."""
-    parts = [_measure(part, first, last) for part in arm.slices(last - first)]
+    parts = [_changes(part, first, last) for part in arm.slices(last - first)]
     return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
 
 
-def _measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
+def _changes(arm: Arm, first: int, last: int) -> Quantities:
     e, parameters = arm.experiments[0], arm.parameters
     x = sampler(arm.experiments).evaluation(first, last - first).to(parameters.W_in.dtype)
     model, feature, sample = (x != 0).nonzero(as_tuple=True)
@@ -54,11 +78,11 @@ def _measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
     return found
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature]."""
+def statistic(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
+    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature]."""
 
-    def log_ratio(of: dict[str, Tensor]) -> Tensor:
-        rho = {tap: mean_over(of[tap], two) / mean_over(of[tap], one) for tap in ("mid", "post")}
+    def log_ratio(of: Quantities) -> Tensor:
+        rho = {tap: mean_over(of[tap], hidden) / mean_over(of[tap], neuron) for tap in ("mid", "post")}
         return torch.log(rho["post"] / rho["mid"])
 
     return beyond_controls(measured, log_ratio)

@@ -1,8 +1,8 @@
-"""P3: tier-two features have a large effect only where no tier-one feature is present.
+"""P3: hidden features (tier two) have a large effect only where no feature of the neuron tier is present.
 
     a_i  = readout_i(e_i) - readout_i(0)                     the effect of feature i alone, before ``out``
     a_ij = readout_i(e_i + e_j) - readout_i(e_j)             its effect in the company of j
-    G = mean over i in tier two, j in tier one of (1 - a_ij / a_i) - mean over i in tier one, j in tier two
+    G = mean over hidden i, j in the neuron tier of (1 - a_ij / a_i) - mean over i in the neuron tier, hidden j
     statistic = G, minus each LN-only control's
 
 e_i at the feature's mean active value; features with |a_i| < .05 are left out, and counted. Before ``out``, because a
@@ -15,28 +15,74 @@ both sides of i and both of j, and a feature is left out where either side's |a_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from
 from toymodels.hypotheses.arms import MAIN, Arm
-from toymodels.hypotheses.evidence import mean_over
+from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.prediction import Numbers, Prediction
+from toymodels.hypotheses.statistics.contrasts import mean_over
+from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.responses import mean_active_values, sides
+from toymodels.metrics.tiers import Tier
 
-MARGIN = 0.1
 SMALLEST = 0.05
+"""The size of an effect alone below which a feature is left out."""
+LEFT_OUT = "left out of P3"
+"""the mark that counts the features of the tiers that are left out"""
 
 
-def measure(arm: Arm) -> dict[str, Tensor]:
+class Gated(Prediction):
+    """P3."""
+
+    key = "P3"
+    claim = "Tier two is gated by tier one"
+    figure = "p3_gated"
+    margin = 0.1
+    decisive = ("gating",)
+    compares = (Tier.HIDDEN, Tier.NEURON)
+    columns: ClassVar = {
+        "effect_alone": "alone",
+        "effect_with_neuron": "gated",
+        "effect_with_hidden": "gated",
+    }
+
+    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+        """The `effects` of features alone and in company, which need no samples."""
+        del samples
+        return effects(arm)
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed and control."""
+        return {"gating": statistic(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+
+    def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
+        """How many features of the tiers are left out."""
+        return {LEFT_OUT: left_out(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+
+    def notes(self, marks: Mapping[str, Tensor]) -> Iterator[str]:
+        """That features are left out, where any are."""
+        if left_out := float(marks[LEFT_OUT].double().mean()):
+            yield f"P3 leaves out {left_out:.1f} features a model: their effect alone is below {SMALLEST}"
+
+    def evidence_columns(self, measured: Quantities, tiers: Tiers) -> dict[str, Tensor]:
+        """The effect of each feature alone, and in the company of one feature of either tier."""
+        company = {"effect_with_neuron": tiers.neuron, "effect_with_hidden": tiers.hidden}
+        return {"effect_alone": measured["alone"]} | {name: in_company(measured, of) for name, of in company.items()}
+
+
+def effects(arm: Arm) -> Quantities:
     """``alone``: a_i [model, feature], of a signed feature the smaller of its sides' by size; ``gated``: 1 - a_ij / a_i
     [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side."""
     parts = [_effects(arm, k) for k in range(len(arm))]
     return {name: torch.stack([part[name] for part in parts]).float() for name in parts[0]}
 
 
-def _effects(arm: Arm, k: int) -> dict[str, Tensor]:
+def _effects(arm: Arm, k: int) -> Quantities:
     """``alone`` [feature] and ``gated`` [feature i, feature j] of the k-th model."""
     e, own = arm.experiments[0], arm.parameters[k : k + 1]
     n, value = e.features.n, mean_active_values(arm.experiments[k : k + 1], own.W_in)
@@ -64,15 +110,22 @@ def _effects(arm: Arm, k: int) -> dict[str, Tensor]:
     return {"alone": weaker, "gated": gated}
 
 
-def gating(gated: Tensor, one: Tensor, two: Tensor, counted: Tensor) -> Tensor:
+def in_company(measured: Quantities, of: Tensor) -> Tensor:
+    """The mean effect of each feature in the company of one of the features ``of``, bool [model, feature]: the mean of
+    its a_ij, which is a_i (1 - mean of gated), [model, feature]."""
+    gated = measured["gated"]
+    return measured["alone"] * (1 - mean_over(gated, of[:, None, :].expand_as(gated), dim=2))
+
+
+def gating(gated: Tensor, neuron: Tensor, hidden: Tensor, counted: Tensor) -> Tensor:
     """G of every model, [model], over the features i that are ``counted``, bool [model, feature]."""
-    small_by_large = mean_over(gated, (two & counted)[:, :, None] & one[:, None, :], dim=(1, 2))
-    large_by_small = mean_over(gated, (one & counted)[:, :, None] & two[:, None, :], dim=(1, 2))
+    small_by_large = mean_over(gated, (hidden & counted)[:, :, None] & neuron[:, None, :], dim=(1, 2))
+    large_by_small = mean_over(gated, (neuron & counted)[:, :, None] & hidden[:, None, :], dim=(1, 2))
     return small_by_large - large_by_small
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature].
+def statistic(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
+    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature].
 
     Against each control over the features whose effect is large enough in both.
     """
@@ -80,15 +133,16 @@ def statistic(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tenso
     for name, control in measured.items():
         if name != MAIN:
             counted = ~(_small(own) | _small(control))
-            differences.append(gating(own["gated"], one, two, counted) - gating(control["gated"], one, two, counted))
+            of_own, of_control = (gating(of["gated"], neuron, hidden, counted) for of in (own, control))
+            differences.append(of_own - of_control)
     return torch.stack(differences, 1)
 
 
-def left_out(measured: Mapping[str, dict[str, Tensor]], one: Tensor, two: Tensor) -> Tensor:
+def left_out(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
     """How many features of the tiers are left out because of their effect in SoLU + LN or some control: [model]."""
     small = torch.stack([_small(of) for of in measured.values()]).any(0)
-    return (small & (one | two)).sum(1)
+    return (small & (neuron | hidden)).sum(1)
 
 
-def _small(of: dict[str, Tensor]) -> Tensor:
+def _small(of: Quantities) -> Tensor:
     return of["alone"].abs() < SMALLEST

@@ -1,14 +1,14 @@
-"""P4: tier two needs LayerNorm.
+"""P4: the hidden tier (tier two) needs LayerNorm.
 
     drop_i = R^2_i - R^2_i with LayerNorm's scale held at one constant
-    statistic = mean drop over tier two - mean over tier one, minus each LN-only control's
+    statistic = mean drop over the hidden tier - mean over the neuron tier, minus each LN-only control's
 
 The constants, both taken from other samples: the geometric mean of the scale over non-empty inputs, and the one of
 least loss. R^2 here is after the best affine rescaling of each output that turns no sign, max(0, corr(t_i, y_i))^2, for
 otherwise the size of the constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself
-calls tier *one* the one that needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits the many
-weak inputs makes the strong ones several times too large, which loses nothing that is said. At the loss-optimal
-constant R^2 as it is must agree as well: three statistics, and all must be supported. Margin .05.
+calls the *neuron* tier the one that needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits
+the many weak inputs makes the strong ones several times too large, which loses nothing that is said. At the
+loss-optimal constant R^2 as it is must agree as well: three statistics, and all must be supported. Margin .05.
 
 Beside them, and not decisive: the same with only the k = 1, 2, 4 largest |mid| kept and LayerNorm live. That a tier
 lives in small entries shows there only while k is small against the neurons it uses.
@@ -18,24 +18,55 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.prediction import Numbers, Prediction
+from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.recovery import r2
+from toymodels.metrics.tiers import Tier
 from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
 from toymodels.training.experiment import sampler
 
-MARGIN = 0.05
 DECISIVE = ("geometric", "optimal", "optimal, R² as it is")
 KEPT = (1, 2, 4)
 BESIDE = tuple(f"keep {k}" for k in KEPT)
 SAMPLES = 8192
 STRETCH = 256
+
+
+class NeedsNorm(Prediction):
+    """P4."""
+
+    key = "P4"
+    claim = "Tier two needs LayerNorm"
+    figure = "p4_needs_norm"
+    margin = 0.05
+    decisive = DECISIVE
+    compares = (Tier.HIDDEN, Tier.NEURON)
+    columns: ClassVar = {
+        "affine_r2": "live",
+        "drop_geometric": "geometric",
+        "drop_optimal": "optimal",
+        "drop_optimal_r2": "optimal, R² as it is",
+        **{f"drop_keep_{k}": kind for k, kind in zip(KEPT, BESIDE, strict=True)},
+    }
+
+    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+        """The `drops` on the second half of the samples, by constants of the first."""
+        return drops(arm, samples.second_half, samples.middle, samples.last)
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed and control, by every way of taking LayerNorm away."""
+        measured = evidence.of(self.key)
+        return {kind: statistic(measured, kind, tiers.neuron, tiers.hidden) for kind in (*DECISIVE, *BESIDE)}
 
 
 def rescaled_r2(moments: Moments) -> Tensor:
@@ -66,7 +97,7 @@ def held(arm: Arm, scale: Tensor) -> Arm:
     return Arm([dataclasses.replace(each, bottleneck=bottleneck) for each in arm.experiments], parameters)
 
 
-def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor]:
+def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
     """The drops by kind, and as ``live`` the rescaled R^2 they start from: [model, feature] each.
 
     Constants come from samples before ``middle``, R^2 from those up to ``last``, whose moments ``live`` are. Without
@@ -89,7 +120,7 @@ def measure(arm: Arm, live: Moments, middle: int, last: int) -> dict[str, Tensor
     return found | {name: torch.cat([part[name] for part in parts]) for name in BESIDE}
 
 
-def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
+def _kept(arm: Arm, first: int, samples: int) -> Quantities:
     e = arm.experiments[0]
     x = sampler(arm.experiments).evaluation(first, samples).to(arm.parameters.W_in.dtype)
     t = e.target(x)
@@ -110,6 +141,6 @@ def _kept(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
     }
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], kind: str, one: Tensor, two: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``one`` and ``two``, bool [model, feature]."""
-    return beyond_controls(measured, lambda of: mean_over(of[kind], two) - mean_over(of[kind], one))
+def statistic(measured: Mapping[str, Quantities], kind: str, neuron: Tensor, hidden: Tensor) -> Tensor:
+    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature]."""
+    return beyond_controls(measured, lambda of: mean_over(of[kind], hidden) - mean_over(of[kind], neuron))

@@ -1,6 +1,6 @@
 """P6: which features become neuron-aligned, the most common or the most important?
 
-    logit P(feature i of a model is in tier one | recovered) = c + beta_f log P_i + beta_I log I_i
+    logit P(feature i of a model is in the neuron tier | recovered) = c + beta_f log P_i + beta_I log I_i
 
 over the recovered features of all seeds, the intercept free and 1/2 |beta|^2 added to the negative log-likelihood (a
 ridge of 1; le Cessie and van Houwelingen 1992), so that perfect separation has an answer. Coefficients are per log
@@ -16,27 +16,46 @@ elsewhere undetermined. Most published work confounds the two.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import t as student
 from torch import Tensor
 
-from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.statistics.intervals import FEWEST
+from toymodels.hypotheses.evidence import Evidence
+from toymodels.hypotheses.prediction import AtSetting, Numbers, Prediction, Statistics
+from toymodels.hypotheses.statistics.findings import Finding, from_jackknife, unknown
+from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
+from toymodels.hypotheses.tiers import Tiers
 
-MARGIN = 0.25
 RIDGE = 1.0
 LARGEST_CORRELATION = 0.3
 """between log-frequency and log-importance over all seeds, beyond which they count as confounded"""
 
 
-def covariates(arm: Arm) -> np.ndarray:
-    """log P_i and log I_i, float64 [model, feature, 2]; -inf for an importance of 0."""
-    with np.errstate(divide="ignore"):
-        frequency = np.log([e.features.probabilities() for e in arm.experiments])
-        importance = np.log([e.importance() for e in arm.experiments])
-    return np.stack([frequency, importance], 2)
+class CommonOrImportant(Prediction):
+    """P6. It measures nothing itself: tiers and the features' covariates are enough."""
+
+    key = "P6"
+    claim = "The common features become aligned, more than the important ones"
+    figure = "p6_common_or_important"
+    margin = 0.25
+    decisive = ("difference", "frequency")
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """None: the fit is of all seeds together."""
+        del evidence, tiers
+        return {}
+
+    def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
+        """The `coefficients` over all seeds, or why there are none."""
+        margins = {"difference": self.margin, "frequency": 0.0, "importance": 0.0}
+        reason = unanswerable(statistics.covariates)
+        if reason is not None:
+            return {kind: unknown(kind, margin, reason) for kind, margin in margins.items()}
+        found = coefficients(statistics.covariates, at.neuron, at.hidden)
+        return {kind: from_jackknife(kind, *found[kind], margin) for kind, margin in margins.items()}
 
 
 def unanswerable(of: np.ndarray) -> str | None:
@@ -74,9 +93,9 @@ def fit(x: np.ndarray, y: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
     return np.array([beta[0] - beta[1:] @ x.mean(0), *beta[1:]])
 
 
-def coefficients(of: np.ndarray, one: Tensor, two: Tensor) -> dict[str, tuple[float, float, float, int]]:
+def coefficients(of: np.ndarray, neuron: Tensor, hidden: Tensor) -> dict[str, tuple[float, float, float, int]]:
     """(estimate, low, high, seeds) of beta_f, beta_I and their difference; NaN where a tier is empty or seeds few."""
-    label, used = one.numpy(), (one | two).numpy() & np.isfinite(of).all(2)
+    label, used = neuron.numpy(), (neuron | hidden).numpy() & np.isfinite(of).all(2)
     seeds = [k for k in range(len(of)) if used[k].any()]
 
     def estimate(chosen: list[int]) -> np.ndarray:
@@ -90,7 +109,7 @@ def coefficients(of: np.ndarray, one: Tensor, two: Tensor) -> dict[str, tuple[fl
 
     whole = estimate(seeds)
     spread = np.full(3, np.nan)
-    if len(seeds) >= FEWEST:
+    if len(seeds) >= FEWEST_SEEDS:
         left_out = np.array([estimate([s for s in seeds if s != out]) for out in seeds])
         error = np.sqrt((len(seeds) - 1) / len(seeds) * ((left_out - left_out.mean(0)) ** 2).sum(0))
         spread = error * student.ppf(0.975, len(seeds) - 1)

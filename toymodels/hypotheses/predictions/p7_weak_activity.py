@@ -15,31 +15,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import forward
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
+from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.monosemanticity import main_feature
 from toymodels.metrics.recovery import UNMOVED
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.training.experiment import sampler
 
-MARGIN = 0.1
 CLASSES = 10
 SAMPLES = 8192
 TAPS = ("mid", "post")
 
 
-def measure(arm: Arm, first: int, last: int) -> dict[str, Tensor]:
+class WeakActivity(Prediction):
+    """P7."""
+
+    key = "P7"
+    claim = "Weak activations of a neuron belong to other features"
+    figure = "p7_weak_activity"
+    margin = 0.1
+    decisive = ("mid",)
+    own_table = OwnTable("evidence_neurons", {"neuron": np.int32, "class": np.int8}, ("others_mid", "others_post"))
+
+    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+        """The `shares` of activity without the main feature, on the second half of the samples."""
+        return shares(arm, samples.middle, samples.last)
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed and control, by tap."""
+        del tiers
+        return {tap: statistic(evidence.of(self.key), tap) for tap in TAPS}
+
+    def own_rows(self, measured: Quantities) -> dict[str, np.ndarray]:
+        """A row a model x neuron x class of activation, from 1, the weakest."""
+        place, neuron, rank = np.indices(measured["mid"].shape).reshape(3, -1)
+        of_taps = {f"others_{tap}": measured[tap].numpy().ravel() for tap in TAPS}
+        return {"place": place, "neuron": neuron, "class": rank + 1, **of_taps}
+
+
+def shares(arm: Arm, first: int, last: int) -> Quantities:
     """S_k by tap, [model, hidden, class] from the weakest to the strongest; NaN for a dead neuron."""
     samples = min(SAMPLES, last - first)
-    parts = [_measure(part, first, samples) for part in arm.slices(samples)]
+    parts = [_shares(part, first, samples) for part in arm.slices(samples)]
     return {tap: torch.cat([part[tap] for part in parts]) for tap in TAPS}
 
 
-def _measure(arm: Arm, first: int, samples: int) -> dict[str, Tensor]:
+def _shares(arm: Arm, first: int, samples: int) -> Quantities:
     e, p = arm.experiments[0], arm.parameters
     x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
     main = main_feature(response_sizes_of(arm.experiments, p))
@@ -61,10 +90,10 @@ def _between(edges: Tensor, values: Tensor) -> Tensor:
     return upto.gather(2, edges).diff(dim=2)
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], tap: str) -> Tensor:
-    """The statistic of every seed, [model, control]."""
+def statistic(measured: Mapping[str, Quantities], tap: str) -> Tensor:
+    """The statistic of every seed at a tap, [model, control]."""
 
-    def weak_minus_strong(of: dict[str, Tensor]) -> Tensor:
+    def weak_minus_strong(of: Quantities) -> Tensor:
         share = of[tap]
         half = CLASSES // 2
         weak = mean_over(share[:, :, :half], torch.ones_like(share[:, :, :half], dtype=torch.bool), dim=2)

@@ -1,29 +1,34 @@
-"""P9: tier-two features are harder to find than the same features in a GeLU model.
+"""P9: hidden features (tier two) are harder to find than the same features in a GeLU model.
 
-    statistic = mean over tier two of how well a feature is found at ``mid``, GeLU's minus SoLU + LN's
+    statistic = mean over the hidden tier of how well a feature is found at ``mid``, GeLU's minus SoLU + LN's
 
 found by the best single neuron (R^2), and by unsupervised dictionaries of either kind, TopK and L1 (F1 of the matched
-latent); features of tier two of SoLU + LN, the same features and seeds in both. Above 0: harder in SoLU + LN. All
-three must agree. Margin .05. Dictionaries have as many latents as there are features and the true mean number active
-at once; they are trained on the first half of the samples and scored on the second. Where they were not trained the
-prediction is undetermined. A signed feature has two sides, to which a dictionary gives a latent each: so there are as
-many latents as sides, and the F1 of a feature is the mean of its sides'. Readers of Elhage et al. 2022, *Softmax Linear
-Units*, asked this; in a real network the truth is unknown.
+latent); features of the hidden tier of SoLU + LN, the same features and seeds in both. Above 0: harder in SoLU + LN.
+All three must agree. Margin .05. Dictionaries have as many latents as there are features and the true mean number
+active at once; they are trained on the first half of the samples and scored on the second. Where they were not trained
+the prediction is undetermined. A signed feature has two sides, to which a dictionary gives a latent each: so there are
+as many latents as sides, and the F1 of a feature is the mean of its sides'. Readers of Elhage et al. 2022, *Softmax
+Linear Units*, asked this; in a real network the truth is unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import MAIN, PLAIN, Arm
-from toymodels.hypotheses.evidence import mean_over
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
+from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
+from toymodels.hypotheses.statistics.contrasts import mean_over
+from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.dictionaries import activations, choose, directions, fit, matching, score, top_k
+from toymodels.metrics.recovery import best_neuron_r2
+from toymodels.metrics.tiers import Tier
 
-MARGIN = 0.05
 NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"
 KINDS = (NEURON, TOP_K, L1)
 DICTIONARIES = tuple((tap, kind) for tap in ("mid", "post") for kind in (TOP_K, L1))
@@ -35,7 +40,45 @@ ABREAST = 8
 """models whose dictionaries train together, for memory: at every penalty each"""
 
 
-def dictionaries(arm: Arm, middle: int, last: int) -> dict[str, Tensor]:
+class HarderToFind(Prediction):
+    """P9."""
+
+    key = "P9"
+    claim = "Tier two is harder to find than in GeLU"
+    figure = "p9_harder_to_find"
+    margin = 0.05
+    decisive = KINDS
+    compares = (Tier.HIDDEN,)
+    arms = (MAIN, *LN_ONLY, PLAIN)
+    columns: ClassVar = {"best_neuron_r2": NEURON, "f1_top_k": TOP_K, "f1_l1": L1}
+    own_table = OwnTable("evidence_dictionaries", {"tap": str, "kind": str}, SCORES)
+
+    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+        """How well the best neuron predicts each feature, on the second half of the samples; and of the two arms that
+        are compared what `dictionaries` find, where these may be trained."""
+        found = {NEURON: best_neuron_r2(samples.second_half, "mid")}
+        if samples.dictionaries and samples.arm in (MAIN, PLAIN):
+            found |= dictionaries(arm, samples.middle, samples.last)
+        return found
+
+    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+        """The `statistic` of every seed, by every way of finding a feature."""
+        measured = evidence.of(self.key)
+        found = {kind: statistic(measured, kind, tiers.hidden) for kind in KINDS}
+        return {kind: "not measured" if numbers is None else numbers for kind, numbers in found.items()}
+
+    def own_rows(self, measured: Quantities) -> dict[str, np.ndarray]:
+        """A row a model x dictionary that was trained."""
+        if "scores" not in measured:
+            return {}
+        scores = measured["scores"].numpy()
+        place, dictionary = np.nonzero(~np.isnan(scores).all(2))
+        taps, kinds = np.array([(tap, kind.removeprefix("F1 of ")) for tap, kind in DICTIONARIES], dtype=object).T
+        of_scores = dict(zip(SCORES, scores[place, dictionary].T, strict=True))
+        return {"place": place, "tap": taps[dictionary], "kind": kinds[dictionary], **of_scores}
+
+
+def dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
     """What dictionaries of either kind find: by kind, the F1 of each feature at ``mid`` [model, feature]; and as
     ``scores`` [model, dictionary, score] all `SCORES` of all `DICTIONARIES`, NaN at ``post`` without LayerNorm: it is
     ``mid``."""
@@ -43,7 +86,7 @@ def dictionaries(arm: Arm, middle: int, last: int) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _dictionaries(arm: Arm, middle: int, last: int) -> dict[str, Tensor]:
+def _dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
     found = {}
     scores = torch.full((len(arm), len(DICTIONARIES), len(SCORES)), torch.nan)
     for tap in ("mid", "post") if arm.experiments[0].bottleneck.layer_norm is not None else ("mid",):
@@ -54,8 +97,9 @@ def _dictionaries(arm: Arm, middle: int, last: int) -> dict[str, Tensor]:
     return found | {"scores": scores}
 
 
-def _scored(arm: Arm, tap: str, middle: int, last: int) -> dict[str, dict[str, Tensor]]:
-    """Both kinds, trained on ``tap`` of samples before ``middle``, scored on those from there to ``last``."""
+def _scored(arm: Arm, tap: str, middle: int, last: int) -> dict[str, Quantities]:
+    """What `SCORES` say of dictionaries of both kinds, trained on ``tap`` of samples before ``middle``, and scored on
+    those from there to ``last``."""
     e, seeds = arm.experiments[0], [each.seed for each in arm.experiments]
     held_out = min(HELD_OUT, middle // 4) // 4 * 4
     fitted = min(FITTED, middle - held_out)
@@ -89,8 +133,8 @@ def _random_like(directions: Tensor, seeds: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
-def statistic(measured: Mapping[str, dict[str, Tensor]], kind: str, two: Tensor) -> Tensor | None:
+def statistic(measured: Mapping[str, Quantities], kind: str, hidden: Tensor) -> Tensor | None:
     """The statistic of every seed, [model]; None where one of the two arms lacks the measure."""
     if any(kind not in measured.get(arm, {}) for arm in (MAIN, PLAIN)):
         return None
-    return mean_over(measured[PLAIN][kind], two) - mean_over(measured[MAIN][kind], two)
+    return mean_over(measured[PLAIN][kind], hidden) - mean_over(measured[MAIN][kind], hidden)

@@ -13,9 +13,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from toymodels.hypotheses.statistics.intervals import LEVEL, Status, holm, interval
-
-TAIL = (1 - LEVEL) / 2
+from toymodels.hypotheses.statistics.intervals import TAIL, Status, bootstrap_interval, holm
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ def unknown(kind: str, margin: float, reason: str) -> Finding:
 
 
 def from_seeds(kind: str, numbers: Tensor, margin: float, where: Tensor | None = None) -> Finding:
-    """Of one number a seed, or one a seed and control [seed, control]; ``where`` bool [seed], all if None.
+    """What one number a seed [seed], or one a seed and control [seed, control], says against a margin; of the seeds
+    ``where``, bool [seed], of all if None.
 
     Beyond the largest control is beyond every one: supported if it is so against each, not supported if one control's
     interval lies below the margin, at a level divided by how many controls there are. The largest of three noisy
@@ -55,7 +54,7 @@ def from_seeds(kind: str, numbers: Tensor, margin: float, where: Tensor | None =
         numbers = torch.where(where[:, None], numbers, torch.nan)
     there = numbers.isfinite().sum(0)
     columns = [k for k in range(numbers.shape[1]) if 2 * there[k] >= there.max() and there[k] > 0] or [0]
-    each = [interval(numbers[:, k].numpy()) for k in columns]
+    each = [bootstrap_interval(numbers[:, k].numpy()) for k in columns]
     least = min(each, key=lambda found: found.mean)
     above = max(found.p_above(margin) for found in each)
     below = min(1.0, len(each) * min(found.p_below(margin) for found in each))
@@ -64,7 +63,7 @@ def from_seeds(kind: str, numbers: Tensor, margin: float, where: Tensor | None =
 
 
 def from_jackknife(kind: str, mean: float, low: float, high: float, n: int, margin: float) -> Finding:
-    """Of an estimate from all seeds at once, its interval and how many they are."""
+    """What an estimate from all ``n`` seeds at once says against a margin, by its interval (Student's t)."""
     if not np.isfinite([low, high]).all():
         reason = "too few seeds, or a tier is empty"
         return Finding(kind, mean, low, high, n, margin, 1.0, 1.0, Status.UNDETERMINED, reason)
@@ -75,14 +74,16 @@ def from_jackknife(kind: str, mean: float, low: float, high: float, n: int, marg
 
 
 def judged(finding: Finding) -> Finding:
-    """By p, which is the interval's rule put so that it can be corrected: it excludes the margin where p < .025."""
+    """The finding with the status that its p-values give: the interval excludes the margin where a p is below .025, and
+    p-values, unlike intervals, can be corrected for how many there are."""
     supported, not_supported = finding.p_above < TAIL, finding.p_below < TAIL
     status = Status.SUPPORTED if supported else Status.NOT_SUPPORTED if not_supported else Status.UNDETERMINED
     return replace(finding, status=status)
 
 
 def corrected(regimes: Sequence[dict[str, dict[str, Finding]]]) -> list[dict[str, dict[str, Finding]]]:
-    """The findings of exploratory regimes at one setting, p-values Holm-corrected over the regimes, judged anew."""
+    """The findings of exploratory regimes at one setting, by prediction and kind of statistic, with their p-values
+    Holm-corrected over the regimes, and judged anew."""
     out: list[dict[str, dict[str, Finding]]] = [{key: dict(kinds) for key, kinds in of.items()} for of in regimes]
     for key, kinds in regimes[0].items() if regimes else ():
         for kind in kinds:

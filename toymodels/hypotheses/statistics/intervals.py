@@ -1,9 +1,11 @@
-"""Intervals over seeds, and the rule that turns one into a status.
+"""Intervals of a mean over seeds at 95 %, of two kinds, and what statuses and p-values make of several of them.
 
-A statistic is one number a seed, already the difference of models that share seed and data. Features are crossed with
-seeds, not nested in them, so seeds are what is resampled: t* = (mean* - mean) / se* over resamples with replacement,
-and the interval is [mean - q_hi se, mean - q_lo se] with the quantiles q of t* (the studentised bootstrap; Efron 1979,
-Davison and Hinkley 1997, section 5.2).
+*Bootstrap*, for the statistics of predictions. A statistic is one number a seed, already the difference of models that
+share seed and data. Features are crossed with seeds, not nested in them, so seeds are what is resampled:
+t* = (mean* - mean) / se* over resamples with replacement, and the interval is [mean - q_hi se, mean - q_lo se] with the
+quantiles q of t* (the studentised bootstrap; Efron 1979, Davison and Hinkley 1997, section 5.2).
+
+*Student's t*, for the measures of a summary: mean ± t_{.975, n - 1} s / sqrt(n), s the standard deviation.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from enum import Enum
 from functools import lru_cache
 
 import numpy as np
+from scipy.stats import t as student
 
 RESAMPLES = 9999
 LEVEL = 0.95
-FEWEST = 4
-"""seeds below which no interval is given"""
+TAIL = (1 - LEVEL) / 2
+"""What an interval leaves out on either side."""
+FEWEST_SEEDS = 4
+"""seeds below which the bootstrap gives no interval"""
 
 
 class Status(Enum):
@@ -32,14 +37,27 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of a statistic over ``n`` seeds and its 95 % interval; with too few seeds the interval is everything."""
+    """The mean of ``n`` values and its 95 % interval, from ``low`` to ``high``."""
 
     mean: float
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class StudentInterval(Interval):
+    """Student's t interval, mean ± ``half_width``, which is None for a single value; it then says nothing."""
+
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class BootstrapInterval(Interval):
+    """The studentised bootstrap's interval, everything where there are fewer than `FEWEST_SEEDS` seeds."""
+
     t_stars: np.ndarray
-    """ordered"""
+    """the studentised means of the resamples, in ascending order"""
     standard_error: float
 
     def p_above(self, delta: float) -> float:
@@ -51,7 +69,7 @@ class Interval:
         return self._tail(self.mean - delta, upper=False)
 
     def _tail(self, distance: float, upper: bool) -> float:
-        if self.n < FEWEST:
+        if self.n < FEWEST_SEEDS:
             return 1.0
         if self.standard_error == 0:
             return float((distance <= 0) if upper else (distance >= 0))
@@ -61,41 +79,47 @@ class Interval:
         return float((1 + beyond) / (1 + len(self.t_stars)))
 
 
-def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """The interval of one number a seed; NaN (a seed in which the statistic is undefined) is left out."""
+def student_interval(values: Sequence[float] | np.ndarray) -> StudentInterval | None:
+    """Student's t interval of the defined values, NaN left out; None where there are none."""
+    x = np.asarray(values, dtype=np.float64)
+    x = x[~np.isnan(x)]
+    n = len(x)
+    if n == 0:
+        return None
+    mean = float(x.mean())
+    if n == 1:
+        return StudentInterval(mean, -math.inf, math.inf, n, None)
+    half = float(student.ppf(1 - TAIL, n - 1) * x.std(ddof=1) / math.sqrt(n))
+    return StudentInterval(mean, mean - half, mean + half, n, half)
+
+
+def bootstrap_interval(values: Sequence[float] | np.ndarray) -> BootstrapInterval:
+    """The bootstrap's interval of one number a seed; NaN (a seed in which the statistic is undefined) is left out."""
     x = np.asarray(values, dtype=np.float64)
     x = x[np.isfinite(x)]
     n = len(x)
-    if n < FEWEST:
-        return Interval(float(x.mean()) if n else math.nan, -math.inf, math.inf, n, np.zeros(0), math.nan)
+    if n < FEWEST_SEEDS:
+        return BootstrapInterval(float(x.mean()) if n else math.nan, -math.inf, math.inf, n, np.zeros(0), math.nan)
     mean, error = float(x.mean()), float(x.std(ddof=1) / math.sqrt(n))
     if error <= 1e-12 * max(1.0, abs(mean)):
-        return Interval(mean, mean, mean, n, np.zeros(0), 0.0)
+        return BootstrapInterval(mean, mean, mean, n, np.zeros(0), 0.0)
     drawn = x[_resamples(n)]
     errors = drawn.std(axis=1, ddof=1) / math.sqrt(n)
     # A resample of one seed alone has no spread: its t is infinite, on the side of its mean.
     with np.errstate(divide="ignore", invalid="ignore"):
         t_stars = np.sort(np.nan_to_num((drawn.mean(axis=1) - mean) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf))
-    tail = (1 - LEVEL) / 2
-    q_low, q_high = np.quantile(t_stars, [tail, 1 - tail], method="inverted_cdf")
-    return Interval(mean, mean - q_high * error, mean - q_low * error, n, t_stars, error)
+    q_low, q_high = np.quantile(t_stars, [TAIL, 1 - TAIL], method="inverted_cdf")
+    return BootstrapInterval(mean, mean - q_high * error, mean - q_low * error, n, t_stars, error)
 
 
 @lru_cache(maxsize=32)
 def _resamples(n: int) -> np.ndarray:
-    """The same resamples for every statistic of ``n`` seeds: one analysis, one result."""
+    """Which seeds each resample takes, [resample, seed]: the same for every statistic of ``n`` seeds."""
     return np.random.default_rng(n).integers(0, n, (RESAMPLES, n))
 
 
-def status(found: Interval, delta: float) -> Status:
-    """*Supported* if the interval lies above ``delta``, *not supported* if below, else *undetermined*."""
-    if found.low > delta:
-        return Status.SUPPORTED
-    return Status.NOT_SUPPORTED if found.high < delta else Status.UNDETERMINED
-
-
 def all_of(statuses: Sequence[Status]) -> Status:
-    """Supported if all are; not supported if any is not; else undetermined."""
+    """The status of several claims together: supported if all are; not supported if any is not; else undetermined."""
     if all(each is Status.SUPPORTED for each in statuses):
         return Status.SUPPORTED
     return Status.NOT_SUPPORTED if Status.NOT_SUPPORTED in statuses else Status.UNDETERMINED

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.evidence import beyond_controls, mean_over
+from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
 
 NAN, INF = math.nan, math.inf
 

@@ -1,0 +1,82 @@
+"""Arms of a run: models that differ in their seed alone, what tells one arm from the others, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+SEED = ("seed",)
+"""The settings in which the models of one arm may differ."""
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Models that agree in all settings but those that are averaged over, usually their seed."""
+
+    settings: dict[str, Any]
+    """the settings that vary in the run, averaged ones aside, and what they are here"""
+    models: pd.DataFrame
+    """their rows of the table of models"""
+
+
+def grouped(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED) -> list[Replicates]:
+    """The models by what varies of ``settings``, those that are averaged ``over`` aside, in the order of the rows."""
+    if models.empty:
+        return []
+    names = varying(models, settings, over=over)
+    if not names:
+        return [Replicates({}, models)]
+    spelled = models[names].map(_spelled).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
+    return [
+        Replicates({name: plain(rows[name].iloc[0]) for name in names}, rows)
+        for _, rows in models.groupby(spelled, sort=False)
+    ]
+
+
+def varying(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED) -> list[str]:
+    """Those of ``settings``, the ones that are averaged ``over`` aside, in which the models differ."""
+    return [name for name in settings if name not in over and _varies(models[name])]
+
+
+def plain(value: Any) -> Any:
+    """A cell of a table as a Python value; None where it is null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return None if value is None or value != value else value
+
+
+def _varies(values: pd.Series) -> bool:
+    as_words = values.dtype == object  # laws are arrays, which have no hash
+    return (values.map(_spelled) if as_words else values).nunique(dropna=False) > 1
+
+
+def _spelled(value: Any) -> str:
+    return repr(plain(value))
+
+
+# ------------------------------------------------------------------------------------------------------------- in words
+
+
+def hidden_layer(activation: str, layer_norm: bool) -> str:
+    """What a hidden layer is called: ``solu + LN`` with LayerNorm, ``gelu`` without."""
+    return f"{activation} + LN" if layer_norm else activation
+
+
+def title(name: str) -> str:
+    """A setting's dotted name without its section: ``frequency``, not ``features.frequency.law``."""
+    return name.partition(".")[2].replace(".law", "") or name
+
+
+def value_text(value: Any) -> str:
+    """A setting's value in at most three digits; nothing where it is null."""
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def label(settings: dict[str, Any]) -> str:
+    """What tells an arm from the others, in a line: ``density 0.1, activation gelu``."""
+    return ", ".join(f"{title(name)} {value_text(value)}" for name, value in settings.items() if value is not None)

@@ -1,0 +1,29 @@
+"""Contrasts: means over some of a model's features, and differences of models that share seed and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from toymodels.hypotheses.arms import MAIN
+
+
+def mean_over(values: Tensor, where: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:
+    """The mean of the defined ``values`` inside ``where``, over ``dim``; NaN where there is none."""
+    counted = where & values.isfinite()
+    count = counted.sum(dim)
+    return torch.where(counted, values, 0.0).sum(dim) / torch.where(count > 0, count, torch.nan)
+
+
+def beyond_controls(
+    measured: Mapping[str, dict[str, Tensor]], statistic: Callable[[dict[str, Tensor]], Tensor]
+) -> Tensor:
+    """The statistic of SoLU + LN minus each LN-only control's, seed by seed: [model, control].
+
+    ``measured`` holds those arms and no others. NaN where either is not finite.
+    """
+    own = statistic(measured[MAIN])
+    differences = torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1)
+    return torch.where(differences.isfinite(), differences, torch.nan)
