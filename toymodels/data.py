@@ -13,6 +13,7 @@ seed, the step and the sample alone, so it is the same whatever trains beside it
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Protocol
@@ -33,7 +34,7 @@ MEASURED_AT_ONCE = 2**24
 """numbers in them, at most"""
 
 
-class Data:
+class Data(ABC):
     """Samples of ``n`` features. A subclass defines `draw`, and `population` where all its samples can be listed."""
 
     def __init__(self, n: int, importance: Importance | None = None) -> None:
@@ -42,13 +43,13 @@ class Data:
         """I_i, of law and shuffle as in `Features`"""
         expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
 
+    @abstractmethod
     def draw(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
         """x of samples ``first`` to ``first + samples - 1``, float32 ``[feature, sample]``, on the CPU.
 
         Of the training batch of ``step``, counted from 0; of the evaluation data where ``step`` is None, for which
         ``first`` is a multiple of 4. A function of its arguments alone: the same call gives the same x.
         """
-        raise TypeError(f"{type(self).__name__} defines no draw")
 
     def uniforms(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
         """Uniforms in (0, 1) of the stream to make these samples of, float64 ``[feature, sample]``."""

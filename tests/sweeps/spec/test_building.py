@@ -31,7 +31,7 @@ def features(value: Any = 6, setting: str = "n", **others: Any) -> tm.Experiment
 
 
 def model(setting: str) -> Callable[[Any], Any]:
-    return lambda value: tm.Bottleneck(**{"hidden": 2, setting: value})
+    return lambda value: tm.Bottleneck(**{"hidden": 2, "layer_norm": tm.LayerNorm(), setting: value})
 
 
 def training(setting: str) -> Callable[[Any], Any]:
