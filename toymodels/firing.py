@@ -43,7 +43,8 @@ class Firing(ABC):
         """
         return None if self.n_groups is None else np.arange(n) // (n // self.n_groups)
 
-    def only_density(self, n: int) -> float | None:
+    @classmethod
+    def only_density(cls, n: int) -> float | None:
         """The one density that ``n`` features can have under this law; None where there are many."""
         return None
 
@@ -87,7 +88,8 @@ class One(Firing):
     def n_groups(self) -> int:
         return 1
 
-    def only_density(self, n: int) -> float:
+    @classmethod
+    def only_density(cls, n: int) -> float:
         return 1 / n
 
     def check(self, n: int, density: float) -> None:
