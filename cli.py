@@ -414,7 +414,8 @@ def doctor(
 
 def read_sweep(name_or_file: str, fixed: list[str], axes: list[str]) -> Sweep:
     """The sweep that the command line means."""
-    from toymodels.sweeps.spec.sweep import find, parse_assignment, parse_axis, read
+    from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
+    from toymodels.sweeps.spec.sweep import find, read
 
     chosen = read(find(name_or_file))
     for text in axes:

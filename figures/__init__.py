@@ -22,7 +22,7 @@ def draw(name: str, run: Run, out: Path) -> list[Path]:
     from toymodels.figures.drawing import in_our_style
     from toymodels.surroundings import as_in_a_new_process
     from toymodels.sweeps.errors import SpecError, SweepError
-    from toymodels.sweeps.spec.settings import did_you_mean
+    from toymodels.sweeps.spec.wording import did_you_mean
     from toymodels.sweeps.store import atomic
     from toymodels.sweeps.store.rights import unwritable
 

@@ -128,6 +128,9 @@ def test_what_cannot_be_grouped_or_counted_is_refused_in_a_sentence() -> None:
     class Loose(tm.Target):
         name = "loose"
 
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
     with pytest.raises(TypeError, match="target: expected a frozen dataclass, got Loose"):
         tm.Experiment(tm.Features(3, 0.1), tm.Bottleneck(2), target=Loose())
     one = tm.Experiment(tm.Features(3, 0.1), tm.Bottleneck(2), tm.Training(2, 4))

@@ -94,7 +94,7 @@ def test_the_module_map_names_every_module():
 
 
 def test_the_sweep_file_in_the_docs_is_a_sweep_file():
-    from toymodels.sweeps.spec.settings import setting_names
+    from toymodels.sweeps.spec.names import setting_names
     from toymodels.sweeps.spec.sweep import parse
 
     (text,) = blocks((ROOT / "docs" / "SWEEPS.md").read_text(), "toml")

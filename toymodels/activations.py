@@ -1,40 +1,43 @@
 """Activations: what a hidden layer does to its pre-activations z.
 
 An activation is a function R^m -> R^m along one axis (``dim``, the neurons), with its derivative. Elementwise ones have
-f'(z); in general the derivative is the Jacobian, given as a Jacobian-vector product. The classes here are what a sweep
-file can name; any other subclass of `Activation` works in the Python API.
+f'(z); in general the derivative is the Jacobian, given as a Jacobian-vector product. What stands in `ACTIVATIONS` is
+what a sweep file can name; any other subclass of `Activation` works in the Python API.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from toymodels.roles import by_name
 
-class Activation:
+
+class Activation(ABC):
     """A map of z along axis ``dim``. Define ``name``, ``__call__`` and ``jvp``; make it a frozen dataclass."""
 
     name: str
 
+    @abstractmethod
     def __call__(self, z: Tensor, dim: int = -1) -> Tensor:
         """act(z), of the shape of z."""
-        raise TypeError(f"{type(self).__name__} defines no __call__")
 
+    @abstractmethod
     def jvp(self, z: Tensor, v: Tensor, dim: int = -1) -> Tensor:
         """The Jacobian-vector product J(z) v, of the shape of z."""
-        raise TypeError(f"{type(self).__name__} defines no jvp")
 
 
 class Elementwise(Activation):
     """An activation that acts on each entry alone: J(z) v = f'(z) v."""
 
+    @abstractmethod
     def derivative(self, z: Tensor) -> Tensor:
         """f'(z), elementwise."""
-        raise TypeError(f"{type(self).__name__} defines no derivative")
 
     def jvp(self, z: Tensor, v: Tensor, dim: int = -1) -> Tensor:
         return self.derivative(z) * v
@@ -139,6 +142,4 @@ class SoLU(Activation):
         return s * (v + z * (v - (s * v).sum(dim, keepdim=True)))
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    activation.name: activation for activation in (Linear(), ReLU(), GeLU(), SoLU(), SiLU(), ELU(), XExp())
-}
+ACTIVATIONS: dict[str, Activation] = by_name(Linear(), ReLU(), GeLU(), SoLU(), SiLU(), ELU(), XExp())

@@ -26,23 +26,17 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from toymodels import random
-from toymodels.activations import Activation, Linear, ReLU
-from toymodels.checks import Flag, Number, Whole, expect, settle
+from toymodels.activations import ACTIVATIONS, Activation, Linear, ReLU
+from toymodels.checks import Flag, Number, OrNone, Part, Whole, setting, settle
 from toymodels.data import Samples
 from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
 from toymodels.random import Domain
+from toymodels.roles import OneOf
 from toymodels.surroundings import undisturbed
 
 MATCHING_SAMPLES = 4096
 MAX_HIDDEN = 10**5
-CHECKS = {
-    "hidden": Whole(1, MAX_HIDDEN),
-    "output_bias": Flag(),
-    "tied": Flag(),
-    "hidden_bias": Flag(),
-    "init_scale": Number(above=0),
-    "hidden_bias_start": Number(),
-}
+ACTIVATION = OneOf(Activation, "ReLU()", names=ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -54,21 +48,32 @@ class Bottleneck:
     negative ones go with monosemantic neurons (Jermyn, Schiefer, Hubinger 2022).
     """
 
-    hidden: int
-    activation: Activation = field(default_factory=Linear)
-    layer_norm: LayerNorm | None = None
-    output: Activation = field(default_factory=ReLU)
-    output_bias: bool = True
-    tied: bool = True
-    hidden_bias: bool = False
-    init_scale: float = 1.0
-    hidden_bias_start: float = 0.0
+    hidden: int = field(metadata=setting(Whole(1, MAX_HIDDEN), "how many neurons the hidden layer has"))
+    activation: Activation = field(
+        default_factory=Linear, metadata=setting(ACTIVATION, "of the hidden layer: pre to mid")
+    )
+    layer_norm: LayerNorm | None = field(
+        default=None,
+        metadata=setting(OrNone(Part(LayerNorm, "LayerNorm()")), "whether a LayerNorm follows the activation"),
+    )
+    output: Activation = field(
+        default_factory=ReLU, metadata=setting(ACTIVATION, "of the output; the fused engine has relu and linear")
+    )
+    output_bias: bool = field(default=True, metadata=setting(Flag(), "whether b_out is trained"))
+    tied: bool = field(default=True, metadata=setting(Flag(), "whether W_out = W_in^T"))
+    hidden_bias: bool = field(default=False, metadata=setting(Flag(), "whether b_in is trained"))
+    init_scale: float = field(
+        default=1.0,
+        metadata=setting(
+            Number(above=0), "W_in ~ N(0, init_scale^2 / hidden); an untied W_out starts at W_in^T / init_scale^2"
+        ),
+    )
+    hidden_bias_start: float = field(
+        default=0.0, metadata=setting(Number(), "where every entry of b_in starts; needs hidden_bias")
+    )
 
     def __post_init__(self) -> None:
-        expect(Activation, "ReLU()", activation=self.activation, output=self.output)
-        if self.layer_norm is not None:
-            expect(LayerNorm, "LayerNorm()", layer_norm=self.layer_norm)
-        settle(self, CHECKS)
+        settle(self)
         if self.layer_norm is not None and self.hidden < 2:
             raise ValueError(
                 "layer_norm: over one neuron it is 0 whatever the input, and nothing is learned: hidden = 2 or more"

@@ -13,6 +13,7 @@ seed, the step and the sample alone, so it is the same whatever trains beside it
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Protocol
@@ -38,7 +39,7 @@ def measured_samples(n: int) -> int:
     return min(MEASURED_ON, MEASURED_AT_ONCE // n // 4 * 4 + 4)
 
 
-class Data:
+class Data(ABC):
     """Samples of ``n`` features. A subclass defines `draw`, and `population` where all its samples can be listed."""
 
     def __init__(self, n: int, importance: Importance | None = None) -> None:
@@ -47,13 +48,13 @@ class Data:
         """I_i, of law and shuffle as in `Features`"""
         expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
 
+    @abstractmethod
     def draw(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
         """x of samples ``first`` to ``first + samples - 1``, float32 ``[feature, sample]``, on the CPU.
 
         Of the training batch of ``step``, counted from 0; of the evaluation data where ``step`` is None, for which
         ``first`` is a multiple of 4. A function of its arguments alone: the same call gives the same x.
         """
-        raise TypeError(f"{type(self).__name__} defines no draw")
 
     def uniforms(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
         """Uniforms in (0, 1) of the stream to make these samples of, float64 ``[feature, sample]``."""

@@ -20,15 +20,16 @@ import torch
 from torch import Tensor
 
 from toymodels import random
-from toymodels.checks import SEED, Flag, Number, Whole, expect, expect_frozen, settle
-from toymodels.firing import SCALE, Firing, Independent
+from toymodels.checks import SEED, Flag, Number, OrNone, Part, Whole, expect_frozen, setting, settle
+from toymodels.firing import FIRINGS, SCALE, Firing, Independent
 from toymodels.kernels import draw
 from toymodels.kernels.draw import Source, whole_tiles
 from toymodels.kernels.vector import LANES
-from toymodels.laws import Law, Uniform, probabilities
+from toymodels.laws import LAWS, Law, Uniform, probabilities
 from toymodels.random import Domain
+from toymodels.roles import OneOf
 from toymodels.surroundings import undisturbed
-from toymodels.values import UniformValues, Values, check_odd
+from toymodels.values import VALUES, UniformValues, Values, check_odd
 
 MAX_FEATURES = 10**6
 
@@ -41,12 +42,14 @@ AS_ASKED = 1e-8
 class Frequency:
     """P_i = min(cap, c w_i), w_i from ``law``, c such that the mean of P is the density."""
 
-    law: Law = field(default_factory=Uniform)
-    cap: float = 1.0
+    law: Law = field(
+        default_factory=Uniform,
+        metadata=setting(OneOf(Law, "Zipf(1.0)", names=LAWS), "how P(active) falls off over the features"),
+    )
+    cap: float = field(default=1.0, metadata=setting(Number(), "the largest P(active), 0 < cap <= 1"))
 
     def __post_init__(self) -> None:
-        expect(Law, "Zipf(1.0)", law=self.law)
-        settle(self, {"cap": Number()})
+        settle(self)
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,17 @@ class Importance:
     frequency and importance are not tied together by their order.
     """
 
-    law: Law = field(default_factory=Uniform)
-    shuffle: bool = False
-    shuffle_seed: int | None = None
+    law: Law = field(
+        default_factory=Uniform,
+        metadata=setting(OneOf(Law, "Geometric(0.9)", names=LAWS), "what an error costs, over the features"),
+    )
+    shuffle: bool = field(default=False, metadata=setting(Flag(), "whether the weights are permuted"))
+    shuffle_seed: int | None = field(
+        default=None, metadata=setting(OrNone(SEED), "what they are permuted by; the model's seed where it is absent")
+    )
 
     def __post_init__(self) -> None:
-        expect(Law, "Geometric(0.9)", law=self.law)
-        settle(self, {"shuffle": Flag()} if self.shuffle_seed is None else {"shuffle": Flag(), "shuffle_seed": SEED})
+        settle(self)
 
     def weights(self, n: int, seed: int) -> np.ndarray:
         """I_i as float64 ``[feature]`` for the model of this seed."""
@@ -82,22 +89,30 @@ class Features:
     Raises ``ValueError`` with one sentence where the settings contradict each other.
     """
 
-    n: int
-    density: float
-    frequency: Frequency = field(default_factory=Frequency)
-    importance: Importance = field(default_factory=Importance)
-    values: Values = field(default_factory=UniformValues)
-    signed: bool = False
-    firing: Firing = field(default_factory=Independent)
+    n: int = field(metadata=setting(Whole(1, MAX_FEATURES), "how many features there are"))
+    density: float = field(metadata=setting(Number(), "mean over features of P(active), 0 < density <= 1"))
+    frequency: Frequency = field(
+        default_factory=Frequency,
+        metadata=setting(Part(Frequency, "Frequency(tm.Zipf(1.0))"), "how often each feature is active"),
+    )
+    importance: Importance = field(
+        default_factory=Importance,
+        metadata=setting(Part(Importance, "Importance(tm.Geometric(0.9))"), "what an error in each feature costs"),
+    )
+    values: Values = field(
+        default_factory=UniformValues,
+        metadata=setting(OneOf(Values, "Binary()", names=VALUES), "how large a feature is when it is active"),
+    )
+    signed: bool = field(default=False, metadata=setting(Flag(), "whether values have both signs"))
+    firing: Firing = field(
+        default_factory=Independent,
+        metadata=setting(OneOf(Firing, "One()", names=FIRINGS), "which features are active together"),
+    )
 
     def __post_init__(self) -> None:
-        expect(Frequency, "Frequency(tm.Zipf(1.0))", frequency=self.frequency)
-        expect(Importance, "Importance(tm.Geometric(0.9))", importance=self.importance)
-        expect(Values, "Binary()", values=self.values)
-        expect(Firing, "One()", firing=self.firing)
+        settle(self)
         expect_frozen(values=self.values, firing=self.firing)
         check_odd(self.values)
-        settle(self, {"n": Whole(1, MAX_FEATURES), "density": Number(), "signed": Flag()})
         self.firing.check(self.n, self.density)
         for name, law, n in (
             ("frequency", self.frequency.law, self.firing.n_weights(self.n)),

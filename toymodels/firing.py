@@ -6,20 +6,23 @@ decides for the group through thresholds on [0, 2^32), and a member's own word s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from toymodels.checks import Whole, settle
+from toymodels.checks import Each, Whole, setting, settle
+from toymodels.roles import by_name
 
 SCALE = 2.0**32
 MAX_GROUPS = 10**6
 ROUNDED = 1e-5
 """How far from 1/n a density may be written: 0.166667 is 1/6."""
 
+SETS = Each(Each(Whole(0, MAX_GROUPS - 1), "features"), "sets of features such as ((0, 1), (2, 5))")
 
-class Firing:
+
+class Firing(ABC):
     """Joint law of the active sets, given marginals P_i.
 
     A law of one's own says who decides, in ``n_groups`` (equal groups of neighbours) or ``member`` (any), and how, in
@@ -40,7 +43,12 @@ class Firing:
         """
         return None if self.n_groups is None else np.arange(n) // (n // self.n_groups)
 
-    def check(self, n: int, density: float) -> None:
+    @classmethod
+    def only_density(cls, n: int) -> float | None:
+        """The one density that ``n`` features can have under this law; None where there are many."""
+        return None
+
+    def check(self, n: int, density: float) -> None:  # noqa: B027 - most laws can have any
         """Raise ``ValueError`` where this law cannot have ``n`` features of mean density ``density``."""
 
     def n_weights(self, n: int) -> int:
@@ -55,9 +63,9 @@ class Firing:
         """P_i of every feature, from the probabilities of `n_weights`."""
         return per_group
 
+    @abstractmethod
     def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Feature i is active iff low_i <= group word < high_i; uint64 ``[feature]`` each."""
-        raise TypeError(f"{type(self).__name__} has no groups")
+        """Feature i is active iff low_i <= word < high_i, of its group's word or its own; uint64 ``[feature]`` each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,9 @@ class Independent(Firing):
     """Every feature on its own."""
 
     name = "independent"
+
+    def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _below(p)
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,10 @@ class One(Firing):
     @property
     def n_groups(self) -> int:
         return 1
+
+    @classmethod
+    def only_density(cls, n: int) -> float:
+        return 1 / n
 
     def check(self, n: int, density: float) -> None:
         if abs(density * n - 1) > ROUNDED:
@@ -91,10 +106,12 @@ class One(Firing):
 class _Grouped(Firing):
     """``groups`` groups of n / groups neighbouring features; the frequency law runs over groups."""
 
-    groups: int = 1
+    groups: int = field(
+        default=1, metadata=setting(Whole(1, MAX_GROUPS), "how many equal groups of neighbouring features there are")
+    )
 
     def __post_init__(self) -> None:
-        settle(self, {"groups": Whole(1, MAX_GROUPS)})
+        settle(self)
 
     @property
     def n_groups(self) -> int:
@@ -131,14 +148,13 @@ class Together(Firing):
     sets.
     """
 
-    sets: tuple[tuple[int, ...], ...]
+    sets: tuple[tuple[int, ...], ...] = field(
+        metadata=setting(SETS, "the sets of features, from 0 to n - 1, that are active together")
+    )
     name = "together"
 
     def __post_init__(self) -> None:
-        index = Whole(0, MAX_GROUPS - 1)
-        if not isinstance(self.sets, Sequence) or not all(isinstance(each, Sequence) for each in self.sets):
-            raise TypeError(f"firing.sets: expected sets of features such as ((0, 1), (2, 5)), got {self.sets!r:.60}")
-        sets = [sorted(index("firing.sets", feature) for feature in each) for each in self.sets]
+        sets = [sorted(each) for each in SETS("firing.sets", self.sets)]
         if not sets:
             raise ValueError("firing.sets: expected at least one set of features, got none")
         if small := next((each for each in sets if len(each) < 2), None):
@@ -190,6 +206,9 @@ class Anticorrelated(_Grouped):
         high = np.rint(np.minimum(within, 1) * SCALE).astype(np.uint64)
         low = np.concatenate([np.zeros((self.groups, 1), np.uint64), high[:, :-1]], axis=1)
         return _each_can_fire(low.ravel(), high.ravel())
+
+
+FIRINGS: dict[str, type[Firing]] = by_name(Independent, One, Correlated, Anticorrelated, Together)
 
 
 def _below(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,21 +6,23 @@ independently. A law gives unnormalised positive weights w_i.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from toymodels.checks import Number, settle
+from toymodels.checks import Each, Number, setting, settle
+from toymodels.roles import by_name
 
 
-class Law:
+class Law(ABC):
     """Weights over features. Subclasses are frozen dataclasses with a ``name`` and ``weights``."""
 
     name: str
 
+    @abstractmethod
     def weights(self, n: int) -> np.ndarray:
         """Weights w_i >= 0 as float64 ``[feature]``."""
-        raise TypeError(f"{type(self).__name__} defines no weights")
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Uniform(Law):
 class Zipf(Law):
     """w_i = (i + 1)^-exponent (Zipf 1949), exponent >= 0."""
 
-    exponent: float
+    exponent: float = field(metadata=setting(Number(least=0), "how steeply a Zipf law falls: (i + 1)^-exponent"))
     name = "zipf"
 
     def __post_init__(self) -> None:
-        settle(self, {"exponent": Number(least=0)})
+        settle(self)
 
     def weights(self, n: int) -> np.ndarray:
         with np.errstate(under="ignore"):
@@ -52,11 +54,11 @@ class Zipf(Law):
 class Geometric(Law):
     """w_i = ratio^i, ratio > 0."""
 
-    ratio: float
+    ratio: float = field(metadata=setting(Number(above=0), "from one weight of a geometric law to the next: ratio^i"))
     name = "geometric"
 
     def __post_init__(self) -> None:
-        settle(self, {"ratio": Number(above=0)})
+        settle(self)
 
     def weights(self, n: int) -> np.ndarray:
         with np.errstate(over="ignore", under="ignore"):
@@ -70,19 +72,21 @@ class Geometric(Law):
 class Listed(Law):
     """w_i as listed, one number a feature, each >= 0."""
 
-    values: tuple[float, ...]
+    values: tuple[float, ...] = field(
+        metadata=setting(Each(Number(least=0), "a tuple of numbers"), "the weights of a listed law, one a feature")
+    )
     name = "list"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, list | tuple | np.ndarray):
-            raise TypeError(f"values: expected a tuple of numbers, got {self.values!r:.60}")
-        check = Number(least=0)
-        object.__setattr__(self, "values", tuple(check("values", value) for value in self.values))
+        settle(self)
 
     def weights(self, n: int) -> np.ndarray:
         if len(self.values) != n:
             raise ValueError(f"values: expected {n} numbers, got {len(self.values)}")
         return np.asarray(self.values, dtype=np.float64)
+
+
+LAWS: dict[str, type[Law]] = by_name(Uniform, Zipf, Geometric, Listed)
 
 
 def probabilities(

@@ -7,14 +7,13 @@ shrinks about m^2 fold, so it is never a detail here: see `Matched`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from toymodels.checks import Flag, Number, settle
+from toymodels.checks import Flag, Number, NumberOr, setting, settle
 
-EPS = Number(least=0, instead="tm.Matched()")
 MATCHED_FRACTION = 0.03
 """eps / mean var(mid) of a matched LayerNorm: about what 1e-5 is to SoLU at initialisation with 16 neurons."""
 
@@ -26,16 +25,24 @@ class Matched:
     So that eps weighs the same on every activation, where a fixed number weighs m^2 times more on SoLU than on GeLU.
     """
 
+    name = "matched"
+
+
+EPS = NumberOr(Number(least=0, instead="tm.Matched()"), Matched())
+
 
 @dataclass(frozen=True)
 class LayerNorm:
     """``eps`` >= 0 (or `Matched`), with a trained gain and bias if ``affine``."""
 
-    eps: float | Matched = 1e-5
-    affine: bool = True
+    eps: float | Matched = field(
+        default=1e-5,
+        metadata=setting(EPS, "what is added to the variance; matched: 3 % of the model's own at the start"),
+    )
+    affine: bool = field(default=True, metadata=setting(Flag(), "whether a gain and a bias are trained"))
 
     def __post_init__(self) -> None:
-        settle(self, {"affine": Flag()} if isinstance(self.eps, Matched) else {"affine": Flag(), "eps": EPS})
+        settle(self)
 
 
 def centred(a: Tensor, dim: int = 1) -> Tensor:

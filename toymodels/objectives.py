@@ -8,8 +8,9 @@ The denominator is the loss of the best constant predictor, so losses at differe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
 
@@ -18,24 +19,25 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation, ReLU
-from toymodels.checks import Number, settle
+from toymodels.checks import Number, setting, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
+from toymodels.roles import by_name
 from toymodels.surroundings import undisturbed
 
 GOLDEN = (5**0.5 - 1) / 2
 
 
-class Target(ClosedForms):
+class Target(ClosedForms, ABC):
     """t as a function of x. A subclass defines ``__call__`` and, where it knows it, ``variance``."""
 
     name: str
     closed_forms: ClassVar = {"__call__": ("variance",)}
 
+    @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """t, of the shape of x."""
-        raise TypeError(f"{type(self).__name__} defines no __call__")
 
     def check(self, features: Inputs, output: Activation) -> None:
         """Raise ``ValueError`` where this target has no meaning."""
@@ -100,14 +102,17 @@ class AbsoluteValue(Target):
         return _variance_of_size(features)
 
 
-class Loss:
+TARGETS: dict[str, Target] = by_name(Identity(), AbsoluteValue())
+
+
+class Loss(ABC):
     """What an error costs, entry by entry. A subclass defines ``name`` and ``__call__``, convex in the output."""
 
     name: str
 
+    @abstractmethod
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         """loss(t, y), of the shape of both, differentiable in the output."""
-        raise TypeError(f"{type(self).__name__} defines no __call__")
 
     def best_constant(self, target: Tensor) -> Tensor:
         """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
@@ -139,14 +144,17 @@ class Squared(Loss):
 class Power(Loss):
     """loss(t, y) = |t - y|^exponent, exponent >= 1; 4 is the L4 loss, which punishes the largest errors most."""
 
-    exponent: float = 4.0
+    exponent: float = field(default=4.0, metadata=setting(Number(least=1), "the power of an error that it costs"))
     name = "power"
 
     def __post_init__(self) -> None:
-        settle(self, {"exponent": Number(least=1)})
+        settle(self)
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return (target - output).abs().pow(self.exponent)
+
+
+LOSSES: dict[str, Loss] = {"squared": Squared(), "l4": Power(4.0)}
 
 
 def check_objective(target: Target, features: Inputs, output: Activation) -> None:

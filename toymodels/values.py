@@ -8,6 +8,7 @@ applied to a whole array at once, inactive entries (0) included.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
@@ -17,12 +18,13 @@ from torch import Tensor
 
 from toymodels.closed_forms import ClosedForms
 from toymodels.quadrature import unit_interval
+from toymodels.roles import by_name
 from toymodels.surroundings import undisturbed
 
 LARGEST_BELOW_ONE = 1 - 2.0**-24
 
 
-class Values(ClosedForms):
+class Values(ClosedForms, ABC):
     """Distribution of |value| given active: E|v| = ``mean`` and E v^2 = ``second_moment``.
 
     A law that states neither has both integrated numerically, from its own `from_uniform`.
@@ -42,9 +44,9 @@ class Values(ClosedForms):
         drawn = torch.ones_like(nodes) if self.binary else nodes
         return float(weights @ self.from_uniform(drawn).abs().double().pow(power))
 
+    @abstractmethod
     def from_uniform(self, v: Tensor) -> Tensor:
         """Values of this law from uniforms v in [-1, 1], elementwise; odd, with 0 for 0."""
-        raise TypeError(f"{type(self).__name__} defines no from_uniform")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class Exponential(Values):
 
     def from_uniform(self, v: Tensor) -> Tensor:
         return -torch.sign(v) * torch.log1p(-v.abs().clamp(max=LARGEST_BELOW_ONE))
+
+
+VALUES: dict[str, Values] = by_name(UniformValues(), Binary(), FoldedNormal(), Exponential())
 
 
 @lru_cache(maxsize=64)

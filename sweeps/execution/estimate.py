@@ -51,7 +51,7 @@ def estimate(plan: Plan, engine: str, device: str) -> Estimate:
     """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up."""
     _, firsts, counts = np.unique(plan.groups, return_index=True, return_counts=True)
     settings = plan.settings(firsts.tolist())
-    likes, samples = plan.experiments(settings), [each.eval.samples for each in settings]
+    likes, samples = plan.experiments(settings), [each["eval.samples"] for each in settings]
     costs = Costs.of(likes, samples)
     with on_threads():
         _time_some(plan, costs, samples, engine, device)

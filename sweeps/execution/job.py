@@ -9,7 +9,6 @@ from functools import cached_property
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
 from toymodels.sweeps.plan.plan import Pack, Plan
-from toymodels.sweeps.spec.building import experiment
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.manifest import MEASURES
@@ -67,7 +66,7 @@ class Job:
         return self._experiment(self._settings(slice(1))[0])
 
     def _experiment(self, settings: Settings) -> Experiment:
-        return experiment(settings, str(self.store.path))
+        return settings.experiment(str(self.store.path))
 
     @property
     def span(self) -> str:
@@ -96,7 +95,7 @@ class Job:
 
     def finish(self, trained: Trained) -> Finished:
         """Write the trained pack, measure it and write that."""
-        moments = evaluate(self.experiments, trained.parameters, self.settings[0].eval.samples)
+        moments = evaluate(self.experiments, trained.parameters, self.settings[0]["eval.samples"])
         stored = self.store.write(
             self.store.pack_path(self.pack),
             packing.pack_tensors(self.pack.models, trained, evaluated_loss(self.experiments, moments)),
@@ -113,7 +112,7 @@ class Job:
     def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
         """Measure a stored pack and write what was measured."""
         parameters = packing.parameters(stored.tensors, self.experiments[0])
-        measures = measure(self.experiments, parameters, self.settings[0].eval.samples, moments)
+        measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
         said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}

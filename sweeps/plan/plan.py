@@ -18,14 +18,15 @@ import numpy as np
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.plan.keys import Keys
-from toymodels.sweeps.spec.building import experiment
+from toymodels.sweeps.spec.schema import meaningless_without
 from toymodels.sweeps.spec.settings import Settings, digest
 from toymodels.sweeps.spec.sweep import Sweep
 from toymodels.training.experiment import Experiment
 
 PACK_ELEMENTS = 2**20
 PACK_MODELS = 1024
-OF_LAYER_NORM = ("model.layer_norm_eps", "model.layer_norm_affine")
+LAYER_NORM = "model.layer_norm"
+OF_LAYER_NORM = meaningless_without(LAYER_NORM)
 """what means nothing without a LayerNorm"""
 
 
@@ -119,7 +120,7 @@ class Plan:
 
     def experiments(self, settings: Sequence[Settings]) -> list[Experiment]:
         """What `toymodels` trains for these settings."""
-        return [experiment(s, self.sweep.where) for s in settings]
+        return [each.experiment(self.sweep.where) for each in settings]
 
 
 def make_plan(sweep: Sweep) -> Plan:
@@ -130,15 +131,15 @@ def make_plan(sweep: Sweep) -> Plan:
     notes: dict[str, None] = {}
     for cell in range(len(sweep)):
         settings = sweep.settings(cell)
-        built = experiment(settings, sweep.where)
-        group = number.setdefault((built.structure(), settings.eval), len(number))
+        built = settings.experiment(sweep.where)
+        group = number.setdefault((built.structure(), settings["eval.samples"]), len(number))
         if group == len(pack_sizes):
             pack_sizes.append(pack_size(built))
             notes |= dict.fromkeys(built.notes())
         groups.append(group)
         said = settings.non_default()
         digests += digest(said)
-        if not settings.model.layer_norm:
+        if not settings[LAYER_NORM]:
             without_norm += digest({name: value for name, value in said.items() if name not in OF_LAYER_NORM})
     keys, alike = Keys(digests), Keys(without_norm)
     if keys.distinct() < len(keys):

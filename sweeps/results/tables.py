@@ -153,7 +153,7 @@ def _rows(name: str, store: Store, plan: Plan, part: Part, schema: pa.Schema) ->
     models = np.asarray(part.models, np.int64)
     if name == "models":
         settings = plan.settings(part.models)
-        layer_norm = np.array([s.model.layer_norm for s in settings])
+        layer_norm = np.array([s["model.layer_norm"] for s in settings])
         own = {
             **setting_columns(settings, schema),
             "model": pa.array(models),

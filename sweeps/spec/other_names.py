@@ -65,7 +65,8 @@ REASONS: dict[str, tuple[str, str]] = {
 }
 """Names that want a word of explanation: the setting, and the word."""
 
-SETTINGS = {other: setting for setting, others in OTHERS.items() for other in others.split()}
+OWN_NAMES = {other: setting for setting, others in OTHERS.items() for other in others.split()}
+"""The setting of this project that each of the other names means."""
 
 
 def meant(name: str, settings: Iterable[str]) -> tuple[str, str] | None:
@@ -76,7 +77,7 @@ def meant(name: str, settings: Iterable[str]) -> tuple[str, str] | None:
     leaf = name.rpartition(".")[2].strip().lower().replace("-", "_")
     if leaf in REASONS:
         return REASONS[leaf]
-    if leaf in SETTINGS:
-        return SETTINGS[leaf], ""
+    if leaf in OWN_NAMES:
+        return OWN_NAMES[leaf], ""
     own = [setting for setting in settings if setting.rpartition(".")[2] == leaf and setting != name]
     return (own[0], "") if len(own) == 1 else None

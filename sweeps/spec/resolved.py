@@ -13,7 +13,7 @@ from toymodels.sweeps.spec.sweep import Sweep
 
 def resolved_toml(sweep: Sweep) -> str:
     """The sweep with every setting spelled out and the grid as lists. Read back, it gives the same models."""
-    document: dict[str, Any] = sweep.settings(0).model_dump(exclude_none=True)
+    document: dict[str, Any] = sweep.settings(0).document()
     for name in sorted({name for axis in sweep.axes for name in axis.names}):
         # Not of the first cell alone: what the file itself said, if anything, is what other cells fall back on.
         _drop(document, name.split("."))
@@ -29,7 +29,7 @@ def resolved_toml(sweep: Sweep) -> str:
     document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}
     if sweep.cases:
         document["case"] = [dict(case) for case in sweep.cases]
-    return tomli_w.dumps(_without_tuples(document))
+    return tomli_w.dumps(_as_toml(document))
 
 
 def changed_keys(old: Sweep, new: Sweep) -> list[str]:
@@ -54,7 +54,8 @@ def _lookup(table: Any, path: list[str]) -> Any:
     return table
 
 
-def _without_tuples(value: Any) -> Any:
+def _as_toml(value: Any) -> Any:
+    """Tables and lists as `tomli_w` takes them."""
     if isinstance(value, Mapping):
-        return {key: _without_tuples(inside) for key, inside in value.items()}
-    return [_without_tuples(inside) for inside in value] if isinstance(value, list | tuple) else value
+        return {key: _as_toml(inside) for key, inside in value.items()}
+    return [_as_toml(inside) for inside in value] if isinstance(value, list | tuple) else value

@@ -14,33 +14,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
-from toymodels.sweeps.spec.settings import Settings, check_name, did_you_mean, override, setting_names, short, validate
+from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
+from toymodels.sweeps.spec.names import check_name, setting_names
+from toymodels.sweeps.spec.settings import Settings, override, validate
+from toymodels.sweeps.spec.wording import did_you_mean, short
 
-MAX_MODELS = 10**7
 RESERVED = ("question", "primary", "grid", "case")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A setting that varies; or, without a ``name``, settings that vary together: a table of them a value."""
-
-    values: Sequence[Any]
-    name: str | None = None
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The settings that vary along this axis."""
-        return frozenset(name for case in self.values for name in case) if self.name is None else frozenset({self.name})
-
-    def at(self, place: int) -> Mapping[str, Any]:
-        """What is set at this place of the axis, by dotted name."""
-        return self.values[place] if self.name is None else {self.name: self.values[place]}
 
 
 @dataclass(frozen=True)
@@ -83,7 +66,7 @@ class Sweep:
         """Whether ``[primary]`` names settings that this cell has."""
         if not self.primary:
             return False
-        raw = self.settings(cell).model_dump(exclude_none=True)
+        raw = self.settings(cell).document()
         for name, value in self.primary.items():
             raw = override(raw, name, value)
         return validate(raw, f"{self.where}: [primary]") == self.settings(cell)
@@ -120,81 +103,8 @@ class Sweep:
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
 
 
-def check_size(models: int, where: str) -> None:
-    """Raise `SpecError` for more models than one sweep may plan."""
-    if models > MAX_MODELS:
-        many = f"{models:,}" if models < 10**15 else "too many"
-        raise SpecError(f"{where}: {many} models, more than the {MAX_MODELS:,} that one sweep may plan")
-
-
 def _overlap(a: str, b: str) -> bool:
     return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
-
-
-def axis_size(given: Any) -> int:
-    """How many values an axis has, before it is expanded; 1 for what `axis_values` will refuse."""
-    match given:
-        case list():
-            return len(given)
-        case {"range": [int(first), int(end)]}:
-            return max(1, end - first)
-        case {"log": [_, _, int(count)]} | {"linear": [_, _, int(count)]}:
-            return max(1, count)
-        case _:
-            return 1
-
-
-def axis_values(name: str, given: Any, where: str) -> Sequence[Any]:
-    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``.
-
-    However they were given, whole numbers in a row are a ``range``, which takes no memory; others are a tuple.
-    """
-    at = f"{where}: grid '{name}'"
-    check_size(axis_size(given), at)
-    match given:
-        case list() | tuple():
-            values = given
-            if not _in_a_row(values) and len({short(value, 10**6) for value in values}) < len(values):
-                raise SpecError(f"{at}: a value stands twice")
-        case {"range": [int(first), int(end)], **rest} if not rest and not {type(first), type(end)} & {bool}:
-            values = range(first, end)
-        case {"log": [first, last, count], **rest} if not rest and _spaced(first, last, count):
-            if first <= 0 or last <= 0:
-                raise SpecError(f"{at}: log needs both ends above 0, got {first} and {last}")
-            values = _distinct([_tidy(v) for v in np.geomspace(first, last, count)], at)
-        case {"linear": [first, last, count], **rest} if not rest and _spaced(first, last, count):
-            values = _distinct([_tidy(v) for v in np.linspace(first, last, count)], at)
-        case _:
-            raise SpecError(
-                f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }} or "
-                f"{{ range = [first, end] }}, got {short(given)}"
-            )
-    if not values:
-        raise SpecError(f"{at}: expected at least one value, got none")
-    return range(values[0], values[0] + len(values)) if _in_a_row(values) else tuple(values)
-
-
-def _in_a_row(values: Sequence[Any]) -> TypeGuard[Sequence[int]]:
-    """Whether these are whole numbers, each one more than the last."""
-    numbers = len(values) > 0 and all(type(value) is int for value in values)
-    return numbers and all(value == values[0] + place for place, value in enumerate(values))
-
-
-def _distinct(values: list[int | float], at: str) -> list[int | float]:
-    if len(set(values)) < len(values):
-        raise SpecError(f"{at}: its ends are too close for so many values")
-    return values
-
-
-def _spaced(first: Any, last: Any, count: Any) -> bool:
-    numbers = all(type(v) in (int, float) and abs(v) < 1e300 for v in (first, last))  # NaN compares false
-    return numbers and type(count) is int and count >= 1
-
-
-def _tidy(value: float) -> int | float:
-    """A computed grid value, to 12 digits, whole numbers as such: so that ``linear = [4, 64, 16]`` can be widths."""
-    value = float(f"{value:.12g}")
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def shipped() -> dict[str, Path]:
@@ -276,31 +186,3 @@ def _check_dotted(name: str, given: Any, table: str, where: str) -> None:
         inside = next(iter(given), "...")
         raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
     check_name(name, f"{where}: [{table}]")
-
-
-def parse_assignment(text: str, option: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, VALUE a TOML value or, where it is none, a bare string."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip() or not value.strip():
-        raise SpecError(f"{option}: expected KEY=VALUE, got '{text}'")
-    return name.strip(), _toml_value(value.strip())
-
-
-def parse_axis(text: str) -> tuple[str, Any]:
-    """``KEY=V1,V2`` or ``KEY={ range = [0, 8] }``."""
-    name, equals, values = text.partition("=")
-    if not equals or not name.strip() or not values.strip():
-        raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
-    parsed = _toml_value(values.strip())
-    if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
-        return name.strip(), parsed
-    listed = spelling.parsed(f"v = [{values}]")
-    if listed is not None and set(listed) == {"v"}:
-        return name.strip(), listed["v"]
-    return name.strip(), [_toml_value(part.strip()) for part in values.split(",") if part.strip()]
-
-
-def _toml_value(text: str) -> Any:
-    """The TOML value that a text is, in TOML's spelling or Python's; a bare string where it is none."""
-    parsed = spelling.parsed(f"v = {text}")
-    return parsed["v"] if parsed is not None and set(parsed) == {"v"} else text

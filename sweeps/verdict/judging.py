@@ -59,7 +59,7 @@ def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress 
 def _statistics(run: Run, regime: RunRegime, with_dictionaries: bool, tables: evidence.Writer) -> list[Statistics]:
     """What a regime is judged by, an eps each; measured some seeds at a time, so that memory does not grow."""
     (settings,) = run.plan.settings([next(iter(next(iter(regime.arms.values())).values()))[0]])
-    at_once = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // settings.features.n**2))
+    at_once = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // settings["features.n"] ** 2))
     parts: dict[str, list[Statistics]] = {eps: [] for eps in regime.arms}
     for start in range(0, len(regime.seeds), at_once):
         some = slice(start, start + at_once)
@@ -68,7 +68,7 @@ def _statistics(run: Run, regime: RunRegime, with_dictionaries: bool, tables: ev
         for eps, arms in regime.arms.items():
             models = {name: of[some] for name, of in arms.items()}
             loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
-            measured = gather(loaded, eps, settings.eval.samples, with_dictionaries, known)
+            measured = gather(loaded, eps, settings["eval.samples"], with_dictionaries, known)
             known = {PLAIN: measured.arms[PLAIN]} if PLAIN in measured.arms else {}
             tables.add(measured, regime.primary, regime.seeds[some], models)
             parts[eps].append(battery.statistics(measured))

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.checks import Whole, expect
+from toymodels.checks import expect
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.engines.moment_table import TAPS
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
+from toymodels.metrics.evaluation import Evaluation
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_error, loss_fraction
@@ -37,7 +38,6 @@ from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure, importances
 
 WORKING_SET = 2**22
-MAX_SAMPLES = 10**9
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Measures:
 
 
 @undisturbed
-def evaluate(experiments: Sequence[Experiment], parameters: Parameters, samples: int = 50_000) -> list[Moments]:
+def evaluate(
+    experiments: Sequence[Experiment], parameters: Parameters, samples: int = Evaluation.samples
+) -> list[Moments]:
     """Run these models (one structure) on fresh samples of each one's own stream: their moments, slice by slice."""
     return [collect(experiments[part], parameters[part], samples) for part in _slices(experiments)]
 
@@ -68,7 +70,7 @@ def evaluated_loss(experiments: Sequence[Experiment], moments: Sequence[Moments]
 def measure(
     experiments: Sequence[Experiment],
     parameters: Parameters,
-    samples: int = 50_000,
+    samples: int = Evaluation.samples,
     moments: Sequence[Moments] | None = None,
 ) -> Measures:
     """Every measure of these models (one structure), from ``moments`` or by `evaluate` on ``samples`` fresh samples."""
@@ -76,7 +78,7 @@ def measure(
     expect(Parameters, "Parameters(W_in=...)", parameters=parameters)
     if len(parameters.W_in) != len(experiments):
         raise ValueError(f"parameters: expected those of {len(experiments)} models, got {len(parameters.W_in)}")
-    samples = Whole(1, MAX_SAMPLES)("samples", samples)
+    samples = Evaluation(samples).samples
     parameters = parameters.to("cpu", parameters.W_in.dtype)
     if moments is None:
         moments = evaluate(experiments, parameters, samples)

@@ -13,10 +13,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toymodels.bottleneck import Bottleneck
-from toymodels.checks import SEED, expect, expect_frozen, settle
+from toymodels.checks import SEED, Part, expect, expect_frozen, setting, settle
 from toymodels.data import Data, Inputs, Samples, samples_of
 from toymodels.features import Features
-from toymodels.objectives import Identity, Loss, Squared, Target, check_objective, constant_losses
+from toymodels.objectives import (
+    LOSSES,
+    TARGETS,
+    Identity,
+    Loss,
+    Squared,
+    Target,
+    check_objective,
+    constant_losses,
+)
+from toymodels.roles import OneOf
 from toymodels.training.recipe import Training
 
 
@@ -24,22 +34,26 @@ from toymodels.training.recipe import Training
 class Experiment:
     """One model to train. Raises ``ValueError`` with one sentence where its parts contradict each other."""
 
-    features: Inputs
-    bottleneck: Bottleneck
-    training: Training = field(default_factory=Training)
-    target: Target = field(default_factory=Identity)
-    seed: int = 0
-    loss: Loss = field(default_factory=Squared)
+    features: Inputs = field(metadata=setting(Part(Features, "Features(n=64, density=0.1)", Data), "how x is drawn"))
+    bottleneck: Bottleneck = field(metadata=setting(Part(Bottleneck, "Bottleneck(hidden=16)"), "what is trained"))
+    training: Training = field(
+        default_factory=Training, metadata=setting(Part(Training, "Training()"), "how it is trained")
+    )
+    target: Target = field(
+        default_factory=Identity,
+        metadata=setting(
+            OneOf(Target, "Identity()", names=TARGETS), "what a model must say of x; absolute needs signed = true"
+        ),
+    )
+    seed: int = field(default=0, metadata=setting(SEED, "of data and start: models of equal seed see the same data"))
+    loss: Loss = field(
+        default_factory=Squared,
+        metadata=setting(OneOf(Loss, "Squared()", names=LOSSES), "what an error costs; l4 is |t - y|^4"),
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.features, Data):
-            expect(Features, "Features(n=64, density=0.1)", features=self.features)
-        expect(Bottleneck, "Bottleneck(hidden=16)", bottleneck=self.bottleneck)
-        expect(Training, "Training()", training=self.training)
-        expect(Target, "Identity()", target=self.target)
-        expect(Loss, "Squared()", loss=self.loss)
+        settle(self)
         expect_frozen(target=self.target, loss=self.loss)
-        settle(self, {"seed": SEED})
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.features, self.bottleneck.output)

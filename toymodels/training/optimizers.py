@@ -6,19 +6,22 @@ the state of one run, one `Direction` a parameter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.checks import Number, expect, settle
+from toymodels.checks import Number, Part, setting, settle
+from toymodels.roles import by_name
 from toymodels.rotations import haar
 
 HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1}
+SHARE = Number(least=0, below=1)
 
 
-class Direction:
+class Direction(ABC):
     """One parameter's update in one run: called with each step's gradient.
 
     What it remembers from step to step is ``state``, tensors by name. A call puts new tensors in their place and
@@ -28,18 +31,19 @@ class Direction:
     def __init__(self, **state: Tensor) -> None:
         self.state = state
 
+    @abstractmethod
     def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
         """The direction of step t, counted from 1; ``decay`` broadcasts over the model axis."""
-        raise TypeError(f"{type(self).__name__} defines no direction")
 
 
-class Optimizer:
-    """A choice of optimizer. ``begin`` gives the run's update of one parameter."""
+class Optimizer(ABC):
+    """A choice of optimizer."""
 
     name: str
 
+    @abstractmethod
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
-        raise TypeError(f"{type(self).__name__} defines no begin")
+        """The update of one parameter in one run: of the parameter's name, a tensor like it, and the models' seeds."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,13 @@ class Adam(Optimizer):
     direction = m_t / (1 - beta_1^t) / (sqrt(v_t / (1 - beta_2^t)) + eps) + decay * weight
     """
 
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    eps: float = 1e-8
+    beta_1: float = field(default=0.9, metadata=setting(SHARE, "what is kept of the mean gradient"))
+    beta_2: float = field(default=0.999, metadata=setting(SHARE, "what is kept of the mean squared gradient"))
+    eps: float = field(default=1e-8, metadata=setting(Number(least=0), "what is added to the root of the mean square"))
     name = "adam"
 
     def __post_init__(self) -> None:
-        share = Number(least=0, below=1)
-        settle(self, {"beta_1": share, "beta_2": share, "eps": Number(least=0)})
+        settle(self)
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         return _AdamDirection(self, like)
@@ -80,11 +83,11 @@ class _AdamDirection(Direction):
 class SGD(Optimizer):
     """Gradient descent with momentum (Sutskever et al. 2013): buffer = momentum buffer + gradient + decay weight."""
 
-    momentum: float = 0.9
+    momentum: float = field(default=0.9, metadata=setting(SHARE, "what is kept of the buffer"))
     name = "sgd"
 
     def __post_init__(self) -> None:
-        settle(self, {"momentum": Number(least=0, below=1)})
+        settle(self)
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         return _Momentum(self, like)
@@ -109,11 +112,11 @@ class RotatedAdam(Optimizer):
     not the neurons': what alignment is left is not Adam's doing.
     """
 
-    adam: Adam = Adam()
+    adam: Adam = field(default=Adam(), metadata=setting(Part(Adam, "Adam()"), "the Adam of the rotated gradients"))
     name = "rotated_adam"
 
     def __post_init__(self) -> None:
-        expect(Adam, "Adam()", adam=self.adam)
+        settle(self)
 
     def begin(self, parameter: str, like: Tensor, seeds: np.ndarray) -> Direction:
         axis = HIDDEN_AXIS.get(parameter)
@@ -136,3 +139,6 @@ class _RotatedDirection(_AdamDirection):
         hidden_first = x.movedim(self.axis, 1)
         turned = matrix @ hidden_first.flatten(2) if x.dim() == 3 else (matrix @ x[:, :, None])[:, :, 0]
         return turned.movedim(1, self.axis)
+
+
+OPTIMIZERS: dict[str, Optimizer] = by_name(Adam(), SGD(), RotatedAdam())

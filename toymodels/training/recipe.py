@@ -9,19 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from toymodels.checks import Number, Whole, expect, settle
-from toymodels.training.optimizers import Adam, Optimizer
-from toymodels.training.schedules import Constant, Schedule
-
-CHECKS = {
-    "steps": Whole(1, 10**9),
-    "batch": Whole(1, 10**7),
-    "learning_rate": Number(least=0),
-    "weight_decay": Number(least=0),
-    "curve_points": Whole(1, 10**5),
-    "snapshots": Whole(0, 10**5),
-    "hidden_bias_decay": Number(least=0),
-}
+from toymodels.checks import Number, Whole, setting, settle
+from toymodels.roles import OneOf
+from toymodels.training.optimizers import OPTIMIZERS, Adam, Optimizer
+from toymodels.training.schedules import SCHEDULES, Constant, Schedule
 
 
 @dataclass(frozen=True)
@@ -33,20 +24,35 @@ class Training:
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
-    steps: int = 10_000
-    batch: int = 1024
-    optimizer: Optimizer = field(default_factory=Adam)
-    learning_rate: float = 1e-3
-    schedule: Schedule = field(default_factory=Constant)
-    weight_decay: float = 0.0
-    curve_points: int = 50
-    snapshots: int = 0
-    hidden_bias_decay: float = 0.0
+    steps: int = field(default=10_000, metadata=setting(Whole(1, 10**9), "how many steps a model is trained"))
+    batch: int = field(default=1024, metadata=setting(Whole(1, 10**7), "samples a step"))
+    optimizer: Optimizer = field(
+        default_factory=Adam,
+        metadata=setting(
+            OneOf(Optimizer, "Adam()", names=OPTIMIZERS),
+            "adam with weight decay is AdamW; sgd has momentum .9; rotated_adam is Adam in a random basis",
+        ),
+    )
+    learning_rate: float = field(default=1e-3, metadata=setting(Number(least=0), "how far a step goes, at its largest"))
+    schedule: Schedule = field(
+        default_factory=Constant,
+        metadata=setting(
+            OneOf(Schedule, "Cosine()", names=SCHEDULES), "the learning rate over the run, which is its period"
+        ),
+    )
+    weight_decay: float = field(default=0.0, metadata=setting(Number(least=0), "of every trained parameter"))
+    curve_points: int = field(
+        default=50, metadata=setting(Whole(1, 10**5), "log-spaced steps at which the loss is kept")
+    )
+    snapshots: int = field(
+        default=0, metadata=setting(Whole(0, 10**5), "log-spaced steps at which the weights are kept")
+    )
+    hidden_bias_decay: float = field(
+        default=0.0, metadata=setting(Number(least=0), "of b_in, on top of weight_decay; needs hidden_bias")
+    )
 
     def __post_init__(self) -> None:
-        expect(Optimizer, "Adam()", optimizer=self.optimizer)
-        expect(Schedule, "Cosine()", schedule=self.schedule)
-        settle(self, CHECKS)
+        settle(self)
 
     @cached_property
     def structure(self) -> Hashable:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from toymodels.roles import by_name
 
-class Schedule:
-    """The factor at ``progress`` = step / steps in [0, 1)."""
+
+class Schedule(ABC):
+    """The learning rate over a run, as a factor of its setting."""
 
     name: str
 
+    @abstractmethod
     def factor(self, progress: float) -> float:
-        raise TypeError(f"{type(self).__name__} defines no factor")
+        """The factor at ``progress`` = step / steps in [0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,6 @@ class Cosine(Schedule):
 
     def factor(self, progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+SCHEDULES: dict[str, Schedule] = by_name(Constant(), LinearDecay(), Cosine())

@@ -16,7 +16,7 @@ from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.results import tables
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.results.summary import summarise
-from toymodels.sweeps.spec.settings import setting_names
+from toymodels.sweeps.spec.names import setting_names
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.store import Store
 
@@ -55,7 +55,7 @@ samples = 256
 seed = [3, 1]
 """
 PLAN: Plan = make_plan(parse(TEXT, "hard", "hard.toml"))
-SIZES = [(s.features.n, s.model.hidden) for s in PLAN.settings(range(len(PLAN)))]
+SIZES = [(s["features.n"], s["model.hidden"]) for s in PLAN.settings(range(len(PLAN)))]
 ROWS = {"models": len(PLAN), "features": sum(n for n, _ in SIZES), "neurons": sum(m for _, m in SIZES)}
 DIVERGED = {0, 1}
 UNSEEN = {2, 3}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import toymodels as tm
 from toymodels.sweeps.errors import SpecError
-from toymodels.sweeps.spec.building import experiment
 from toymodels.sweeps.spec.settings import override, validate
 
 RAW = {
@@ -31,7 +30,7 @@ def features(value: Any = 6, setting: str = "n", **others: Any) -> tm.Experiment
 
 
 def model(setting: str) -> Callable[[Any], Any]:
-    return lambda value: tm.Bottleneck(**{"hidden": 2, setting: value})
+    return lambda value: tm.Bottleneck(**{"hidden": 2, "layer_norm": tm.LayerNorm(), setting: value})
 
 
 def training(setting: str) -> Callable[[Any], Any]:
@@ -108,5 +107,5 @@ def test_a_sweep_file_and_the_api_refuse_the_same_values(name: str, value: Any):
     for other, given_ in others.items():
         raw = override(raw, other, given_)
     raw = override(raw, name, value)
-    in_a_file = refuses(lambda: experiment(validate(raw, "f.toml"), "f.toml"), SpecError)
+    in_a_file = refuses(lambda: validate(raw, "f.toml").experiment("f.toml"), SpecError)
     assert refuses(lambda: api(value), TypeError, ValueError) == in_a_file

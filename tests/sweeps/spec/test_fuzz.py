@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.plan.plan import make_plan
-from toymodels.sweeps.spec.building import experiment
+from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
+from toymodels.sweeps.spec.names import setting_names
 from toymodels.sweeps.spec.resolved import resolved_toml
-from toymodels.sweeps.spec.settings import Settings, setting_names, validate
-from toymodels.sweeps.spec.sweep import Sweep, parse, parse_assignment, parse_axis
+from toymodels.sweeps.spec.settings import Settings, validate
+from toymodels.sweeps.spec.sweep import Sweep, parse
 
 FEW = 50
 fuzz = settings(
@@ -75,7 +76,7 @@ def judge(make: Any) -> Sweep | None:
             assert len(made) == len(chosen)
             return chosen
         for cell in (0, len(chosen) - 1):
-            experiment(chosen.settings(cell), chosen.where)
+            chosen.settings(cell).experiment(chosen.where)
     except SpecError as error:
         return None if str(error).strip() else pytest.fail("an error that says nothing")
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from toymodels.sweeps.errors import SpecError
-from toymodels.sweeps.spec.other_names import OTHERS, REASONS, SETTINGS, meant
-from toymodels.sweeps.spec.settings import setting_names
+from toymodels.sweeps.spec.names import setting_names
+from toymodels.sweeps.spec.other_names import OTHERS, OWN_NAMES, REASONS, meant
 from toymodels.sweeps.spec.sweep import parse
 
 FILE = """
@@ -76,9 +76,9 @@ def test_a_slip_of_the_finger_is_still_one() -> None:
 def test_every_other_name_means_one_setting_that_there_is() -> None:
     names = setting_names()
     listed = [other for others in OTHERS.values() for other in others.split()]
-    assert len(listed) == len(set(listed)) == len(SETTINGS)
-    assert not REASONS.keys() & SETTINGS.keys()
+    assert len(listed) == len(set(listed)) == len(OWN_NAMES)
+    assert not REASONS.keys() & OWN_NAMES.keys()
     assert {setting for setting, _ in REASONS.values()} | {*OTHERS} <= names
     leaves = {name.rpartition(".")[2] for name in names}
-    assert not leaves & (SETTINGS.keys() | REASONS.keys()), "a setting's own name is no other name"
+    assert not leaves & (OWN_NAMES.keys() | REASONS.keys()), "a setting's own name is no other name"
     assert meant("nobody_calls_it_so", names) is None

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
 from toymodels.sweeps.spec.spelling import HINT, as_toml, parsed
-from toymodels.sweeps.spec.sweep import parse, parse_assignment, parse_axis
+from toymodels.sweeps.spec.sweep import parse
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Names: which settings there are, and which one somebody meant."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec import other_names
+from toymodels.sweeps.spec.schema import FILE, SETTINGS, Table
+from toymodels.sweeps.spec.wording import did_you_mean
+
+
+@cache
+def setting_names() -> frozenset[str]:
+    """Every dotted name that ``[grid]`` and ``--set`` accept: settings, and the tables that stand for one choice."""
+    return frozenset(SETTINGS) | {name for table in words() for name in (table.name, f"{table.name}.{_word(table)}")}
+
+
+@cache
+def words() -> tuple[Table, ...]:
+    """The tables that begin with a word, and may be written as that word alone."""
+    sections = [each for each in FILE.keys.values() if isinstance(each, Table)]
+    inside = [each for section in sections for each in section.keys.values() if isinstance(each, Table)]
+    return tuple(table for table in (*sections, *inside) if table.word)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `SpecError` unless ``name`` is a setting."""
+    if name not in setting_names():
+        raise SpecError(f"{where}: unknown setting '{name}'{meant(name) or did_you_mean(name, setting_names())}")
+
+
+def meant(name: str) -> str:
+    """The setting that has this name elsewhere, as the end of a sentence; nothing for a name that nobody uses."""
+    found = other_names.meant(name, setting_names())
+    if found is None:
+        return ""
+    setting, reason = found
+    return f" (did you mean '{setting}'?{f' {reason}' if reason else ''})"
+
+
+def _word(table: Table) -> str:
+    assert table.word is not None
+    return table.word.key

@@ -1,0 +1,157 @@
+"""Plain values: how a sweep file writes one setting, and how it is told what it may write there.
+
+A file writes what TOML has: a number, true or false, a word, a list. What may stand there is the check that the
+setting's dataclass declares, so a file and the Python API refuse the same values; the sentence names the setting by its
+dotted name. `made` turns a plain value into what the dataclass holds: words end there.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from toymodels.activations import Activation
+from toymodels.checks import Check, Each, Flag, Number, NumberOr, OrNone, Whole
+from toymodels.roles import OneOf
+from toymodels.sweeps.spec.wording import as_tuples, did_you_mean, one_of, short
+
+LARGEST = sys.float_info.max
+HOLDS: Mapping[str, Callable[[float, float], bool]] = {
+    "greater than or equal to": operator.ge,
+    "greater than": operator.gt,
+    "less than": operator.lt,
+    "less than or equal to": operator.le,
+}
+"""What a number must be to a bound, as a sentence has it."""
+INTEGER = Whole(-(2**63), 2**63 - 1)
+"""What TOML calls an integer."""
+
+
+class Refused(ValueError):
+    """What a sweep file says of a setting cannot be; the sentence names the setting."""
+
+
+def read(check: Check, name: str, given: Any) -> Any:
+    """The plain value of the setting ``name``, of what is ``given`` in a file; raises `Refused`."""
+    match check:
+        case OneOf():
+            return _word(check, name, given)
+        case OrNone():
+            return None if given is None else read(check.check, name, given)
+        case NumberOr():
+            return _number_or_word(check, name, given)
+        case Each():
+            return _tuple(check, name, as_tuples(given))
+    try:
+        return check(name, given)
+    except (TypeError, ValueError):
+        raise Refused(f"{name}: expected {_expected(check, given)}, got {short(given)}") from None
+
+
+def plain(check: Check, value: Any) -> Any:
+    """How a sweep file writes a value of a dataclass's field."""
+    match check:
+        case OneOf():
+            return check.name_of(value)
+        case NumberOr() if isinstance(value, type(check.instead)):
+            return check.instead.name
+        case _:
+            return value
+
+
+def made(check: Check, value: Any) -> Any:
+    """What a dataclass's field holds for this plain value."""
+    match check:
+        case OneOf():
+            return check.names[value]
+        case NumberOr() if isinstance(value, str):
+            return check.instead
+        case _:
+            return value
+
+
+def unbounded(check: Check) -> Check:
+    """The check of a member's own numbers (a law's exponent): their range is refused where the member is made."""
+    match check:
+        case Number():
+            return Number()
+        case Each(check=Whole()):
+            return Each(INTEGER, check.expected)
+        case Each():
+            return Each(unbounded(check.check), check.expected)
+        case _:
+            return check
+
+
+def described(check: Check) -> str:
+    """What a setting may be, as a table of settings has it."""
+    match check:
+        case OneOf():
+            return ", ".join(f'"{name}"' for name in check.names)
+        case OrNone():
+            return f"{described(check.check)}; absent"
+        case NumberOr():
+            return f'{described(check.number)}, or "{check.instead.name}"'
+        case Each():
+            return f"a list of {described(check.check).removeprefix('a ')}"
+        case Flag():
+            return "true, false"
+        case Whole():
+            most = "2^63 - 1" if check.most == 2**63 - 1 else f"{check.most:,}"
+            return f"a whole number from {check.least:,} to {most}"
+        case Number():
+            return _bounded(check)
+    raise TypeError(f"a sweep file has no way to write what {type(check).__name__} allows")
+
+
+def _word(check: OneOf, name: str, given: Any) -> str:
+    if isinstance(given, str) and given in check.names:
+        return given
+    if check.kind is Activation:
+        if not isinstance(given, str):
+            raise Refused(f"{name}: expected valid string, got {short(given)}")
+        raise Refused(f"{name}: unknown activation '{given}'{did_you_mean(given, check.names)}")
+    hint = did_you_mean(given, check.names) if isinstance(given, str) else ""
+    said = hint if "did you" in hint else ""
+    raise Refused(f"{name}: expected {one_of(check.names)}, got {short(given)}{said}")
+
+
+def _number_or_word(check: NumberOr, name: str, given: Any) -> float | str:
+    word = check.instead.name
+    if isinstance(given, str) and given == word:
+        return word
+    try:
+        return check.number(name, given)
+    except (TypeError, ValueError):
+        raise Refused(f"{name}: expected {_bounded(check.number)} or '{word}', got {short(given)}") from None
+
+
+def _tuple(check: Each, name: str, given: Any) -> tuple[Any, ...]:
+    if not isinstance(given, tuple):
+        raise Refused(f"{name}: expected valid tuple, got {short(given)}")
+    return tuple(read(check.check, f"{name}.{place}", each) for place, each in enumerate(given))
+
+
+def _bounded(check: Number) -> str:
+    bounds = ((">=", check.least), (">", check.above), ("<", check.below))
+    said = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    return f"a number {said}".rstrip()
+
+
+def _expected(check: Check, given: Any) -> str:
+    """What was expected in the place of ``given``, which the check refused."""
+    if isinstance(check, Flag):
+        return "valid boolean"
+    number = isinstance(given, int) if isinstance(check, Whole) else isinstance(given, int | float)
+    if not number or isinstance(given, bool):
+        return "valid integer" if isinstance(check, Whole) else "valid number"
+    if isinstance(check, Number) and not abs(given) <= LARGEST:
+        return "finite number" if isinstance(given, float) else "valid number"
+    bounds = dict(
+        zip(HOLDS, (getattr(check, bound, None) for bound in ("least", "above", "below", "most")), strict=True)
+    )
+    return next(
+        f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None and not HOLDS[sign](given, bound)
+    )
