@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import ARMS, panels, shown
+from toymodels.figures.regime import ARM_COLOURS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.results.reading import Run
@@ -25,7 +25,7 @@ def draw(run: Run) -> Figure:
         rows = what.of(arm)
         percentiles = rows.loc[rows["r2"] > RECOVERED, "response_alignment_percentile"].dropna()
         share = np.histogram(percentiles, BINS)[0] / max(1, len(percentiles))
-        axis.stairs(share, BINS, fill=True, color=ARMS[arm], alpha=0.7)
+        axis.stairs(share, BINS, fill=True, color=ARM_COLOURS[arm], alpha=0.7)
         axis.axhline(1 / (len(BINS) - 1), color="0.3", linewidth=0.9, linestyle="--")
         axis.text(
             0.97, 0.95, f"{len(percentiles):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7

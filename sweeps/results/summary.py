@@ -22,9 +22,9 @@ INTERVALS = {
 }
 """Shown with their intervals: the loss fraction, and how many features are recovered by the model, by their best single
 neuron at mid, and at post."""
-TIERS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
-MEASURES = (*INTERVALS, *TIERS, "dead_features", "dead_neurons", "unexplained_by_affine")
-TIERS_TITLE = " / ".join(TIERS.values())
+TIER_COUNTS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
+SUMMARISED = (*INTERVALS, *TIER_COUNTS, "dead_features", "dead_neurons", "unexplained_by_affine")
+TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
     "loss fraction: 1 is the best constant; R² > .5: features the model recovers; one neuron: features that a single "
@@ -61,7 +61,7 @@ def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
             *(value_text(arm.settings.get(name)) for name in names),
             f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
             *(_interval_text(arm.measures[name], 3 if name == "loss_fraction" else 1) for name in INTERVALS),
-            " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIERS),
+            " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIER_COUNTS),
         ]
         for arm in arms
     ]
@@ -84,5 +84,5 @@ def _summary(arm: Replicates) -> ArmSummary:
         settings=settings,
         models=len(rows),
         diverged=int((rows["status"] == "diverged").sum()),
-        measures={name: student_interval(rows[name].to_numpy(float)) for name in MEASURES},
+        measures={name: student_interval(rows[name].to_numpy(float)) for name in SUMMARISED},
     )

@@ -31,7 +31,7 @@ TABLES = ("models", "features", "neurons")
 INDEX = {"features": "feature", "neurons": "neuron"}
 WIDTH = {"features": 2, "neurons": 1}
 """which axis of W_in[model, hidden, feature] a table has a row for"""
-TIERS = np.array([tier.name.lower() for tier in sorted(Tier) if tier is not Tier.UNDEFINED])
+TIER_NAMES = np.array([tier.name.lower() for tier in sorted(Tier) if tier is not Tier.UNDEFINED])
 UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature")
 KNOWN = ("density", "importance")
 """features' columns that a diverged model has too"""
@@ -189,7 +189,7 @@ def _column(values: np.ndarray, undefined: np.ndarray, name: str = "") -> pa.Arr
     if name in UNDEFINED_AS_MINUS_ONE:
         undefined = undefined | (array < 0)
     if name == "tier":
-        return pa.array(TIERS[np.where(undefined, 0, array)], pa.string(), mask=undefined)
+        return pa.array(TIER_NAMES[np.where(undefined, 0, array)], pa.string(), mask=undefined)
     return pa.array(array, mask=undefined)
 
 

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses import tiers as of_tiers
-from toymodels.hypotheses.evidence import TIERS, Evidence, Measured
+from toymodels.hypotheses import tiers as tiers_of
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Measured
 from toymodels.hypotheses.prediction import OwnTable
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.tiers import Setting, Tiers
@@ -45,7 +45,7 @@ MODEL = [
 """The columns that say of which model a row is, in every table."""
 FEATURE = [("feature", pa.int32()), ("tier", WORDS), ("density", pa.float64()), ("importance", pa.float64())]
 """The columns that say what a feature is, beside those that were measured of it."""
-MEASURED = (*of_tiers.COLUMNS, *(name for prediction in PREDICTIONS for name in prediction.columns))
+FEATURE_COLUMNS = (*tiers_of.COLUMNS, *(name for prediction in PREDICTIONS for name in prediction.columns))
 """The columns that were measured of a feature."""
 
 
@@ -55,7 +55,7 @@ def _own_schema(table: OwnTable) -> pa.Schema:
 
 
 SCHEMAS: dict[str, pa.Schema] = {
-    FEATURES: pa.schema([*MODEL, *FEATURE, *((name, pa.float32()) for name in MEASURED)]),
+    FEATURES: pa.schema([*MODEL, *FEATURE, *((name, pa.float32()) for name in FEATURE_COLUMNS)]),
     **{p.own_table.name: _own_schema(p.own_table) for p in PREDICTIONS if p.own_table is not None},
 }
 """The columns of every table with their types, by the table's name."""
@@ -117,10 +117,10 @@ def _feature_rows(measured: Measured, tiers: Tiers, covariates: np.ndarray) -> d
         "tier": words[np.searchsorted(list(Tier), tiers.each.numpy().ravel())],
         "density": np.exp(covariates[:, :, 0]).ravel(),
         "importance": np.exp(covariates[:, :, 1]).ravel(),
-        **dict.fromkeys(MEASURED, torch.full(covariates.shape[:2], torch.nan)),
+        **dict.fromkeys(FEATURE_COLUMNS, torch.full(covariates.shape[:2], torch.nan)),
     }
-    if TIERS in measured:
-        columns |= {name: measured[TIERS][quantity] for name, quantity in of_tiers.COLUMNS.items()}
+    if OF_TIERS in measured:
+        columns |= {name: measured[OF_TIERS][quantity] for name, quantity in tiers_of.COLUMNS.items()}
     for prediction in PREDICTIONS:
         if prediction.key in measured:
             columns |= prediction.evidence_columns(measured[prediction.key], tiers)

@@ -68,7 +68,7 @@ def _statistics(run: Run, regime: RunRegime, with_dictionaries: bool, tables: ev
         for eps, arms in regime.arms.items():
             models = {name: of[some] for name, of in arms.items()}
             loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
-            measured = gather(loaded, eps, settings["eval.samples"], with_dictionaries, known)
+            measured = gather(loaded, eps, settings["eval.samples"], dictionaries=with_dictionaries, known=known)
             known = {PLAIN: measured.arms[PLAIN]} if PLAIN in measured.arms else {}
             tables.add(measured, regime.primary, regime.seeds[some], models)
             parts[eps].append(battery.statistics(measured))

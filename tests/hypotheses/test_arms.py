@@ -11,7 +11,7 @@ from torch import Tensor
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
 from toymodels.hypotheses import arms
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
-from toymodels.hypotheses.evidence import TIERS, Evidence, halves
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.moments import EDGE
 from toymodels.training.experiment import sampler
@@ -80,7 +80,7 @@ def test_only_models_with_norm_are_asked_about_tiers(make_arm):
     evidence = gather(small(make_arm), "1e-05", 1024)
     assert set(evidence.with_norm) == {MAIN, "linear + LN"}
     assert set(evidence.arms[PLAIN]) == {"P9"}
-    assert {TIERS, "P1", "P2", "P3", "P4", "P6", "P7", "P9"} == set(evidence.arms[MAIN])
+    assert {OF_TIERS, "P1", "P2", "P3", "P4", "P6", "P7", "P9"} == set(evidence.arms[MAIN])
     assert evidence.covariates.shape[0] == 3
 
 
@@ -94,8 +94,8 @@ def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
     taps = forward(arm.experiments[0].bottleneck, arm.parameters.to("cpu", torch.float64), x[None])
     y, mid = taps.out[0], taps.mid[0]
     first = 1 - (x - y)[:, :middle].square().mean(1) / x[:, :middle].var(1, correction=0)
-    assert torch.allclose(evidence.arms[MAIN][TIERS]["r2"][0], first, rtol=1e-3, atol=1e-4)
-    assert torch.equal(evidence.arms[MAIN][TIERS]["active"][0], (x[:, :middle] != 0).sum(1))
+    assert torch.allclose(evidence.arms[MAIN][OF_TIERS]["r2"][0], first, rtol=1e-3, atol=1e-4)
+    assert torch.equal(evidence.arms[MAIN][OF_TIERS]["active"][0], (x[:, :middle] != 0).sum(1))
     second = torch.corrcoef(torch.cat([x[:, middle:], mid[:, middle:]]))[:9, 9:].square().amax(1)
     assert torch.allclose(evidence.arms[MAIN]["P9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
 

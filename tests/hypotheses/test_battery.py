@@ -11,7 +11,7 @@ import torch
 from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.battery import FEWEST_EXAMPLES, statistics
-from toymodels.hypotheses.evidence import TIERS, Evidence
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence
 from toymodels.hypotheses.prediction import Statistics
 from toymodels.hypotheses.predictions import p1_bimodal, p3_gated, p9_harder_to_find
 from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE
@@ -47,7 +47,8 @@ def arm(rng, effect, noise):
     )
     gated += effect * (~NEURON[:, :, None] & NEURON[:, None, :])
     return {
-        TIERS: recovery(torch.full((SEEDS, N), 0.9)) | {"percentile": bimodal.expand(SEEDS, N) if effect else unimodal},
+        OF_TIERS: recovery(torch.full((SEEDS, N), 0.9))
+        | {"percentile": bimodal.expand(SEEDS, N) if effect else unimodal},
         "P2": {"mid": each(1.0, 1.0), "post": each(1.0, 1.0 + 2 * effect)},
         "P3": {"gated": gated, "alone": torch.ones(SEEDS, N)},
         "P4": {kind: each(0.0, float(effect)) for kind in (*DECISIVE, *BESIDE)},
@@ -69,7 +70,7 @@ def at_all_eps(of: Evidence) -> list[Evidence]:
 
 def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
     return dataclasses.replace(
-        of, arms={**of.arms, MAIN: {**of.arms[MAIN], TIERS: of.arms[MAIN][TIERS] | recovery(r2)}}
+        of, arms={**of.arms, MAIN: {**of.arms[MAIN], OF_TIERS: of.arms[MAIN][OF_TIERS] | recovery(r2)}}
     )
 
 
@@ -193,9 +194,9 @@ def test_one_threshold_that_disagrees_leaves_it_open():
 
 def test_one_percentile_that_disagrees_leaves_it_open():
     of = evidence()
-    percentile = of.arms[MAIN][TIERS]["percentile"].clone()
+    percentile = of.arms[MAIN][OF_TIERS]["percentile"].clone()
     percentile[:, 1:LARGE] = 99.5
-    verdict = judge(at_all_eps(with_part(of, TIERS, {"percentile": percentile})))[0]
+    verdict = judge(at_all_eps(with_part(of, OF_TIERS, {"percentile": percentile})))[0]
     assert [verdict.at(dataclasses.replace(AT, percentile=p))["P3"] for p in (95.0, 99.0, 99.9)] == [YES, YES, NO]
     assert verdict.overall is OPEN
 
@@ -328,7 +329,7 @@ def test_marks_by_hand():
     own, control = torch.full((SEEDS, N), -1.0), torch.ones(SEEDS, N)
     own[0, [2, 3]], own[5, 0] = 0.0, -0.049
     control[0, [3, 4]], control[5, 0], control[6, 0] = 0.01, 0.0, p3_gated.SMALLEST
-    of = with_part(with_part(of, TIERS, {"active": active}), "P3", {"alone": own})
+    of = with_part(with_part(of, OF_TIERS, {"active": active}), "P3", {"alone": own})
     of = with_part(of, "P3", {"alone": control}, CONTROL)
     found = marked(of)
     assert set(found) == MARKS
@@ -338,7 +339,7 @@ def test_marks_by_hand():
     lower = marked(of, dataclasses.replace(AT, recovered=0.4))
     assert lower["recovered"] == [9, N, 0, N, N, N, N, N]
     assert lower["undersampled"] == [2, N, 0, 0, 0, 0, 0, N]
-    expected = p1_bimodal.dip_p_values(of.arms[MAIN][TIERS], r2 > 0.5)
+    expected = p1_bimodal.dip_p_values(of.arms[MAIN][OF_TIERS], r2 > 0.5)
     assert found["dip p"] == expected.tolist()
     assert expected[2] == 1  # nothing recovered
     assert expected[3] < 0.05 < marked(evidence(0.0))["dip p"][3]
@@ -375,13 +376,13 @@ def test_a_model_that_has_learned_too_little_is_said(kept, short, said):
 
 def test_features_of_few_examples_are_said():
     active = torch.full((SEEDS, N), FEWEST_EXAMPLES)
-    assert notes(with_part(evidence(), TIERS, {"active": active})) == ()
+    assert notes(with_part(evidence(), OF_TIERS, {"active": active})) == ()
     active[:2, :6] = FEWEST_EXAMPLES - 1  # 12 in 8 models
     expected = f"1.5 features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
-    assert notes(with_part(evidence(), TIERS, {"active": active})) == (expected,)
+    assert notes(with_part(evidence(), OF_TIERS, {"active": active})) == (expected,)
     lost = torch.full((SEEDS, N), 0.9)
     lost[:2, :6] = 0.0
-    assert notes(with_part(with_r2(evidence(), lost), TIERS, {"active": active})) == ()
+    assert notes(with_part(with_r2(evidence(), lost), OF_TIERS, {"active": active})) == ()
 
 
 @pytest.mark.parametrize("name", [MAIN, CONTROL])
@@ -398,7 +399,7 @@ def test_notes_are_of_the_default_setting_and_all_there_are():
     r2[:, 2:] = 0.52  # recovered at .5, not at .55
     assert battery.judge([statistics(with_r2(evidence(), r2))])[0].notes[1:] == ()
     of = with_part(with_r2(evidence(), 0.0 * r2 + 0.1), "P3", {"alone": torch.zeros(SEEDS, N)})
-    of = first(with_part(of, TIERS, {"active": torch.zeros(SEEDS, N)}), 3)
+    of = first(with_part(of, OF_TIERS, {"active": torch.zeros(SEEDS, N)}), 3)
     found = judge_default([of]).notes
     assert [note.split()[0] for note in found] == ["no", "3", "SoLU"]  # nothing in a tier: no feature to speak of
 
@@ -450,7 +451,7 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
     of = rng.normal(size=(SEEDS, n, 2))
     neuron = torch.from_numpy(rng.random((SEEDS, n)) < 1 / (1 + np.exp(-(of @ [beta_f, beta_i]))))
     measured = {
-        TIERS: recovery(torch.full((SEEDS, n), 0.9)) | {"percentile": torch.where(neuron, 99.95, 50.0)},
+        OF_TIERS: recovery(torch.full((SEEDS, n), 0.9)) | {"percentile": torch.where(neuron, 99.95, 50.0)},
         "P2": {tap: torch.ones(SEEDS, n) for tap in ("mid", "post")},
         "P3": {"gated": torch.zeros(SEEDS, n, n), "alone": torch.ones(SEEDS, n)},
         "P4": {kind: torch.zeros(SEEDS, n) for kind in (*DECISIVE, *BESIDE)},

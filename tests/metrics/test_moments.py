@@ -9,7 +9,7 @@ import torch
 
 from toymodels import (
     AbsoluteValue,
-    Activation,
+    Elementwise,
     Binary,
     Bottleneck,
     Experiment,
@@ -95,11 +95,14 @@ def test_a_model_is_measured_alike_alone_in_a_batch_and_on_more_threads(monkeypa
             assert (values[3] == fold_alone[name][0]).all(), name
 
 
-class Cube(Activation):
+class Cube(Elementwise):
     name = "cube"
 
     def __call__(self, z, dim=-1):
         return z**3
+
+    def derivative(self, z):
+        return 3 * z**2
 
 
 def test_what_has_no_kernel_is_measured_in_torch_operations():

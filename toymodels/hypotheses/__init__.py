@@ -1,5 +1,5 @@
 """Hypotheses: predictions put to trained models, each with its statistic, its margin and its rule, and able to fail.
 
-`arms` pairs the models, `measuring` asks them everything, the files ``p1`` to ``p9`` are one prediction each,
-`battery` judges them, and `constructed` is what the battery must get right first.
+`arms` pairs the models, `measuring` asks them everything, which is `evidence`, `tiers` says where their features live,
+`predictions` are one file each, `battery` judges them, and `constructed` is what it must get right first.
 """

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.evidence import TIERS, Evidence
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence
 from toymodels.hypotheses.prediction import AtSetting, Statistics
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.statistics.findings import Finding, corrected
@@ -77,7 +77,7 @@ def statistics(evidence: Evidence) -> Statistics:
 def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
     """The features of SoLU + LN in a tier, those of them with few active examples, and what predictions mark."""
     in_a_tier = tiers.neuron | tiers.hidden
-    few = evidence.arms[MAIN][TIERS]["active"] < FEWEST_EXAMPLES
+    few = evidence.arms[MAIN][OF_TIERS]["active"] < FEWEST_EXAMPLES
     marks = {"recovered": in_a_tier.sum(1), "undersampled": (in_a_tier & few).sum(1)}
     for prediction in PREDICTIONS:
         marks |= prediction.marks(evidence, tiers)

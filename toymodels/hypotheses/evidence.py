@@ -18,8 +18,8 @@ from toymodels.metrics.moments import EDGE, Moments, fold_edges
 Quantities = dict[str, Tensor]
 """What one prediction, or the tiers, measured of one arm, by name; the first axis of each is the model."""
 Measured = dict[str, Quantities]
-"""What was measured of one arm: `Quantities` by the key of the prediction, or by `TIERS`."""
-TIERS = "tiers"
+"""What was measured of one arm: `Quantities` by the key of the prediction, or by `OF_TIERS`."""
+OF_TIERS = "tiers"
 """The place in `Measured` of what tiers are made of: `toymodels.hypotheses.tiers.measure`."""
 
 

@@ -8,7 +8,7 @@ import torch
 
 from toymodels.hypotheses import tiers
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm, Regime, covariates
-from toymodels.hypotheses.evidence import TIERS, Evidence, Measured, Samples, halves
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Measured, Samples, halves
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.metrics.moments import collect, together
 from toymodels.surroundings import undisturbed
@@ -23,6 +23,7 @@ def gather(
     regime: Regime,
     eps: str,
     samples: int = SAMPLES,
+    *,
     dictionaries: bool = False,
     known: Mapping[str, Measured] | None = None,
 ) -> Evidence:
@@ -31,13 +32,16 @@ def gather(
     return Evidence(
         regime=regime.name,
         eps=eps,
-        arms={name: known.get(name) or measure(name, arm, samples, dictionaries) for name, arm in regime.arms.items()},
+        arms={
+            name: known.get(name) or measure(name, arm, samples, dictionaries=dictionaries)
+            for name, arm in regime.arms.items()
+        },
         covariates=covariates(regime.arms[MAIN]),
     )
 
 
 @undisturbed
-def measure(name: str, arm: Arm, samples: int, dictionaries: bool) -> Measured:
+def measure(name: str, arm: Arm, samples: int, *, dictionaries: bool) -> Measured:
     """What the tiers and the predictions ask of the arm of this name."""
     halves(samples)
     e = arm.experiments[0]
@@ -56,5 +60,5 @@ def _measure(name: str, arm: Arm, samples: int, dictionaries: bool) -> Measured:
     moments = collect(arm.experiments, arm.parameters, last)
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
     on = Samples(name, middle, last, first_half, second_half, dictionaries)
-    found = {TIERS: tiers.measure(arm, first_half)} if name in (MAIN, *LN_ONLY) else {}
+    found = {OF_TIERS: tiers.measure(arm, first_half)} if name in (MAIN, *LN_ONLY) else {}
     return found | {p.key: p.measure(arm, on) for p in PREDICTIONS if name in p.arms}

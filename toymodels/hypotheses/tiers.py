@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN, Arm
-from toymodels.hypotheses.evidence import TIERS, Evidence, Quantities
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
 from toymodels.metrics.alignment import response_alignment
 from toymodels.metrics.moments import Moments
@@ -73,7 +73,7 @@ class Tiers:
     @staticmethod
     def of(evidence: Evidence, setting: Setting) -> Tiers:
         """The tiers at a setting of the analysis."""
-        arms = {name: measured[TIERS] for name, measured in evidence.with_norm.items()}
+        arms = {name: measured[OF_TIERS] for name, measured in evidence.with_norm.items()}
         recovered = {name: of["r2"] > setting.recovered for name, of in arms.items()}
         aligned = arms[MAIN]["percentile"] >= setting.percentile
         return Tiers(recovered[MAIN] & aligned, recovered[MAIN] & ~aligned, recovered)

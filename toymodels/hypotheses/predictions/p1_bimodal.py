@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.evidence import TIERS, Evidence, Quantities
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.hypotheses.prediction import Numbers, Prediction
 from toymodels.hypotheses.statistics.contrasts import beyond_controls
 from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
@@ -44,12 +44,12 @@ class Bimodal(Prediction):
 
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
         """The `statistic` of every seed and control."""
-        measured = {name: of[TIERS] for name, of in evidence.with_norm.items()}
+        measured = {name: of[OF_TIERS] for name, of in evidence.with_norm.items()}
         return {"dip": statistic(measured, tiers.recovered)}
 
     def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
         """The p of the dip of SoLU + LN alone."""
-        return {DIP_P: dip_p_values(evidence.arms[MAIN][TIERS], tiers.neuron | tiers.hidden)}
+        return {DIP_P: dip_p_values(evidence.arms[MAIN][OF_TIERS], tiers.neuron | tiers.hidden)}
 
 
 def normal_scores(percentile: Tensor, recovered: Tensor) -> Tensor:
