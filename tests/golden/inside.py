@@ -17,8 +17,8 @@ class Planned:
 
 def planned(name: str) -> Planned:
     """The plan of a shipped sweep."""
-    from toymodels.sweeps.plan import make_plan
-    from toymodels.sweeps.sweep import find, read
+    from toymodels.sweeps.plan.plan import make_plan
+    from toymodels.sweeps.spec.sweep import find, read
 
     plan = make_plan(read(find(name)))
     return Planned(plan.hash, len(plan.packs), [plan.keys[model] for model in range(len(plan))])

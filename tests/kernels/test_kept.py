@@ -14,7 +14,8 @@ from numba.core import caching, compiler, config, dispatcher
 
 from toymodels.engines import fused
 from toymodels.kernels import compiled, draw, kept
-from toymodels.sweeps.execution import executor
+from toymodels.sweeps.execution.compiling import prepare
+from toymodels.sweeps.execution.reporter import Reporter
 
 ROOT = Path(__file__).parents[2]
 READER = "+dac_read_search"
@@ -159,7 +160,7 @@ def test_whoever_compiles_is_told_once_that_nothing_can_be_kept(monkeypatch: pyt
     monkeypatch.setattr(fused, "prepared", lambda: prepared[0])
     monkeypatch.setattr(fused, "prepare", lambda: prepared.__setitem__(0, True))
     for _ in range(2):
-        executor.prepare("fused", notes.append)
+        prepare("fused", Reporter(note=notes.append))
     assert [note.partition(" ")[0] for note in notes] == ["compiling", "compiled"]
 
 

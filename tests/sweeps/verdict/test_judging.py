@@ -52,7 +52,7 @@ seed = { range = [0, 4] }
 
 
 def made(folder, text=TINY):
-    run(make_plan(parse(text, "tiny", "tiny.toml")), folder, "autograd", "cpu", lambda _: None, lambda _: None)
+    run(make_plan(parse(text, "tiny", "tiny.toml")), folder, "autograd", "cpu")
     return load(folder)
 
 
