@@ -23,7 +23,7 @@ def draw(run: Run) -> Figure:
     for axis, tap in zip(axes, ("mid", "post"), strict=True):
         for arm in what.arms:
             by_seed = what.of(arm).groupby(["seed", "class"])[f"others_{tap}"].mean().unstack()
-            found = [student_interval(by_seed[rank]) for rank in by_seed]
+            found = [student_interval(by_seed[rank].to_numpy()) for rank in by_seed]
             mean = [np.nan if each is None else each.mean for each in found]
             axis.plot(by_seed.columns, mean, color=ARM_COLOURS[arm], label=arm, marker="o", markersize=3)
             ends = [(e.low, e.high) if e is not None and e.half_width is not None else (np.nan, np.nan) for e in found]

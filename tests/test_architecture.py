@@ -16,6 +16,19 @@ ABOVE = {
     "sweeps": {"toymodels.figures", "toymodels.cli"},
     "figures": {"toymodels.cli"},
 }
+ROOMS = ("spec", "plan", "store", "results", "execution", "verdict", "console")
+"""of ``sweeps/``: each imports only itself and those before it"""
+LINES = 300
+LONG = {
+    "toymodels.kernels.vector",
+    "toymodels.kernels.bottleneck",
+    "toymodels.engines.fused.crew",
+    "toymodels.engines.fused.layout",
+    "toymodels.metrics.dictionaries",
+    "toymodels.sweeps.spec.settings",
+    "toymodels.sweeps.spec.sweep",
+}
+"""the modules that may have more lines than `LINES`"""
 LINKS = {"sweeps": "../sweeps", "figures": "../figures", "cli.py": "../cli.py"}
 EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "typer", "rich", "safetensors", "tomli_w", "tomllib", "psutil"}
 
@@ -53,6 +66,71 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the program by its name, of the package under which it is imported."""
+    found = {f"toymodels.{name}": files(name) for name in ("sweeps", "figures")} | {"toymodels": files("toymodels")}
+    named = {"toymodels.cli": ROOT / "cli.py"}
+    for top, paths in found.items():
+        folder = ROOT / top.rpartition(".")[2]
+        for path in paths:
+            parts = path.relative_to(folder).with_suffix("").parts
+            named[".".join((top, *parts)).removesuffix(".__init__")] = path
+    return named
+
+
+def graph(named: dict[str, Path]) -> dict[str, set[str]]:
+    """Of every module those that it imports when it is imported itself, but for their types alone."""
+    needs: dict[str, set[str]] = {}
+    for name, path in named.items():
+        found = needs.setdefault(name, set())
+        tops = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in tops:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names} & named.keys()
+                continue
+            within = {f"{node.module}.{alias.name}" for alias in node.names} & named.keys()
+            whole = len(within) < len(node.names)
+            found |= within | ({node.module or ""} & named.keys() if whole else set())
+    return needs
+
+
+def circles(needs: dict[str, set[str]]) -> set[str]:
+    """The modules that are in a circle, or only reach the end through one: those that no order can begin with."""
+    left = dict(needs)
+    while ready := {name for name, found in left.items() if not found & left.keys()}:
+        left = {name: found for name, found in left.items() if name not in ready}
+    return set(left)
+
+
+def test_no_circle_among_modules() -> None:
+    assert circles({"a": {"b"}, "b": {"a"}, "c": set()}) == {"a", "b"}
+    needs = graph(modules())
+    assert "toymodels.bottleneck" in needs["toymodels.surgery.operating"]
+    assert circles(needs) == set()
+
+
+def test_rooms_of_sweeps_import_only_those_above_them() -> None:
+    named = modules()
+    rooms = [name for name in named if name.startswith("toymodels.sweeps.") and name != "toymodels.sweeps.errors"]
+    for name in rooms:
+        room = ROOMS.index(name.split(".")[2])
+        for node in ast.walk(parsed(named[name])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("toymodels.sweeps"):
+                inside = node.module.split(".")[2:] if node.module else []
+                below = inside[:1] or [alias.name for alias in node.names]
+                assert all(each == "errors" or ROOMS.index(each) <= room for each in below), (name, node.module)
+
+
+def test_nothing_but_errors_stands_outside_the_rooms_of_sweeps() -> None:
+    assert {path.name for path in (ROOT / "sweeps").glob("*.py")} == {"__init__.py", "errors.py"}
+    assert {path.name for path in (ROOT / "sweeps").iterdir() if (path / "__init__.py").exists()} == set(ROOMS)
+
+
+def test_no_file_is_longer_than_one_idea() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: n for name, n in lines.items() if n > LINES and name not in LONG} == {}
 
 
 @pytest.mark.parametrize("package", ABOVE)
@@ -122,7 +200,11 @@ def test_the_door_opens_without_anything_heavy() -> None:
         "numba",
         "scipy",
         "pydantic",
-        "toymodels.sweeps",
+        "rich",
+        "toymodels.sweeps.spec",
+        "toymodels.sweeps.store",
+        "toymodels.sweeps.execution",
+        "toymodels.sweeps.results",
     }
 
 

@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 from toymodels import figures
 from toymodels.cli import app
 from toymodels.engines.autograd import AutogradEngine
-from toymodels.sweeps.execution import executor, job
-from toymodels.sweeps.execution import run as running
+from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
 
@@ -157,8 +156,8 @@ def test_a_device_that_is_not_there_is_one_sentence(device: str, word: str) -> N
 def test_a_numbered_device_is_recorded_as_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert running.resolve_device("cuda:1", {}) == "cuda:1"
-    assert running.kind_of("cuda:1") == running.resolve_device("auto", {"device": "cuda"}) == "cuda"
+    assert choosing.resolve_device("cuda:1", {}) == "cuda:1"
+    assert choosing.kind_of("cuda:1") == choosing.resolve_device("auto", {"device": "cuda"}) == "cuda"
     answer = door("sweep", "tiny.toml", "--device", "cuda:2")
     assert (answer.code, "cuda:0 to cuda:1" in answer.err) == (2, True)
     answer = door("sweep", "tiny.toml", "--device", "cuda:1", "--workers", "2")
@@ -470,7 +469,7 @@ def test_pack_that_does_not_fit_exits_3_and_is_trained_when_it_does(
 ) -> None:
     command = ["sweep", "tiny.toml", "--set", "model.layer_norm=true", *as_json]
     with monkeypatch.context() as patch:
-        patch.setattr(executor, "memory_budget", lambda _device: 1)
+        patch.setattr(local, "memory_budget", lambda _device: 1)
         answer = door(*command)
     assert answer.code == 3
     assert "2 of 2 packs failed" in answer.err
@@ -752,7 +751,7 @@ def test_executors_that_cannot_be_are_refused(options: list[str], said: str) -> 
 
 @pytest.mark.parametrize("option", ["--workers=2", "--scheduler=tcp://127.0.0.1:1"])
 def test_without_dask_its_options_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    monkeypatch.setattr(executor, "find_spec", lambda _name: None)
+    monkeypatch.setattr(choosing, "find_spec", lambda _name: None)
     answer = door("sweep", "tiny.toml", option)
     assert (answer.code, "pip install 'toymodels[cluster]'" in answer.err) == (2, True)
 

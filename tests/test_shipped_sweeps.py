@@ -59,7 +59,7 @@ def ran(tmp_path_factory):
     def get(name: str) -> Run:
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name)
-            run(make_plan(small(name)), folders[name], "autograd", "cpu", lambda _: None, lambda _: None)
+            run(make_plan(small(name)), folders[name], "autograd", "cpu")
         return tm.load(folders[name])
 
     return get

@@ -11,6 +11,8 @@ import psutil
 import torch
 
 from toymodels.kernels import compiled, vector
+from toymodels.sweeps.console import documents
+from toymodels.sweeps.console.door import fail
 from toymodels.sweeps.execution.cores import usable
 
 NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "pydantic", "safetensors", "pyarrow", "pandas", "matplotlib")
@@ -34,6 +36,28 @@ def examine() -> dict[str, str | int | float]:
         "disk free here, GiB": round(shutil.disk_usage(".").free / 2**30, 1),
         "files may be written here": "yes" if os.access(".", os.W_OK) else "no: choose another folder, or --out",
     }
+
+
+def say_facts(as_json: bool) -> None:
+    """Print what `examine` finds, a fact a line."""
+    facts = examine()
+    if as_json:
+        documents.print_document(facts)
+        return
+    for name, fact in facts.items():
+        print(f"{name:24} {fact}")
+
+
+def say_cleared(as_json: bool) -> None:
+    """Remove the compiled kernels of every version, and print the folders that they were in."""
+    try:
+        cleared = compiled.clear()
+    except OSError as error:
+        fail(f"{error.filename}: the compiled kernels there cannot be removed: {error.strerror}", 1)
+    if as_json:
+        documents.print_document(documents.of_cleared(cleared))
+    else:
+        print("\n".join(map(str, cleared)) or "nothing was kept")
 
 
 def _version(package: str) -> str | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,8 +12,12 @@ from rich.table import Table
 
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.predictions import PREDICTIONS
+from toymodels.sweeps.console import documents
+from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
 from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
+from toymodels.sweeps.spec.sweep import Sweep
+from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
 VERDICT_LEGEND = (
@@ -34,15 +37,6 @@ class Out(Console):
 
 
 stdout = Out(width=WIDE)
-
-
-def arm_json(arm: ArmSummary) -> dict[str, Any]:
-    """One arm for ``--json``."""
-    measures = {
-        name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
-        for name, value in arm.measures.items()
-    }
-    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
 
 
 def print_summary(question: str, arms: list[ArmSummary]) -> None:
@@ -95,6 +89,15 @@ def print_verdict(verdict: Verdict) -> None:
     stdout.print(table)
 
 
+def print_judgement(judgement: Judgement) -> None:
+    """Print what the battery says of a run: its notes on stderr, every regime, and what the columns mean."""
+    for sentence in judgement.notes:
+        say(sentence)
+    for verdict in judgement.verdicts:
+        print_verdict(verdict)
+    print_verdict_legend()
+
+
 def print_verdict_legend() -> None:
     """What the columns of `print_verdict` mean."""
     stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
@@ -103,7 +106,7 @@ def print_verdict_legend() -> None:
 def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
     """What ``--dry-run`` prints."""
     if as_json:
-        print(json.dumps({"sweep": sweep, **dataclasses.asdict(estimate)}, indent=2))
+        documents.print_document(documents.of_estimate(sweep, estimate))
         return
     print(f"{sweep}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
     print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
@@ -111,6 +114,23 @@ def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
     low, high = span(estimate.seconds_low), span(estimate.seconds_high)
     print(f"time: about {span(estimate.seconds)} ({low} to {high}) on this machine")
     print(f"timed: {estimate.groups_measured} of {estimate.groups} groups; the others are told from these")
+
+
+def print_shipped(sweeps: Mapping[str, Sweep], figures: Iterable[str]) -> None:
+    """Print the names of the shipped sweeps with their sizes and questions, and those of the figures."""
+    print("sweeps:")
+    for name, sweep in sweeps.items():
+        print(f"  {name:14} {len(sweep):6,} models  {sweep.question}")
+    print("figures:\n  " + "\n  ".join(figures))
+
+
+def print_files(paths: Sequence[Path], as_json: bool) -> None:
+    """Print the names of the files that a command has written."""
+    if as_json:
+        documents.print_document(documents.of_files(paths))
+        return
+    for path in paths:
+        print(path)
 
 
 def span(seconds: float) -> str:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from toymodels.sweeps.execution.reporter import Reporter
+
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -39,6 +41,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    @property
+    def reporter(self) -> Reporter:
+        """What a run tells this progress."""
+        return Reporter(note=self.note, trained=self.advance, stored=self.skip)
 
     def skip(self, models: float) -> None:
         """So many models were there already: they count, but not towards the rate."""

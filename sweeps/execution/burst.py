@@ -20,7 +20,7 @@ from toymodels.bottleneck import Parameters
 from toymodels.engines import train
 from toymodels.metrics import measure
 from toymodels.sweeps.execution.costs import PARTS, TIMES, of_step, reference
-from toymodels.sweeps.execution.executor import memory_budget
+from toymodels.sweeps.execution.memory import memory_budget
 from toymodels.training.experiment import Experiment
 
 FEW_SAMPLES, SAMPLES = 1024, 4096

@@ -15,11 +15,12 @@ from pathlib import Path
 from torch import Tensor
 
 from toymodels.engines import Keep
-from toymodels.engines.engine import OnProgress
 from toymodels.sweeps.errors import Unreadable
-from toymodels.sweeps.execution.job import Job, OnNote
+from toymodels.sweeps.execution.job import Job
+from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack
 from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.contents import most_bytes
 from toymodels.sweeps.store.manifest import NUMERICS, of_bytes
 from toymodels.sweeps.store.rights import make_inner_folder
 from toymodels.sweeps.store.store import Store
@@ -45,10 +46,9 @@ def tidy(store: Store) -> None:
 class Checkpoints:
     """Those of a run. Only who trains a pack asks for its own."""
 
-    def __init__(self, engine: str, on_progress: OnProgress, on_note: OnNote) -> None:
-        self.on_progress, self.on_note = on_progress, on_note
+    def __init__(self, engine: str, reporter: Reporter) -> None:
+        self.reporter = reporter
         self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes()}
-        self._unwritable = False
 
     def of(self, job: Job) -> Checkpoint:
         """What keeps the models of a job while they are trained."""
@@ -56,9 +56,8 @@ class Checkpoints:
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""
-        if not self._unwritable:
-            self._unwritable = True
-            self.on_note(f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again")
+        sentence = f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again"
+        self.reporter.note_once(sentence)
 
 
 class Checkpoint(Keep):
@@ -80,7 +79,7 @@ class Checkpoint(Keep):
     def load(self) -> dict[str, Tensor] | None:
         """What was written last, if that was of these models, this engine and this version."""
         try:
-            stored = deserialise(self.path, self.job.store.most_bytes(self.job.like, self.last - self.first))
+            stored = deserialise(self.path, most_bytes(self.job.like, self.last - self.first))
         except FileNotFoundError:
             return None
         except (Damaged, Unreadable) as damage:
@@ -109,10 +108,10 @@ class Checkpoint(Keep):
         kept = ""
         with suppress(OSError):
             kept = f"; kept as {self.job.store.set_aside(self.path).name}"
-        self.all.on_note(f"{self.path}: {reason}{kept}: pack {self.job.pack.index} begins at the start")
+        self.all.reporter.note(f"{self.path}: {reason}{kept}: pack {self.job.pack.index} begins at the start")
 
     def resumed(self, models: float) -> None:
         """Count what was trained before, and say so."""
-        self.all.on_progress(models)
+        self.all.reporter.trained(models)
         share = models / (self.last - self.first)
-        self.all.on_note(f"pack {self.job.pack.index} goes on where it was interrupted, {share:.0%} trained")
+        self.all.reporter.note(f"pack {self.job.pack.index} goes on where it was interrupted, {share:.0%} trained")

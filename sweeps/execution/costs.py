@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from toymodels.features import Features
 from toymodels.metrics.rotation_null import DRAWS
 from toymodels.training.experiment import Experiment
 
@@ -48,6 +49,7 @@ def reference(e: Experiment, samples: int) -> np.ndarray:
 def kind(e: Experiment) -> Hashable:
     """What a model is, apart from its sizes."""
     f, b = e.features, e.bottleneck
+    assert isinstance(f, Features)
     parts = (b.activation, b.layer_norm, e.training.optimizer, f.values, f.firing, e.target)
     return (b.tied, *(type(part) for part in parts))
 

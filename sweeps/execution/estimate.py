@@ -17,6 +17,7 @@ from toymodels.sweeps.execution.burst import burst
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.costs import NOISE, Costs
 from toymodels.sweeps.plan.plan import Plan
+from toymodels.sweeps.store.contents import least_bytes
 from toymodels.training.experiment import Experiment
 
 SECONDS = 10.0
@@ -112,5 +113,5 @@ def _factors(costs: Costs) -> np.ndarray:
 
 def _disk_bytes(e: Experiment) -> int:
     """Near what one model takes in its pack and its measures."""
-    n, m, t = e.features.n, e.bottleneck.hidden, e.training
-    return 4 * (2 * n * m * (1 + t.snapshots) + 3 * m + n + t.curve_points) + 8 * (25 * n + 3 * m + 20) + 500
+    n, m = e.features.n, e.bottleneck.hidden
+    return least_bytes(e, 1) + 8 * (25 * n + 3 * m + 20) + 500

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
+from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store import packing
@@ -16,9 +17,6 @@ from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
-
-OnNote = Callable[[str], None]
-"""Called with one sentence the user should see."""
 
 
 @dataclass(frozen=True)
@@ -73,41 +71,44 @@ class Job:
         """Its models, for a sentence."""
         return f"{self.pack.models[0]} to {self.pack.models[-1]}"
 
-    def stored_pack(self, on_note: OnNote) -> StoredFile | None:
+    def stored_pack(self, reporter: Reporter) -> StoredFile | None:
         """The pack if it is there and whole; a damaged one is moved aside and said."""
         try:
             return self.store.read_pack(self.pack, self.keys, self.like)
         except Damaged as damage:
             aside = self.store.set_aside(self.store.pack_path(self.pack))
-            on_note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
+            reporter.note(f"{damage}; kept as {aside.name}, its {len(self.pack.models)} models must be trained again")
             return None
 
-    def finished(self, on_note: OnNote) -> Finished | None:
+    def finished(self, reporter: Reporter) -> Finished | None:
         """What is said of the pack if it is there and whole; its measures are made again where they are not."""
-        stored = self.stored_pack(on_note)
+        stored = self.stored_pack(reporter)
         if stored is None:
             return None
         measured = self.store.read_measures(self.pack, stored)
         if measured is None:
-            on_note(f"pack {self.pack.index} (models {self.span}) is measured anew")
+            # A new version measures every pack of a folder anew, of which there may be thousands.
+            reporter.note_once(
+                f"{self.store.path}: packs whose measures are missing, damaged or another version's are measured anew"
+            )
             measured = self._measure(stored)
-        return self._said(stored, measured)
+        return self._finished(stored, measured)
 
     def finish(self, trained: Trained) -> Finished:
         """Write the trained pack, measure it and write that."""
         moments = evaluate(self.experiments, trained.parameters, self.settings[0]["eval.samples"])
         stored = self.store.write(
             self.store.pack_path(self.pack),
-            packing.pack_tensors(self.pack.models, trained, evaluated_loss(self.experiments, moments)),
+            packing.pack_tensors(self.like, self.pack.models, trained, evaluated_loss(self.experiments, moments)),
             packing.pack_metadata(self.settings, self.keys, trained),
         )
         # Measured after the pack is safe: what goes wrong here costs no training.
-        return self._said(stored, self._measure(stored, moments))
+        return self._finished(stored, self._measure(stored, moments))
 
-    def measured_anew(self, on_note: OnNote) -> Finished | None:
+    def measured_anew(self, reporter: Reporter) -> Finished | None:
         """As `finished`, but whatever was measured before is measured again."""
-        stored = self.stored_pack(on_note)
-        return None if stored is None else self._said(stored, self._measure(stored))
+        stored = self.stored_pack(reporter)
+        return None if stored is None else self._finished(stored, self._measure(stored))
 
     def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
         """Measure a stored pack and write what was measured."""
@@ -118,7 +119,7 @@ class Job:
         said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
         return self.store.write(path, packing.measure_tensors(measures), said)
 
-    def _said(self, pack: StoredFile, measured: StoredFile) -> Finished:
+    def _finished(self, pack: StoredFile, measured: StoredFile) -> Finished:
         return Finished(
             index=self.pack.index,
             models=len(self.pack.models),

@@ -20,7 +20,7 @@ from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED, Replicates, grouped, varying
-from toymodels.sweeps.store import packing, regular
+from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
@@ -98,7 +98,7 @@ class Run:
         """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran."""
         path = self.path / "verdicts.json"
         try:
-            return json.loads(regular.read(path, through_links=True))
+            return json.loads(atomic.read(path, through_links=True))
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
         except PermissionError as error:
@@ -112,7 +112,7 @@ class Run:
 
     def _by_sweep(self) -> str:
         """What to do for a table of the sweep's that is not there."""
-        done, planned = self._store.packs_done(), self._store.manifest()["packs"]
+        done, planned = self._store.packs_done(), self._store.manifest.packs
         unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
         return unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
 
@@ -134,7 +134,7 @@ class Run:
     @property
     def missing(self) -> str:
         """What a partial run lacks, as a sentence; empty where the tables hold every planned model."""
-        planned = self._store.manifest()["models"]
+        planned = self._store.manifest.models
         there = len(self.models) if (self.path / "models.parquet").exists() else 0
         return (
             "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
@@ -204,7 +204,7 @@ class Run:
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
         path = self.path / f"{name}.parquet"
         try:
-            with regular.opened(path, through_links=True) as file:
+            with atomic.opened(path, through_links=True) as file:
                 # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
                 return pq.read_table(pa.BufferReader(file.read())).to_pandas()
         except FileNotFoundError:

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
 from toymodels.sweeps.plan.extending import continued, extended, extends, refusal
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import Sweep, parse
-from toymodels.sweeps.store import atomic, manifest, regular
+from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.manifest import MAX_SWEEPS, NUMERICS, Manifest, of_bytes
 from toymodels.sweeps.store.rights import make_inner_folder, unreadable
 
 MOST_BYTES = 2**28
@@ -42,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._manifest: Manifest | None = None
 
     @property
     def manifest_path(self) -> Path:
@@ -61,29 +63,34 @@ class RunFolder:
             raise FolderError(f"{self.path}: cannot be opened ({error.strerror}): name another folder") from None
         return True
 
-    def manifest(self) -> dict[str, Any]:
-        """The manifest. Raises `FolderError` where there is none, a newer or damaged one, or a link inside."""
-        linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
-        if linked:
-            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
-        return manifest.read(self.manifest_path)
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest, read once, and again when the folder is locked: only who holds it may replace it.
+
+        Raises `FolderError` where there is none, a newer or damaged one, or a link inside.
+        """
+        if self._manifest is None:
+            linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
+            if linked:
+                raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
+            self._manifest = Manifest.read(self.manifest_path)
+        return self._manifest
 
     def sweep_text(self) -> str:
         """The sweep that this folder holds, its newest, as resolved. Raises `FolderError` where its file is damaged."""
-        return self._text(manifest.sweep_files(self.manifest())[-1])
+        return self._text(self.manifest.sweep_files[-1])
 
     def sweep(self) -> Sweep:
         """The sweep that this folder holds, its newest. Raises `FolderError` where its file is damaged."""
-        return self._sweep(manifest.sweep_files(self.manifest())[-1])
+        return self._sweep(self.manifest.sweep_files[-1])
 
     def plan(self) -> Plan:
         """The plan that this folder holds. Raises `FolderError` where its sweep files are not what made the folder."""
-        said = self.manifest()
-        first, *others = names = manifest.sweep_files(said)
+        first, *others = names = self.manifest.sweep_files
         plan = self._planned(first)
         for name in others:
             plan = extended(plan, self._planned(name)) or plan  # one that cannot be shows in the hash
-        if plan.hash != said["plan"]:
+        if plan.hash != self.manifest.plan:
             files = ", ".join(str(self.path / name) for name in names)
             raise FolderError(f"{files}: not the sweep that made this folder: put it back, or move the folder away")
         return plan
@@ -93,16 +100,14 @@ class RunFolder:
         what it has not got appended. A plan that the folder cannot follow is refused by `create_or_open`.
         """
         plan = make_plan(sweep)
-        said = self.manifest() if self.begun else {"plan": plan.hash}
-        if plan.hash == said["plan"] or not (extend or "sweeps" in said):
+        if not self.begun or plan.hash == self.manifest.plan or not (extend or self.manifest.sweeps):
             return plan
         going_on = continued(self.plan(), plan, extend)
         return replace(going_on, sweep=worded_as(going_on.sweep, sweep))
 
     def version_changes(self) -> list[str]:
         """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
-        begun, now = self.manifest().get("versions"), manifest.of_bytes()
-        begun = begun if isinstance(begun, dict) else {}
+        begun, now = self.manifest.versions, of_bytes()
         return [
             f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
             for name in now
@@ -114,21 +119,23 @@ class RunFolder:
         if any((self.path / "packs").iterdir()):
             raise FolderError(f"{self.path}: holds packs but no manifest.json: choose another --out")
         atomic.write(self.path / "sweep.toml", resolved_toml(plan.sweep).encode())
-        atomic.write(self.manifest_path, manifest.as_bytes(manifest.begun(plan, engine, device)))
+        begun = Manifest.begun(plan, engine, device)
+        atomic.write(self.manifest_path, begun.to_bytes())
+        self._manifest = begun
 
     def check_is(self, plan: Plan, engine: str, device: str, may_extend: bool) -> None:
         """Refuse a plan that is not this folder's; make the folder that of a plan that was made to extend it."""
-        said = self.manifest()
-        as_written = said["plan"] == plan.hash and self.sweep_text() == resolved_toml(plan.sweep)
+        said = self.manifest
+        as_written = said.plan == plan.hash and self.sweep_text() == resolved_toml(plan.sweep)
         mine = plan if as_written else self.plan()
         more = may_extend and extends(plan, mine)
         if mine.hash != plan.hash and not more:
-            newest = self.path / manifest.sweep_files(said)[-1]
+            newest = self.path / said.sweep_files[-1]
             raise FolderError(f"{self.path}: {refusal(mine, plan, newest, self.path)}")
-        for name, now in (("engine", engine), ("device", device), ("numerics", manifest.NUMERICS)):
-            if said[name] != now:
+        for name, now in (("engine", engine), ("device", device), ("numerics", NUMERICS)):
+            if (made := getattr(said, name)) != now:
                 raise FolderError(
-                    f"{self.path}: was made with {name} {said[name]}, now {now}: its packs would not be "
+                    f"{self.path}: was made with {name} {made}, now {now}: its packs would not be "
                     "comparable; give --out another folder"
                 )
         if more:
@@ -152,7 +159,7 @@ class RunFolder:
         if not may_write:
             return f"{self.path}: keeps its own {what}: the sweep without --shard takes over those of {sweep.where}"
         text = resolved_toml(worded_as(mine, sweep)).encode()
-        for name in dict.fromkeys((manifest.sweep_files(self.manifest())[-1], "sweep.toml")):
+        for name in dict.fromkeys((self.manifest.sweep_files[-1], "sweep.toml")):
             self.write_bytes(self.path / name, text)
         said = f"{self.path}: takes over {what} from {sweep.where}; its models are the same"
         judged = self.path / "verdicts.json"
@@ -163,14 +170,15 @@ class RunFolder:
 
     def _extend(self, old: Plan, plan: Plan) -> None:
         """Make this the folder of ``plan``, at the moment when the manifest is replaced."""
-        said = manifest.extended(self.manifest(), plan)
-        names = manifest.sweep_files(said)
-        if len(names) > manifest.MAX_SWEEPS:
-            raise FolderError(f"{self.path}: was extended {manifest.MAX_SWEEPS - 1} times: give --out another folder")
+        longer = self.manifest.extended(plan)
+        names = longer.sweep_files
+        if len(names) > MAX_SWEEPS:
+            raise FolderError(f"{self.path}: was extended {MAX_SWEEPS - 1} times: give --out another folder")
         if len(old.starts) == 1:
             self.write_bytes(self.path / names[0], resolved_toml(old.sweep).encode())
         self.write_bytes(self.path / names[-1], resolved_toml(plan.sweep).encode())
-        self.write_bytes(self.manifest_path, manifest.as_bytes(said))
+        self.write_bytes(self.manifest_path, longer.to_bytes())
+        self._manifest = longer
 
     def _put_back(self) -> None:
         """Of an extended folder, ``sweep.toml`` is a copy: make it one again, whatever it is."""
@@ -180,9 +188,9 @@ class RunFolder:
 
     def _text(self, name: str) -> str:
         try:
-            return regular.read(self.path / name, MOST_BYTES).decode()
-        except (FileNotFoundError, regular.Irregular) as error:
-            raise self._damaged(name, error.strerror) from None
+            return atomic.read(self.path / name, MOST_BYTES).decode()
+        except (FileNotFoundError, atomic.Irregular) as error:
+            raise self._damaged(name, str(error.strerror)) from None
         except OSError as error:
             raise unreadable(self.path / name, error) from None
         except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toymodels.sweeps.errors import FolderError, InUse, SpecError
-from toymodels.sweeps.store import regular
+from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import share_file
 
 PREFIX = ".lock"
@@ -93,7 +93,7 @@ class Lock:
     def holders(self) -> list[str]:
         """Who holds the folder now, or shards of it: for a reader, who takes nothing."""
         names = self._shards_held() or ([PREFIX] if _is_held(self.folder / PREFIX) else [])
-        return [_said(self.folder / name) for name in names]
+        return [_holder_named_in(self.folder / name) for name in names]
 
     def _take(self, name: str, kind: int) -> None:
         descriptor = _opened(self.folder / name)
@@ -113,7 +113,7 @@ class Lock:
         return [path.name for path in sorted(self.folder.glob(f"{PREFIX}-*-of-*")) if _is_held(path)]
 
     def _in_use(self, names: list[str]) -> InUse:
-        holders = " and ".join(_said(self.folder / name) for name in names)
+        holders = " and ".join(_holder_named_in(self.folder / name) for name in names)
         return InUse(f"{self.folder}: in use by {holders}: wait for it, or choose another --out")
 
 
@@ -220,10 +220,10 @@ def _write(descriptor: int, text: str) -> None:
         os.pwrite(descriptor, text.encode(), 0)
 
 
-def _said(path: Path) -> str:
+def _holder_named_in(path: Path) -> str:
     """Who a lock file names: another process where that one is known to have ended, so that its name is an old one."""
     try:
-        text = regular.read(path, 200).decode(errors="replace").strip()
+        text = atomic.read(path, 200).decode(errors="replace").strip()
     except OSError:
         text = ""
     named = re.match(r"process (\d+) on (.*?)(, shard .*)?$", text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from toymodels.kernels.vector import processor
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Plan
-from toymodels.sweeps.store import regular
+from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.tensorfile import SCHEMA
 
@@ -25,6 +26,7 @@ NUMERICS = 3
 MEASURES = 2
 """Raised when the same pack would be measured otherwise: what older versions measured is measured again."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
+"""what every manifest says, and of which type"""
 MOST_BYTES = 2**20
 MAX_SWEEPS = 1000
 """of which one folder may be"""
@@ -41,49 +43,71 @@ def of_bytes() -> dict[str, str]:
     return versions() | {"processor": processor()}
 
 
-def begun(plan: Plan, engine: str, device: str) -> dict[str, Any]:
-    """The manifest of a new folder."""
-    said = {"schema": SCHEMA, "numerics": NUMERICS, "engine": engine, "device": device, "versions": of_bytes()}
-    return said | _of_plan(plan)
+@dataclass(frozen=True)
+class Manifest:
+    """What a run folder is: of which plan, made by which engine, on which kind of device, with which versions."""
 
+    schema: int
+    numerics: int
+    plan: str
+    """the plan's hash"""
+    models: int
+    packs: int
+    engine: str
+    device: str
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    """`of_bytes` of when the folder was begun"""
+    sweeps: int = 0
+    """of how many sweeps an extended folder is; 0 for one that was never extended"""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """what else the file says, which this version keeps and does not read"""
 
-def extended(manifest: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """The manifest of the folder when it has become that of ``plan``."""
-    return {**manifest, **_of_plan(plan), "sweeps": len(plan.starts)}
+    @staticmethod
+    def begun(plan: Plan, engine: str, device: str) -> Manifest:
+        """The manifest of a new folder."""
+        return Manifest(SCHEMA, NUMERICS, plan.hash, len(plan), len(plan.packs), engine, device, of_bytes())
 
+    def extended(self, plan: Plan) -> Manifest:
+        """The manifest of the folder when it has become that of ``plan``."""
+        return replace(self, plan=plan.hash, models=len(plan), packs=len(plan.packs), sweeps=len(plan.starts))
 
-def _of_plan(plan: Plan) -> dict[str, Any]:
-    return {"plan": plan.hash, "models": len(plan), "packs": len(plan.packs)}
+    @property
+    def sweep_files(self) -> list[str]:
+        """The names of the files that hold the folder's sweeps, oldest first."""
+        return [f"sweep-{number:04d}.toml" for number in range(self.sweeps)] or ["sweep.toml"]
 
+    def document(self) -> dict[str, Any]:
+        """All that the file says, as JSON has it, in the order of the names."""
+        said = {name: getattr(self, name) for name in FIELDS} | dict(self.others)
+        said |= {name: value for name in ("versions", "sweeps") if (value := getattr(self, name))}
+        return dict(sorted(said.items()))
 
-def sweep_files(manifest: Mapping[str, Any]) -> list[str]:
-    """The names of the files that hold the folder's sweeps, oldest first."""
-    return [f"sweep-{number:04d}.toml" for number in range(manifest.get("sweeps", 0))] or ["sweep.toml"]
+    def to_bytes(self) -> bytes:
+        """What the file holds."""
+        return json.dumps(self.document(), indent=2, sort_keys=True).encode() + b"\n"
 
-
-def as_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """What the file holds."""
-    return json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The manifest in this file. Raises `FolderError` where there is none, or a newer, damaged or unreadable one."""
-    try:
-        manifest = json.loads(regular.read(path, MOST_BYTES))
-        schema = int(manifest["schema"])
-        whole = all(type(manifest.get(name)) is kind for name, kind in FIELDS.items())
-        if "sweeps" in manifest:
-            whole = whole and type(manifest["sweeps"]) is int and 2 <= manifest["sweeps"] <= MAX_SWEEPS
-    except FileNotFoundError:
-        raise FolderError(f"{path.parent}: not a run folder (it has no manifest.json)") from None
-    except NotADirectoryError:
-        raise FolderError(f"{path.parent}: not a run folder") from None
-    except (regular.Irregular, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        schema, whole, manifest = 0, False, {}
-    except OSError as error:
-        raise unreadable(path, error) from None
-    if schema > SCHEMA:
-        raise FolderError(f"{path.parent}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")
-    if not whole:
-        raise FolderError(f"{path}: damaged: move the folder away and run the sweep again")
-    return manifest
+    @staticmethod
+    def read(path: Path) -> Manifest:
+        """The manifest in this file. Raises `FolderError` for none, or a newer, damaged or unreadable one."""
+        try:
+            said = json.loads(atomic.read(path, MOST_BYTES))
+            schema = int(said["schema"])
+            whole = all(type(said.get(name)) is kind for name, kind in FIELDS.items())
+            if "sweeps" in said:
+                whole = whole and type(said["sweeps"]) is int and 2 <= said["sweeps"] <= MAX_SWEEPS
+        except FileNotFoundError:
+            raise FolderError(f"{path.parent}: not a run folder (it has no manifest.json)") from None
+        except NotADirectoryError:
+            raise FolderError(f"{path.parent}: not a run folder") from None
+        except (atomic.Irregular, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            schema, whole, said = 0, False, {}
+        except OSError as error:
+            raise unreadable(path, error) from None
+        if schema > SCHEMA:
+            raise FolderError(f"{path.parent}: written by a newer toymodels (schema {schema}, this one reads {SCHEMA})")
+        if not whole:
+            raise FolderError(f"{path}: damaged: move the folder away and run the sweep again")
+        known = {name: said.pop(name) for name in (*FIELDS, "sweeps") if name in said}
+        if isinstance(said.get("versions"), dict):
+            known["versions"] = said.pop("versions")
+        return Manifest(**known, others=said)

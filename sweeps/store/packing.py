@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,65 +11,35 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters
 from toymodels.metrics import LEVELS, Measures
 from toymodels.sweeps.spec.settings import Settings, canonical_json, schema_defaults
+from toymodels.sweeps.store.contents import LACKING, SNAPSHOT, tensors_of
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
 
 OK, DIVERGED = 0, 1
 
 
-def pack_tensors(models: Sequence[int], trained: Trained, loss: Tensor) -> dict[str, Tensor]:
-    """The tensors of a pack. Every pack has them all: what an architecture lacks is 0, a gain it lacks is 1.
+def pack_tensors(like: Experiment, models: Sequence[int], trained: Trained, loss: Tensor) -> dict[str, Tensor]:
+    """The tensors of a pack of these models, which are like ``like``: those of `toymodels.sweeps.store.contents`.
 
-    ``model, W_in[k,m,n], W_out[k,n,m], b_in[k,m], b_out[k,n], ln_gain[k,m], ln_bias[k,m], ln_eps[k], curve_step[s],
-    curve[k,s], loss[k], status[k]`` (0 ok, 1 diverged), ``diverged_step[k]`` and, with snapshots, ``snapshot_step[s]``
-    and ``snapshot_<name>[k,s,...]``.
+    ``loss[model]`` is on fresh data; it is NaN of a model that diverged, of which ``status`` is 1 and not 0.
     """
     parameters = trained.parameters
-    k, m, n = parameters.W_in.shape
-    tensors = {
-        "model": torch.tensor(models, dtype=torch.int64),
-        "W_in": parameters.W_in,
+    known = parameters.present() | {
+        "model": torch.tensor(models),
         "W_out": parameters.decoder.clone(memory_format=torch.contiguous_format),  # never a view of W_in
-        "b_in": torch.zeros(k, m),
-        "b_out": torch.zeros(k, n),
-        "ln_gain": torch.ones(k, m),
-        "ln_bias": torch.zeros(k, m),
-        "ln_eps": torch.zeros(k, dtype=torch.float64),
-        **{name: tensor for name, tensor in parameters.present().items() if name not in ("W_in", "W_out")},
         "curve_step": torch.from_numpy(trained.curve_step),
         "curve": trained.curve,
         "loss": torch.where(trained.diverged, torch.nan, loss),
-        "status": torch.where(trained.diverged, DIVERGED, OK).to(torch.uint8),
+        "status": torch.where(trained.diverged, DIVERGED, OK),
         "diverged_step": trained.diverged_step,
     }
     if trained.snapshots:
-        tensors["snapshot_step"] = torch.from_numpy(trained.snapshot_step)
-        tensors |= {f"snapshot_{name}": kept for name, kept in trained.snapshots.items()}
-    return tensors
-
-
-def pack_shapes(e: Experiment, models: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of a pack of so many models like ``e``: what `pack_tensors` makes."""
-    k, m, n, recipe = models, e.bottleneck.hidden, e.features.n, e.training
-    points, kept = len(recipe.curve_steps()), len(recipe.snapshot_steps())
-    shapes: dict[str, tuple[int, ...]] = {
-        **dict.fromkeys(("model", "ln_eps", "loss", "status", "diverged_step"), (k,)),
-        **dict.fromkeys(("b_in", "ln_gain", "ln_bias"), (k, m)),
-        **{"W_in": (k, m, n), "W_out": (k, n, m), "b_out": (k, n), "curve_step": (points,), "curve": (k, points)},
+        known[f"{SNAPSHOT}step"] = torch.from_numpy(trained.snapshot_step)
+        known |= {f"{SNAPSHOT}{name}": kept for name, kept in trained.snapshots.items()}
+    return {
+        name: known[name].to(of.dtype) if name in known else torch.full(of.shape, LACKING[name], dtype=of.dtype)
+        for name, of in tensors_of(like, len(models)).items()
     }
-    if kept:
-        b = e.bottleneck
-        affine = b.layer_norm is not None and b.layer_norm.affine
-        there = {"W_in": True, "W_out": not b.tied, "b_in": b.hidden_bias, "b_out": b.output_bias}
-        trained = [name for name, has in (there | {"ln_gain": affine, "ln_bias": affine}).items() if has]
-        shapes |= {f"snapshot_{name}": (k, kept, *shapes[name][1:]) for name in trained} | {"snapshot_step": (kept,)}
-    return shapes
-
-
-def least_bytes(e: Experiment, models: int) -> int:
-    """Less than a pack of so many models like ``e`` takes: its numbers, four bytes each but for flags."""
-    shapes = pack_shapes(e, models)
-    return sum(math.prod(shape) for shape in shapes.values()) * 4 - 3 * math.prod(shapes["status"])
 
 
 def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Trained) -> dict[str, Any]:

@@ -13,11 +13,10 @@ Damaged files are moved aside and named, never deleted.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ from torch import Tensor
 
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Pack, Plan
-from toymodels.sweeps.store import atomic, locks, regular
+from toymodels.sweeps.store import atomic, locks
+from toymodels.sweeps.store.contents import most_bytes, tensors_of
 from toymodels.sweeps.store.folder import RunFolder
 from toymodels.sweeps.store.locks import Lock, Shard, moment
 from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
-from toymodels.sweeps.store.packing import pack_shapes
 from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
@@ -44,7 +43,7 @@ BYTES_A_ROW = 1024
 def recorded_choice(path: Path) -> dict[str, str]:
     """The engine and device that a run folder was begun with; empty where there is no such folder."""
     store = Store(path)
-    return {name: store.manifest()[name] for name in ("engine", "device")} if store.begun else {}
+    return {"engine": store.manifest.engine, "device": store.manifest.device} if store.begun else {}
 
 
 def _is_own(name: str) -> bool:
@@ -93,7 +92,7 @@ class Store(RunFolder):
         store = Store(path)
         if not store.begun and not path.is_dir():
             raise FolderError(f"{path}: no such run folder")
-        store.manifest()
+        _ = store.manifest
         return store
 
     def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
@@ -126,12 +125,22 @@ class Store(RunFolder):
         lock = Lock(self.path, shard)
         lock.take()
         self._lock = lock
+        self._manifest = None  # of before: whoever held the folder may have extended it
 
     def release(self) -> None:
         """Let the folder go."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while the block runs. Raises as `lock`."""
+        self.lock()
+        try:
+            yield
+        finally:
+            self.release()
 
     @property
     def packs(self) -> Path:
@@ -153,7 +162,7 @@ class Store(RunFolder):
     def failure(self, pack: Pack) -> Failure | None:
         """What is known of a pack that could not be trained; None of one that could, or was not tried."""
         try:
-            said = json.loads(regular.read(self._failure_path(pack), 2**20))
+            said = json.loads(atomic.read(self._failure_path(pack), 2**20))
             return Failure(int(said["attempts"]), str(said["reason"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
@@ -186,7 +195,7 @@ class Store(RunFolder):
 
     def packs_done(self) -> int:
         """How many packs are there, not verified."""
-        planned = self.manifest()["packs"]
+        planned = self.manifest.packs
         try:
             found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]
         except FileNotFoundError:
@@ -223,9 +232,10 @@ class Store(RunFolder):
 
         It may be a link to such a file. Raises `Damaged`, or `Unreadable` where nobody can say whether it is.
         """
-        path, shapes = self.pack_path(pack), pack_shapes(like, len(keys))
+        path = self.pack_path(pack)
+        shapes = {name: of.shape for name, of in tensors_of(like, len(keys)).items()}
         try:
-            stored = deserialise(path, self.most_bytes(like, len(keys)), through_links=True)
+            stored = deserialise(path, most_bytes(like, len(keys)), through_links=True)
         except FileNotFoundError:
             return None
         if stored.metadata.get("keys") != list(keys):
@@ -234,21 +244,13 @@ class Store(RunFolder):
             raise Damaged(f"{path}: its tensors are not those of the plan's models")
         return stored
 
-    def most_bytes(self, like: Experiment, models: int) -> int:
-        """More than a pack of so many models takes, or what is kept of it in training.
-
-        That is, whatever it says of its models: listed laws are numbers in words, and kernels pad rows to 16.
-        """
-        numbers = sum(math.prod(shape) for shape in pack_shapes(like, models).values())
-        return 2**9 * numbers + 2**14 * models + 2**20
-
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
         """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
         version that measures otherwise."""
         k, m, n = stored.tensors["W_in"].shape
         try:
-            most_bytes = BYTES_A_ROW * k * (1 + m + n) + 2**20
-            measured = deserialise(self.measures_path(pack), most_bytes, through_links=True)
+            largest = BYTES_A_ROW * k * (1 + m + n) + 2**20
+            measured = deserialise(self.measures_path(pack), largest, through_links=True)
         except (FileNotFoundError, Damaged, Unreadable):
             return None
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}

@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from toymodels.sweeps.spec.settings import canonical_json
-from toymodels.sweeps.store import regular
+from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable
 
 SCHEMA = 1
@@ -67,10 +67,10 @@ def deserialise(path: Path, most_bytes: int | None = None, through_links: bool =
     link unless ``through_links``; ``FileNotFoundError`` if absent; `Unreadable` where nobody can say what it is.
     """
     try:
-        data = regular.read(path, most_bytes, through_links)
+        data = atomic.read(path, most_bytes, through_links)
     except FileNotFoundError:
         raise
-    except (regular.Irregular, MemoryError) as error:
+    except (atomic.Irregular, MemoryError) as error:
         raise Damaged(f"{path}: {getattr(error, 'strerror', None) or 'does not fit in memory'}") from None
     except OSError as error:
         raise unreadable(path, error) from None

@@ -74,7 +74,7 @@ class Writer:
         for arm, measured in evidence.arms.items():
             of_arm = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps, "arm": arm}
             of_models = {"seed": np.asarray(seeds), "model": np.asarray(models[arm])}
-            rows = {FEATURES: _feature_rows(measured, tiers, evidence.covariates)}
+            rows: dict[str, Mapping[str, object]] = {FEATURES: _feature_rows(measured, tiers, evidence.covariates)}
             for prediction in PREDICTIONS:
                 if prediction.own_table is not None and prediction.key in measured:
                     rows[prediction.own_table.name] = prediction.own_rows(measured[prediction.key])

@@ -18,8 +18,9 @@ import psutil
 import pytest
 from distributed import Client
 
-from toymodels.sweeps.execution.cluster import Order, _versions, carry_out, local_cluster
-from toymodels.sweeps.execution.job import Finished
+from toymodels.sweeps.execution.job import Finished, Job
+from toymodels.sweeps.execution.processes import local_cluster
+from toymodels.sweeps.execution.workers import carry_out, order_of
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.manifest import versions
@@ -207,7 +208,7 @@ def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> Non
 
 
 def test_without_any_worker_left_it_ends_and_says_so(place: Path) -> None:
-    impatient = "from toymodels.sweeps.execution import cluster; cluster.PATIENCE_SECONDS = 4; " + DOOR
+    impatient = "from toymodels.sweeps.execution import dask; dask.PATIENCE_SECONDS = 4; " + DOOR
     with dask(place, "none", 1, "--no-nanny") as (address, _, workers):
         running = began(place, "none", "--scheduler", address, code=impatient)
         until(lambda: (place / "none" / "packs").is_dir() and packs(place / "none"))
@@ -290,12 +291,7 @@ def test_a_worker_with_other_versions_is_refused_before_anything_is_trained(plac
 def test_a_pack_that_two_workers_make_at_once_is_one_whole_file(place: Path) -> None:
     plan = make_plan(parse(TEXT, "on", "on.toml"))
     store = Store.create_or_open(place / "twice", plan, "autograd", "cpu")
-    pack = plan.packs[0]
-    keys = tuple(plan.keys[model] for model in pack.models)
-    settings = tuple(plan.settings(pack.models))
-    order = Order(
-        str(store.path), plan.hash, pack, keys, settings, "autograd", "cpu", versions=tuple(_versions().items())
-    )
+    order = order_of(Job.of(store, plan, plan.packs[0]), "autograd", "cpu")
     with ProcessPoolExecutor(2) as pool:
         both = list(pool.map(carry_out, [order, order]))
     store.release()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.execution.run import rebuild, run
+from toymodels.sweeps.execution.deriving import rebuild
+from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.locks import Shard
@@ -56,17 +57,13 @@ class Killed(BaseException):
     """The end of a process, as far as what it leaves behind goes: nothing is cleaned up."""
 
 
-def nothing(_: Any) -> None:
-    return None
-
-
 def is_extended(folder: Path) -> bool:
-    return (folder / "manifest.json").exists() and "sweeps" in Store(folder).manifest()
+    return (folder / "manifest.json").exists() and Store(folder).manifest.sweeps > 0
 
 
 def go(folder: Path, shard: Shard | None = None, extend: bool = False) -> Plan:
     plan = Store(folder).plan_for(SWEEPS[extend or is_extended(folder)], extend)
-    run(plan, folder, "autograd", "cpu", nothing, nothing, nothing, shard)
+    run(plan, folder, "autograd", "cpu", shard=shard)
     return plan
 
 
@@ -185,7 +182,7 @@ class Folder(RuleBasedStateMachine):
         store = Store.open_existing(self.folder)
         store.lock()
         try:
-            assert rebuild(store, nothing) == len(whole)
+            assert rebuild(store) == len(whole)
         except FolderError:
             assert not whole
         finally:

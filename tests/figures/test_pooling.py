@@ -48,7 +48,7 @@ SAID = {
 @pytest.fixture(scope="module")
 def four_settings_vary(tmp_path_factory) -> Run:
     folder: Path = tmp_path_factory.mktemp("varied")
-    run(make_plan(parse(SWEEP, "tiny", "tiny.toml")), folder, "autograd", "cpu", lambda _: None, lambda _: None)
+    run(make_plan(parse(SWEEP, "tiny", "tiny.toml")), folder, "autograd", "cpu")
     return load(folder)
 
 

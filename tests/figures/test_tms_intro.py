@@ -33,7 +33,7 @@ seed = [0, 1, 2, 3]
 
 
 def made(folder: Path, grid: str = "") -> Run:
-    run(make_plan(parse(SWEEP + grid, "tiny", "tiny.toml")), folder, "autograd", "cpu", lambda _: None, lambda _: None)
+    run(make_plan(parse(SWEEP + grid, "tiny", "tiny.toml")), folder, "autograd", "cpu")
     return load(folder)
 
 

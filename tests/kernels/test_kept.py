@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from numba.core import caching, compiler, config, dispatcher
 
+from toymodels.engines import ENGINES
 from toymodels.engines.fused import preparing
 from toymodels.kernels import compiled, draw, kept
-from toymodels.sweeps.execution import executor
 
 ROOT = Path(__file__).parents[2]
 READER = "+dac_read_search"
@@ -159,7 +159,7 @@ def test_whoever_compiles_is_told_once_that_nothing_can_be_kept(monkeypatch: pyt
     monkeypatch.setattr(preparing, "prepared", lambda: prepared[0])
     monkeypatch.setattr(preparing, "prepare", lambda: prepared.__setitem__(0, True))
     for _ in range(2):
-        executor.prepare("fused", notes.append)
+        ENGINES["fused"].prepare(notes.append)
     assert [note.partition(" ")[0] for note in notes] == ["compiling", "compiled"]
 
 

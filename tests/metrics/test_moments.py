@@ -9,9 +9,9 @@ import torch
 
 from toymodels import (
     AbsoluteValue,
-    Elementwise,
     Binary,
     Bottleneck,
+    Elementwise,
     Experiment,
     Features,
     GeLU,

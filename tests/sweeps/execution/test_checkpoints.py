@@ -13,9 +13,10 @@ import torch
 
 from toymodels.engines import ENGINES
 from toymodels.engines.fused import crew
-from toymodels.sweeps.execution import checkpoints, executor
+from toymodels.sweeps.execution import checkpoints, local
 from toymodels.sweeps.execution.checkpoints import Checkpoints
 from toymodels.sweeps.execution.job import Job
+from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.sweep import parse
@@ -66,7 +67,7 @@ def go(
 ) -> Outcome:
     own = Shard.parse(shard) if shard else None
     with mock.patch.object(checkpoints, "SECONDS", OFTEN[engine]):
-        return run(plan(), folder, engine, "cpu", on_progress, on_note, on_stored, own)
+        return run(plan(), folder, engine, "cpu", Reporter(on_note, on_progress, on_stored), shard=own)
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -224,7 +225,7 @@ def test_those_of_a_pack_that_is_there_are_removed(whole: tuple[str, dict[str, b
 def test_each_half_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan()
     half = ENGINES["autograd"].bytes_needed(made.experiments(made.settings(made.packs[1].models[:2])))
-    monkeypatch.setattr(executor, "memory_budget", lambda _: half)
+    monkeypatch.setattr(local, "memory_budget", lambda _: half)
     go(tmp_path / "whole")
     interrupted(tmp_path / "run", models=3.0)
     names = {path.name for path in (tmp_path / "run" / "unfinished").iterdir()}
@@ -249,7 +250,7 @@ def test_a_file_in_the_place_of_the_folder_ends_nothing(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "run", made, "autograd", "cpu")
     store.release()
     store.unfinished.write_bytes(b"")
-    keep = Checkpoints("autograd", nothing, notes.append).of(Job.of(store, made, made.packs[0]))
+    keep = Checkpoints("autograd", Reporter(note=notes.append)).of(Job.of(store, made, made.packs[0]))
     keep.save({"step": torch.zeros(1)})
     keep.save({"step": torch.zeros(1)})
     assert len(notes) == 1

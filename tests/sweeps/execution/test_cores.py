@@ -16,7 +16,8 @@ import torch
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.sweeps.console.doctor import examine
 from toymodels.sweeps.execution import cores
-from toymodels.sweeps.execution.executor import InProcess
+from toymodels.sweeps.execution.local import InProcess
+from toymodels.sweeps.execution.reporter import SILENT
 
 SAYS = "from toymodels.sweeps.execution.cores import usable; print(usable())"
 V1 = Path("/sys/fs/cgroup/cpu")
@@ -143,7 +144,7 @@ def test_a_sweep_trains_on_no_more_threads_than_it_may(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert list(InProcess("autograd", "cpu", threads=given).finish(iter([]), lambda _: None, lambda _: None)) == []
+        assert list(InProcess("autograd", "cpu", threads=given).finish(iter([]), SILENT)) == []
         assert (seen, torch.get_num_threads()) == ([expected], 3)
     finally:
         torch.set_num_threads(before)

@@ -22,9 +22,11 @@ from toymodels.engines.autograd import run as autograd_run
 from toymodels.engines.fused import codes
 from toymodels.figures.report import write_report
 from toymodels.sweeps.errors import FolderError, SpecError
-from toymodels.sweeps.execution import executor, job
-from toymodels.sweeps.execution import run as running
-from toymodels.sweeps.execution.run import Outcome, rebuild, resolve_device, resolve_engine, run
+from toymodels.sweeps.execution import deriving, job, local
+from toymodels.sweeps.execution.choosing import resolve_device, resolve_engine
+from toymodels.sweeps.execution.deriving import rebuild
+from toymodels.sweeps.execution.reporter import SILENT, Reporter
+from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.results.summary import summarise
@@ -71,7 +73,7 @@ def go(
     on_note: Callable[[str], None] = nothing,
     engine: str = "autograd",
 ) -> Outcome:
-    return run(made or plan(), folder, engine, "cpu", on_progress, on_note)
+    return run(made or plan(), folder, engine, "cpu", Reporter(on_note, on_progress))
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -155,7 +157,7 @@ def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypat
     bytes_before = listing(copied)
     monkeypatch.setattr(AutogradEngine, "train", None)
     monkeypatch.setattr(job, "measure", None)
-    monkeypatch.setattr(running.tables, "build", None)
+    monkeypatch.setattr(deriving.tables, "build", None)
     assert go(copied) == Outcome(models=8, trained=0)
     assert listing(copied) == bytes_before
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -165,7 +167,7 @@ def test_progress_adds_up_to_the_models(tmp_path: Path, copied: Path) -> None:
     for folder, trained in ((tmp_path / "new", 8), (copied, 0)):
         advanced: list[float] = []
         stored: list[float] = []
-        run(plan(), folder, "autograd", "cpu", advanced.append, nothing, stored.append)
+        run(plan(), folder, "autograd", "cpu", Reporter(trained=advanced.append, stored=stored.append))
         assert sum(advanced) == pytest.approx(trained)
         assert sum(stored) == 8 - trained
 
@@ -284,7 +286,7 @@ def test_damaged_measures_are_made_again_without_training(whole: Path, copied: P
 def test_rebuilding_makes_every_table_again_identical(whole: Path, copied: Path) -> None:
     for name in TABLES:
         (copied / name).write_bytes(b"damaged")
-    assert rebuild(Store.open_existing(copied), nothing) == 4
+    assert rebuild(Store.open_existing(copied)) == 4
     assert listing(copied) == listing(whole)
 
 
@@ -318,7 +320,7 @@ def test_pack_that_does_not_fit_is_halved_recorded_and_the_same_models(
     made = plan(SEEDS)
     (one,) = made.experiments(made.settings([0]))
     go(tmp_path / "whole", made, engine=engine)
-    monkeypatch.setattr(executor, "memory_budget", lambda _device: ENGINES[engine].bytes_needed([one, one]))
+    monkeypatch.setattr(local, "memory_budget", lambda _device: ENGINES[engine].bytes_needed([one, one]))
     notes: list[str] = []
     assert go(tmp_path / "halved", made, engine=engine, on_note=notes.append) == Outcome(models=3, trained=3)
     assert notes == ["pack 0 did not fit in memory at once: trained as 2 + 1 models"]
@@ -338,7 +340,7 @@ def test_model_that_does_not_fit_fails_alone_and_is_trained_when_it_does(
     small = made.experiments(made.settings(made.packs[0].models))
     notes: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(executor, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
+        patch.setattr(local, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
         outcome = go(tmp_path / "run", made, on_note=notes.append)
     assert (outcome.trained, list(outcome.failed)) == (2, [1])
     assert "does not fit" in outcome.failed[1]
@@ -363,7 +365,7 @@ def test_a_pack_that_failed_twice_is_left_out_until_asked_for(tmp_path: Path, mo
     monkeypatch.setattr(AutogradEngine, "train", counted)
     store = Store(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(executor, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
+        patch.setattr(local, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
         for attempts in (1, 2):
             assert list(go(tmp_path / "run", made).failed) == [1]
             failure = store.failure(made.packs[1])
@@ -376,7 +378,7 @@ def test_a_pack_that_failed_twice_is_left_out_until_asked_for(tmp_path: Path, mo
     assert notes == ["pack 1 (models 1 to 3) failed 2 times and is left out"]
     assert tried == [16]
     assert store.failures() == [1]
-    again = run(made, tmp_path / "run", "autograd", "cpu", nothing, nothing, retry_failed=True)
+    again = run(made, tmp_path / "run", "autograd", "cpu", retry_failed=True)
     assert again == Outcome(models=4, trained=2)
     assert tried == [16, 64]
     assert store.failures() == []
@@ -394,7 +396,7 @@ def test_a_damaged_record_of_failure_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_no_model_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "memory_budget", lambda _device: 1)
+    monkeypatch.setattr(local, "memory_budget", lambda _device: 1)
     outcome = go(tmp_path)
     assert sorted(outcome.failed) == [0, 1, 2, 3]
     assert pack_files(tmp_path) == []
@@ -486,30 +488,32 @@ def test_snapshots_are_kept_in_the_pack(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["", "autograde"])
 def test_unknown_engine_is_refused(engine: str) -> None:
     with pytest.raises(SpecError, match="--engine"):
-        resolve_engine(engine, "cpu", plan(), {}, nothing)
+        resolve_engine(engine, "cpu", plan(), {}, SILENT)
 
 
 def test_auto_is_fused_on_a_cpu_and_autograd_elsewhere_and_says_why_where_it_must() -> None:
     notes: list[str] = []
-    assert [resolve_engine(e, "cpu", plan(), {}, notes.append) for e in ("auto", "fused", "autograd")] == [
+    assert [
+        resolve_engine(e, "cpu", plan(), {}, Reporter(note=notes.append)) for e in ("auto", "fused", "autograd")
+    ] == [
         "fused",
         "fused",
         "autograd",
     ]
-    assert resolve_engine("auto", "cuda", plan(), {}, notes.append) == "autograd"
+    assert resolve_engine("auto", "cuda", plan(), {}, Reporter(note=notes.append)) == "autograd"
     assert notes == []
     with pytest.raises(SpecError, match=r"--engine: the fused engine computes in float32 on a cpu"):
-        resolve_engine("fused", "cuda", plan(), {}, notes.append)
+        resolve_engine("fused", "cuda", plan(), {}, Reporter(note=notes.append))
 
 
 def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(codes.ACTIVATIONS, SoLU)
     notes: list[str] = []
-    assert resolve_engine("auto", "cpu", plan(), {}, notes.append) == "autograd"
+    assert resolve_engine("auto", "cpu", plan(), {}, Reporter(note=notes.append)) == "autograd"
     assert len(notes) == 1
     assert "no kernel for activation 'solu' (it has linear, relu," in notes[0]
     with pytest.raises(SpecError, match="no kernel for activation 'solu'"):
-        resolve_engine("fused", "cpu", plan(), {}, nothing)
+        resolve_engine("fused", "cpu", plan(), {}, SILENT)
 
 
 def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,9 +569,9 @@ def test_one_of_several_gpus_is_named_by_its_number(monkeypatch: pytest.MonkeyPa
 
 def test_a_folder_knows_the_kind_of_its_device_and_no_number(tmp_path: Path) -> None:
     """Begun on one GPU it is continued on another; a CPU stands in for both, as only who trains knows which it is."""
-    here = executor.InProcess("autograd", "cpu")
+    here = local.InProcess("autograd", "cpu")
     for device, trained in (("cuda:1", 8), ("cuda:0", 0), ("cuda", 0)):
-        outcome = run(plan(), tmp_path / "run", "autograd", device, nothing, nothing, executor=here)
+        outcome = run(plan(), tmp_path / "run", "autograd", device, executor=here)
         assert (outcome.models, outcome.trained) == (8, trained)
     assert recorded_choice(tmp_path / "run") == {"engine": "autograd", "device": "cuda"}
 
@@ -575,7 +579,7 @@ def test_a_folder_knows_the_kind_of_its_device_and_no_number(tmp_path: Path) -> 
 def test_auto_follows_the_folder(whole: Path, tmp_path: Path) -> None:
     recorded = recorded_choice(whole)
     assert recorded == {"engine": "autograd", "device": "cpu"}
-    assert (resolve_engine("auto", "cpu", plan(), recorded, nothing), resolve_device("auto", recorded)) == (
+    assert (resolve_engine("auto", "cpu", plan(), recorded, SILENT), resolve_device("auto", recorded)) == (
         "autograd",
         "cpu",
     )
@@ -590,7 +594,7 @@ def test_tables_of_a_damaged_folder_name_the_damage_and_are_mended_by_the_sweep(
     path = pack_files(copied)[0]
     path.write_bytes(path.read_bytes()[:-1])
     notes: list[str] = []
-    assert rebuild(Store.open_existing(copied), notes.append) == 3
+    assert rebuild(Store.open_existing(copied), Reporter(note=notes.append)) == 3
     assert path.name in notes[0]
     assert len(column(copied, "model")) == 6
     assert go(copied).trained == 2
@@ -636,7 +640,7 @@ def test_a_measure_that_raises_costs_its_own_columns_only(
     again: list[str] = []
     assert go(tmp_path / "run", on_note=again.append).trained == 0
     assert again == notes
-    rebuild(Store.open_existing(tmp_path / "run"), nothing)
+    rebuild(Store.open_existing(tmp_path / "run"))
     assert listing(tmp_path / "run") == listing(whole)
 
 
@@ -664,12 +668,12 @@ def test_what_another_version_measured_is_measured_anew(tmp_path: Path, monkeypa
     path, said = tmp_path / "run", list[str]()
     with monkeypatch.context() as earlier:
         earlier.setattr(job, "MEASURES", 1)
-        run(plan(), path, "autograd", "cpu", nothing, said.append)
+        run(plan(), path, "autograd", "cpu", Reporter(note=said.append))
     packs = {file.name: file.read_bytes() for file in (path / "packs").iterdir()}
     before = {file.name: file.read_bytes() for file in (path / "measures").glob("*.safetensors")}
     assert not [sentence for sentence in said if "measured anew" in sentence]
-    run(plan(), path, "autograd", "cpu", nothing, said.append)
-    assert len([sentence for sentence in said if "measured anew" in sentence]) == len(packs)
+    run(plan(), path, "autograd", "cpu", Reporter(note=said.append))
+    assert said == [f"{path}: packs whose measures are missing, damaged or another version's are measured anew"]
     assert {file.name: file.read_bytes() for file in (path / "packs").iterdir()} == packs
     after = {file.name: file.read_bytes() for file in (path / "measures").glob("*.safetensors")}
     assert all(after[name] != before[name] for name in before)

@@ -36,10 +36,6 @@ seed = { range = [0, 2] }
 COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "tiny.toml", "--out", "run"]
 
 
-def nothing(_: object) -> None:
-    return None
-
-
 def listing(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -51,7 +47,7 @@ def plan() -> Plan:
 
 def go(folder: Path, shard: str | None = None) -> Outcome:
     own = Shard.parse(shard) if shard else None
-    return run(plan(), folder, "autograd", "cpu", nothing, nothing, nothing, own)
+    return run(plan(), folder, "autograd", "cpu", shard=own)
 
 
 @pytest.fixture(scope="module")

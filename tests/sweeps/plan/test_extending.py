@@ -14,7 +14,8 @@ import pytest
 import toymodels
 from toymodels.figures.report import write_report
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.execution.run import Outcome, rebuild, run
+from toymodels.sweeps.execution.deriving import rebuild
+from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.plan.extending import difference, extended
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.results.summary import summarise
@@ -51,14 +52,10 @@ def sweep(grid: str, steps: int = 30, question: str = "more?") -> Sweep:
     return parse(BODY.format(steps=steps, question=question) + grid, "tiny", "tiny.toml")
 
 
-def nothing(_: Any) -> None:
-    return None
-
-
 def go(folder: Path, of: str | Sweep, extend: bool = False, shard: Shard | None = None) -> Outcome:
     chosen = sweep(of) if isinstance(of, str) else of
     plan = Store(folder).plan_for(chosen, extend)
-    return run(plan, folder, "autograd", "cpu", nothing, nothing, nothing, shard)
+    return run(plan, folder, "autograd", "cpu", shard=shard)
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -238,7 +235,7 @@ def test_shards_go_on_in_an_extended_folder(whole: Path, longer: Path) -> None:
 def test_rebuilding_makes_every_table_again_identical(whole: Path, longer: Path) -> None:
     for table in longer.glob("*.parquet"):
         table.unlink()
-    assert rebuild(Store.open_existing(longer), nothing) == 5
+    assert rebuild(Store.open_existing(longer)) == 5
     assert listing(longer) == listing(whole)
 
 
@@ -287,7 +284,7 @@ def test_older_sweep_is_refused_naming_how_to_go_on(whole: Path, longer: Path) -
 def test_extension_by_another_engine_is_refused(few: Path, copied: Path) -> None:
     plan = Store(copied).plan_for(sweep(MORE), extend=True)
     with pytest.raises(FolderError, match="made with engine"):
-        run(plan, copied, "fused", "cpu", nothing, nothing)
+        run(plan, copied, "fused", "cpu")
     assert listing(copied) == listing(few)
 
 
@@ -302,17 +299,17 @@ def test_folder_that_is_at_work_is_not_extended(few: Path, copied: Path) -> None
 
 def test_a_shard_does_not_extend(few: Path, copied: Path) -> None:
     with pytest.raises(FolderError):
-        run(Store(copied).plan_for(sweep(MORE), True), copied, "autograd", "cpu", nothing, nothing, shard=Shard(0, 2))
+        run(Store(copied).plan_for(sweep(MORE), True), copied, "autograd", "cpu", shard=Shard(0, 2))
     assert listing(copied) == listing(few)
 
 
 def test_folder_extended_by_another_meanwhile_is_refused(whole: Path, copied: Path) -> None:
     plans = [Store(copied).plan_for(sweep(grid), extend=True) for grid in (MORE, MORE, MOST)]
-    run(plans[0], copied, "autograd", "cpu", nothing, nothing)
-    assert run(plans[1], copied, "autograd", "cpu", nothing, nothing).trained == 0
+    run(plans[0], copied, "autograd", "cpu")
+    assert run(plans[1], copied, "autograd", "cpu").trained == 0
     for plan in (plans[2], make_plan(sweep(MORE))):
         with pytest.raises(FolderError, match="extended just now: run the same command again"):
-            run(plan, copied, "autograd", "cpu", nothing, nothing)
+            run(plan, copied, "autograd", "cpu")
     assert listing(copied) == listing(whole)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toymodels.sweeps.execution.run import rebuild, run
+from toymodels.sweeps.execution.deriving import rebuild
+from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.spec.sweep import parse
@@ -39,7 +40,7 @@ samples = 256
 
 
 def trained(folder: Path) -> None:
-    run(PLAN, folder, "autograd", "cpu", lambda _: None, lambda _: None)
+    run(PLAN, folder, "autograd", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -74,5 +75,5 @@ def test_a_folder_that_lacks_it_gets_it_from_either_command(folder: Path) -> Non
     trained(folder)
     assert path.read_bytes() == before
     path.unlink()
-    rebuild(Store.open_existing(folder), print)
+    rebuild(Store.open_existing(folder))
     assert path.read_bytes() == before

@@ -62,7 +62,7 @@ PLAN = make_plan(parse(TEXT, "read", "read.toml"))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("read")
-    run(PLAN, path, "autograd", "cpu", lambda _: None, lambda _: None)
+    run(PLAN, path, "autograd", "cpu")
     return path
 
 

@@ -64,7 +64,7 @@ UNSEEN = {2, 3}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hard")
-    outcome = run(PLAN, path, "autograd", "cpu", lambda _: None, lambda _: None)
+    outcome = run(PLAN, path, "autograd", "cpu")
     assert (outcome.diverged, outcome.failed) == (len(DIVERGED), {})
     return path
 

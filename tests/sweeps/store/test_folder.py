@@ -10,6 +10,7 @@ import pytest
 
 import toymodels
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.spec.sweep import Sweep, parse
 from toymodels.sweeps.store.locks import Shard
@@ -44,7 +45,7 @@ def go(folder: Path, of: Sweep, extend: bool = False, shard: str | None = None) 
     notes: list[str] = []
     plan = Store(folder).plan_for(of, extend)
     own = Shard.parse(shard) if shard else None
-    return run(plan, folder, "autograd", "cpu", lambda _: None, notes.append, shard=own), notes
+    return run(plan, folder, "autograd", "cpu", Reporter(note=notes.append), shard=own), notes
 
 
 SECOND = {"question": "second", "primary": {"features.values": "uniform"}}
@@ -62,11 +63,11 @@ SECOND = {"question": "second", "primary": {"features.values": "uniform"}}
 )
 def test_what_changes_no_model_is_taken_over_and_said(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     go(tmp_path, FEW)
-    before = Store(tmp_path).manifest()
+    before = Store(tmp_path).manifest
     outcome, notes = go(tmp_path, asked_again(FEW, **change))
     assert outcome.trained == 0
     assert notes == [f"{tmp_path}: takes over {said} from second.toml; its models are the same"]
-    assert Store(tmp_path).manifest() == before
+    assert Store(tmp_path).manifest == before
     now = Store(tmp_path).sweep()
     assert (now.question, now.primary) == (change.get("question", "first"), change.get("primary", FEW.primary))
     assert toymodels.load(tmp_path).question == now.question

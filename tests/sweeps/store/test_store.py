@@ -23,7 +23,7 @@ from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store import atomic, folder
-from toymodels.sweeps.store.packing import pack_shapes
+from toymodels.sweeps.store.contents import tensors_of
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, deserialise, digest, serialise
 
@@ -287,11 +287,11 @@ def test_temporaries_are_swept_and_nothing_else(tmp_path: Path) -> None:
 def test_new_folder_says_what_it_is(tmp_path: Path) -> None:
     made = plan("[grid]\nseed = [0, 1]\n")
     store = opened(tmp_path / "a" / "run", made)
-    manifest = store.manifest()
-    assert manifest["plan"] == made.hash
-    assert (manifest["schema"], manifest["models"], manifest["packs"]) == (1, 2, 1)
-    assert (manifest["engine"], manifest["device"]) == ("autograd", "cpu")
-    assert {"python", "toymodels", "torch", "numpy", "numba", "safetensors"} <= manifest["versions"].keys()
+    manifest = store.manifest
+    assert manifest.plan == made.hash
+    assert (manifest.schema, manifest.models, manifest.packs) == (1, 2, 1)
+    assert (manifest.engine, manifest.device) == ("autograd", "cpu")
+    assert {"python", "toymodels", "torch", "numpy", "numba", "safetensors"} <= manifest.versions.keys()
     assert make_plan(store.sweep()).hash == made.hash
     store.release()
 
@@ -467,7 +467,7 @@ def test_pack_of_other_models_is_damage(tmp_path: Path) -> None:
     made = plan("[grid]\nseed = [0, 1]\n")
     store, pack = opened(tmp_path, made), made.packs[0]
     (like,) = made.experiments(made.settings([0]))
-    whole = {name: torch.zeros(shape) for name, shape in pack_shapes(like, 2).items()}
+    whole = {name: torch.zeros(of.shape) for name, of in tensors_of(like, 2).items()}
     assert store.read_pack(pack, made.keys, like) is None
     store.write(store.pack_path(pack), whole, {"keys": list(made.keys)})
     assert store.read_pack(pack, made.keys, like) is not None

@@ -1,0 +1,128 @@
+"""The documents: what every command prints for ``--json``, one function each. Their keys are documented in the docs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toymodels.hypotheses.proving import Proof
+    from toymodels.sweeps.console.standing import Standing
+    from toymodels.sweeps.execution.estimate import Estimate
+    from toymodels.sweeps.execution.run import Outcome
+    from toymodels.sweeps.results.summary import ArmSummary
+    from toymodels.sweeps.spec.sweep import Sweep
+    from toymodels.sweeps.store.locks import Shard
+
+Document = dict[str, Any]
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Print a document on stdout, as the only thing there."""
+    print(json.dumps(document, indent=2))
+
+
+def of_arm(arm: ArmSummary) -> Document:
+    """One arm of a sweep: its settings, how many models it has, and the mean of each measure over them."""
+    measures = {
+        name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
+        for name, value in arm.measures.items()
+    }
+    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
+
+
+def of_sweep(folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequence[ArmSummary]) -> Document:
+    """How ``toymodels sweep`` ended."""
+    return {
+        "folder": str(folder),
+        "models": outcome.models,
+        "trained": outcome.trained,
+        "diverged": outcome.diverged,
+        "failed": _failed(outcome),
+        "figures": [str(path) for path in figures],
+        "arms": [of_arm(arm) for arm in arms],
+    }
+
+
+def of_shard(shard: Shard, packs: int, folder: Path, outcome: Outcome) -> Document:
+    """How one shard of a sweep of so many packs ended."""
+    return {
+        "folder": str(folder),
+        "shard": str(shard),
+        "models": outcome.models,
+        "trained": outcome.trained,
+        "diverged": outcome.diverged,
+        "packs": packs,
+        "packs_missing": outcome.missing,
+        "failed": _failed(outcome),
+    }
+
+
+def of_estimate(sweep: str, estimate: Estimate) -> Document:
+    """What a sweep will take, as ``--dry-run`` says it."""
+    return {"sweep": sweep, **dataclasses.asdict(estimate)}
+
+
+def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary]) -> Document:
+    """The summary table of a run, which ``toymodels show`` prints."""
+    return {"folder": str(folder), "question": question, "arms": [of_arm(arm) for arm in arms]}
+
+
+def of_tables(folder: Path, packs: int, packs_done: int) -> Document:
+    """What ``toymodels tables`` has rebuilt the tables from: so many of the planned packs."""
+    return {"folder": str(folder), "packs": packs, "packs_done": packs_done}
+
+
+def of_shipped(sweeps: Mapping[str, Sweep], figures: Sequence[str]) -> Document:
+    """The shipped sweeps and the figures, which ``toymodels list`` prints."""
+    rows = [{"name": name, "models": len(sweep), "question": sweep.question} for name, sweep in sweeps.items()]
+    return {"sweeps": rows, "figures": list(figures)}
+
+
+def of_standing(standing: Standing) -> Document:
+    """Where a run stands, which ``toymodels status`` prints, and all that its manifest says."""
+    said = {
+        "folder": str(standing.folder),
+        "packs_done": standing.packs_done,
+        "packs_failed": standing.packs_failed,
+        "packs_a_minute": standing.packs_a_minute,
+        "in_use_by": standing.in_use_by,
+        "next": standing.following,
+    }
+    return said | standing.manifest.document()
+
+
+def of_proofs(proofs: Sequence[Proof]) -> Document:
+    """The battery's verdicts on models whose answer is known, and how many of them are wrong."""
+    return {"controls": [of_proof(proof) for proof in proofs], "wrong": sum(not proof.right for proof in proofs)}
+
+
+def of_proof(proof: Proof) -> Document:
+    """The battery's verdict on one construction, beside the truth."""
+    return {
+        "construction": proof.construction.name,
+        "neurons": proof.hidden,
+        "values": proof.values,
+        "truth": "two tiers" if proof.construction.two_tiers else "no",
+        "verdict": proof.verdict.said,
+        "right": proof.right,
+        "predictions": {key: status.value for key, status in proof.verdict.predictions.items()},
+    }
+
+
+def of_files(paths: Sequence[Path]) -> Document:
+    """The files that a command has written."""
+    return {"files": [str(path) for path in paths]}
+
+
+def of_cleared(folders: Sequence[Path]) -> Document:
+    """The folders of compiled kernels that ``toymodels doctor --clear-cache`` has removed."""
+    return {"cleared": [str(folder) for folder in folders]}
+
+
+def _failed(outcome: Outcome) -> dict[str, str]:
+    """Why each pack failed that did, by its number."""
+    return {str(pack): reason for pack, reason in outcome.failed.items()}

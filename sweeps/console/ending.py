@@ -1,0 +1,67 @@
+"""The ending: what a sweep, or one shard of it, says when it is done, and the exit code of what failed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toymodels.sweeps.console import documents
+from toymodels.sweeps.console.door import fail, say
+from toymodels.sweeps.console.printing import print_summary
+from toymodels.sweeps.results import curves, tables
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import summarise
+
+if TYPE_CHECKING:
+    from toymodels.sweeps.console.task import Task
+    from toymodels.sweeps.execution.run import Outcome
+
+SOME_FAILED = 3
+"""the exit code of a sweep that left packs out"""
+
+
+def say_sweep(task: Task, outcome: Outcome, trained: Run, drawn: Sequence[Path], as_json: bool) -> None:
+    """Print the summary of a sweep, where things are, what comes next, and what diverged or failed."""
+    packs, folder = len(task.plan.packs), task.folder
+    arms = summarise(trained) if len(outcome.failed) < packs else []
+    all_diverged = outcome.diverged == outcome.models
+    if as_json:
+        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms))
+    else:
+        print_summary(task.sweep.question or task.sweep.stem, arms)
+        for path in [*(folder / f"{table}.parquet" for table in (*tables.TABLES, curves.NAME)), *drawn]:
+            print(path)
+        following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
+        print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
+    if outcome.diverged:
+        share = "every model" if all_diverged else f"{outcome.diverged} of {outcome.models} models"
+        say(f"{share} diverged: their measures are empty (status = diverged in models.parquet)")
+    if outcome.failed:
+        fail(f"{len(outcome.failed)} of {packs} packs failed; the rest is finished in {folder}", SOME_FAILED)
+
+
+def say_shard(task: Task, outcome: Outcome, as_json: bool) -> None:
+    """Print how a shard ended, and what of the whole sweep is still to come."""
+    shard, packs, folder = task.shard, len(task.plan.packs), task.folder
+    assert shard is not None
+    if as_json:
+        documents.print_document(documents.of_shard(shard, packs, folder, outcome))
+    elif outcome.missing:
+        print(f"shard {shard} is finished; {outcome.missing} of {packs} packs are not there yet")
+    else:
+        print(f"shard {shard} is finished, and all {packs} packs are there")
+        if not outcome.untabled:
+            print(f"Next: toymodels show {shlex.quote(str(folder))}")
+    if outcome.untabled:
+        say(outcome.untabled)
+    if outcome.failed:
+        failed = f"{len(outcome.failed)} packs of shard {shard} failed"
+        fail(f"{failed}; the rest is finished in {folder}", SOME_FAILED)
+
+
+def can_be_judged(run: Run) -> bool:
+    """Whether a run has SoLU with LayerNorm and a control, without which there is no verdict."""
+    with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
+    return "solu" in with_norm and bool({"gelu", "relu", "linear"} & set(with_norm))

@@ -1,0 +1,63 @@
+"""Where a run stands: how much of it is finished, how fast it goes, what failed, and who is at work."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from toymodels.sweeps.store.locks import Lock
+from toymodels.sweeps.store.manifest import Manifest
+from toymodels.sweeps.store.store import Store
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What ``toymodels status`` says of a run folder."""
+
+    folder: Path
+    manifest: Manifest
+    packs_done: int
+    packs_failed: list[int]
+    """numbers of the packs that could not be trained"""
+    packs_a_minute: float | None
+    in_use_by: list[str]
+    """the processes that hold the folder, or shards of it"""
+
+    @staticmethod
+    def of(folder: Path) -> Standing:
+        """Where the run in this folder stands now. Raises `FolderError` where it is none."""
+        store = Store.open_existing(folder)
+        return Standing(
+            folder=folder,
+            manifest=store.manifest,
+            packs_done=store.packs_done(),
+            packs_failed=store.failures(),
+            in_use_by=Lock(folder).holders(),
+            packs_a_minute=store.packs_a_minute(),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned pack is there."""
+        return self.packs_done == self.manifest.packs
+
+    @property
+    def following(self) -> str:
+        """The command to type next."""
+        folder = shlex.quote(str(self.folder))
+        return f"toymodels show {folder}" if self.finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
+
+    def print(self) -> None:
+        """Print it, a fact a line."""
+        manifest = self.manifest
+        speed = f", {self.packs_a_minute:,.1f} packs a minute" if self.packs_a_minute else ""
+        models = f"{manifest.models:,} models, engine {manifest.engine}, {manifest.device}"
+        print(f"{self.folder}: {self.packs_done:,} of {manifest.packs:,} packs ({models}){speed}")
+        for holder in self.in_use_by:
+            print(f"in use by {holder}")
+        if self.packs_failed:
+            failed = ", ".join(map(str, self.packs_failed))
+            print(f"failed packs: {failed}; those that failed twice need --retry-failed")
+        if not (self.finished or self.in_use_by):
+            print(f"To continue: {self.following}")

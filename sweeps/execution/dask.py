@@ -1,0 +1,177 @@
+"""The executor of a cluster: packs trained by Dask workers, on this machine or on others that share the run folder.
+
+A worker writes its own packs and returns what is said of them in short. Dask restarts workers that die and gives their
+packs to others; a pack with which two workers died is given up. Nothing is lost with a worker, a scheduler or a client:
+what is stored is stored, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from queue import Empty, Queue
+from typing import Any, cast
+
+import dask.config
+from distributed import CancelledError, Client, Future, KilledWorker
+from distributed.comm.core import CommClosedError
+
+from toymodels.engines import ENGINES
+from toymodels.sweeps.errors import SweepError
+from toymodels.sweeps.execution.executor import Executor, Failed
+from toymodels.sweeps.execution.job import Finished, Job
+from toymodels.sweeps.execution.processes import local_cluster
+from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.workers import Answer, VersionsDiffer, carry_out, differing, order_of, refusal
+from toymodels.sweeps.store.manifest import versions
+
+TRIES = 2
+"""workers that may die with a pack before it is given up"""
+DEFAULTS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
+"""of a scheduler that is begun here, unless the user's own Dask configuration says otherwise"""
+PATIENCE_SECONDS = 60.0
+"""how long to wait for a worker where there is none"""
+ANSWER_SECONDS = 10.0
+"""how long to wait for a scheduler"""
+TICK_SECONDS = 0.5
+"""how often to look who is there"""
+GO_ON = "what is finished is safe: run the same command again to continue"
+
+
+class ClusterLost(SweepError):
+    """The scheduler, or every worker, is gone; the same command goes on from what is stored."""
+
+
+@dataclass(frozen=True)
+class Cluster(Executor):
+    """An executor on Dask: the ``scheduler`` at an address, or so many ``workers`` on this machine."""
+
+    engine: str
+    device: str
+    scheduler: str | None = None
+    workers: int = 0
+
+    def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
+        """See `Executor`."""
+        first = next(jobs, None)
+        if first is None:
+            return  # nothing to train: no cluster is begun
+        with self._client(reporter) as client:
+            _check_versions(client, reporter)
+            reporter.trained(0.0)  # training begins: the first packs end much later, and all at once
+            yield from _finish_on(client, self.engine, self.device, chain([first], jobs), reporter)
+
+    @contextmanager
+    def _client(self, reporter: Reporter) -> Iterator[Client]:
+        dask.config.update_defaults(DEFAULTS)
+        _quieten()
+        if self.scheduler is None:
+            ENGINES[self.engine].prepare(reporter.note)  # once here, so that the workers only load it
+            with local_cluster(self.workers, self.device) as cluster, Client(cluster) as client:
+                yield client
+            return
+        try:
+            client = Client(self.scheduler, timeout=ANSWER_SECONDS)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise ClusterLost(f"--scheduler: no Dask scheduler answers at {self.scheduler} ({error})") from None
+        try:
+            yield client
+        finally:
+            client.close(timeout=1)
+
+
+def _quieten() -> None:
+    """What Dask would log is said here in a sentence, or is of no use to who runs a sweep."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _check_versions(client: Client, reporter: Reporter) -> None:
+    """Raise `VersionsDiffer` before anything is submitted, `ClusterLost` where no worker comes."""
+    if not _workers(client):
+        reporter.note(f"waiting for a worker at {client.scheduler_info()['address']}")
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not _workers(client):
+        if time.monotonic() > end:
+            raise ClusterLost(f"no worker came in {PATIENCE_SECONDS:.0f} seconds: start some with 'dask worker'")
+        time.sleep(TICK_SECONDS)
+    mine = versions()
+    found = client.get_versions(packages=[name for name in mine if name != "python"])
+    for address, of_worker in cast("dict[str, Any]", found)["workers"].items():
+        packages = dict(of_worker["packages"])
+        packages["python"] = ".".join(packages["python"].split(".")[:3])
+        others = differing(mine, packages)
+        if others:
+            raise VersionsDiffer(refusal(f"at {address}", others))
+
+
+def _finish_on(
+    client: Client, engine: str, device: str, jobs: Iterator[Job], reporter: Reporter
+) -> Iterator[tuple[Job, Finished | Failed]]:
+    """As many packs at once as there are workers: none waits on a worker that another pack may kill."""
+    at_work: dict[Any, tuple[Job, Future[Answer]]] = {}
+    done: Queue[Future[Answer]] = Queue()
+    client.subscribe_topic("all", partial(_say_lost, at_work, reporter))
+    more, seen = True, time.monotonic()
+    while more or at_work:
+        workers = _workers(client)
+        seen = time.monotonic() if workers else seen
+        if time.monotonic() - seen > PATIENCE_SECONDS:
+            raise ClusterLost(f"no worker is left, and none came in {PATIENCE_SECONDS:.0f} seconds; {GO_ON}")
+        while more and len(at_work) < workers:
+            job = next(jobs, None)
+            more = job is not None
+            if job is not None:
+                future = client.submit(carry_out, order_of(job, engine, device), pure=False)
+                at_work[future.key] = job, future
+                future.add_done_callback(done.put)
+        try:
+            future = done.get(timeout=TICK_SECONDS if more or at_work else 0)
+        except Empty:
+            continue
+        job, _ = at_work.pop(future.key)
+        answer = _answer(future, job)
+        future.release()  # else Dask would train it again when the worker that did dies
+        for note in answer.notes:
+            reporter.note(note)
+        if isinstance(answer.ended, Finished):
+            reporter.trained(answer.ended.models)
+        yield job, answer.ended
+
+
+def _workers(client: Client) -> int:
+    """How many are there now. Raises `ClusterLost` where the scheduler does not say."""
+    try:
+        return len(cast("dict[str, int]", client.nthreads()))
+    except (OSError, RuntimeError) as error:
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
+
+
+def _answer(future: Future[Answer], job: Job) -> Answer:
+    """What became of a pack. Raises what the worker raised, and `ClusterLost` where the scheduler is gone."""
+    if future.status not in ("finished", "error"):
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}")
+    try:
+        return future.result()
+    except KilledWorker as killed:
+        tries = killed.allowed_failures + 1
+        return Answer(Failed(job.pack.index, f"{tries} workers died with it", tries))
+    except (CancelledError, CommClosedError) as error:
+        raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
+
+
+def _say_lost(at_work: Mapping[Any, tuple[Job, object]], reporter: Reporter, event: tuple[float, Any]) -> None:
+    """A sentence where a worker is gone that had a pack."""
+    _, said = event
+    if not isinstance(said, dict) or said.get("action") != "remove-worker" or said.get("expected"):
+        return
+    for found in [at_work.get(key) for key in said["processing-tasks"]]:
+        if found:
+            job, _ = found
+            reporter.note(f"worker {said['worker']} was lost with pack {job.pack.index} (models {job.span})")

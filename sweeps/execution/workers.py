@@ -1,0 +1,128 @@
+"""The workers: what a process of a cluster does with a pack that it was sent, and says of it in short.
+
+A worker writes its own packs, into the run folder that it shares with whoever sent them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+
+from toymodels.sweeps.errors import FolderError, SweepError
+from toymodels.sweeps.execution.executor import Failed
+from toymodels.sweeps.execution.job import Finished, Job
+from toymodels.sweeps.execution.local import InProcess
+from toymodels.sweeps.execution.memory import SHARE
+from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.plan.plan import Pack
+from toymodels.sweeps.spec.settings import Settings
+from toymodels.sweeps.store.manifest import NUMERICS, versions
+from toymodels.sweeps.store.store import Store
+
+ONE_AT_A_TIME = threading.Lock()
+"""a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs to know of a pack."""
+
+    folder: str
+    plan: str
+    pack: Pack
+    keys: tuple[str, ...]
+    settings: tuple[Settings, ...]
+    engine: str
+    device: str
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of an order."""
+
+    ended: Finished | Failed
+    notes: tuple[str, ...] = ()
+
+
+def order_of(job: Job, engine: str, device: str) -> Order:
+    """The order by which a worker finishes this job."""
+    store = job.store
+    return Order(
+        folder=str(store.path.absolute()),
+        plan=store.manifest.plan,
+        pack=job.pack,
+        keys=tuple(job.keys),
+        settings=tuple(job.settings),
+        engine=engine,
+        device=device,
+        versions=tuple(versions_of_packs().items()),
+    )
+
+
+def carry_out(order: Order) -> Answer:
+    """On a worker: train, measure and write a pack, unless it is there already."""
+    others = differing(dict(order.versions), versions_of_packs())
+    if others:
+        raise VersionsDiffer(refusal("that came later", others))
+    store = Store(Path(order.folder))
+    if not store.begun or store.manifest.plan != order.plan:
+        raise FolderError(
+            f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
+        )
+    notes: list[str] = []
+    reporter = Reporter(note=notes.append)  # of progress inside a pack nobody is told
+    with ONE_AT_A_TIME:
+        job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
+        stored = job.finished(reporter)
+        if stored is not None:
+            return Answer(stored, tuple(notes))
+        here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
+        ((_, ended),) = here.finish(iter([job]), reporter)
+        return Answer(ended, tuple(notes))
+
+
+def _worker_bytes() -> int | None:
+    """What a batch may take in this worker, which Dask kills where it takes much more than its limit."""
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # no worker
+        return None
+    return int(SHARE * limit) if limit else None
+
+
+def _worker_threads() -> int | None:
+    """How many threads this worker was begun with, ``--nthreads``: whatever OMP, MKL and torch were told, its share."""
+    try:
+        return get_worker().state.nthreads
+    except ValueError:  # no worker
+        return None
+
+
+def versions_of_packs() -> dict[str, str]:
+    """What must be the same on every worker."""
+    return versions() | {"numerics": str(NUMERICS)}
+
+
+class VersionsDiffer(SweepError):
+    """A worker has other versions than the client: its packs would be other bytes."""
+
+    exit_code = 2
+
+
+def differing(mine: dict[str, str], theirs: dict[str, Any]) -> str:
+    """What differs, as a sentence's end; empty where nothing does."""
+    return ", ".join(
+        f"{name} {theirs.get(name) or 'missing'} there and {mine[name]} here"
+        for name in mine
+        if theirs.get(name) != mine[name]
+    )
+
+
+def refusal(which: str, others: str) -> str:
+    """The sentence that refuses a worker for what differs there."""
+    return f"a worker {which} has {others}: its packs would be other bytes; install the same versions"
