@@ -19,6 +19,7 @@ from toymodels.hypotheses import battery, measuring
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
 from toymodels.metrics import dictionaries
+from toymodels.surroundings import torch_threads
 
 FEATURES = tm.Features(
     6, 0.2, tm.Frequency(tm.Zipf(1.0)), tm.Importance(tm.Geometric(0.9), shuffle=True), tm.Binary(), signed=True
@@ -192,3 +193,16 @@ def test_forward_follows_the_callers_gradient_mode() -> None:
     assert tm.forward(EXPERIMENTS[0].bottleneck, parameters, x).out.requires_grad
     with torch.no_grad():
         assert not tm.forward(EXPERIMENTS[0].bottleneck, parameters, x).out.requires_grad
+
+
+def test_threads_are_set_meanwhile_and_put_back_whatever_happens() -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def broken() -> None:
+        with torch_threads(before + 1):
+            seen.append(torch.get_num_threads())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)

@@ -18,7 +18,7 @@ from toymodels.kernels.layers import (
     normalise,
     normalise_backward,
 )
-from toymodels.kernels.objective import difference_of, output_backward, output_of, target_of
+from toymodels.kernels.objective import known, output_backward, output_of, target_of
 from toymodels.kernels.products import FEW, decode, encode, fill, outer_few, outer_many, sort_rows, sum_pairs, turn
 from toymodels.kernels.vector import LANES, NATIVE, at, fma, fold, load, load_native, put, shifted, splat, store, total
 from toymodels.kernels.workspace import clear
@@ -48,11 +48,11 @@ def forward(shape, theta, eps, inputs, room):
 @inner
 def error(shape, importance, valid, room):
     """Adds I (y - t)^2 to ``loss`` and turns the read-out into dL/dreadout, L the mean over the batch."""
-    loss, counts = load(room.loss, 0), load(room.valid, valid)
+    loss, counts = load(room.loss, 0), load(room.valid, valid) * known(shape)
     slope = np.float32(2) / np.float32(shape.batch)
     for i in range(shape.n):
         r, t = load(room.r, i * LANES), target_of(shape.target, load(room.x, i * LANES))
-        e = difference_of(shape.loss, t, output_of(shape.output, r)) * counts
+        e = (output_of(shape.output, r) - t) * counts
         weighted = e * at(importance, i)
         loss = fma(weighted, e, loss)
         dr = output_backward(shape.output, r, weighted * slope)

@@ -12,7 +12,7 @@ import numpy as np
 from toymodels.kernels.bottleneck import forward
 from toymodels.kernels.compiled import function, inner, kernel
 from toymodels.kernels.draw import EVALUATION, EVALUATION_FIRING, draw_of, draw_tile
-from toymodels.kernels.objective import difference_of, output_of, target_of
+from toymodels.kernels.objective import known, output_of, target_of
 from toymodels.kernels.products import FEW, outer_few, outer_many, padded, padded_rows, sort_rows, turn
 from toymodels.kernels.shape import Shape
 from toymodels.kernels.vector import (
@@ -139,12 +139,13 @@ def _add(sums, place, value):
 @inner
 def _features(shape, counts, room, sums, target, costs):
     zero, one, stride = np.float32(0), splat(np.float32(1)), shape.n * NATIVE
-    loss = splat(np.float32(0))
+    loss, sound = splat(np.float32(0)), known(shape)
+    counts = counts * sound
     for i in range(shape.n):
         x = load(room.x, i * LANES)
-        t, y = target_of(shape.target, x), output_of(shape.output, load(room.r, i * LANES)) * counts
+        t, y = target_of(shape.target, x) * sound, output_of(shape.output, load(room.r, i * LANES)) * counts
         store(target, i * LANES, t)
-        e, place = difference_of(shape.loss, t, y), i * NATIVE
+        e, place = y - t, i * NATIVE
         _add(sums, place, where(x != zero, one, zero))
         _add(sums, place + stride, t)
         _add(sums, place + 2 * stride, t * t)
