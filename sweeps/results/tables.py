@@ -30,11 +30,11 @@ from toymodels.sweeps.store.tensorfile import Mapped
 TABLES = ("models", "features", "neurons")
 INDEX = {"features": "feature", "neurons": "neuron"}
 WIDTH = {"features": 2, "neurons": 1}
-"""which axis of W_in[model, hidden, feature] a table has a row for"""
+"""The axis of W_in[model, hidden, feature] along which a table has its rows."""
 TIER_NAMES = np.array([tier.name.lower() for tier in sorted(Tier) if tier is not Tier.UNDEFINED])
 UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature")
 KNOWN = ("density", "importance")
-"""features' columns that a diverged model has too"""
+"""The columns of features that a diverged model has too."""
 ROWS_AT_ONCE = 2**17
 MODELS_AT_ONCE = 2**13
 

@@ -20,8 +20,9 @@ from toymodels.sweeps.verdict.regimes import RunRegime, regimes
 DICTIONARIES = ("none", "primary", "all")
 """The regimes in which dictionaries can be trained."""
 MOST_SEEDS = 256
+"""How many seeds are measured at once at most."""
 PAIRS_AT_ONCE = 2**25
-"""pairs of features of the seeds that are measured at once, an arm"""
+"""How many pairs of features the seeds that are measured at once may have together, in one arm."""
 
 OnProgress = Callable[[str], None]
 

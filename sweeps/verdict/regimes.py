@@ -23,7 +23,7 @@ from toymodels.sweeps.results.reading import Run
 WITHIN_REGIME = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
 """The settings that tell the models of one regime apart."""
 SGD_WITHIN = 0.05
-"""of Adam's loss: SGD counts as a control only where it learns as well"""
+"""SGD counts as a control only where its loss is above Adam's by no more than this share."""
 
 
 @dataclass(frozen=True)

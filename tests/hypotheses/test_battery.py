@@ -53,7 +53,7 @@ def arm(rng, effect, noise):
         "P3": {"gated": gated, "alone": torch.ones(SEEDS, N)},
         "P4": {kind: each(0.0, float(effect)) for kind in (*DECISIVE, *BESIDE)},
         "P7": {tap: torch.rand(SEEDS, 3, 10, generator=torch.Generator().manual_seed(0)) for tap in ("mid", "post")},
-        "P9": {p9_harder_to_find.NEURON: each(0.9, 0.5)},
+        "P9": {p9_harder_to_find.BEST_NEURON: each(0.9, 0.5)},
     }
 
 
@@ -244,7 +244,7 @@ def test_under_three_in_a_tier_in_over_half_of_the_seeds_is_not_supported(tier, 
         assert found[key][kind].reason == (short if status is NO else "")
         assert found[key][kind].n == SEEDS - spoilt
     if tier == "neuron":  # P9 compares no tiers: it needs the hidden one only
-        assert not found["P9"][p9_harder_to_find.NEURON].reason
+        assert not found["P9"][p9_harder_to_find.BEST_NEURON].reason
 
 
 def test_of_seven_seeds_four_are_over_half():
@@ -260,7 +260,12 @@ def test_of_under_four_seeds_no_tier_is_missing(seeds, status):
     r2 = torch.full((SEEDS, N), 0.9)
     r2[:, LARGE:] = 0.0
     found = findings(first(with_r2(evidence(), r2), seeds), AT)
-    for key, kind in (("P2", "log ratio"), ("P3", "gating"), ("P4", "geometric"), ("P9", p9_harder_to_find.NEURON)):
+    for key, kind in (
+        ("P2", "log ratio"),
+        ("P3", "gating"),
+        ("P4", "geometric"),
+        ("P9", p9_harder_to_find.BEST_NEURON),
+    ):
         assert found[key][kind].status is status
         assert bool(found[key][kind].reason) is (status is NO)
 
@@ -456,7 +461,7 @@ def of_p6(beta_f, beta_i, n=200) -> Evidence:
         "P3": {"gated": torch.zeros(SEEDS, n, n), "alone": torch.ones(SEEDS, n)},
         "P4": {kind: torch.zeros(SEEDS, n) for kind in (*DECISIVE, *BESIDE)},
         "P7": {tap: torch.zeros(SEEDS, 3, 10) for tap in ("mid", "post")},
-        "P9": {p9_harder_to_find.NEURON: torch.zeros(SEEDS, n)},
+        "P9": {p9_harder_to_find.BEST_NEURON: torch.zeros(SEEDS, n)},
     }
     return Evidence("made up", "1e-05", {MAIN: measured, CONTROL: measured}, of)
 
@@ -480,7 +485,7 @@ def test_p6_says_why_it_cannot_answer():
 
 def test_p9_without_dictionaries_is_open_and_says_so():
     found = judge_default(at_all_eps(evidence()))
-    unmeasured = [f for kind, f in found.findings[AT]["P9"].items() if kind != p9_harder_to_find.NEURON]
+    unmeasured = [f for kind, f in found.findings[AT]["P9"].items() if kind != p9_harder_to_find.BEST_NEURON]
     assert unmeasured
     assert all((f.status, f.reason) == (OPEN, "not measured") for f in unmeasured)
     assert found.predictions["P9"] is not YES

@@ -28,7 +28,7 @@ from toymodels.surroundings import undisturbed
 OVERALL = ("P1", "P2", "P3", "P4")
 """The predictions that together say whether there are two tiers."""
 FEWEST_EXAMPLES = 200
-"""in which a feature is active, of the first half of the samples; with fewer it counts, and is marked"""
+"""The examples of the first half of the samples in which a feature is active: with fewer it counts, and is marked."""
 
 SAID = {Status.SUPPORTED: "two tiers", Status.NOT_SUPPORTED: "no", Status.UNDETERMINED: "undetermined"}
 
@@ -38,7 +38,7 @@ Findings = dict[str, dict[str, Finding]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data say of one regime."""
+    """What the data say of one regime: over all, by prediction, and at every setting of the analysis."""
 
     regime: str
     primary: bool

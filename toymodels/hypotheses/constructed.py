@@ -29,7 +29,7 @@ DENSITY = 0.01
 """P(active) of every feature of a constructed model."""
 LARGE, SMALL = 4.0, 1.5
 FAINT = 0.1
-"""where SoLU is nearly linear; at .3 it already gates a tenth of an effect beyond the LN-only controls"""
+"""A size of columns at which SoLU is nearly linear; at .3 it already gates a tenth of an effect beyond the controls."""
 ACTIVATIONS: dict[str, Activation] = {
     MAIN: SoLU(),
     **dict(zip(LN_ONLY, (GeLU(), ReLU(), Linear()), strict=True)),
@@ -37,7 +37,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 LAYER_NORM_EPS: dict[str, float | Matched] = {"1e-05": 1e-5, "1e-12": 1e-12, "matched": Matched()}
 ROTATION = 2**20
-"""where in the rotation domain of the stream the counterparts' bases are: beyond those of the null"""
+"""Where in the rotation domain of the stream the counterparts' bases are: beyond those of the null."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from toymodels.surroundings import undisturbed
 
 SAMPLES = 50_000
 WEIGHTS_AT_ONCE = 2**20
-"""weights of the models measured at once"""
+"""How many weights the models that are measured at once may have together."""
 
 
 @undisturbed

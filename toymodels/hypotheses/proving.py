@@ -18,7 +18,7 @@ SEEDS = tuple(range(3000, 3016))
 """With eight, three of the 54 rows come out undetermined for want of power."""
 VALUES: tuple[Values, ...] = (Binary(), UniformValues())
 SAMPLES = 40_960
-"""half of them show every feature, of density .01, some 200 times"""
+"""Evaluation samples of a proof: half of them show every feature, of density .01, some 200 times."""
 
 
 @dataclass(frozen=True)

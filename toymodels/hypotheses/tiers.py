@@ -30,7 +30,7 @@ PERCENTILES = (95.0, 99.0, 99.9)
 EPS = ("1e-05", "1e-12", "matched")
 """The values of LayerNorm's eps at which a claim about LayerNorm is shown."""
 FEWEST_FEATURES = 3
-"""in a tier; fewer in over half of the seeds, and nothing that compares tiers is supported"""
+"""With fewer features in a tier in over half of the seeds, nothing that compares tiers is supported."""
 COLUMNS = {"active_examples": "active", "r2": "r2", "response_alignment_percentile": "percentile"}
 """The columns of evidence that say what tiers are made of, and the quantity of `measure` that each one shows."""
 

@@ -28,13 +28,13 @@ from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.rotation_null import DRAWS
 
 DIP_P = "dip p"
-"""the mark that is the Monte Carlo p of the dip of SoLU + LN's own alignment"""
+"""The mark that is the Monte Carlo p of the dip of SoLU + LN's own alignment."""
 FEWEST_RECOVERED = 4
-"""recovered features below which a model has no modes to count: its dip is undefined"""
+"""With fewer recovered features a model has no modes to count: its dip is undefined."""
 
 
 class Bimodal(Prediction):
-    """P1. It measures nothing itself: percentiles are what tiers are made of."""
+    """The prediction that alignment has two modes. It measures nothing: percentiles are what tiers are made of."""
 
     key = "P1"
     claim = "The alignment of recovered features has two modes"

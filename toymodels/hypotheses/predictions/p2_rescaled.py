@@ -28,11 +28,11 @@ from toymodels.metrics.tiers import Tier
 from toymodels.training.experiment import sampler
 
 EXAMPLES = 512
-"""active examples a feature, at most: the first of the stretch"""
+"""The most active examples of a feature that are used: the first of the stretch of samples."""
 
 
 class Rescaled(Prediction):
-    """P2."""
+    """The prediction that SoLU suppresses hidden features and LayerNorm brings them back."""
 
     key = "P2"
     claim = "Tier two is suppressed at mid, then rescaled"

@@ -32,12 +32,14 @@ from toymodels.metrics.tiers import Tier
 
 SMALLEST = 0.05
 """The size of an effect alone below which a feature is left out."""
+WITH_NEURON, WITH_HIDDEN = "effect_with_neuron", "effect_with_hidden"
+"""The columns of evidence that are effects in company, which is of either tier."""
 LEFT_OUT = "left out of P3"
-"""the mark that counts the features of the tiers that are left out"""
+"""The mark that counts the features of the tiers that are left out."""
 
 
 class Gated(Prediction):
-    """P3."""
+    """The prediction that features of the neuron tier, where they are present, silence hidden ones."""
 
     key = "P3"
     claim = "Tier two is gated by tier one"
@@ -47,8 +49,8 @@ class Gated(Prediction):
     compares = (Tier.HIDDEN, Tier.NEURON)
     columns: ClassVar = {
         "effect_alone": "alone",
-        "effect_with_neuron": "gated",
-        "effect_with_hidden": "gated",
+        WITH_NEURON: "gated",
+        WITH_HIDDEN: "gated",
     }
 
     def measure(self, arm: Arm, samples: Samples) -> Quantities:
@@ -66,13 +68,13 @@ class Gated(Prediction):
 
     def notes(self, marks: Mapping[str, Tensor]) -> Iterator[str]:
         """That features are left out, where any are."""
-        if left_out := float(marks[LEFT_OUT].double().mean()):
-            yield f"P3 leaves out {left_out:.1f} features a model: their effect alone is below {SMALLEST}"
+        if count := float(marks[LEFT_OUT].double().mean()):
+            yield f"P3 leaves out {count:.1f} features a model: their effect alone is below {SMALLEST}"
 
     def evidence_columns(self, measured: Quantities, tiers: Tiers) -> dict[str, Tensor]:
         """The effect of each feature alone, and in the company of one feature of either tier."""
-        company = {"effect_with_neuron": tiers.neuron, "effect_with_hidden": tiers.hidden}
-        return {"effect_alone": measured["alone"]} | {name: in_company(measured, of) for name, of in company.items()}
+        company = {WITH_NEURON: in_company(measured, tiers.neuron), WITH_HIDDEN: in_company(measured, tiers.hidden)}
+        return super().evidence_columns(measured, tiers) | company
 
 
 def effects(arm: Arm) -> Quantities:

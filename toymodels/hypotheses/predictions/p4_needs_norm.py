@@ -43,7 +43,7 @@ STRETCH = 256
 
 
 class NeedsNorm(Prediction):
-    """P4."""
+    """The prediction that without the scale that LayerNorm gives each input hidden features are lost."""
 
     key = "P4"
     claim = "Tier two needs LayerNorm"

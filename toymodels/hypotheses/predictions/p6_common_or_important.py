@@ -31,11 +31,11 @@ from toymodels.hypotheses.tiers import Tiers
 
 RIDGE = 1.0
 LARGEST_CORRELATION = 0.3
-"""between log-frequency and log-importance over all seeds, beyond which they count as confounded"""
+"""The correlation of log-frequency and log-importance over all seeds beyond which they count as confounded."""
 
 
 class CommonOrImportant(Prediction):
-    """P6. It measures nothing itself: tiers and the features' covariates are enough."""
+    """The prediction that frequency puts a feature into a neuron. It measures nothing itself: tiers are enough."""
 
     key = "P6"
     claim = "The common features become aligned, more than the important ones"

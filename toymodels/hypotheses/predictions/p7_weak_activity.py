@@ -36,7 +36,7 @@ TAPS = ("mid", "post")
 
 
 class WeakActivity(Prediction):
-    """P7."""
+    """The prediction that a neuron's weak activations are not of the feature that moves it most."""
 
     key = "P7"
     claim = "Weak activations of a neuron belong to other features"

@@ -29,19 +29,20 @@ from toymodels.metrics.dictionaries import activations, choose, directions, fit,
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
 
-NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"
-KINDS = (NEURON, TOP_K, L1)
+BEST_NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"
+KINDS = (BEST_NEURON, TOP_K, L1)
 DICTIONARIES = tuple((tap, kind) for tap in ("mid", "post") for kind in (TOP_K, L1))
 SCORES = ("mcc", "mcc_matched", "mcc_by_chance", "mmcs", "mmcs_absolute", "f1", "l0", "unexplained", "dead_latents")
-"""as in `Scores`; ``f1`` the mean over features, ``mcc_by_chance`` that of random directions"""
+"""What is said of a dictionary, as in `Scores`; ``f1`` is the mean over features, ``mcc_by_chance`` is that of random
+directions."""
 FITTED, HELD_OUT, SCORED = 20_480, 4096, 16_384
-"""samples, at most"""
+"""The most samples that dictionaries are fitted on, chosen on and scored on."""
 ABREAST = 8
-"""models whose dictionaries train together, for memory: at every penalty each"""
+"""How many models' dictionaries train together, each at every penalty: more take more memory."""
 
 
 class HarderToFind(Prediction):
-    """P9."""
+    """The prediction that hidden features are hard to find from outside."""
 
     key = "P9"
     claim = "Tier two is harder to find than in GeLU"
@@ -50,13 +51,13 @@ class HarderToFind(Prediction):
     decisive = KINDS
     compares = (Tier.HIDDEN,)
     arms = (MAIN, *LN_ONLY, PLAIN)
-    columns: ClassVar = {"best_neuron_r2": NEURON, "f1_top_k": TOP_K, "f1_l1": L1}
+    columns: ClassVar = {"best_neuron_r2": BEST_NEURON, "f1_top_k": TOP_K, "f1_l1": L1}
     own_table = OwnTable("evidence_dictionaries", {"tap": str, "kind": str}, SCORES)
 
     def measure(self, arm: Arm, samples: Samples) -> Quantities:
         """How well the best neuron predicts each feature, on the second half of the samples; and of the two arms that
         are compared what `dictionaries` find, where these may be trained."""
-        found = {NEURON: best_neuron_r2(samples.second_half, "mid")}
+        found = {BEST_NEURON: best_neuron_r2(samples.second_half, "mid")}
         if samples.dictionaries and samples.arm in (MAIN, PLAIN):
             found |= dictionaries(arm, samples.middle, samples.last)
         return found

@@ -34,7 +34,7 @@ class Finding:
 
 
 def unknown(kind: str, margin: float, reason: str) -> Finding:
-    """A statistic that could not be found."""
+    """The finding of a statistic that could not be computed, and why: undetermined, of no seeds."""
     nan = float("nan")
     return Finding(kind, nan, nan, nan, 0, margin, 1.0, 1.0, Status.UNDETERMINED, reason)
 

@@ -24,7 +24,7 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 """What an interval leaves out on either side."""
 FEWEST_SEEDS = 4
-"""seeds below which the bootstrap gives no interval"""
+"""With fewer seeds the bootstrap gives no interval."""
 
 
 class Status(Enum):
