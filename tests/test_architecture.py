@@ -121,7 +121,6 @@ def test_the_door_opens_without_anything_heavy() -> None:
         "matplotlib",
         "numba",
         "scipy",
-        "pydantic",
         "toymodels.sweeps",
     }
 

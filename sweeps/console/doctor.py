@@ -13,7 +13,7 @@ import torch
 from toymodels.kernels import compiled, vector
 from toymodels.sweeps.execution.cores import usable
 
-NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "pydantic", "safetensors", "pyarrow", "pandas", "matplotlib")
+NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "safetensors", "pyarrow", "pandas", "matplotlib")
 OPTIONAL = {"distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler"}
 
 

@@ -50,7 +50,8 @@ class Settings:
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from their default: what a model's key is made of."""
-        return {name: value for name, value in self.flat().items() if value != DEFAULTS[name]}
+        changed = ((name, value) for name, value in self.values.items() if value != DEFAULTS[name])
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed}
 
     def key(self) -> str:
         """The model's key: a hash of its resolved settings, defaults left out, so that a new setting changes no key."""
@@ -123,7 +124,8 @@ def _read(table: Table, given: Any, values: dict[str, Any]) -> None:
             if each.required and each.name != DENSITY:
                 raise Refused(f"{each.name}: missing")
         elif isinstance(each, Setting):
-            values[each.name] = read(each.check, f"{table.name}.{key}" if table.name else key, given[key])
+            path = f"{table.name}.{key}" if table.name else key
+            values[each.name] = read(each.loose or each.check, path, given[key])
         else:
             _read(each, given[key], values)
     if not table.keys.keys() >= given.keys():

@@ -111,7 +111,7 @@ def test_models_keep_their_numbers_and_new_ones_follow_in_the_order_of_the_sweep
     assert list(plan.keys[:4]) == list(old.keys)
     assert models(plan)[:2] == models(old) == [(0, 1), (2, 3)]
     assert models(plan)[2:] == [(4, 5, 6, 7), (8, 9), (10, 11)]
-    said = [(s.model.activation, s.seed) for s in plan.settings(range(12))]
+    said = [(s["model.activation"], s["seed"]) for s in plan.settings(range(12))]
     assert said[:4] == [("relu", 3), ("relu", 1), ("solu", 3), ("solu", 1)]
     assert said[4:] == [*(("gelu", seed) for seed in range(4)), *((a, s) for a in ("relu", "solu") for s in (0, 2))]
     assert [s.key() for s in plan.settings(range(12))] == list(plan.keys)

@@ -112,12 +112,12 @@ def test_models_are_those_of_their_settings(folder: Path) -> None:
     for model, s in enumerate(settings):
         one = loaded.model(model)
         p = one.parameters
-        assert one.experiment.seed == s.seed
+        assert one.experiment.seed == s["seed"]
         assert p.W_in.shape == (1, 2, 6)
-        assert (p.W_out is None) == s.model.tied
-        assert (p.b_out is None) == (not s.model.output_bias)
-        assert (p.ln_gain is None) == (not (s.model.layer_norm and s.model.layer_norm_affine))
-        assert (p.ln_eps is None) == (not s.model.layer_norm)
+        assert (p.W_out is None) == s["model.tied"]
+        assert (p.b_out is None) == (not s["model.output_bias"])
+        assert (p.ln_gain is None) == (not (s["model.layer_norm"] and s["model.layer_norm_affine"]))
+        assert (p.ln_eps is None) == (not s["model.layer_norm"])
         assert one.curve.shape == one.curve_step.shape
         assert one.curve_step[-1] == 30
 
