@@ -10,14 +10,14 @@ from pathlib import Path
 
 from toymodels.sweeps.spec.plain import described
 from toymodels.sweeps.spec.resolved import toml_value
-from toymodels.sweeps.spec.schema import SETTINGS, Setting
+from toymodels.sweeps.spec.schema import ALL_SETTINGS, Setting
 
 BEGIN, END = "<!-- settings: written by toymodels.sweeps.spec.reference -->", "<!-- end of settings -->"
 
 
 def table() -> str:
     """Every setting, a line each: its name, what it may be, its default, and what it is."""
-    lines = ["| setting | may be | default | |", "| --- | --- | --- | --- |", *map(_line, SETTINGS.values())]
+    lines = ["| setting | may be | default | |", "| --- | --- | --- | --- |", *map(_line, ALL_SETTINGS.values())]
     return "\n".join(lines)
 
 

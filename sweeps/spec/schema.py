@@ -209,12 +209,12 @@ def whole_file() -> Table:
 
 
 FILE = whole_file()
-SETTINGS = {setting.name: setting for setting in FILE.settings()}
+ALL_SETTINGS = {setting.name: setting for setting in FILE.settings()}
 """Every setting by its dotted name, in the order of a sweep file."""
-DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
+DEFAULTS = {name: setting.default for name, setting in ALL_SETTINGS.items()}
 """Every setting's default by its dotted name; None where there is none."""
 
 
 def meaningless_without(switch: str) -> tuple[str, ...]:
     """The settings that mean nothing where ``switch`` is off."""
-    return tuple(name for name, setting in SETTINGS.items() if setting.needs == switch)
+    return tuple(name for name, setting in ALL_SETTINGS.items() if setting.needs == switch)

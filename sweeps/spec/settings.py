@@ -16,7 +16,7 @@ from toymodels.firing import FIRINGS
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import meant, words
 from toymodels.sweeps.spec.plain import Refused, read
-from toymodels.sweeps.spec.schema import DEFAULTS, FILE, SETTINGS, Setting, Table
+from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table
 from toymodels.sweeps.spec.wording import as_lists, did_you_mean, short
 from toymodels.training.experiment import Experiment
 
@@ -81,7 +81,7 @@ def canonical_json(value: Any) -> str:
 
 def schema_defaults() -> dict[str, Any]:
     """The default of every setting that has one, by dotted name."""
-    return {name: setting.default for name, setting in SETTINGS.items() if not setting.required}
+    return {name: setting.default for name, setting in ALL_SETTINGS.items() if not setting.required}
 
 
 def override(raw: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _settle_features(values: dict[str, Any]) -> None:
     if values[DENSITY] is None:
         values[DENSITY] = FIRINGS[values[FIRING]].only_density(values[FEATURES])
     if values[DENSITY] is None:
-        raise Refused(f"features: density is missing ({SETTINGS[DENSITY].says})")
+        raise Refused(f"features: density is missing ({ALL_SETTINGS[DENSITY].says})")
     if values[SETS] is not None:
         values[SETS] = tuple(sorted(tuple(sorted(each)) for each in values[SETS]))
 

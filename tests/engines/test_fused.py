@@ -358,6 +358,9 @@ class Cube(Activation):
     def __call__(self, z, dim=-1):
         return z**3
 
+    def jvp(self, z, v, dim=-1):
+        return 3 * z**2 * v
+
 
 @dataclasses.dataclass(frozen=True)
 class MyReLU(ReLU):

@@ -15,7 +15,7 @@ from toymodels.metrics.evaluation import Evaluation
 from toymodels.roles import OneOf
 from toymodels.sweeps.spec import plain
 from toymodels.sweeps.spec.plain import Refused
-from toymodels.sweeps.spec.schema import DEFAULTS, FILE, SETTINGS, Setting, Table, meaningless_without, table_of
+from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table, meaningless_without, table_of
 from toymodels.sweeps.spec.settings import validate
 
 PARTS = {
@@ -35,8 +35,8 @@ def test_every_field_of_a_dataclass_is_a_setting(place: str) -> None:
         dotted = f"{place}_{name}" if place == "model.layer_norm" else f"{place}.{name}"
         if dotted in PARTS and dotted != "model.layer_norm":
             continue
-        assert SETTINGS[dotted].says == of.says
-        assert SETTINGS[dotted].check == of.check or dotted == "model.layer_norm"
+        assert ALL_SETTINGS[dotted].says == of.says
+        assert ALL_SETTINGS[dotted].check == of.check or dotted == "model.layer_norm"
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def test_a_new_member_of_a_role_is_a_word_and_its_settings_stand_beside_it() -> 
     assert table.make({"falling.law": "uniform", "falling.after": None, "falling.shown": True}) == Falling()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ALL_SETTINGS)
 def test_defaults_are_those_of_the_dataclasses(name: str) -> None:
     smallest = validate({"features": {"n": 1, "density": 0.5}, "model": {"hidden": 1}}, "file.toml")
-    assert smallest[name] == DEFAULTS[name] or SETTINGS[name].required
+    assert smallest[name] == DEFAULTS[name] or ALL_SETTINGS[name].required
     made = smallest.experiment("file.toml")
     assert made == tm.Experiment(tm.Features(1, 0.5), tm.Bottleneck(1))
 
@@ -111,10 +111,10 @@ def test_what_means_nothing_without_a_layer_norm_is_what_it_has() -> None:
 
 
 def test_what_a_file_writes_is_what_the_dataclass_holds_and_back() -> None:
-    for kind in (tm.Bottleneck, tm.LayerNorm, tm.Training):
-        for name, of in declared(kind).items():
+    for part in (tm.Bottleneck(hidden=2), tm.LayerNorm(), tm.Training()):
+        for name, of in declared(type(part)).items():
             if not isinstance(of.check, OrNone | Part) or isinstance(of.check, OneOf):
-                default = getattr(kind(hidden=2) if kind is tm.Bottleneck else kind(), name)
+                default = getattr(part, name)
                 assert plain.made(of.check, plain.plain(of.check, default)) == default
     eps = declared(tm.LayerNorm)["eps"].check
     assert plain.plain(eps, tm.Matched()) == "matched"
@@ -122,7 +122,7 @@ def test_what_a_file_writes_is_what_the_dataclass_holds_and_back() -> None:
 
 
 def test_every_check_that_a_setting_has_can_be_described() -> None:
-    assert all(plain.described(each.check) for each in SETTINGS.values())
+    assert all(plain.described(each.check) for each in ALL_SETTINGS.values())
     assert plain.described(Each(Number(above=0), "numbers")) == "a list, each a number > 0"
     with pytest.raises(TypeError, match="no way to write what Part allows"):
         plain.described(Part(int, "1"))
