@@ -17,7 +17,7 @@ from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import meant, words
 from toymodels.sweeps.spec.plain import Refused, read
 from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table
-from toymodels.sweeps.spec.wording import as_lists, did_you_mean, short
+from toymodels.sweeps.spec.wording import did_you_mean, short
 from toymodels.training.experiment import Experiment
 
 KEY_BYTES = 12
@@ -58,7 +58,7 @@ class Settings:
         return digest(self.non_default()).hex()
 
     def document(self) -> dict[str, Any]:
-        """The settings that apply, as the tables of a sweep file."""
+        """The settings that apply, as the tables of a sweep file; lists are tuples."""
         return _written(FILE, self.values)
 
     def experiment(self, where: str) -> Experiment:
@@ -165,7 +165,7 @@ def _unknown(table: Table, key: str) -> str:
 def _written(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for key, each in table.keys.items():
-        value = as_lists(values[each.name]) if isinstance(each, Setting) else _written(each, values)
+        value = values[each.name] if isinstance(each, Setting) else _written(each, values)
         if value is not None:
             written[key] = value
     return written
