@@ -199,7 +199,6 @@ def test_the_door_opens_without_anything_heavy() -> None:
         "matplotlib",
         "numba",
         "scipy",
-        "pydantic",
         "rich",
         "toymodels.sweeps.spec",
         "toymodels.sweeps.store",

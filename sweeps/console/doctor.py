@@ -15,7 +15,7 @@ from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail
 from toymodels.sweeps.execution.cores import usable
 
-NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "pydantic", "safetensors", "pyarrow", "pandas", "matplotlib")
+NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "safetensors", "pyarrow", "pandas", "matplotlib")
 OPTIONAL = {"distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler"}
 
 

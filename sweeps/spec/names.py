@@ -6,14 +6,16 @@ from functools import cache
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import other_names
-from toymodels.sweeps.spec.schema import FILE, SETTINGS, Table
+from toymodels.sweeps.spec.schema import ALL_SETTINGS, FILE, Table
 from toymodels.sweeps.spec.wording import did_you_mean
 
 
 @cache
 def setting_names() -> frozenset[str]:
     """Every dotted name that ``[grid]`` and ``--set`` accept: settings, and the tables that stand for one choice."""
-    return frozenset(SETTINGS) | {name for table in words() for name in (table.name, f"{table.name}.{_word(table)}")}
+    return frozenset(ALL_SETTINGS) | {
+        name for table in words() for name in (table.name, f"{table.name}.{_word(table)}")
+    }
 
 
 @cache

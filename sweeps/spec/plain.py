@@ -18,13 +18,13 @@ from toymodels.roles import OneOf
 from toymodels.sweeps.spec.wording import as_tuples, did_you_mean, one_of, short
 
 LARGEST = sys.float_info.max
-HOLDS: Mapping[str, Callable[[float, float], bool]] = {
-    "greater than or equal to": operator.ge,
-    "greater than": operator.gt,
-    "less than": operator.lt,
-    "less than or equal to": operator.le,
+BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "least": ("greater than or equal to", operator.ge),
+    "above": ("greater than", operator.gt),
+    "below": ("less than", operator.lt),
+    "most": ("less than or equal to", operator.le),
 }
-"""What a number must be to a bound, as a sentence has it."""
+"""By the bound of a check, what a number must be to it: in a sentence, and as a test."""
 INTEGER = Whole(-(2**63), 2**63 - 1)
 """What TOML calls an integer."""
 
@@ -35,15 +35,9 @@ class Refused(ValueError):
 
 def read(check: Check, name: str, given: Any) -> Any:
     """The plain value of the setting ``name``, of what is ``given`` in a file; raises `Refused`."""
-    match check:
-        case OneOf():
-            return _word(check, name, given)
-        case OrNone():
-            return None if given is None else read(check.check, name, given)
-        case NumberOr():
-            return _number_or_word(check, name, given)
-        case Each():
-            return _tuple(check, name, as_tuples(given))
+    of_its_own = READERS.get(type(check))
+    if of_its_own is not None:
+        return of_its_own(check, name, given)
     try:
         return check(name, given)
     except (TypeError, ValueError):
@@ -91,11 +85,11 @@ def described(check: Check) -> str:
         case OneOf():
             return ", ".join(f'"{name}"' for name in check.names)
         case OrNone():
-            return f"{described(check.check)}; absent"
+            return f"{described(check.check)}, or absent"
         case NumberOr():
             return f'{described(check.number)}, or "{check.instead.name}"'
         case Each():
-            return f"a list of {described(check.check).removeprefix('a ')}"
+            return f"a list, each {described(check.check)}"
         case Flag():
             return "true, false"
         case Whole():
@@ -128,10 +122,24 @@ def _number_or_word(check: NumberOr, name: str, given: Any) -> float | str:
         raise Refused(f"{name}: expected {_bounded(check.number)} or '{word}', got {short(given)}") from None
 
 
+def _or_none(check: OrNone, name: str, given: Any) -> Any:
+    return None if given is None else read(check.check, name, given)
+
+
 def _tuple(check: Each, name: str, given: Any) -> tuple[Any, ...]:
+    given = as_tuples(given)
     if not isinstance(given, tuple):
         raise Refused(f"{name}: expected valid tuple, got {short(given)}")
     return tuple(read(check.check, f"{name}.{place}", each) for place, each in enumerate(given))
+
+
+READERS: Mapping[type, Callable[[Any, str, Any], Any]] = {
+    OneOf: _word,
+    OrNone: _or_none,
+    NumberOr: _number_or_word,
+    Each: _tuple,
+}
+"""How a file writes what is no number and no truth value."""
 
 
 def _bounded(check: Number) -> str:
@@ -149,9 +157,5 @@ def _expected(check: Check, given: Any) -> str:
         return "valid integer" if isinstance(check, Whole) else "valid number"
     if isinstance(check, Number) and not abs(given) <= LARGEST:
         return "finite number" if isinstance(given, float) else "valid number"
-    bounds = dict(
-        zip(HOLDS, (getattr(check, bound, None) for bound in ("least", "above", "below", "most")), strict=True)
-    )
-    return next(
-        f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None and not HOLDS[sign](given, bound)
-    )
+    bounds = ((sign, getattr(check, bound, None), holds) for bound, (sign, holds) in BOUNDS.items())
+    return next(f"{sign} {bound}" for sign, bound, holds in bounds if bound is not None and not holds(given, bound))

@@ -32,6 +32,11 @@ def resolved_toml(sweep: Sweep) -> str:
     return tomli_w.dumps(_as_toml(document))
 
 
+def toml_value(value: Any) -> str:
+    """One plain value as TOML writes it."""
+    return tomli_w.dumps({"v": _as_toml(value)}).removeprefix("v = ").rstrip("\n")
+
+
 def changed_keys(old: Sweep, new: Sweep) -> list[str]:
     """The settings and axes in which two sweeps differ."""
     was, now = old.settings(0).flat(), new.settings(0).flat()

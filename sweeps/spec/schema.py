@@ -53,6 +53,8 @@ class Setting:
     required: bool = False
     needs: str | None = None
     """the setting without which this one means nothing"""
+    loose: Check | None = None
+    """what a file is held to where the range is refused later, when the member of the role is made"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Table:
     fields: dict[str, Callable[[Values], Any]] = field(default_factory=dict)
     word: Word | None = None
 
-    @property
+    @cached_property
     def required(self) -> bool:
         """Whether something in it has no default."""
         return any(each.required for each in self.keys.values())
@@ -157,9 +159,8 @@ def _add_word(table: Table, key: str, label: str, check: OneOf, default: str, sa
     for member, kind in check.names.items():
         for inside, of in declared(kind).items():
             takers.setdefault(inside, []).append(member)
-            table.keys[inside] = Setting(
-                f"{table.name}.{inside}", OrNone(unbounded(of.check)), None, of.says, needs=name
-            )
+            own, loose = OrNone(of.check), OrNone(unbounded(of.check))
+            table.keys[inside] = Setting(f"{table.name}.{inside}", own, None, of.says, needs=name, loose=loose)
     return Word(key, label, takers)
 
 
@@ -208,12 +209,12 @@ def whole_file() -> Table:
 
 
 FILE = whole_file()
-SETTINGS = {setting.name: setting for setting in FILE.settings()}
+ALL_SETTINGS = {setting.name: setting for setting in FILE.settings()}
 """Every setting by its dotted name, in the order of a sweep file."""
-DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
+DEFAULTS = {name: setting.default for name, setting in ALL_SETTINGS.items()}
 """Every setting's default by its dotted name; None where there is none."""
 
 
 def meaningless_without(switch: str) -> tuple[str, ...]:
     """The settings that mean nothing where ``switch`` is off."""
-    return tuple(name for name, setting in SETTINGS.items() if setting.needs == switch)
+    return tuple(name for name, setting in ALL_SETTINGS.items() if setting.needs == switch)

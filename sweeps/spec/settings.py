@@ -16,8 +16,8 @@ from toymodels.firing import FIRINGS
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import meant, words
 from toymodels.sweeps.spec.plain import Refused, read
-from toymodels.sweeps.spec.schema import DEFAULTS, FILE, SETTINGS, Setting, Table
-from toymodels.sweeps.spec.wording import as_lists, did_you_mean, short
+from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table
+from toymodels.sweeps.spec.wording import did_you_mean, short
 from toymodels.training.experiment import Experiment
 
 KEY_BYTES = 12
@@ -50,14 +50,15 @@ class Settings:
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from their default: what a model's key is made of."""
-        return {name: value for name, value in self.flat().items() if value != DEFAULTS[name]}
+        changed = ((name, value) for name, value in self.values.items() if value != DEFAULTS[name])
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed}
 
     def key(self) -> str:
         """The model's key: a hash of its resolved settings, defaults left out, so that a new setting changes no key."""
         return digest(self.non_default()).hex()
 
     def document(self) -> dict[str, Any]:
-        """The settings that apply, as the tables of a sweep file."""
+        """The settings that apply, as the tables of a sweep file; lists are tuples."""
         return _written(FILE, self.values)
 
     def experiment(self, where: str) -> Experiment:
@@ -80,7 +81,7 @@ def canonical_json(value: Any) -> str:
 
 def schema_defaults() -> dict[str, Any]:
     """The default of every setting that has one, by dotted name."""
-    return {name: setting.default for name, setting in SETTINGS.items() if not setting.required}
+    return {name: setting.default for name, setting in ALL_SETTINGS.items() if not setting.required}
 
 
 def override(raw: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
@@ -123,7 +124,8 @@ def _read(table: Table, given: Any, values: dict[str, Any]) -> None:
             if each.required and each.name != DENSITY:
                 raise Refused(f"{each.name}: missing")
         elif isinstance(each, Setting):
-            values[each.name] = read(each.check, f"{table.name}.{key}" if table.name else key, given[key])
+            path = f"{table.name}.{key}" if table.name else key
+            values[each.name] = read(each.loose or each.check, path, given[key])
         else:
             _read(each, given[key], values)
     if not table.keys.keys() >= given.keys():
@@ -149,7 +151,7 @@ def _settle_features(values: dict[str, Any]) -> None:
     if values[DENSITY] is None:
         values[DENSITY] = FIRINGS[values[FIRING]].only_density(values[FEATURES])
     if values[DENSITY] is None:
-        raise Refused(f"features: density is missing ({SETTINGS[DENSITY].says})")
+        raise Refused(f"features: density is missing ({ALL_SETTINGS[DENSITY].says})")
     if values[SETS] is not None:
         values[SETS] = tuple(sorted(tuple(sorted(each)) for each in values[SETS]))
 
@@ -163,7 +165,7 @@ def _unknown(table: Table, key: str) -> str:
 def _written(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for key, each in table.keys.items():
-        value = as_lists(values[each.name]) if isinstance(each, Setting) else _written(each, values)
+        value = values[each.name] if isinstance(each, Setting) else _written(each, values)
         if value is not None:
             written[key] = value
     return written

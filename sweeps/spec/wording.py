@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -34,8 +34,3 @@ def short(value: Any, longest: int = 60) -> str:
 def as_tuples(value: Any) -> Any:
     """Lists, as TOML has them, as tuples, which can be hashed."""
     return tuple(as_tuples(each) for each in value) if isinstance(value, list) else value
-
-
-def as_lists(value: Any) -> Any:
-    """Tuples as lists, as TOML has them."""
-    return [as_lists(each) for each in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
