@@ -88,9 +88,9 @@ def sweep(
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from toymodels import figures
+    from toymodels.engines import ENGINES
     from toymodels.sweeps.console import ending, printing, task
     from toymodels.sweeps.console.progress import Progress
-    from toymodels.sweeps.execution.compiling import prepare
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
     from toymodels.sweeps.execution.run import run
@@ -109,7 +109,7 @@ def sweep(
         reporter=aside,
     )
     if dry_run:
-        prepare(asked.engine, aside)
+        ENGINES[asked.engine].prepare(say)
         printing.print_estimate(asked.sweep.stem, estimate(asked.plan, asked.engine, asked.device), as_json)
         return
     say(str(asked))

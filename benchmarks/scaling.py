@@ -48,7 +48,8 @@ def memory(models: int, batch: int, steps: int) -> float:
     return peak_mib(
         f"""
 from benchmarks.workload import Workload
-from toymodels.training import fused
+from toymodels.engines import ENGINES
+fused = ENGINES["fused"]
 def experiments(models):
     return Workload("memory", models, 20, 5, {batch}).experiments(0.05, {steps})
 fused.train(experiments(1))

@@ -18,11 +18,12 @@ import numpy as np
 
 from benchmarks.timing import RESULTS, machine, sgemm, write
 from benchmarks.workload import WORKLOADS, Workload
-from toymodels.engines.fused.layout import Batch
-from toymodels.kernels.bottleneck import backward, error, forward, room_of, workspace
+from toymodels.engines.fused.batch import Batch
+from toymodels.kernels.bottleneck import backward, error, forward
 from toymodels.kernels.draw import draw_of, draw_tile
 from toymodels.kernels.products import sort_rows
 from toymodels.kernels.vector import LANES, pointer
+from toymodels.kernels.workspace import room_of, workspace
 
 STAGES = ("draw", "sort", "forward", "error", "backward")
 CHOSEN = ("W2", "W3", "W5", "W6 solu+LN", "W8", "W4")

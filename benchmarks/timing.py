@@ -61,7 +61,7 @@ class Ours:
         described = (self.density, steps)
         if described not in self.described:
             self.described[described] = self.workload.experiments(self.density, steps)
-        return ENGINES[self.engine](self.described[described], device=self.device).curve[:, -1]
+        return ENGINES[self.engine].train(self.described[described], device=self.device).curve[:, -1]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from toymodels import figures
 from toymodels.cli import app
-from toymodels.engines import ENGINES
+from toymodels.engines.autograd import AutogradEngine
 from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
@@ -223,7 +223,7 @@ def test_any_activation_can_be_the_output() -> None:
 
 def test_same_command_again_trains_nothing_and_changes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = listing(run)
-    monkeypatch.setitem(ENGINES, "autograd", None)
+    monkeypatch.setattr(AutogradEngine, "train", None)
     answer = door("sweep", "tiny.toml", "--out", run, "--json")
     assert answer.code == 0
     assert answer.json()["trained"] == 0
@@ -537,7 +537,7 @@ def test_unexpected_failure_is_one_sentence_and_exit_1(monkeypatch: pytest.Monke
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setitem(ENGINES, "autograd", broken)
+    monkeypatch.setattr(AutogradEngine, "train", broken)
     answer = door("sweep", "tiny.toml", "--engine", "autograd")
     assert answer.code == 1
     assert "unexpected ZeroDivisionError: division by zero" in answer.err.splitlines()[-1]

@@ -12,7 +12,7 @@ import torch
 
 import toymodels as tm
 from toymodels import random
-from toymodels.engines import Unsupported, why_not_fused
+from toymodels.engines import ENGINES, Unsupported
 from toymodels.random import Domain
 from toymodels.training.experiment import sampler
 
@@ -132,7 +132,7 @@ def test_models_of_other_data_are_another_structure():
 def test_the_fused_engine_refuses_data_by_name_and_auto_takes_autograd(data: tm.Data):
     with pytest.raises(Unsupported, match=f"does not know the class {type(data).__name__}: use engine autograd"):
         tm.train([experiment(data)], engine="fused")
-    assert why_not_fused([experiment(data)])
+    assert ENGINES["fused"].refuses([experiment(data)])
     auto, autograd = (tm.train([experiment(data)], engine=engine) for engine in ("auto", "autograd"))
     assert torch.equal(auto.parameters.W_in, autograd.parameters.W_in)
 

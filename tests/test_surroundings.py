@@ -14,12 +14,12 @@ from torch import Tensor
 
 import toymodels as tm
 from toymodels import random, rotations, surgery
-from toymodels.engines import autograd, fused, train_each
+from toymodels.engines import ENGINES
 from toymodels.hypotheses import measuring
 from toymodels.hypotheses import prediction as predictions
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
-from toymodels.metrics import dictionaries, dictionary_scores
+from toymodels.metrics import dictionaries
 
 FEATURES = tm.Features(
     6, 0.2, tm.Frequency(tm.Zipf(1.0)), tm.Importance(tm.Geometric(0.9), shuffle=True), tm.Binary(), signed=True
@@ -40,7 +40,7 @@ def trained(by: Callable[..., tm.Trained]) -> dict[str, Any]:
 
 
 def one_after_another(engine: str) -> dict[str, Any]:
-    batches = [each for each in train_each([EXPERIMENTS] * 2, engine, "cpu") if isinstance(each, tm.Trained)]
+    batches = [each for each in ENGINES[engine].train_each([EXPERIMENTS] * 2) if isinstance(each, tm.Trained)]
     return {f"W_in of {number}": each.parameters.W_in for number, each in enumerate(batches)}
 
 
@@ -51,12 +51,12 @@ def measured() -> dict[str, Any]:
 
 
 def sought() -> dict[str, Any]:
-    a, active = dictionary_scores.activations(EXPERIMENTS, PARAMETERS, "mid", 0, 512)
-    directions = dictionary_scores.directions(EXPERIMENTS, PARAMETERS, "mid")
+    a, active = dictionaries.activations(EXPERIMENTS, PARAMETERS, "mid", 0, 512)
+    directions = dictionaries.directions(EXPERIMENTS, PARAMETERS, "mid")
     l0 = active.double().sum(1).mean(1)
     choice = dictionaries.choose(a, a, l0, 5, [0, 1, 2], penalties=(0.1, 0.3), steps=20, batch=32)
     top = dictionaries.fit(a, dictionaries.TopK(2), 5, [0, 1, 2], steps=20, batch=32)
-    scores = dictionary_scores.score(top, a, active, directions)
+    scores = dictionaries.score(top, a, active, directions)
     return {"a": a, "directions": directions, "l0": choice.l0, **vars(top), **vars(scores)}
 
 
@@ -96,8 +96,8 @@ def judged() -> dict[str, Any]:
 
 WORK: dict[str, Callable[[], dict[str, Any]]] = {
     "train": lambda: trained(tm.train),
-    "train with autograd": lambda: trained(autograd.train),
-    "train fused": lambda: trained(fused.train),
+    "train with autograd": lambda: trained(ENGINES["autograd"].train),
+    "train fused": lambda: trained(ENGINES["fused"].train),
     "train each": lambda: one_after_another("fused"),
     "train each with autograd": lambda: one_after_another("autograd"),
     "measure": measured,
@@ -171,7 +171,7 @@ def test_the_same_bits_and_the_settings_left_alone(work: str, setting: str) -> N
 def test_between_two_batches_the_settings_are_the_callers(setting: str, engine: str) -> None:
     with SETTINGS[setting]():
         before = state()
-        each = train_each([EXPERIMENTS] * 3, engine, "cpu")
+        each = ENGINES[engine].train_each([EXPERIMENTS] * 3)
         for _ in range(2):
             next(each)
             assert state() == before

@@ -33,6 +33,11 @@ MEASURED_AT_ONCE = 2**24
 """numbers in them, at most"""
 
 
+def measured_samples(n: int) -> int:
+    """How many samples of ``n`` features stand for all, a multiple of 4: `MEASURED_ON`, fewer where n is large."""
+    return min(MEASURED_ON, MEASURED_AT_ONCE // n // 4 * 4 + 4)
+
+
 class Data:
     """Samples of ``n`` features. A subclass defines `draw`, and `population` where all its samples can be listed."""
 
@@ -69,7 +74,7 @@ class Data:
         everything = self.population()
         if everything is not None:
             return everything
-        return checked(self, 0, 0, min(MEASURED_ON, MEASURED_AT_ONCE // self.n // 4 * 4 + 4), None)
+        return checked(self, 0, 0, measured_samples(self.n), None)
 
     def probabilities(self) -> np.ndarray:
         """P(x_i != 0), measured: float64 ``[feature]``."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from toymodels.activations import Activation, ReLU
 from toymodels.checks import Number, settle
 from toymodels.closed_forms import ClosedForms
-from toymodels.data import MEASURED_AT_ONCE, MEASURED_ON, Data, Inputs, samples_of
+from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
 from toymodels.surroundings import undisturbed
 
@@ -188,7 +188,6 @@ def _measured_constant_losses(features: Inputs, target: Target, loss: Loss) -> n
     if isinstance(features, Data):
         x = features.typical[None]
     else:
-        samples = min(MEASURED_ON, MEASURED_AT_ONCE // features.n // 4 * 4 + 4)
-        x = samples_of([features], [0]).evaluation(0, samples)
+        x = samples_of([features], [0]).evaluation(0, measured_samples(features.n))
     t = target(x)[0].double()
     return loss(t, loss.best_constant(t)[:, None]).mean(1).numpy()

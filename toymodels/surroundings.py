@@ -52,6 +52,19 @@ def as_in_a_new_process() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch is set to ``count`` threads meanwhile, in this thread; then as it was."""
+    before = torch.get_num_threads()
+    if count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count != before:
+            torch.set_num_threads(before)
+
+
 def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
     """The function, or generator function, computing `as_in_a_new_process`; what it yields is yielded outside."""
     if inspect.isgeneratorfunction(function):

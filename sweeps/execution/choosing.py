@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from toymodels.engines import ENGINES, why_not_fused
+from toymodels.engines import ENGINES, Unsupported, choose
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.local import InProcess
@@ -19,7 +19,7 @@ DEVICES = ("cpu", "cuda")
 
 
 def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], reporter: Reporter) -> str:
-    """The engine named; for ``auto`` the run folder's, or fused where it can train every model of the plan.
+    """The engine named; for ``auto`` the run folder's, or the fastest that can train every model of the plan.
 
     Raises `SpecError` for one that this version lacks, or that cannot train this plan.
     """
@@ -27,17 +27,15 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
         engine = recorded.get("engine", "auto")
     if engine not in ("auto", *ENGINES):
         raise SpecError(f"--engine: '{engine}' is not in this version (choose auto, {' or '.join(ENGINES)})")
-    if engine == "autograd":
-        return engine
     firsts = (plan.experiments(plan.settings(pack.models[:1])) for pack in plan.packs)
-    reason = next((reason for first in firsts if (reason := why_not_fused(first, device))), None)
-    if reason is None:
-        return "fused"
-    if engine == "fused":
-        raise SpecError(f"--engine: {reason}")
-    if device == "cpu":
-        reporter.note(f"engine autograd: {reason.removesuffix(': use engine autograd')}")
-    return "autograd"
+    try:
+        chosen = choose(engine, firsts, device)
+    except Unsupported as refusal:
+        raise SpecError(f"--engine: {refusal}") from None
+    if chosen.passed_over:
+        name = chosen.engine.name
+        reporter.note(f"engine {name}: {chosen.passed_over.removesuffix(f': use engine {name}')}")
+    return chosen.engine.name
 
 
 def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) -> str:

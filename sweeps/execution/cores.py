@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from toymodels.surroundings import torch_threads
+
 PROC = Path("/proc/self")
 OCTAL = re.compile(r"\\([0-7]{3})")
 """how the kernel writes a space, a tab, a line's end or a backslash inside a path"""
@@ -88,10 +90,5 @@ def on_threads(given: int | None = None) -> Iterator[int]:
     """
     before = torch.get_num_threads()
     threads = max(1, min(before if given is None else given, usable()))
-    if threads != before:
-        torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         yield threads
-    finally:
-        if threads != before:
-            torch.set_num_threads(before)

@@ -21,8 +21,8 @@ import dask.config
 from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.comm.core import CommClosedError
 
+from toymodels.engines import ENGINES
 from toymodels.sweeps.errors import SweepError
-from toymodels.sweeps.execution.compiling import prepare
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
@@ -71,7 +71,7 @@ class Cluster(Executor):
         dask.config.update_defaults(DEFAULTS)
         _quieten()
         if self.scheduler is None:
-            prepare(self.engine, reporter)  # once here, so that the workers only load it
+            ENGINES[self.engine].prepare(reporter.note)  # once here, so that the workers only load it
             with local_cluster(self.workers, self.device) as cluster, Client(cluster) as client:
                 yield client
             return

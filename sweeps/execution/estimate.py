@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toymodels.engines import OutOfMemory, bytes_needed_by
+from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.sweeps.execution.burst import burst
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.costs import NOISE, Costs
@@ -57,7 +57,7 @@ def estimate(plan: Plan, engine: str, device: str) -> Estimate:
     with on_threads():
         _time_some(plan, costs, samples, engine, device)
 
-    needed = bytes_needed_by(engine)
+    needed = ENGINES[engine].bytes_needed
     sizes = np.minimum(counts, plan.pack_sizes).tolist()
     low, now = _totals(costs, likes, firsts, counts)
     return Estimate(

@@ -7,9 +7,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from toymodels.engines import train_each
+from toymodels.engines import ENGINES
 from toymodels.sweeps.execution.checkpoints import Checkpoint, Checkpoints, forget
-from toymodels.sweeps.execution.compiling import prepare
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
@@ -37,7 +36,7 @@ class InProcess(Executor):
 
         def batches() -> Iterator[Sequence[Experiment]]:
             for job in jobs:
-                prepare(self.engine, reporter)
+                ENGINES[self.engine].prepare(reporter.note)
                 waiting.append(job)
                 yield job.experiments
 
@@ -51,7 +50,7 @@ class InProcess(Executor):
 
         with (
             on_threads(self.threads),
-            closing(train_each(batches(), self.engine, self.device, reporter.trained, memory, keep)) as each,
+            closing(ENGINES[self.engine].train_each(batches(), self.device, reporter.trained, memory, keep)) as each,
         ):
             for trained in each:
                 job = waiting.popleft()

@@ -14,9 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-
-from toymodels.kernels import vector
+from toymodels.kernels.vector import processor
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store import atomic
@@ -38,11 +36,6 @@ def versions() -> dict[str, str]:
     """The versions on which the bytes of a pack depend."""
     names = ("toymodels", "torch", "numpy", "numba", "safetensors")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def processor() -> str:
-    """The kind of processor that kernels are compiled for: on another the same models differ by rounding."""
-    return f"{vector.SETTINGS.CPU_NAME or llvm.get_host_cpu_name()}, rows of {vector.LANES}"
 
 
 def of_bytes() -> dict[str, str]:

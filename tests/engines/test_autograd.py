@@ -37,10 +37,11 @@ from toymodels import (
     measure,
 )
 from toymodels.bottleneck import initialise
-from toymodels.engines.autograd import train
+from toymodels.engines import ENGINES
 from toymodels.objectives import Squared, losses
 from toymodels.training.experiment import sampler
 
+train = ENGINES["autograd"].train
 SHORT = Training(steps=300, batch=64, learning_rate=3e-3)
 ARMS = {
     "relu": Bottleneck(4, ReLU()),
@@ -212,7 +213,7 @@ def test_progress_adds_up_to_the_steps():
 
 
 def test_slow_steps_are_said_one_by_one(monkeypatch):
-    monkeypatch.setattr("toymodels.engines.autograd.REPORT_SECONDS", 0)
+    monkeypatch.setattr("toymodels.engines.autograd.run.REPORT_SECONDS", 0)
     done = []
     train(experiments(training=dataclasses.replace(SHORT, steps=7)), on_step=done.append)
     assert done == [1] * 7

@@ -36,10 +36,11 @@ from toymodels import (
     measure,
     train,
 )
-from toymodels.engines import autograd
+from toymodels.engines import ENGINES
 from toymodels.random import Domain
 from toymodels.training.memory import train_within
 
+autograd = ENGINES["autograd"]
 CUDA = pytest.mark.cuda
 DATA = (5, 64, 8, Domain.DATA, Domain.FIRING)
 
@@ -114,13 +115,13 @@ def test_a_full_device_halves_the_batch():
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(needed * 0.6 / total)
     try:
-        halved = train_within(partial(autograd.train, device="cuda"), es)
+        halved = train_within(partial(autograd.train, device="cuda"), es, needs=autograd.bytes_needed)
         assert len(halved.sub_batches) > 1
         assert sum(halved.sub_batches) == 64
         torch.cuda.set_per_process_memory_fraction(needed * 0.003 / total)
         torch.cuda.empty_cache()
         with pytest.raises(OutOfMemory):
-            train_within(partial(autograd.train, device="cuda"), es)
+            train_within(partial(autograd.train, device="cuda"), es, needs=autograd.bytes_needed)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     whole = train(es, device="cuda")

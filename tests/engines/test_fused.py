@@ -56,10 +56,12 @@ from toymodels import (
     train,
 )
 from toymodels.bottleneck import initialise
-from toymodels.engines import Advance, Unsupported, autograd, fused, why_not_fused
-from toymodels.engines.fused import crew, layout
+from toymodels.engines import ENGINES, Advance, Unsupported
+from toymodels.engines.fused import codes, crew, layout
+from toymodels.engines.fused.batch import Batch
 from toymodels.kernels import steps
-from toymodels.kernels.bottleneck import PART, workspace
+from toymodels.kernels.bottleneck import PART
+from toymodels.kernels.workspace import workspace
 from toymodels.objectives import Squared, losses
 from toymodels.training.experiment import sampler
 
@@ -125,7 +127,7 @@ def moved(e: Experiment, scale: float = 0.1):
 
 def fused_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradient of the first step, by the kernels."""
-    batch, gradient = layout.Batch.of([e]), 0.0
+    batch, gradient = Batch.of([e]), 0.0
     batch.state.theta[:] = layout.pack(batch.shape, parameters.to("cpu", torch.float32))
     work, loss = workspace(batch.shape), 0.0
     for first in range(0, e.training.batch, PART):
@@ -142,6 +144,8 @@ def autograd_gradient(e: Experiment, parameters, dtype=torch.float64) -> tuple[f
     loss = losses(torch.from_numpy(e.importance())[None].to(dtype), e.target(x), out, Squared()).sum()
     return loss.item(), dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
+
+autograd, fused = ENGINES["autograd"], ENGINES["fused"]
 
 NEARLY_A_SIGN = Experiment(
     Features(7, 0.05, importance=Importance(Geometric(0.8))),
@@ -380,7 +384,7 @@ def test_what_it_cannot_run_is_refused_by_name_and_auto_falls_back(changes, sent
     with pytest.raises(ValueError, match=sentence):
         fused.train([e])
     assert torch.equal(train([e]).parameters.W_in, autograd.train([e]).parameters.W_in)
-    assert why_not_fused([e])
+    assert fused.refuses([e])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -407,9 +411,9 @@ def test_what_was_added_later_is_refused_not_left_out(bottleneck, recipe, senten
 
 
 def test_a_setting_added_later_is_refused_by_name(monkeypatch):
-    monkeypatch.setitem(layout.SETTINGS, Training, layout.SETTINGS[Training].replace("weight_decay ", ""))
+    monkeypatch.setitem(codes.KNOWN_SETTINGS, Training, codes.KNOWN_SETTINGS[Training].replace("weight_decay ", ""))
     e = Experiment(Features(5, 0.2), Bottleneck(2), Training(steps=5, batch=8))
-    assert why_not_fused([e]) == (
+    assert fused.refuses([e]) == (
         "the fused engine does not know the setting 'weight_decay' of Training: use engine autograd"
     )
     assert torch.equal(train([e]).parameters.W_in, autograd.train([e]).parameters.W_in)
@@ -418,7 +422,8 @@ def test_a_setting_added_later_is_refused_by_name(monkeypatch):
 def test_an_iterator_that_is_forgotten_does_not_keep_the_program():
     program = """
         import toymodels as tm
-        from toymodels.training import fused
+        from toymodels.engines import ENGINES
+        fused = ENGINES["fused"]
         def batch(steps):
             return [tm.Experiment(tm.Features(5, .2), tm.Bottleneck(2), tm.Training(steps=steps, batch=64))]
         kept = fused.train_each(iter([batch(10), batch(10**7)]))
@@ -445,14 +450,15 @@ def test_progress_adds_up_to_the_steps_and_to_the_models(threads, monkeypatch):
     fused.train(batch_of(*SETTINGS[0], RECIPES[0]), on_step=done.append)
     assert sum(done) == pytest.approx(60)
     done.clear()
-    list(fused.train_each([batch_of(*SETTINGS[0], RECIPES[0]), batch_of(*SETTINGS[1], RECIPES[1], 2)], done.append))
+    batches = [batch_of(*SETTINGS[0], RECIPES[0]), batch_of(*SETTINGS[1], RECIPES[1], 2)]
+    list(fused.train_each(batches, on_progress=done.append))
     assert sum(done) == pytest.approx(7)
 
 
 def test_a_batch_over_the_budget_is_returned_as_the_reason_and_the_others_are_trained():
     small, large = batch_of(*SETTINGS[0], RECIPES[0], 1), batch_of(*SETTINGS[1], RECIPES[0], 4)
     budget = fused.bytes_needed(small)
-    first, second = fused.train_each([large, small], budget=budget)
+    first, second = crew.Crew(2, budget).train_each(iter([large, small]), None, lambda _: None)
     assert "MiB" in str(first)
     same(second, fused.train(small))
 
@@ -461,7 +467,8 @@ def test_an_interruption_is_heard_within_a_second_and_the_threads_end():
     """Ctrl-C, in a process of its own, in the middle of a run that would take minutes."""
     program = """
         import signal, threading, time, toymodels as tm
-        from toymodels.training import fused
+        from toymodels.engines import ENGINES
+        fused = ENGINES["fused"]
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
         fused.prepare()
         es = [tm.Experiment(tm.Features(64, .1), tm.Bottleneck(16), tm.Training(steps=10**6), seed=s) for s in range(3)]
@@ -495,7 +502,8 @@ def test_memory_grows_neither_with_steps_nor_with_batch():
         import re
         from pathlib import Path
         import toymodels as tm
-        from toymodels.training import fused
+        from toymodels.engines import ENGINES
+        fused = ENGINES["fused"]
         def peak():
             return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
         def run(steps, batch):

@@ -27,16 +27,18 @@ from toymodels import (
     Training,
     train,
 )
-from toymodels.engines import Keep, autograd, fused, train_each
+from toymodels.engines import ENGINES as BY_NAME
+from toymodels.engines import Keep
+from toymodels.engines.autograd import run as autograd_run
 from toymodels.engines.fused import crew
-from toymodels.training.memory import bytes_needed
 from toymodels.training.optimizers import Direction, Optimizer
 
 STEPS = 200
 RATES = (1e-3, 1e6, 3e-3, 1e30, 3e-2)
 """two of them diverge, the second in the first steps"""
 OPTIMIZERS = [Adam(), SGD(), RotatedAdam()]
-ENGINES = {"autograd": autograd.train, "fused": fused.train}
+autograd, fused = BY_NAME["autograd"], BY_NAME["fused"]
+ENGINES = {name: engine.train for name, engine in BY_NAME.items()}
 
 
 class Stop(BaseException):
@@ -219,7 +221,7 @@ def test_an_error_is_no_interruption_and_saves_nothing_torn(engine, monkeypatch)
 
 def test_each_half_of_a_batch_is_kept_by_itself():
     es = experiments()
-    half = bytes_needed(es[:3])
+    half = autograd.bytes_needed(es[:3])
 
     def halved(keep=None):
         return train(es, memory_bytes=half, engine="autograd", keep=keep)
@@ -243,10 +245,10 @@ def test_batches_are_kept_each_by_its_own():
         whole = [train_one(es) for es in batches]
         for _ in range(3):
             with contextlib.suppress(Stop):
-                list(train_each(batches, engine, "cpu", keep=keeps.__getitem__))
+                list(BY_NAME[engine].train_each(batches, keep=keeps.__getitem__))
         for keep in keeps:
             keep.saves = 10**9
-        for came, expected in zip(train_each(batches, engine, "cpu", keep=keeps.__getitem__), whole, strict=True):
+        for came, expected in zip(BY_NAME[engine].train_each(batches, keep=keeps.__getitem__), whole, strict=True):
             same(came, expected)
         assert keeps[0].models
 
@@ -335,7 +337,7 @@ def test_the_layout_of_weights_is_that_of_the_start_wherever_training_was_contin
     """Or products would round otherwise."""
     for optimizer, tied in itertools.product(OPTIMIZERS, (True, False)):
         es = experiments(optimizer, bottleneck=Bottleneck(5, output=Linear(), tied=tied, hidden_bias=True))
-        run = autograd._Run(es, "cpu", torch.float32)
+        run = autograd_run.Run(es, "cpu", torch.float32)
         start = {name: tensor.stride() for name, tensor in run.state().items()}
         run.step()
         run.step()

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from numba.core import caching, compiler, config, dispatcher
 
-from toymodels.engines import fused
+from toymodels.engines import ENGINES
+from toymodels.engines.fused import preparing
 from toymodels.kernels import compiled, draw, kept
-from toymodels.sweeps.execution.compiling import prepare
-from toymodels.sweeps.execution.reporter import Reporter
 
 ROOT = Path(__file__).parents[2]
 READER = "+dac_read_search"
@@ -157,10 +156,10 @@ def test_numbas_settings_change_no_word_and_no_code_that_others_find(tmp_path: P
 def test_whoever_compiles_is_told_once_that_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, notes = [False], []
     monkeypatch.setattr(compiled, "FOLDER", None)
-    monkeypatch.setattr(fused, "prepared", lambda: prepared[0])
-    monkeypatch.setattr(fused, "prepare", lambda: prepared.__setitem__(0, True))
+    monkeypatch.setattr(preparing, "prepared", lambda: prepared[0])
+    monkeypatch.setattr(preparing, "prepare", lambda: prepared.__setitem__(0, True))
     for _ in range(2):
-        prepare("fused", Reporter(note=notes.append))
+        ENGINES["fused"].prepare(notes.append)
     assert [note.partition(" ")[0] for note in notes] == ["compiling", "compiled"]
 
 

@@ -137,7 +137,8 @@ def test_another_processor_has_its_own_widths_and_trains_the_same_models(cpu, fe
     program = """
 import torch, toymodels as tm
 from toymodels.kernels.vector import LANES, NATIVE
-from toymodels.training import autograd, fused
+from toymodels.engines import ENGINES
+autograd, fused = ENGINES["autograd"], ENGINES["fused"]
 for m in (3, 6, 8, 11, 33):
     e = tm.Experiment(tm.Features(9, .3), tm.Bottleneck(m, tm.SoLU(), tm.LayerNorm()), tm.Training(30, 70))
     ours, reference = fused.train([e]), autograd.train([e], dtype=torch.float64)

@@ -25,7 +25,8 @@ from toymodels import (
     forward,
 )
 from toymodels.bottleneck import Parameters, initialise
-from toymodels.metrics.moments import TAPS, collect
+from toymodels.engines.moment_table import TAPS
+from toymodels.metrics.moments import collect
 from toymodels.metrics.probe import PENALTIES, chosen, ridge, ridge_r2
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.training.experiment import sampler

@@ -30,9 +30,10 @@ from toymodels import (
     measure,
     train,
 )
+from toymodels.engines.moment_table import TAPS
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
-from toymodels.metrics.moments import TAPS, collect
+from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2, dead_features, r2
 from toymodels.metrics.rotation_null import Null
 from toymodels.metrics.tiers import tiers

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from toymodels import Bottleneck, Experiment, Features, OutOfMemory, SoLU, Training, train
-from toymodels.engines import autograd
-from toymodels.training.memory import bytes_needed, train_within
+from toymodels.engines import ENGINES
+from toymodels.training.memory import train_within
+
+autograd = ENGINES["autograd"]
+bytes_needed = autograd.bytes_needed
 
 EXPERIMENTS = [
     Experiment(Features(8, 0.2), Bottleneck(3, SoLU()), Training(steps=30, batch=32, snapshots=3), seed=seed)
@@ -40,7 +43,7 @@ def refuse_above(limit, error):
 )
 def test_a_refused_allocation_halves_and_finishes(error):
     whole = autograd.train(EXPERIMENTS)
-    halved = train_within(refuse_above(2, error), EXPERIMENTS)
+    halved = train_within(refuse_above(2, error), EXPERIMENTS, needs=bytes_needed)
     assert halved.sub_batches == (2, 2, 2, 1)
     assert [e.seed for e in halved.experiments] == list(range(7))
     assert torch.allclose(halved.parameters.W_in, whole.parameters.W_in, atol=1e-5)
@@ -66,7 +69,7 @@ def test_one_model_that_does_not_fit_is_an_error_that_says_how_much():
 
 def test_other_errors_are_not_taken_for_memory():
     with pytest.raises(RuntimeError, match="something else"):
-        train_within(refuse_above(0, RuntimeError("something else")), EXPERIMENTS)
+        train_within(refuse_above(0, RuntimeError("something else")), EXPERIMENTS, needs=bytes_needed)
 
 
 @pytest.mark.parametrize("arm", ["Linear(), None", "SoLU(), LayerNorm()"])
@@ -76,8 +79,8 @@ def test_the_estimate_is_above_the_measured_peak(arm):
         import re
         from pathlib import Path
         from toymodels import *
-        from toymodels.engines.autograd import train
-        from toymodels.training.memory import bytes_needed
+        from toymodels.engines import ENGINES
+        train, bytes_needed = ENGINES["autograd"].train, ENGINES["autograd"].bytes_needed
         def make(k, batch):
             b = Bottleneck(64, *({arm}), tied=False)
             return [Experiment(Features(128, 0.1), b, Training(steps=2, batch=batch), seed=s) for s in range(k)]

@@ -1,15 +1,25 @@
-"""The contract of an engine: what `train` promises, whichever engine keeps it.
+"""Engine: the role of whoever trains models and takes their moments, and what it promises.
 
-An engine takes experiments and returns `Trained`. A model diverges at a step when its loss, a gradient or its update is
-not finite, or its loss exceeds `CEILING` times where it started; the loss after the last step counts too. It is frozen
-as it was before that step and marked; its neighbours never notice.
+An engine takes experiments of one structure and returns `Trained`. A model diverges at a step when its loss, a gradient
+or its update is not finite, or its loss exceeds `CEILING` times where it started; the loss after the last step counts
+too. It is frozen as it was before that step and marked; its neighbours never notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import ClassVar
 
+import torch
 from torch import Tensor
+
+from toymodels.bottleneck import Parameters
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment
+from toymodels.training.keep import Keep
+from toymodels.training.memory import OutOfMemory, train_within
+from toymodels.training.trained import Trained
 
 CEILING = 1e6
 
@@ -33,6 +43,105 @@ OnStep = Callable[[Advance], None]
 OnProgress = Callable[[float], None]
 """Called now and then with how many models' worth of training was done since the last call."""
 
+OnNote = Callable[[str], None]
+"""Called with one sentence that the user should see."""
+
 
 class Unsupported(ValueError):
     """An engine was asked for what it has no code for; the sentence names it."""
+
+
+def unheard(_: object) -> None:
+    """A callback for whoever need not be told."""
+
+
+class Engine(ABC):
+    """Trains models and takes their moments, on devices of some kinds. It holds no state between two calls."""
+
+    name: ClassVar[str]
+    """what sweeps, run folders and ``--engine`` call it"""
+    devices: ClassVar[tuple[str, ...]]
+    """the kinds of device that it is for: where it refuses something on one of these, that is worth saying"""
+
+    @abstractmethod
+    def refuses(
+        self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> str | None:
+        """Why it cannot train these experiments of one structure there, in a sentence; None if it can."""
+
+    @abstractmethod
+    def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
+        """Upper estimate of the memory that training these models of one structure at once takes, in bytes."""
+
+    @abstractmethod
+    def prepare(self, on_note: OnNote = unheard) -> None:
+        """Make ready what it needs before it trains, such as compiled kernels; at once where that was done before.
+
+        ``on_note`` is told beforehand what takes long, and afterwards what will take as long again.
+        """
+
+    @abstractmethod
+    def train(
+        self,
+        experiments: Sequence[Experiment],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        on_step: OnStep | None = None,
+        keep: Keep | None = None,
+    ) -> Trained:
+        """Train models of one structure at once; the result is on the CPU, in the order given.
+
+        An interruption saves where they stand into ``keep``. Raises ``ValueError`` for experiments of several
+        structures, `Unsupported` for what it `refuses`, and whatever a refused allocation raises.
+        """
+
+    @abstractmethod
+    def moments(
+        self, experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
+    ) -> list[dict[str, Tensor]]:
+        """Sums over fresh samples of each model's own stream, one dictionary for the samples between two ``edges``.
+
+        A dictionary holds every row of `toymodels.engines.moment_table.TABLE` by its key, float64 [model, *axes]. All
+        edges but the last are multiples of 64.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> Mapping[str, str]:
+        """What, beside the experiments and the device, the bytes depend on that it makes: by name, in words."""
+
+    @undisturbed
+    def train_each(
+        self,
+        batches: Iterable[Sequence[Experiment]],
+        device: str = "cpu",
+        on_progress: OnProgress = unheard,
+        memory_bytes: Callable[[], int | None] = lambda: None,
+        keep: Callable[[int], Keep | None] = lambda _: None,
+    ) -> Generator[Trained | OutOfMemory]:
+        """Train batch after batch, each of one structure, in float32; a batch that does not fit is the reason why.
+
+        Batches are asked for as they are needed. ``memory_bytes`` is what one batch may take; one that needs more is
+        trained in halves. ``keep`` gives what keeps a batch while it is trained: it is called right after the batch was
+        asked for, with its number, counted from 0. Where the generator is closed, what is unfinished is saved.
+        """
+        for number, experiments in enumerate(batches):
+            yield self.in_halves(experiments, device, on_progress, memory_bytes(), keep(number))
+
+    def in_halves(
+        self,
+        experiments: Sequence[Experiment],
+        device: str,
+        on_progress: OnProgress,
+        budget: int | None,
+        keep: Keep | None,
+    ) -> Trained | OutOfMemory:
+        """Train one batch in float32, in halves as often as it takes to stay within ``budget`` bytes."""
+
+        def run(some: Sequence[Experiment], keep: Keep | None) -> Trained:
+            a_step = len(some) / some[0].training.steps
+            return self.train(some, device, on_step=lambda advance: on_progress(a_step * advance), keep=keep)
+
+        try:
+            return train_within(run, experiments, needs=self.bytes_needed, budget=budget, keep=keep)
+        except OutOfMemory as error:
+            return error

@@ -24,7 +24,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from toymodels.kernels.kept import Kept, refusal
 
-SETTINGS: Any = config
+NUMBA_SETTINGS: Any = config
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 ROOM = 4 * 2**20
 """Bytes that a version's kernels take, and half as many again."""
@@ -42,7 +42,8 @@ def _base() -> Path | None:
         return None
 
 
-def _digest() -> str:
+def digest() -> str:
+    """Of the sources of all kernels and the versions of what compiles them: 16 hexadecimal digits."""
     parts = [path.name.encode() + b"\0" + path.read_bytes() for path in SOURCES]
     parts.append(f"{numba.__version__} {llvmlite.__version__}".encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -50,7 +51,7 @@ def _digest() -> str:
 
 def _folder() -> Path | None:
     base = _base()
-    return base / f"kernels-{_digest()}" if base else None
+    return base / f"kernels-{digest()}" if base else None
 
 
 FOLDER = _folder()
@@ -61,12 +62,12 @@ FOLDER = _folder()
 def _compiling() -> Iterator[None]:
     """Compiling is possible meanwhile, also where NUMBA_DISABLE_JIT is set: interpreted, a kernel is no program."""
     with global_compiler_lock:
-        before = SETTINGS.DISABLE_JIT
+        before = NUMBA_SETTINGS.DISABLE_JIT
         try:
-            SETTINGS.DISABLE_JIT = 0
+            NUMBA_SETTINGS.DISABLE_JIT = 0
             yield
         finally:
-            SETTINGS.DISABLE_JIT = before
+            NUMBA_SETTINGS.DISABLE_JIT = before
 
 
 def _dispatcher(body: Callable[..., Any], **options: Any) -> Any:

@@ -81,15 +81,15 @@ def philox(feature, first_block, step, domain, seed):
 
 @inner
 def _shaped(v, values):
-    """The value law's function of v, odd and 0 at 0; of uniform and binary values it is v itself."""
+    """The value law's function of v, odd and 0 at 0; NaN for a law that is not listed above."""
     if values == FOLDED_NORMAL:
-        v = np.float32(1.4142135623730951) * erfinv(v)
-    elif values == EXPONENTIAL:
+        return np.float32(1.4142135623730951) * erfinv(v)
+    if values == EXPONENTIAL:
         size = absolute(v)
         size = where(size > LARGEST_BELOW_ONE, LARGEST_BELOW_ONE, size)
         value = log1p(np.float32(0) - size)
-        v = where(v > np.float32(0), np.float32(0) - value, value)
-    return v
+        return where(v > np.float32(0), np.float32(0) - value, value)
+    return splat(np.float32(np.nan))
 
 
 class Draw(NamedTuple):
@@ -147,7 +147,7 @@ def draw_tile(draw, n, first_sample, step, domain, group_domain, x, group):
         else:
             value = quotient(words, at(draw.divisor, i), at(draw.inverse, i), draw.signed)
         store(x, i * LANES, where(active, value, np.float32(0)))
-    if draw.values == FOLDED_NORMAL or draw.values == EXPONENTIAL:
+    if draw.values != UNIFORM and draw.values != BINARY:  # of these two v itself is the value
         for i in range(n):
             store(x, i * LANES, _shaped(load(x, i * LANES), draw.values))
 

@@ -14,12 +14,12 @@ from toymodels.kernels.elementary import exp, expm1, logistic, normal
 from toymodels.kernels.vector import LANES, NATIVE, at, dot, fma, fold, load, load_native, splat, sqrt, store, where
 
 LINEAR, RELU, GELU, SOLU, SILU, ELU, XEXP = range(7)
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, NAN = np.float32(0), np.float32(1), np.float32(np.nan)
 
 
 @inner
 def _exponential_of(code, z):
-    """The functions that need one, f(z) and f'(z)."""
+    """The functions that need one, f(z) and f'(z); NaN for a code that is not listed above."""
     if code == GELU:
         cdf, density = normal(z)
         return z * cdf, fma(z, density, cdf)
@@ -30,8 +30,10 @@ def _exponential_of(code, z):
         below = expm1(z)
         positive = z > ZERO
         return where(positive, z, below), where(positive, ONE, below + ONE)
-    e = exp(z)
-    return z * e, fma(z, e, e)
+    if code == XEXP:
+        e = exp(z)
+        return z * e, fma(z, e, e)
+    return splat(NAN), splat(NAN)
 
 
 @inner

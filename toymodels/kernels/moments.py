@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toymodels.kernels.bottleneck import Shape, aligned, clear, forward, room_of
+from toymodels.kernels.bottleneck import forward
 from toymodels.kernels.compiled import function, inner, kernel
 from toymodels.kernels.draw import EVALUATION, EVALUATION_FIRING, draw_of, draw_tile
+from toymodels.kernels.objective import difference_of, output_of, target_of
 from toymodels.kernels.products import FEW, outer_few, outer_many, padded, padded_rows, sort_rows, turn
+from toymodels.kernels.shape import Shape
 from toymodels.kernels.vector import (
     LANES,
     NATIVE,
-    absolute,
     at,
     dot,
     fold,
@@ -29,6 +30,7 @@ from toymodels.kernels.vector import (
     total,
     where,
 )
+from toymodels.kernels.workspace import aligned, clear, room_of
 
 CHUNK = 1024
 BY_FEATURE, BY_MODEL, BY_NEURON, TAPS, SQUARES = 6, 1, 6, 3, 4
@@ -38,7 +40,7 @@ class Sheet(NamedTuple):
     """What one thread adds up of a chunk, float32."""
 
     by_lane: np.ndarray
-    """a register a sum: by feature how often active, t, t^2, y, y^2, (t - y)^2; the square of a sample's loss; by
+    """a register a sum: by feature how often active, t, t^2, y, y^2, (y - t)^2; the square of a sample's loss; by
     neuron pre, mid, post and their squares; and the products, where neurons are few"""
     products: np.ndarray
     """target x pre, mid, post as weight matrices, and pre x pre, mid x pre, mid x mid, post x post, where neurons are
@@ -139,15 +141,10 @@ def _features(shape, counts, room, sums, target, costs):
     zero, one, stride = np.float32(0), splat(np.float32(1)), shape.n * NATIVE
     loss = splat(np.float32(0))
     for i in range(shape.n):
-        x, y = load(room.x, i * LANES), load(room.r, i * LANES)
-        t = x
-        if shape.absolute_target:
-            t = absolute(x)
+        x = load(room.x, i * LANES)
+        t, y = target_of(shape.target, x), output_of(shape.output, load(room.r, i * LANES)) * counts
         store(target, i * LANES, t)
-        if shape.relu_output:
-            y = where(y <= zero, zero, y)
-        y = y * counts
-        e, place = t - y, i * NATIVE
+        e, place = difference_of(shape.loss, t, y), i * NATIVE
         _add(sums, place, where(x != zero, one, zero))
         _add(sums, place + stride, t)
         _add(sums, place + 2 * stride, t * t)

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toymodels.kernels.bottleneck import PART, part_of_step, room_of
+from toymodels.kernels.bottleneck import PART, part_of_step
 from toymodels.kernels.compiled import function, inner, kernel
 from toymodels.kernels.draw import Draw, draw_of
 from toymodels.kernels.update import Pace, finite, pace_of, propose
 from toymodels.kernels.vector import NATIVE, at, load_native, pointer, put, shifted, store
+from toymodels.kernels.workspace import room_of
 
 
 class State(NamedTuple):

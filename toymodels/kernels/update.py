@@ -99,7 +99,10 @@ def pace_of(rule, model):
 
 @inner
 def propose(pace, shape, t, theta, mean, square, gradient, update):
-    """Moves the optimizer's state and writes rate * direction to ``update``; returns whether all of it is finite."""
+    """Moves the optimizer's state and writes rate * direction to ``update``; returns whether all of it is finite.
+
+    An optimizer of a kind that is not listed above proposes NaN.
+    """
     rate, decay, size = pace.rate * at(pace.factor, t - 1), pace.decay, shape.size
     if pace.kind == SGD:
         _decay_bias(pace, shape, theta, gradient, np.float32(1))
@@ -109,6 +112,10 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
             store(mean, p, direction)
             store(update, p, direction * rate)
         return finite(update, size)
+    if pace.kind != ADAM and pace.kind != ROTATED_ADAM:
+        for p in range(0, size, NATIVE):
+            store(update, p, splat_native(np.float32(np.nan)))
+        return False
     direction = gradient
     if pace.kind == ROTATED_ADAM:
         _rotate(shape, pace.rotation, shape.m, 1, gradient, update)
@@ -132,7 +139,7 @@ def _decay_bias(pace, shape, theta, moved, scale):
 
 @inner
 def finite(values, size):
-    """Whether every value is."""
+    """Whether each of ``size`` float32 values is finite."""
     zero = splat_native(np.float32(0))
     for p in range(0, size, NATIVE):
         zero = fma(load_native(values, p), np.float32(0), zero)

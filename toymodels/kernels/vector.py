@@ -21,12 +21,13 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-SETTINGS: Any = config
+from toymodels.kernels.compiled import NUMBA_SETTINGS
+
 INT32 = ir.IntType(32)
 ELEMENT = {
     "float": ir.FloatType(),
@@ -40,9 +41,9 @@ SCALAR = {"float": types.float32, "uint": types.uint32, "wide": types.uint64}
 
 def _widths() -> tuple[int, int]:
     """Lanes of a register and of a row: a product keeps 4 rows and a little more in the registers there are."""
-    features = SETTINGS.CPU_FEATURES  # Numba's own setting, for code that is to run on other processors too
+    features = NUMBA_SETTINGS.CPU_FEATURES  # Numba's own setting, for code that is to run on other processors too
     if features is None:
-        host = {} if SETTINGS.CPU_NAME else llvm.get_host_cpu_features()
+        host = {} if NUMBA_SETTINGS.CPU_NAME else llvm.get_host_cpu_features()
         features = ",".join(f"+{name}" for name, on in host.items() if on)
     if "+avx512f" in features:
         return 16, 64
@@ -52,6 +53,11 @@ def _widths() -> tuple[int, int]:
 
 
 NATIVE, LANES = _widths()
+
+
+def processor() -> str:
+    """The kind of processor that kernels are compiled for: on another the same models differ by rounding."""
+    return f"{NUMBA_SETTINGS.CPU_NAME or llvm.get_host_cpu_name()}, rows of {LANES}"
 
 
 class Vector(types.Type):

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.checks import Whole, expect
+from toymodels.engines.autograd.moments import CHUNK
+from toymodels.engines.moment_table import TAPS
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_error, loss_fraction
-from toymodels.metrics.moments import CHUNK, TAPS, Moments, collect
+from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
 from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2

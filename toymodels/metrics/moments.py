@@ -1,12 +1,12 @@
 """Moments: one pass over fresh data, from which every data-based measure is computed.
 
-The sums run over evaluation samples: within a chunk of fixed size in the precision of the model, over chunks in
-float64. Nothing of size (model x samples) is kept, so memory does not grow with the number of samples.
+An engine takes the sums over evaluation samples: within a chunk of fixed size in the precision of the model, over
+chunks in float64. Nothing of size (model x samples) is kept, so memory does not grow with the number of samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,16 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward
-from toymodels.data import Samples
-from toymodels.engines import why_not_fused
-from toymodels.engines.fused import moments as fused_moments
-from toymodels.objectives import Squared
+from toymodels.bottleneck import Parameters
+from toymodels.engines.moment_table import TABLE
+from toymodels.engines.registry import choose
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.training.experiment import Experiment
 
-CHUNK = 1024
-TAPS = ("pre", "mid", "post")
 FOLDS = 4
 EDGE = 64
 """Folds begin at multiples of it: whole registers of samples, and whole blocks of the stream."""
@@ -31,7 +27,7 @@ EDGE = 64
 
 @dataclass(frozen=True)
 class Moments:
-    """Means over samples, float64 unless said otherwise. t is the target, y the output, a tap one of `TAPS`."""
+    """Means over samples, float64 unless said otherwise: what is in the table of `toymodels.engines.moment_table`."""
 
     samples: int
     active: Tensor
@@ -77,15 +73,11 @@ class Moments:
 def collect(experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0) -> Moments:
     """Run the models on fresh samples of their own stream and collect the moments, with those of folds.
 
-    The ``samples`` samples from ``first`` on, a multiple of `EDGE`. In fused kernels where there are some for these
-    models; in torch operations, the reference, elsewhere.
+    The ``samples`` samples from ``first`` on, a multiple of `EDGE`; by the engine that "auto" means for these models.
     """
     edges = [first + edge for edge in fold_edges(samples)]
-    if why_not_fused(experiments, parameters.W_in.device.type, parameters.W_in.dtype):
-        folds = torch_sums(experiments, parameters, edges)
-    else:
-        found = fused_moments.sums(experiments, parameters, edges)
-        folds = [{name: torch.from_numpy(value) for name, value in sums.items()} for sums in found]
+    engine = choose("auto", [experiments], parameters.W_in.device.type, parameters.W_in.dtype).engine
+    folds = engine.moments(experiments, parameters, edges)
     sizes = [last - first for first, last in pairwise(edges)]
     parts = tuple(_moments(sums, size) for sums, size in zip(folds, sizes, strict=True))
     whole = {name: torch.stack([sums[name] for sums in folds]).sum(0) for name in folds[0]}
@@ -114,71 +106,12 @@ def together(parts: Sequence[Moments]) -> Moments:
     return Moments(**joined)
 
 
-def torch_sums(
-    experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
-) -> list[dict[str, Tensor]]:
-    """What `Moments` holds, as sums over the samples between two edges, float64."""
-    data, dtype = sampler(experiments), parameters.W_in.dtype
-    importance = torch.from_numpy(importances(experiments)).to(dtype)
-    return [_torch_sums(experiments[0], data, parameters, importance, first, last) for first, last in pairwise(edges)]
-
-
-def _torch_sums(
-    of: Experiment, data: Samples, parameters: Parameters, importance: Tensor, first: int, last: int
-) -> dict[str, Tensor]:
-    dtype = parameters.W_in.dtype
-    sums: dict[str, Tensor] = {}
-
-    def add(name: str, value: Tensor) -> None:
-        sums[name] = sums[name] + value.double() if name in sums else value.double()
-
-    for start in range(first, last, CHUNK):
-        x = data.evaluation(start, min(CHUNK, last - start)).to(dtype)
-        t = of.target(x)
-        taps = forward(of.bottleneck, parameters, x)
-        add("active", (x != 0).sum(2))
-        add("t", t.sum(2))
-        add("tt", t.square().sum(2))
-        add("y", taps.out.sum(2))
-        add("yy", taps.out.square().sum(2))
-        cost = of.loss(t, taps.out)
-        if isinstance(of.loss, Squared):
-            add("squared_error", cost.sum(2))
+def _moments(sums: Mapping[str, Tensor], samples: int) -> Moments:
+    """The means of so many samples, row by row of the table of moments."""
+    means: dict[str, Any] = {"samples": samples}
+    for row in TABLE:
+        if row.tap is not None:
+            means.setdefault(row.name, {})[row.tap] = sums[row.key] / samples
         else:
-            add("squared_error", (t - taps.out).square().sum(2))
-            add("cost", cost.sum(2))
-        add("squared_loss", (importance[:, :, None] * cost).sum(1).square().sum(1))
-        for name in TAPS:
-            tap = getattr(taps, name)
-            add(f"tap {name}", tap.sum(2))
-            add(f"tap_squared {name}", tap.square().sum(2))
-            add(f"tap_target {name}", tap @ t.transpose(1, 2))
-            add(f"tap_tap {name}", tap @ tap.transpose(1, 2))
-        add("mid_pre", taps.mid @ taps.pre.transpose(1, 2))
-
-    return sums
-
-
-def _moments(sums: dict[str, Tensor], samples: int) -> Moments:
-    def mean(name: str) -> Tensor:
-        return sums[name] / samples
-
-    def by_tap(name: str) -> dict[str, Tensor]:
-        return {tap: mean(f"{name} {tap}") for tap in TAPS}
-
-    return Moments(
-        samples=samples,
-        active=sums["active"].long(),
-        t=mean("t"),
-        tt=mean("tt"),
-        y=mean("y"),
-        yy=mean("yy"),
-        squared_error=mean("squared_error"),
-        cost=mean("cost" if "cost" in sums else "squared_error"),
-        squared_loss=mean("squared_loss"),
-        tap=by_tap("tap"),
-        tap_squared=by_tap("tap_squared"),
-        tap_target=by_tap("tap_target"),
-        tap_tap=by_tap("tap_tap"),
-        mid_pre=mean("mid_pre"),
-    )
+            means[row.name] = sums[row.key].long() if row.name == "active" else sums[row.key] / samples
+    return Moments(**means)

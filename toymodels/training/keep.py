@@ -7,6 +7,7 @@ as they do undisturbed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -17,29 +18,31 @@ WORTH_SECONDS = 1.0
 """Training that is worth keeping where it is interrupted: less is soon done again."""
 
 
-class Keep:
+class Keep(ABC):
     """Keeps the state of one batch of models. A subclass says where, in ``load``, ``save`` and ``part``."""
 
     seconds: float = KEEP_SECONDS
     """of training between one ``save`` and the next"""
 
+    @abstractmethod
     def load(self) -> dict[str, Tensor] | None:
         """What was saved last, on the CPU; None where nothing was."""
-        raise TypeError(f"{type(self).__name__} defines no load")
 
+    @abstractmethod
     def save(self, state: Mapping[str, Tensor]) -> None:
         """Put a state away in place of the one before. Its tensors may change once this returns."""
-        raise TypeError(f"{type(self).__name__} defines no save")
 
+    @abstractmethod
     def part(self, first: int, last: int) -> Keep:
         """What keeps models ``first`` to ``last - 1`` of this batch, where lack of memory divides it."""
-        raise TypeError(f"{type(self).__name__} defines no part")
 
     def refused(self, reason: str) -> None:
         """What ``load`` gave is of no use, for this reason: training begins at the start."""
+        return
 
     def resumed(self, models: float) -> None:
         """What ``load`` gave is used: so many models' worth of training is done already."""
+        return
 
     @property
     def worth_seconds(self) -> float:

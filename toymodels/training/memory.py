@@ -15,41 +15,23 @@ from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep
 from toymodels.training.trained import Trained, concatenate
 
-FEATURE_COPIES = 10
-HIDDEN_COPIES = 16
-WEIGHT_COPIES = 8
-
 
 class OutOfMemory(Exception):
     """Models do not fit, however few are trained at once."""
 
 
-def bytes_needed(experiments: Sequence[Experiment], itemsize: int = 4) -> int:
-    """Upper estimate of the memory that training these models at once on the autograd engine takes.
-
-    Counted: about 10 arrays [model, feature, batch] and 16 [model, hidden, batch] alive at the peak of a backward pass,
-    weights with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
-    """
-    total = 0
-    for e in experiments:
-        n, m, t = e.features.n, e.bottleneck.hidden, e.training
-        activations = t.batch * (FEATURE_COPIES * n + HIDDEN_COPIES * m)
-        weights = (2 * n * m + n + 3 * m) * (WEIGHT_COPIES + t.snapshots)
-        total += itemsize * (activations + weights + t.curve_points)
-    return total
-
-
 def train_within(
     train: Callable[..., Trained],
     experiments: Sequence[Experiment],
+    *,
+    needs: Callable[[Sequence[Experiment]], int],
     budget: int | None = None,
-    needs: Callable[[Sequence[Experiment]], int] = bytes_needed,
     keep: Keep | None = None,
 ) -> Trained:
     """``train(experiments, keep=keep)``, in halves as often as it takes to stay within ``budget`` bytes.
 
-    ``needs`` says how many bytes experiments take; each half is kept by its own part of ``keep``. Raises `OutOfMemory`
-    when a single model does not fit.
+    ``needs`` says how many bytes experiments take, as `Engine.bytes_needed` estimates it; each half is kept by its own
+    part of ``keep``. Raises `OutOfMemory` when a single model does not fit.
     """
     experiments = list(experiments)
     needed = needs(experiments)
@@ -70,7 +52,13 @@ def train_within(
     halves = ((0, middle), (middle, len(experiments)))
     return concatenate(
         [
-            train_within(train, experiments[first:last], budget, needs, keep.part(first, last) if keep else None)
+            train_within(
+                train,
+                experiments[first:last],
+                needs=needs,
+                budget=budget,
+                keep=keep.part(first, last) if keep else None,
+            )
             for first, last in halves
         ]
     )

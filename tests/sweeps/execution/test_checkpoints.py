@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 import torch
 
+from toymodels.engines import ENGINES
 from toymodels.engines.fused import crew
 from toymodels.sweeps.execution import checkpoints, local
 from toymodels.sweeps.execution.checkpoints import Checkpoints
@@ -23,7 +24,6 @@ from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.locks import Shard
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import deserialise, serialise
-from toymodels.training.memory import bytes_needed
 
 SWEEP = """
 question = "Does it go on?"
@@ -224,7 +224,7 @@ def test_those_of_a_pack_that_is_there_are_removed(whole: tuple[str, dict[str, b
 
 def test_each_half_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan()
-    half = bytes_needed(made.experiments(made.settings(made.packs[1].models[:2])))
+    half = ENGINES["autograd"].bytes_needed(made.experiments(made.settings(made.packs[1].models[:2])))
     monkeypatch.setattr(local, "memory_budget", lambda _: half)
     go(tmp_path / "whole")
     interrupted(tmp_path / "run", models=3.0)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from toymodels.engines.autograd import AutogradEngine
 from toymodels.sweeps.console.doctor import examine
 from toymodels.sweeps.execution import cores
 from toymodels.sweeps.execution.local import InProcess
@@ -138,7 +139,7 @@ def test_a_sweep_trains_on_no_more_threads_than_it_may(
         seen.append(torch.get_num_threads())
         yield from ()
 
-    monkeypatch.setattr("toymodels.sweeps.execution.local.train_each", train_each)
+    monkeypatch.setattr(AutogradEngine, "train_each", train_each)
     monkeypatch.setattr(cores, "usable", lambda: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(3)

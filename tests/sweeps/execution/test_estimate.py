@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import toymodels as tm
-from toymodels.engines import bytes_needed_by, train
+from toymodels.engines import ENGINES, train
 from toymodels.engines.engine import OnProgress
 from toymodels.sweeps.console.printing import span
 from toymodels.sweeps.execution import burst as bursts
@@ -88,7 +88,7 @@ def test_memory_and_disk_are_counted_as_if_every_model_were_made(machine: Machin
     packs = [made.experiments(made.settings(pack.models)) for pack in made.packs]
     for engine in ("fused", "autograd"):
         told = estimate(made, engine, "cpu")
-        assert told.memory_bytes == max(bytes_needed_by(engine)(pack) for pack in packs)
+        assert told.memory_bytes == max(ENGINES[engine].bytes_needed(pack) for pack in packs)
         assert told.disk_bytes == sum(estimating._disk_bytes(e) for pack in packs for e in pack)
     assert told.packs == len(packs)
 

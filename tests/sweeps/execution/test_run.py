@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from toymodels import SoLU, figures, metrics
-from toymodels.engines import ENGINES, autograd, bytes_needed_by
-from toymodels.engines.fused import layout
+from toymodels.engines import ENGINES
+from toymodels.engines.autograd import AutogradEngine
+from toymodels.engines.autograd import run as autograd_run
+from toymodels.engines.fused import codes
 from toymodels.figures.report import write_report
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.execution import deriving, job, local
@@ -32,7 +34,6 @@ from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.store import Store, recorded_choice
 from toymodels.sweeps.store.tensorfile import StoredFile, deserialise
-from toymodels.training.memory import bytes_needed
 
 BODY = """
 question = "tiny?"
@@ -108,7 +109,7 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def _a_report_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is said at the end of a pack alone, however busy the machine."""
-    monkeypatch.setattr(autograd, "REPORT_SECONDS", np.inf)
+    monkeypatch.setattr(autograd_run, "REPORT_SECONDS", np.inf)
 
 
 def test_run_folder_holds_what_the_contract_says(whole: Path) -> None:
@@ -154,7 +155,7 @@ def test_finished_run_trains_nothing_and_changes_no_byte(copied: Path, monkeypat
         if path.is_file() and not path.name.startswith(".lock")
     }
     bytes_before = listing(copied)
-    monkeypatch.setitem(ENGINES, "autograd", None)
+    monkeypatch.setattr(AutogradEngine, "train", None)
     monkeypatch.setattr(job, "measure", None)
     monkeypatch.setattr(deriving.tables, "build", None)
     assert go(copied) == Outcome(models=8, trained=0)
@@ -319,7 +320,7 @@ def test_pack_that_does_not_fit_is_halved_recorded_and_the_same_models(
     made = plan(SEEDS)
     (one,) = made.experiments(made.settings([0]))
     go(tmp_path / "whole", made, engine=engine)
-    monkeypatch.setattr(local, "memory_budget", lambda _device: bytes_needed_by(engine)([one, one]))
+    monkeypatch.setattr(local, "memory_budget", lambda _device: ENGINES[engine].bytes_needed([one, one]))
     notes: list[str] = []
     assert go(tmp_path / "halved", made, engine=engine, on_note=notes.append) == Outcome(models=3, trained=3)
     assert notes == ["pack 0 did not fit in memory at once: trained as 2 + 1 models"]
@@ -339,7 +340,7 @@ def test_model_that_does_not_fit_fails_alone_and_is_trained_when_it_does(
     small = made.experiments(made.settings(made.packs[0].models))
     notes: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(local, "memory_budget", lambda _device: bytes_needed(small))
+        patch.setattr(local, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
         outcome = go(tmp_path / "run", made, on_note=notes.append)
     assert (outcome.trained, list(outcome.failed)) == (2, [1])
     assert "does not fit" in outcome.failed[1]
@@ -355,16 +356,16 @@ def test_a_pack_that_failed_twice_is_left_out_until_asked_for(tmp_path: Path, mo
     made = plan('[grid]\nseed = [0, 1]\n"train.batch" = [16, 64]\n')
     small = made.experiments(made.settings(made.packs[0].models))
     tried: list[int] = []
-    engine = ENGINES["autograd"]
+    train = AutogradEngine.train
 
-    def counted(experiments: Sequence[Any], *rest: Any, **more: Any) -> Any:
+    def counted(self: Any, experiments: Sequence[Any], *rest: Any, **more: Any) -> Any:
         tried.append(experiments[0].training.batch)
-        return engine(experiments, *rest, **more)
+        return train(self, experiments, *rest, **more)
 
-    monkeypatch.setitem(ENGINES, "autograd", counted)
+    monkeypatch.setattr(AutogradEngine, "train", counted)
     store = Store(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(local, "memory_budget", lambda _device: bytes_needed(small))
+        patch.setattr(local, "memory_budget", lambda _device: ENGINES["autograd"].bytes_needed(small))
         for attempts in (1, 2):
             assert list(go(tmp_path / "run", made).failed) == [1]
             failure = store.failure(made.packs[1])
@@ -403,14 +404,14 @@ def test_no_model_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("refused", [MemoryError("no"), torch.OutOfMemoryError("CUDA out of memory")])
 def test_refused_allocation_halves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: BaseException) -> None:
-    engine = ENGINES["autograd"]
+    train = AutogradEngine.train
 
-    def small_only(experiments: Any, **named: Any) -> Any:
+    def small_only(self: Any, experiments: Any, *rest: Any, **named: Any) -> Any:
         if len(experiments) > 1:
             raise refused
-        return engine(experiments, **named)
+        return train(self, experiments, *rest, **named)
 
-    monkeypatch.setitem(ENGINES, "autograd", small_only)
+    monkeypatch.setattr(AutogradEngine, "train", small_only)
     assert go(tmp_path, plan(SEEDS)).failed == {}
     assert pack(tmp_path).metadata["sub_batches"] == [1, 1, 1]
 
@@ -506,7 +507,7 @@ def test_auto_is_fused_on_a_cpu_and_autograd_elsewhere_and_says_why_where_it_mus
 
 
 def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(layout.ACTIVATIONS, SoLU)
+    monkeypatch.delitem(codes.ACTIVATIONS, SoLU)
     notes: list[str] = []
     assert resolve_engine("auto", "cpu", plan(), {}, Reporter(note=notes.append)) == "autograd"
     assert len(notes) == 1

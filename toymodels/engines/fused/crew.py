@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import pairwise
 from threading import Condition, Thread, local, main_thread
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Bottleneck
 from toymodels.engines.engine import OnProgress, Unsupported
+from toymodels.engines.fused.batch import Batch, bytes_needed
+from toymodels.engines.fused.codes import unsupported
 from toymodels.engines.fused.keeping import Keeping, bytes_of_copy
-from toymodels.engines.fused.layout import Batch, bytes_needed, unsupported
-from toymodels.features import Features
-from toymodels.kernels import moments, steps
-from toymodels.kernels.bottleneck import PART, Shape, Work, workspace
+from toymodels.engines.fused.preparing import prepare
+from toymodels.engines.fused.tasks import Task, UnderWay, tasks_of
+from toymodels.kernels import steps
+from toymodels.kernels.bottleneck import PART
+from toymodels.kernels.shape import Shape
+from toymodels.kernels.workspace import Work, workspace
 from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep
 from toymodels.training.memory import OutOfMemory, is_out_of_memory
-from toymodels.training.recipe import Training
 from toymodels.training.trained import Trained
 
 CALL_SECONDS = 0.1
@@ -37,94 +37,13 @@ WIDE_FLOP = 1e8
 """Work of a step from which its parts are worth waking other threads for: a millisecond, a hundred times the waking."""
 
 
-def prepared(wide: bool = False) -> bool:
-    """Whether this process has the kernels already."""
-    return bool(steps.part_gradient.signatures if wide else steps.train.signatures and moments.collect.signatures)
-
-
-def prepare(wide: bool = False) -> None:
-    """Compile the kernels, or load them: those of few models on many threads if ``wide``, else those of many models.
-
-    Interrupting this is heard at once.
-    """
-    if prepared(wide):
-        return
-    failures: list[BaseException] = []
-
-    def compile_all() -> None:
-        try:
-            batch = Batch.of([Experiment(Features(1, 0.5), Bottleneck(1), Training(steps=1, batch=1))])
-            shape, work = batch.shape, workspace(batch.shape)
-            arguments = batch.arguments(work)
-            if wide:
-                steps.part_gradient(*arguments, 0, 1, 0)
-                steps.add_part(shape, 0, work, work)
-                steps.finish_step(*arguments, 0, 1, np.float32(0))
-            else:
-                steps.train(*arguments, 0, 1, 1, 2)
-                sums = np.zeros((1, moments.places(shape).by_lane))
-                state, own = batch.state, moments.sheet(shape)
-                model = state.theta, state.eps, state.importance
-                moments.collect(shape, batch.source, *model, 1, work, own, sums, 0, 1, 0, 1)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = Thread(target=compile_all, daemon=True)  # abandoned, not waited for, where the program is to end
-    thread.start()
-    while thread.is_alive():
-        thread.join(CALL_SECONDS)
-    if failures:
-        raise failures[0]
-
-
-@dataclass(order=True)
-class _Task:
-    """Some models of a batch on their way. The order is that of need: the earlier batch, then the fewest steps done."""
-
-    number: int
-    t: int
-    first: int
-    last: int
-    at_once: int = field(default=1, compare=False)
-
-
-def _tasks(number: int, done: np.ndarray, at_once: int, steps: int) -> list[_Task]:
-    """The tasks of models that have ``done`` so many steps each: at most ``at_once`` neighbours of equal step."""
-    edges = [0, *(np.flatnonzero(np.diff(done)) + 1).tolist(), len(done)]
-    return [
-        _Task(number, int(done[first]) + 1, first, min(last, first + at_once))
-        for begin, last in pairwise(edges)
-        for first in range(begin, last, at_once)
-        if done[first] <= steps
-    ]
-
-
-@dataclass
-class _UnderWay:
-    """A batch that was handed to the threads, or why it could not be."""
-
-    batch: Batch | OutOfMemory
-    keeping: Keeping | None = None
-    wide: bool = False
-    open_tasks: int = 0
-    failure: BaseException | None = None
-
-    def result(self) -> Trained | OutOfMemory:
-        """What became of it, once no task is open."""
-        if isinstance(self.failure, MemoryError):
-            return OutOfMemory(f"a batch does not fit in memory: {self.failure}")
-        if self.failure:
-            raise self.failure
-        return self.batch if isinstance(self.batch, OutOfMemory) else self.batch.trained()
-
-
 class Crew:
     """Threads that train: each takes the neediest task for a slice of time, so that all of a batch end together."""
 
     def __init__(self, threads: int, budget: int | None = None) -> None:
         self.threads, self.budget = threads, budget
-        self.tasks: list[_Task] = []
-        self.under_way: dict[int, _UnderWay] = {}
+        self.tasks: list[Task] = []
+        self.under_way: dict[int, UnderWay] = {}
         self.changed = Condition()
         self.stop, self.own = False, local()
         self.unsaved: BaseException | None = None
@@ -137,8 +56,12 @@ class Crew:
         batches: Iterator[Sequence[Experiment]],
         on_progress: OnProgress | None,
         keep: Callable[[int], Keep | None],
-    ) -> Iterator[Trained | OutOfMemory]:
-        """See the function of this name."""
+    ) -> Generator[Trained | OutOfMemory]:
+        """Train batches, each of one structure, in their order; the next one begins before a thread is idle.
+
+        A batch that does not fit is returned as the reason why. ``keep`` gives what keeps the batch of a number, right
+        after that batch was asked for.
+        """
         begun, returned, more = 0, 0, True
         threads = [*(Thread(target=self._work) for _ in range(self.threads)), Thread(target=self._save)]
         try:
@@ -188,8 +111,8 @@ class Crew:
         if reason := unsupported(experiments[0]):
             raise Unsupported(reason)
         prepare()
-        under_way = _UnderWay(self._batch_of(experiments))
-        tasks: list[_Task] = []
+        under_way = UnderWay(self._batch_of(experiments))
+        tasks: list[Task] = []
         if isinstance(under_way.batch, Batch):
             count, flop = len(experiments), under_way.batch.step_flop()
             under_way.wide = count < self.threads and flop > WIDE_FLOP
@@ -201,7 +124,7 @@ class Crew:
                 under_way.keeping = Keeping(keep, under_way.batch)
                 done = under_way.keeping.resume()
             at_once = min(-(-count // (TASKS_A_THREAD * self.threads)), max(1, int(MOST_FLOP / flop)))
-            tasks = _tasks(number, done, 1 if under_way.wide else at_once, under_way.batch.rule.steps)
+            tasks = tasks_of(number, done, 1 if under_way.wide else at_once, under_way.batch.rule.steps)
         with self.changed:
             self.under_way[number] = under_way
             under_way.open_tasks = len(tasks)
@@ -297,7 +220,7 @@ class Crew:
         """Also where whoever began forgot an unfinished iterator, and the program is to end."""
         return self.stop or not main_thread().is_alive()
 
-    def _slice(self, batch: Batch, task: _Task) -> None:
+    def _slice(self, batch: Batch, task: Task) -> None:
         """Some steps of some models, in one short kernel call."""
         until = min(batch.rule.steps + 2, task.t + task.at_once)
         begin = time.perf_counter()
@@ -306,7 +229,7 @@ class Crew:
         self._advance(batch, task, until)
         task.at_once = max(1, min(4 * task.at_once, int(task.at_once * CALL_SECONDS / max(taken, 1e-6))))
 
-    def _wide_slice(self, batch: Batch, task: _Task) -> None:
+    def _wide_slice(self, batch: Batch, task: Task) -> None:
         """A step of one model, its parts on all threads; added up in order, so nothing differs."""
         model, t = task.first, task.t
         works = self._wide_workspaces(batch.shape)
@@ -338,7 +261,7 @@ class Crew:
             self.own.wide_shape, self.own.works = shape, [workspace(shape) for _ in range(self.threads)]
         return self.own.works
 
-    def _advance(self, batch: Batch, task: _Task, until: int) -> None:
+    def _advance(self, batch: Batch, task: Task, until: int) -> None:
         steps_done = min(until, batch.rule.steps + 1) - task.t
         self.progress.append((task.last - task.first) * steps_done / batch.rule.steps)
         task.t = until

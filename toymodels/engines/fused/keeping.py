@@ -14,7 +14,8 @@ from threading import Lock
 import numpy as np
 import torch
 
-from toymodels.engines.fused.layout import Batch, shape_of
+from toymodels.engines.fused.batch import Batch
+from toymodels.engines.fused.layout import shape_of
 from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep, resume
 

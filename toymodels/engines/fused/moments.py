@@ -1,6 +1,6 @@
 """Moments by the fused kernels: the forward pass of the engine, its sums taken on the way.
 
-What `toymodels.metrics.moments.collect` computes, on the same data, for what the fused engine can run.
+What `toymodels.engines.autograd.moments` computes, on the same data, for what the fused engine can run.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from threading import Event
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.engines.fused import prepare
-from toymodels.engines.fused.layout import pack, shape_of, source_of
+from toymodels.engines.fused.batch import source_of
+from toymodels.engines.fused.layout import pack, shape_of
+from toymodels.engines.fused.preparing import prepare
+from toymodels.engines.moment_table import TABLE, Row
 from toymodels.kernels import moments as kernels
-from toymodels.kernels.bottleneck import workspace
+from toymodels.kernels.workspace import workspace
 from toymodels.training.experiment import Experiment, importances, sampler
 
 TASKS_A_THREAD = 4
+SUMMED = tuple(row for row in TABLE if row.name != "cost")
+"""The rows that the kernel sums, in its order."""
 SAMPLES_A_CALL = 64 * kernels.CHUNK
 """Of a small model, under a tenth of a second: an interruption is heard between calls."""
 
 
-def sums(
-    experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
-) -> list[dict[str, np.ndarray]]:
-    """Sums over the samples between two edges, for each fold; by name, float64, in the order of `Moments`.
-
-    All edges but the last are multiples of 64.
-    """
+def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]) -> list[dict[str, Tensor]]:
+    """Sums over the samples between two edges, for each fold; see `Engine.moments`."""
     samples, folds = edges[-1], list(pairwise(edges))
     shape = shape_of(_as_given(experiments[0], parameters))._replace(batch=samples)
     source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
@@ -82,26 +82,30 @@ def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
     return dataclasses.replace(experiment, bottleneck=as_given)
 
 
-def _named(found: np.ndarray, size: kernels.Places) -> dict[str, np.ndarray]:
-    rest = found
+def _named(found: np.ndarray, size: kernels.Places) -> dict[str, Tensor]:
+    """The kernel's ``found [model, place]`` as sums by the keys of the table of moments."""
+    named, models, place = {}, len(found), 0
+    for row in SUMMED:
+        rows, columns = _extent(row, size)
+        block = found[:, place : place + rows * columns].reshape(models, rows, columns)
+        place += rows * columns
+        if row.axes == ("hidden", "feature"):
+            block = block[:, : size.n, : size.m].swapaxes(1, 2)
+        elif row.axes == ("hidden", "hidden"):
+            block = block[:, : size.m, : size.m]
+        else:
+            block = block.reshape(models, *(columns for _ in row.axes))
+        named[row.key] = torch.from_numpy(block)
+    return {**named, "cost": named["squared_error"]}
 
-    def take(count: int, *axes: int) -> np.ndarray:
-        nonlocal rest
-        part, rest = rest[:, :count], rest[:, count:]
-        return part.reshape(len(found), *axes)
 
-    n, m, T = size.n, size.m, kernels.TAPS
-    by_feature, squared_loss = take(kernels.BY_FEATURE * n, kernels.BY_FEATURE, n), take(kernels.BY_MODEL)
-    by_neuron = take(2 * T * m, 2, T, m)
-    by_target = take(T * size.rows * size.pitch, T, size.rows, size.pitch)[:, :, :n, :m]
-    squares = take(kernels.SQUARES * size.hidden_rows * size.pitch, kernels.SQUARES, size.hidden_rows, size.pitch)
-    squares = squares[:, :, :m, :m]
-    names = ("active", "t", "tt", "y", "yy", "squared_error")
-    return {
-        **{name: by_feature[:, k] for k, name in enumerate(names)},
-        "squared_loss": squared_loss,
-        **{f"tap {tap}": by_neuron[:, 0, k] for k, tap in enumerate(("pre", "mid", "post"))},
-        **{f"tap_squared {tap}": by_neuron[:, 1, k] for k, tap in enumerate(("pre", "mid", "post"))},
-        **{f"tap_target {tap}": by_target[:, k].swapaxes(1, 2) for k, tap in enumerate(("pre", "mid", "post"))},
-        **{name: squares[:, k] for k, name in enumerate(("tap_tap pre", "mid_pre", "tap_tap mid", "tap_tap post"))},
+def _extent(row: Row, size: kernels.Places) -> tuple[int, int]:
+    """The rows and columns in which the kernel lays a moment down, with those that only fill up."""
+    extents = {
+        (): (1, 1),
+        ("feature",): (1, size.n),
+        ("hidden",): (1, size.m),
+        ("hidden", "feature"): (size.rows, size.pitch),
+        ("hidden", "hidden"): (size.hidden_rows, size.pitch),
     }
+    return extents[row.axes]

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN, PLAIN, Arm
 from toymodels.hypotheses.evidence import mean_over
-from toymodels.metrics.dictionaries import choose, fit, top_k
-from toymodels.metrics.dictionary_scores import activations, directions, matching, score
+from toymodels.metrics.dictionaries import activations, choose, directions, fit, matching, score, top_k
 
 MARGIN = 0.05
 NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"

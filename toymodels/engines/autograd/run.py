@@ -1,14 +1,9 @@
-"""The autograd engine: plain PyTorch on any device. The reference for every other engine.
-
-All models of one structure train at once on the leading ``model`` axis. Their losses are summed, so each model's
-gradient is its own; optimizer state, learning rate and weight decay are per model too.
-"""
+"""A run of the autograd engine: models of one structure on their way, step by step, all at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,54 +12,23 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters, forward, initialise
 from toymodels.engines.engine import CEILING, Advance, OnStep
 from toymodels.objectives import losses
-from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, check_one_structure, importances, sampler
+from toymodels.training.experiment import Experiment, importances, sampler
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
 REPORT_SECONDS = 0.5
 """Progress is said every so many steps, and where steps are slow every so many seconds."""
-SPLIT_BELOW = 16
-"""MKL splits the sum in a product of small matrices between threads: of 590 shapes those of one model with fewer
-features or neurons than this had other bits. Such a model is trained on one thread."""
 
 
-@undisturbed
 def train(
-    experiments: Sequence[Experiment],
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    on_step: OnStep | None = None,
-    keep: Keep | None = None,
-) -> Trained:
-    """Train the models of ``experiments``, which share one structure. Raises ``ValueError`` if they do not.
-
-    An interruption saves the last whole step into ``keep``. The weights are the same bits on any number of threads.
-    """
-    check_one_structure(experiments)
-    with _on_threads_of(experiments):
-        return _train(experiments, device, dtype, on_step, keep)
-
-
-@contextmanager
-def _on_threads_of(experiments: Sequence[Experiment]) -> Iterator[None]:
-    """PyTorch on one thread meanwhile, where more would change what is computed."""
-    e, before = experiments[0], torch.get_num_threads()
-    if len(experiments) > 1 or min(e.features.n, e.bottleneck.hidden) >= SPLIT_BELOW:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _train(
     experiments: Sequence[Experiment], device: str, dtype: torch.dtype, on_step: OnStep | None, keep: Keep | None
 ) -> Trained:
-    run, steps = _Run(experiments, device, dtype), experiments[0].training.steps
+    """Train these models, of one structure, from where ``keep`` has them or from their start.
+
+    An interruption saves the last whole step into ``keep``.
+    """
+    run, steps = Run(experiments, device, dtype), experiments[0].training.steps
     whole: dict[str, Tensor] = {}
     if keep:
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
@@ -92,7 +56,7 @@ def _train(
     return run.trained()
 
 
-class _Run:
+class Run:
     """Models on their way: where they stand after ``t`` steps.
 
     A step puts new tensors in the place of old ones; the curve and the snapshots alone are filled in place, beyond what

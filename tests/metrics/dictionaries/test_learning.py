@@ -8,18 +8,9 @@ import torch
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from torch import Tensor
 
-from toymodels.metrics.dictionaries import (
-    L1,
-    START,
-    Dictionary,
-    TopK,
-    _keep_largest,
-    _Learner,
-    choose,
-    fit,
-    top_k,
-)
-from toymodels.metrics.dictionary_scores import matching, score
+from toymodels.kernels.largest import keep_largest
+from toymodels.metrics.dictionaries import L1, Dictionary, TopK, choose, fit, matching, score, top_k
+from toymodels.metrics.dictionaries.learning import START, Learner
 
 KINDS = [L1(0.1), TopK(2)]
 TENSORS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "scale")
@@ -97,7 +88,7 @@ def test_no_worse_than_scikit_learn():
 @pytest.mark.parametrize("kind", [L1((0.3, 0.1)), TopK((2, 5))], ids=repr)
 def test_gradients_are_autograds(kind):
     a, _, _ = sparse_codes(2, 10, 6, 0.3, 64)
-    learner = _Learner(a, kind, 9, np.array([3, 4]), 64)
+    learner = Learner(a, kind, 9, np.array([3, 4]), 64)
     E, D, d = learner.parameters
     E += 0.1 * torch.randn_like(E)
     d += 0.1 * torch.randn_like(d)
@@ -145,7 +136,7 @@ def test_a_seed_determines_everything_and_another_seed_another_dictionary():
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
 def test_dead_latents_are_revived_toward_what_is_missed(kind):
     a, _, _ = sparse_codes(2, 16, 8, 0.1, 2000)
-    learner = _Learner(a, kind, 20, np.array([0, 1]), 256)
+    learner = Learner(a, kind, 20, np.array([0, 1]), 256)
     learner.E[:, 4:, :8] = 0
     learner.E[:, 4:, 8] = -1  # fires never
     optimizer = torch.optim.Adam(learner.parameters)
@@ -174,7 +165,7 @@ def test_revival_leaves_few_dead(monkeypatch):
         return s.dead_latents, s.mcc
 
     dead, mcc = dead_and_mcc()
-    monkeypatch.setattr(_Learner, "revive", lambda *_: None)
+    monkeypatch.setattr(Learner, "revive", lambda *_: None)
     starved, mcc_starved = dead_and_mcc()
     assert (dead <= 4).all()
     assert (starved >= 16).all()
@@ -191,13 +182,13 @@ def test_top_k_keeps_exactly_the_k_largest():
     for m in range(3):
         values, index = f[m].relu().topk(int(k[m]), dim=0)
         expected[m].scatter_(0, index, values)
-    _keep_largest(f.numpy(), k.numpy())
+    keep_largest(f.numpy(), k.numpy())
     assert torch.equal(f, expected)
 
 
 def test_top_k_of_equals_keeps_the_first():
     f = torch.tensor([2.0, 3.0, 2.0, 2.0, -1.0])[None, :, None].repeat(1, 1, 70)
-    _keep_largest(f.numpy(), np.array([2]))
+    keep_largest(f.numpy(), np.array([2]))
     assert (f[0] == torch.tensor([2.0, 3.0, 0, 0, 0])[:, None]).all()
 
 

@@ -1,22 +1,13 @@
-"""Sparse dictionaries: features sought in activations without labels, by sparse autoencoders.
+"""Learning: dictionaries trained side by side, one a model, with gradients by hand and dead latents revived.
 
-With u = a / scale, scale^2 = E |a|^2, so that one penalty means the same in every model:
-
-    f = ReLU(E u + c), or the k largest of it      [model, latent, batch]
-    u_hat = D f + d,  |D_l| = 1                    [model, hidden, batch]
-    loss = E |u - u_hat|^2 + penalty E sum_l f_l,  summed over models
-
-Every product is one model's own, so gradients never mix. Words come from domain ``INITIALISATION``, whose step 0 is
-the models' own start: step `START` is a dictionary's, and the r-th revival of dead latents is step `START` + r.
-Dictionaries of one seed share them, as at several penalties or several taps of one model.
+Words come from domain ``INITIALISATION``, whose step 0 is the models' own start: step `START` is a dictionary's, and
+the r-th revival of dead latents is step `START` + r. Dictionaries of one seed share them, as at several penalties or
+several taps of one model.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,82 +15,18 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from toymodels import random
-from toymodels.kernels.compiled import kernel
+from toymodels.metrics.dictionaries.dictionary import L1, Dictionary, TopK, sparse
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
 
 START = 1
 REVIVALS = 10
 POOL = 4096
+"""samples on none of which a latent fires that is dead"""
 BETAS = (0.0, 0.999)
 """Adam's. No momentum: more latents live, as one that has stopped firing does not drift on."""
 DECAY = 0.2
-PENALTIES = tuple(0.08 * 1.5**i for i in range(8))
-ABREAST = 64
-
-
-@dataclass(frozen=True)
-class L1:
-    """A penalty on the sum of the latents, one for all models or one each.
-
-    Cunningham et al. 2023, *Sparse Autoencoders Find Highly Interpretable Features in Language Models*; Bricken et al.
-    2023, *Towards Monosemanticity*.
-    """
-
-    penalty: float | tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for penalty in np.atleast_1d(self.penalty).tolist():
-            if not (math.isfinite(penalty) and penalty >= 0):
-                raise ValueError(f"penalty: expected a number >= 0, got {penalty}")
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Only the ``k`` largest latents of an example stay, one k for all models or one each.
-
-    Makhzani & Frey 2013, *k-Sparse Autoencoders*; Gao et al. 2024, *Scaling and evaluating sparse autoencoders*.
-    """
-
-    k: int | tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for k in np.atleast_1d(self.k).tolist():
-            if not (isinstance(k, int) and k >= 1):
-                raise ValueError(f"k: expected a whole number >= 1, got {k}")
-
-
-@dataclass(frozen=True)
-class Dictionary:
-    """Trained dictionaries, one a model. See the module's equations."""
-
-    decoder: Tensor
-    """D, [model, hidden, latent], columns of norm 1"""
-    encoder: Tensor
-    """E, [model, latent, hidden]"""
-    encoder_bias: Tensor
-    """c, [model, latent]"""
-    decoder_bias: Tensor
-    """d, [model, hidden]"""
-    scale: Tensor
-    """[model]; 1 for activations that are all zero"""
-    k: Tensor | None = None
-    """[model], int64; None for `L1`"""
-
-    def encode(self, a: Tensor) -> Tensor:
-        """f ``[model, latent, batch]`` of activations ``a [model, hidden, batch]``."""
-        u = a.float() / self.scale[:, None, None]
-        return _sparse(torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, u), self.k)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """The reconstruction, ``[model, hidden, batch]``, in the units of the activations."""
-        u_hat = torch.baddbmm(self.decoder_bias[:, :, None], self.decoder, latents)
-        return u_hat * self.scale[:, None, None]
-
-    def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Dictionary:
-        """The dictionaries of some of the models."""
-        parts = (self.decoder, self.encoder, self.encoder_bias, self.decoder_bias, self.scale)
-        return Dictionary(*(part[models] for part in parts), k=None if self.k is None else self.k[models])
+"""the share of the steps over which the rate falls to 0"""
 
 
 @undisturbed
@@ -129,7 +56,7 @@ def fit(
     if min(latents, samples, steps, batch) < 1:
         got = f"{latents}, {samples}, {steps}, {batch}"
         raise ValueError(f"expected at least one latent, sample, step and example a batch, got {got}")
-    learner = _Learner(activations, kind, latents, np.asarray(seeds, dtype=np.int64), min(batch, samples))
+    learner = Learner(activations, kind, latents, np.asarray(seeds, dtype=np.int64), min(batch, samples))
     optimizer = torch.optim.Adam(learner.parameters, lr=learning_rate, betas=BETAS, fused=True)
     every = max(1, steps // (2 * REVIVALS))
     for step in range(steps):
@@ -143,55 +70,7 @@ def fit(
     return learner.dictionary()
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Of each model the dictionary that `choose` took."""
-
-    dictionary: Dictionary
-    index: Tensor
-    """[model], int64: which of the penalties"""
-    l0: Tensor
-    """[model, penalty]: held-out mean number of active latents under each"""
-
-
-@undisturbed
-def choose(
-    activations: Tensor,
-    held_out: Tensor,
-    target_l0: Tensor,
-    latents: int,
-    seeds: Sequence[int],
-    penalties: Sequence[float] = PENALTIES,
-    **training: Any,
-) -> Choice:
-    """Of `L1` dictionaries trained side by side, the one whose sparsity is the truth's, model by model.
-
-    **The rule**: each model takes the penalty whose mean number of active latents on ``held_out [model, hidden,
-    sample]`` is nearest to ``target_l0 [model]``, the lower of equals; that is the expected number of active features,
-    sum_i P_i. A dictionary of another sparsity mixes features (Chanin & Garriga-Alonso 2026). Nothing about any one
-    feature is used. (`TopK` needs no choice: see `top_k`.)
-    """
-    n_models, n = len(activations), len(penalties)
-    side_by_side = fit(
-        activations.repeat_interleave(n, dim=0),
-        L1(tuple(float(p) for p in penalties) * n_models),
-        latents,
-        [seed for seed in seeds for _ in penalties],
-        **training,
-    )
-    chunks = held_out.split(POOL, dim=2)
-    active = sum((side_by_side.encode(c.repeat_interleave(n, 0)) > 0).sum((1, 2)) for c in chunks)
-    l0 = (torch.as_tensor(active).double() / held_out.shape[2]).view(n_models, n)
-    index = (l0 - target_l0.double()[:, None]).abs().argmin(1)
-    return Choice(side_by_side[torch.arange(n_models) * n + index], index, l0)
-
-
-def top_k(target_l0: Tensor) -> TopK:
-    """The `TopK` of the truth's sparsity: k = max(1, round(sum_i P_i)), from ``target_l0 [model]``."""
-    return TopK(tuple(max(1, round(l0)) for l0 in target_l0.tolist()))
-
-
-class _Learner:
+class Learner:
     """The parameters in training, their gradients by hand, and room for a step's intermediates.
 
     By hand because the intermediates are then written in place: new memory for each costs ten times the product.
@@ -237,7 +116,7 @@ class _Learner:
         """The gradient of each model's own loss; D's without the component along its columns."""
         batch = u.shape[2]
         E, D, d = (_gradient(parameter) for parameter in self.parameters)
-        f = _sparse(torch.bmm(self.E, u, out=self.f), self.k)
+        f = sparse(torch.bmm(self.E, u, out=self.f), self.k)
         error = torch.bmm(self.D, f, out=self.error).add_(self.d[:, :, None]).sub_(u[:, : self.n_hidden])
         g = torch.baddbmm(self.half_penalty, self.D.transpose(1, 2), error, out=self.g)
         torch.ops.aten.threshold_backward.grad_input(g, f, 0, grad_input=g)  # zero where the latent is off
@@ -252,7 +131,7 @@ class _Learner:
 
     def revive(self, u: Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Point latents that fire on no sample of ``u`` at what is missed; see `fit`."""
-        f = _sparse(self.E @ u, self.k)
+        f = sparse(self.E @ u, self.k)
         missed = u[:, : self.n_hidden] - (self.D @ f + self.d[:, :, None])
         weight = missed.double().square().sum(1).square().cumsum(1)
         drawn = random.uniforms(self.seeds, f.shape[1], 1, step, Domain.INITIALISATION)[:, :, 0]
@@ -286,45 +165,3 @@ class _Learner:
 def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _sparse(f: Tensor, k: Tensor | None) -> Tensor:
-    """ReLU, in place, and with ``k`` only the k largest of each example."""
-    if k is None:
-        return f.relu_()
-    _keep_largest(f.numpy(), k.numpy())
-    return f
-
-
-@kernel
-def _keep_largest(f: np.ndarray, k: np.ndarray) -> None:
-    """Zero all but the k largest positive entries over latents; of equals the first stay. f [model, latent, batch].
-
-    Insertion into k sorted rows, `ABREAST` examples at a time and without branches: torch.topk takes seven times as
-    long.
-    """
-    n_models, n_latents, n_batch = f.shape
-    largest, value = np.empty((k.max(), ABREAST), np.float32), np.empty(ABREAST, np.float32)
-    room, one, zero = np.empty(ABREAST, np.float32), np.float32(1), np.float32(0)
-    for m in range(n_models):
-        for first in range(0, n_batch, ABREAST):
-            width = min(ABREAST, n_batch - first)
-            largest[:] = value[:] = room[:] = 0
-            for latent in range(n_latents):
-                for i in range(width):
-                    value[i] = f[m, latent, first + i]
-                for j in range(k[m]):
-                    row = largest[j]
-                    for i in range(ABREAST):
-                        row[i], value[i] = max(row[i], value[i]), min(row[i], value[i])
-            least = largest[k[m] - 1]
-            for j in range(k[m]):
-                for i in range(ABREAST):
-                    room[i] += one if largest[j, i] == least[i] else zero
-            for latent in range(n_latents):
-                row = f[m, latent]
-                for i in range(width):
-                    entry = row[first + i]
-                    equal = one if (entry == least[i]) & (room[i] > 0) else zero
-                    room[i] -= equal
-                    row[first + i] = entry if (entry > least[i]) | (equal > 0) else zero

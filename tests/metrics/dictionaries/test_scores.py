@@ -15,8 +15,8 @@ from torch import Tensor
 
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, ReLU, SoLU, train
 from toymodels.bottleneck import Parameters
-from toymodels.metrics.dictionaries import Dictionary, TopK, fit
-from toymodels.metrics.dictionary_scores import CHUNK, Scores, activations, directions, matching, score
+from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, directions, fit, matching, score
+from toymodels.metrics.dictionaries.scores import CHUNK
 from toymodels.metrics.responses import mean_active_values, responses
 from toymodels.training.recipe import Training
 

@@ -1,0 +1,153 @@
+"""Batch: what the kernels see of experiments of one structure, as codes and as arrays by model and by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from toymodels.bottleneck import Parameters, initialise
+from toymodels.data import Samples
+from toymodels.engines.engine import CEILING
+from toymodels.engines.fused.codes import OPTIMIZERS, VALUES
+from toymodels.engines.fused.layout import pack, shape_of, unpack
+from toymodels.features import Sampler
+from toymodels.kernels.draw import Source
+from toymodels.kernels.shape import Shape
+from toymodels.kernels.steps import State
+from toymodels.kernels.update import Rule
+from toymodels.kernels.workspace import Work, aligned
+from toymodels.rotations import haar
+from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.training.optimizers import SGD, Adam, RotatedAdam
+from toymodels.training.trained import Trained
+
+NEVER = np.iinfo(np.int64).max
+"""A step that does not come."""
+
+
+def bytes_needed(experiments: Sequence[Experiment]) -> int:
+    """The memory that training these models of one structure takes, apart from a few rows a thread: never a batch.
+
+    Theta, two moments, one step back and the snapshots twice; what each feature is drawn from; 12 bytes a step.
+    """
+    shape, recipe = shape_of(experiments[0]), experiments[0].training
+    a_model = shape.size * (4 + 2 * recipe.snapshots) + 8 * shape.n + recipe.curve_points
+    return 4 * len(experiments) * a_model + 12 * recipe.steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Models of one structure as the kernels see them."""
+
+    experiments: tuple[Experiment, ...]
+    shape: Shape
+    source: Source
+    rule: Rule
+    state: State
+    start: Parameters
+
+    @staticmethod
+    def of(experiments: Sequence[Experiment]) -> Batch:
+        """Everything that the kernels need, with the models at their start."""
+        data, shape = sampler(experiments), shape_of(experiments[0])
+        start = initialise([e.bottleneck for e in experiments], data)
+        return Batch(
+            experiments=tuple(experiments),
+            shape=shape,
+            source=source_of(data),
+            rule=_rule(experiments, data),
+            state=_state(experiments, shape, start),
+            start=start,
+        )
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    def arguments(self, work: Work) -> tuple:
+        """What every kernel of `steps` takes first."""
+        return self.shape, self.source, self.rule, self.state, work
+
+    def step_flop(self) -> float:
+        """Of one model: five products."""
+        return 10.0 * self.shape.n * self.shape.m * self.shape.batch
+
+    def trained(self) -> Trained:
+        """The models as they are now."""
+        recipe, state = self.experiments[0].training, self.state
+        names = self.start.trained()
+        snapshots = {name: tensor for name, tensor in unpack(self.shape, state.snapshots).items() if name in names}
+        return Trained(
+            experiments=self.experiments,
+            parameters=Parameters(**unpack(self.shape, state.theta), ln_eps=self.start.ln_eps),
+            curve_step=recipe.curve_steps(),
+            curve=torch.from_numpy(state.curve),
+            diverged_step=torch.from_numpy(state.diverged_step),
+            snapshot_step=recipe.snapshot_steps(),
+            snapshots=snapshots if len(recipe.snapshot_steps()) else {},
+            sub_batches=(len(self),),
+        )
+
+
+def source_of(data: Samples) -> Source:
+    """What these models draw from, with the values' own law."""
+    assert isinstance(data, Sampler)
+    return data.source._replace(values=VALUES[type(data.values)])
+
+
+def _float32(values: ArrayLike) -> np.ndarray:
+    with np.errstate(over="ignore"):  # a rate of 1e39 is infinite, and diverges
+        return np.asarray(values, dtype=np.float32)
+
+
+def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
+    recipe, m = experiments[0].training, experiments[0].bottleneck.hidden
+    optimizer, t = recipe.optimizer, np.arange(1, recipe.steps + 1)
+    adam = optimizer.adam if isinstance(optimizer, RotatedAdam) else optimizer
+    adam = adam if isinstance(adam, Adam) else Adam()
+    rotation = np.zeros((0, m, m), np.float32)
+    if isinstance(optimizer, RotatedAdam):
+        rotation = np.ascontiguousarray(haar(data.seeds, m, step=0).float().numpy())
+    return Rule(
+        kind=OPTIMIZERS[type(optimizer)],
+        steps=recipe.steps,
+        beta_2=np.float32(adam.beta_2),
+        fresh_1=np.float32(1 - adam.beta_1),
+        fresh_2=np.float32(1 - adam.beta_2),
+        eps=np.float32(adam.eps),
+        momentum=np.float32(optimizer.momentum if isinstance(optimizer, SGD) else 0),
+        ceiling_factor=np.float32(CEILING),
+        factor=_float32([recipe.schedule.factor((step - 1) / recipe.steps) for step in t.tolist()]),
+        mean_correction=_float32(1 - adam.beta_1**t),
+        square_correction=_float32((1 - adam.beta_2**t) ** 0.5),
+        rate=_float32([e.training.learning_rate for e in experiments]),
+        decay=_float32([e.training.weight_decay for e in experiments]),
+        bias_decay=_float32([e.training.hidden_bias_decay for e in experiments]),
+        rotation=rotation,
+    )
+
+
+def _state(experiments: Sequence[Experiment], shape: Shape, start: Parameters) -> State:
+    recipe, models = experiments[0].training, len(experiments)
+    curve_step, snapshot_step = recipe.curve_steps(), recipe.snapshot_steps()
+
+    def like_theta() -> np.ndarray:
+        return aligned(models * shape.size).reshape(models, shape.size)
+
+    return State(
+        theta=pack(shape, start),
+        mean=like_theta(),
+        square=like_theta(),
+        before=like_theta(),
+        eps=np.zeros(models, np.float32) if start.ln_eps is None else start.ln_eps.numpy().astype(np.float32),
+        importance=importances(experiments).astype(np.float32),
+        ceiling=_float32([e.best_constant_loss() for e in experiments]),
+        diverged_step=np.zeros(models, np.int64),
+        curve_step=np.append(curve_step, NEVER),
+        curve=np.full((models, len(curve_step)), np.nan, np.float32),  # filled at every point, whatever diverges
+        snapshot_step=np.append(snapshot_step, NEVER),
+        snapshots=np.zeros((models, len(snapshot_step), shape.size), np.float32),
+    )

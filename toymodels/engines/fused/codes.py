@@ -1,0 +1,99 @@
+"""Codes: which choices the kernels know, by which number, and what the fused engine therefore refuses.
+
+What is not listed here is refused by name, never left out in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
+from toymodels.bottleneck import Bottleneck
+from toymodels.features import Features, Frequency, Importance
+from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together
+from toymodels.kernels import draw, layers, objective, update
+from toymodels.layer_norm import LayerNorm
+from toymodels.objectives import AbsoluteValue, Identity, Loss, Squared, Target
+from toymodels.training.experiment import Experiment
+from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
+from toymodels.training.recipe import Training
+from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
+
+ACTIVATIONS: dict[type[Activation], int] = {
+    Linear: layers.LINEAR,
+    ReLU: layers.RELU,
+    GeLU: layers.GELU,
+    SoLU: layers.SOLU,
+    SiLU: layers.SILU,
+    ELU: layers.ELU,
+    XExp: layers.XEXP,
+}
+OUTPUTS: dict[type[Activation], int] = {Linear: objective.LINEAR_OUTPUT, ReLU: objective.RELU_OUTPUT}
+TARGETS: dict[type[Target], int] = {Identity: objective.IDENTITY, AbsoluteValue: objective.ABSOLUTE_VALUE}
+LOSSES: dict[type[Loss], int] = {Squared: objective.SQUARED}
+VALUES: dict[type[Values], int] = {
+    UniformValues: draw.UNIFORM,
+    Binary: draw.BINARY,
+    FoldedNormal: draw.FOLDED_NORMAL,
+    Exponential: draw.EXPONENTIAL,
+}
+FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together)
+"""They have no codes: every law is thresholds on words, which the kernels are given."""
+OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
+
+KNOWN_SETTINGS: dict[type, str] = {
+    Experiment: "features bottleneck training target seed loss",
+    Features: "n density frequency importance values signed firing",
+    Frequency: "law cap",
+    Importance: "law shuffle shuffle_seed",
+    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale hidden_bias_start",
+    LayerNorm: "eps affine",
+    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay",
+    Adam: "beta_1 beta_2 eps",
+    SGD: "momentum",
+    RotatedAdam: "adam",
+}
+"""What this engine knows of each part of an experiment. What is not here is refused, never left out."""
+
+
+def unsupported(experiment: Experiment) -> str | None:
+    """Why this engine cannot train this experiment, in a sentence, or None if it can."""
+    f, b, t = experiment.features, experiment.bottleneck, experiment.training
+    if not isinstance(f, Features):
+        return f"the fused engine does not know the class {type(f).__name__}: use engine autograd"
+    for part in (experiment, f, f.frequency, f.importance, b, b.layer_norm, t, t.optimizer):
+        if reason := _unknown(part):
+            return f"the fused engine does not know {reason}: use engine autograd"
+    parts: tuple[tuple[str, object, Iterable[type]], ...] = (
+        ("activation", b.activation, ACTIVATIONS),
+        ("output", b.output, OUTPUTS),
+        ("target", experiment.target, TARGETS),
+        ("loss", experiment.loss, LOSSES),
+        ("value law", f.values, VALUES),
+        ("firing law", f.firing, FIRINGS),
+        ("optimizer", t.optimizer, OPTIMIZERS),
+    )
+    for what, part, known in parts:
+        if type(part) not in known:
+            names = ", ".join(each.name for each in known)
+            name = getattr(part, "name", "")
+            named = f"'{name}' of class {type(part).__name__}" if name in names.split(", ") else f"'{name}'"
+            return f"the fused engine has no kernel for {what} {named} (it has {names}): use engine autograd"
+    return None
+
+
+def _unknown(part: Any) -> str | None:
+    """A class or setting that was added after this engine, which would be left out in silence."""
+    known = KNOWN_SETTINGS.get(type(part))
+    if known is None:
+        return None if part is None or isinstance(part, Optimizer) else f"the class {type(part).__name__}"
+    added = [field.name for field in dataclasses.fields(type(part)) if field.name not in known.split()]
+    if added:
+        return f"the setting '{added[0]}' of {type(part).__name__}"
+    return _unknown(part.adam) or _not_adam(part.adam) if isinstance(part, RotatedAdam) else None
+
+
+def _not_adam(optimizer: Optimizer) -> str | None:
+    return None if type(optimizer) is Adam else f"the class {type(optimizer).__name__}"

@@ -1,0 +1,58 @@
+"""Preparing: the kernels of a process, compiled or loaded before the first model needs them."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import numpy as np
+
+from toymodels.bottleneck import Bottleneck
+from toymodels.engines.fused.batch import Batch
+from toymodels.features import Features
+from toymodels.kernels import moments, steps
+from toymodels.kernels.workspace import workspace
+from toymodels.training.experiment import Experiment
+from toymodels.training.recipe import Training
+
+HEARD_SECONDS = 0.1
+"""How often Python is asked meanwhile whether to go on."""
+
+
+def prepared(wide: bool = False) -> bool:
+    """Whether this process has the kernels already."""
+    return bool(steps.part_gradient.signatures if wide else steps.train.signatures and moments.collect.signatures)
+
+
+def prepare(wide: bool = False) -> None:
+    """Compile the kernels, or load them: those of few models on many threads if ``wide``, else those of many models.
+
+    Interrupting this is heard at once.
+    """
+    if prepared(wide):
+        return
+    failures: list[BaseException] = []
+
+    def compile_all() -> None:
+        try:
+            batch = Batch.of([Experiment(Features(1, 0.5), Bottleneck(1), Training(steps=1, batch=1))])
+            shape, work = batch.shape, workspace(batch.shape)
+            arguments = batch.arguments(work)
+            if wide:
+                steps.part_gradient(*arguments, 0, 1, 0)
+                steps.add_part(shape, 0, work, work)
+                steps.finish_step(*arguments, 0, 1, np.float32(0))
+            else:
+                steps.train(*arguments, 0, 1, 1, 2)
+                sums = np.zeros((1, moments.places(shape).by_lane))
+                state, own = batch.state, moments.sheet(shape)
+                model = state.theta, state.eps, state.importance
+                moments.collect(shape, batch.source, *model, 1, work, own, sums, 0, 1, 0, 1)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = Thread(target=compile_all, daemon=True)  # abandoned, not waited for, where the program is to end
+    thread.start()
+    while thread.is_alive():
+        thread.join(HEARD_SECONDS)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,51 @@
+"""The registry of engines: a name is resolved into an engine here, once, at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from toymodels.engines.autograd import AutogradEngine
+from toymodels.engines.engine import Engine, Unsupported
+from toymodels.engines.fused import FusedEngine
+from toymodels.training.experiment import Experiment
+
+REFERENCE = AutogradEngine()
+"""It refuses nothing."""
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, FusedEngine())}
+"""By name; of those that can train something, "auto" takes the last."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that trains."""
+
+    engine: Engine
+    passed_over: str | None = None
+    """why another one that is preferred on this device does not, in a sentence"""
+
+
+def choose(
+    name: str, batches: Iterable[Sequence[Experiment]], device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Choice:
+    """The engine of this name, or for "auto" the last of `ENGINES` that refuses none of the batches.
+
+    Raises ``ValueError`` for a name that is none, `Unsupported` where the engine named refuses a batch. No more batches
+    are asked for than it takes to know.
+    """
+    if name not in ("auto", *ENGINES):
+        raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{name}'")
+    left = [*ENGINES.values()] if name == "auto" else [ENGINES[name]]
+    passed_over, asked = None, iter(batches)
+    while left != [REFERENCE] and (experiments := next(asked, None)) is not None:
+        for engine in reversed([*left]):
+            reason = engine.refuses(experiments, device, dtype)
+            if reason and left == [engine]:
+                raise Unsupported(reason)
+            if reason:
+                left.remove(engine)
+                if passed_over is None and device.partition(":")[0] in engine.devices:
+                    passed_over = reason
+    return Choice(left[-1], passed_over)
