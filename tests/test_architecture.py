@@ -21,10 +21,6 @@ ROOMS = ("spec", "plan", "store", "results", "execution", "verdict", "console")
 LINES = 300
 LONG = {
     "toymodels.kernels.vector",
-    "toymodels.kernels.bottleneck",
-    "toymodels.engines.fused.crew",
-    "toymodels.engines.fused.layout",
-    "toymodels.metrics.dictionaries",
     "toymodels.sweeps.spec.settings",
     "toymodels.sweeps.spec.sweep",
 }

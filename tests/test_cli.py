@@ -16,75 +16,17 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
+from tests.conftest import IN_FRONT, TINY, door, finish, listing, process
 from toymodels import figures
-from toymodels.cli import app
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
 
 COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
-TINY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-[grid]
-"model.activation" = ["relu", "solu"]
-"model.layer_norm" = [false, true]
-seed = { range = [0, 2] }
-"""
 # Eight packs of about half a second each: time to be interrupted in.
 LONG = TINY.replace("steps = 30", "steps = 1200").replace('["relu", "solu"]', '["relu", "solu", "gelu", "silu"]')
-DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from toymodels.cli import app; app()"
-
-
-class Answer:
-    """What a command said: exit code, stdout, stderr."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in err
-        assert "Traceback" not in out
-
-    def json(self) -> Any:
-        def refuse(constant: str) -> None:
-            raise AssertionError(f"{constant} is no JSON")
-
-        return json.loads(self.out, parse_constant=refuse)
-
-
-def door(*arguments: object) -> Answer:
-    """A command in this process."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return Answer(result.exit_code, result.stdout, result.stderr)
-
-
-def process(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """A command in a process of its own, one thread, so that it does not fight with this one for the cores."""
-    command = [sys.executable, "-c", DOOR, *(str(argument) for argument in arguments)]
-    return subprocess.Popen(
-        command, stdout=-1, stderr=-1, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    )
-
-
-def finish(started: subprocess.Popen[str]) -> Answer:
-    out, err = started.communicate(timeout=60)
-    return Answer(started.returncode, out, err)
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(autouse=True)
@@ -613,7 +555,7 @@ run.derive = derive
 def test_asked_twice_it_leaves_at_once(first: signal.Signals, second: signal.Signals, code: int) -> None:
     """Asked once it cleans up, here for a minute; asked again it does not wait for that."""
     started = subprocess.Popen(
-        [sys.executable, "-c", SLOW_TO_LEAVE + DOOR, "sweep", "tiny.toml"], stdout=-1, stderr=-1, text=True
+        [sys.executable, "-c", SLOW_TO_LEAVE + IN_FRONT, "sweep", "tiny.toml"], stdout=-1, stderr=-1, text=True
     )
     assert started.stdout is not None
     assert started.stdout.readline() == "deriving\n"

@@ -1,4 +1,4 @@
-"""Printing: results as the terminal shows them, or as JSON."""
+"""Printing: results as the terminal shows them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ stdout = Out(width=WIDE)
 
 
 def print_summary(question: str, arms: list[ArmSummary]) -> None:
-    """The question, the table and its legend."""
+    """Print the question of a sweep, its summary table and what the columns mean."""
     stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
     stdout.print(arm_table(arms))
     if len(arms) > MAX_ROWS:
@@ -104,7 +104,7 @@ def print_verdict_legend() -> None:
 
 
 def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
-    """What ``--dry-run`` prints."""
+    """Print what a sweep will take: models, memory, disk and time."""
     if as_json:
         documents.print_document(documents.of_estimate(sweep, estimate))
         return

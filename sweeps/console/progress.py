@@ -24,7 +24,7 @@ class Progress:
         self.total, self.done = total, 0.0
         self._trained = 0.0
         self._begun: float | None = None
-        """when training had begun"""
+        """the clock when training had begun; None before"""
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._bar: Bar | None = None
         self._task = TaskID(0)
@@ -68,5 +68,5 @@ class Progress:
             self.note(f"{self.done:,.0f} of {self.total:,} models{speed}")
 
     def note(self, sentence: str) -> None:
-        """Say something beside the progress."""
+        """Print a sentence on stderr without disturbing the bar."""
         self._console.print(sentence)

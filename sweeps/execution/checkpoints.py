@@ -32,19 +32,19 @@ SECONDS = KEEP_SECONDS
 
 
 def forget(store: Store, pack: Pack) -> None:
-    """The pack is there: nothing else need be kept of it."""
+    """Remove the checkpoints of a pack that is stored."""
     for path in store.unfinished.glob(f"{pack.index:08d}-*.safetensors"):
         path.unlink(missing_ok=True)
 
 
 def tidy(store: Store) -> None:
-    """Remove the folder, if nobody is at work and nothing is in it."""
+    """Remove the folder of checkpoints where it is empty, as it is when nobody is at work."""
     with suppress(OSError):
         store.unfinished.rmdir()
 
 
 class Checkpoints:
-    """Those of a run. Only who trains a pack asks for its own."""
+    """The checkpoints of a run, made by one engine; a pack's own is asked for by whoever trains it."""
 
     def __init__(self, engine: str, reporter: Reporter) -> None:
         self.reporter = reporter
@@ -69,7 +69,7 @@ class Checkpoint(Keep):
 
     @property
     def path(self) -> Path:
-        """Its name says which models."""
+        """The checkpoint's file, whose name says of which pack and which of its models it is."""
         return self.job.store.unfinished / f"{self.job.pack.index:08d}-{self.first}-{self.last}.safetensors"
 
     @property
@@ -104,7 +104,7 @@ class Checkpoint(Keep):
         return Checkpoint(self.all, self.job, self.first + first, self.first + last)
 
     def refused(self, reason: str) -> None:
-        """Move the file aside and say why."""
+        """Move a checkpoint aside that cannot be gone on from, and say why."""
         kept = ""
         with suppress(OSError):
             kept = f"; kept as {self.job.store.set_aside(self.path).name}"

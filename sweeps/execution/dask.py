@@ -57,7 +57,7 @@ class Cluster(Executor):
     workers: int = 0
 
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
-        """See `Executor`."""
+        """Every job with what became of it, in the order in which workers end them."""
         first = next(jobs, None)
         if first is None:
             return  # nothing to train: no cluster is begun

@@ -105,7 +105,7 @@ def _totals(costs: Costs, likes: Sequence[Experiment], firsts: np.ndarray, count
 
 
 def _factors(costs: Costs) -> np.ndarray:
-    """By what factor [group] each may be off."""
+    """The factor ``[group]`` by which what is told of each group's time may be off."""
     factors = np.full(len(costs.references), costs.scatter())
     factors[list(costs.ratios)] = NOISE
     return factors

@@ -50,17 +50,17 @@ class Job:
 
     @cached_property
     def settings(self) -> Sequence[Settings]:
-        """What its models are asked to be."""
+        """The resolved settings of the pack's models, in their order."""
         return self._settings(slice(None))
 
     @cached_property
     def experiments(self) -> list[Experiment]:
-        """What `toymodels` trains for them."""
+        """The experiments of the pack's models, in their order."""
         return [self._experiment(settings) for settings in self.settings]
 
     @cached_property
     def like(self) -> Experiment:
-        """The first of them: all are of its structure."""
+        """The experiment of the pack's first model, whose structure all of them have."""
         return self._experiment(self._settings(slice(1))[0])
 
     def _experiment(self, settings: Settings) -> Experiment:
@@ -68,7 +68,7 @@ class Job:
 
     @property
     def span(self) -> str:
-        """Its models, for a sentence."""
+        """The numbers of the pack's first and last model, as a sentence names them."""
         return f"{self.pack.models[0]} to {self.pack.models[-1]}"
 
     def stored_pack(self, reporter: Reporter) -> StoredFile | None:

@@ -30,7 +30,7 @@ class InProcess(Executor):
     """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
-        """See `Executor`."""
+        """Every job with what became of it, in the order of the jobs."""
         engine, waiting = ENGINES[self.engine], deque[Job]()
         checkpoints = Checkpoints(self.engine, reporter)
 

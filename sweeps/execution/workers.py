@@ -104,7 +104,7 @@ def _worker_threads() -> int | None:
 
 
 def versions_of_packs() -> dict[str, str]:
-    """What must be the same on every worker."""
+    """The versions, by package, that must be the same on every worker, and the number of the numerics."""
     return versions() | {"numerics": str(NUMERICS)}
 
 

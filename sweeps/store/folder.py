@@ -181,7 +181,7 @@ class RunFolder:
         self._manifest = longer
 
     def _put_back(self) -> None:
-        """Of an extended folder, ``sweep.toml`` is a copy: make it one again, whatever it is."""
+        """Make ``sweep.toml`` of an extended folder a copy of its newest sweep again, whatever stands there."""
         path, newest = self.path / "sweep.toml", self.sweep_text().encode()
         if path.is_symlink() or not path.is_file() or path.read_bytes() != newest:
             self.write_bytes(path, newest)

@@ -83,7 +83,7 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Let go."""
+        """Let go of what this process holds, and take its name out of the lock files."""
         while self._held:
             descriptor, named = self._held.pop()
             if named:

@@ -128,7 +128,7 @@ class Store(RunFolder):
         self._manifest = None  # of before: whoever held the folder may have extended it
 
     def release(self) -> None:
-        """Let the folder go."""
+        """Let the folder go, so that another process may hold it."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -172,7 +172,7 @@ class Store(RunFolder):
         return sorted(int(path.stem) for path in self.failed.glob("*.json") if path.stem.isdecimal())
 
     def record_failure(self, pack: Pack, reason: str, attempts: int = 1) -> Failure:
-        """More attempts that failed."""
+        """Write down that so many more attempts at a pack failed, and why the last did."""
         before = self.failure(pack)
         failure = Failure(attempts + (before.attempts if before else 0), reason)
         said = json.dumps({"attempts": failure.attempts, "reason": reason}, sort_keys=True)
@@ -180,7 +180,7 @@ class Store(RunFolder):
         return failure
 
     def forget_failure(self, pack: Pack) -> None:
-        """It was trained after all, or is to be tried as if it were new."""
+        """Forget that a pack failed: it was trained after all, or is to be tried as if it were new."""
         self._failure_path(pack).unlink(missing_ok=True)
 
     @property
@@ -194,7 +194,7 @@ class Store(RunFolder):
     # ------------------------------------------------------------------------------------------- packs
 
     def packs_done(self) -> int:
-        """How many packs are there, not verified."""
+        """How many of the planned packs have a file, whatever is in it."""
         planned = self.manifest.packs
         try:
             found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]

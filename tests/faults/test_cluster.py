@@ -18,6 +18,7 @@ import psutil
 import pytest
 from distributed import Client
 
+from tests.conftest import IN_FRONT
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
 from toymodels.sweeps.execution.workers import carry_out, order_of
@@ -46,8 +47,6 @@ samples = 1024
 seed = { range = [0, 12] }
 """
 """72 models in six packs of some seconds on the autograd engine"""
-# In the background a shell has SIGINT ignored, which a sweep respects.
-DOOR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from toymodels.cli import app; app()"
 SWEEP = ["sweep", "on.toml", "--engine", "autograd", "--out"]
 POISON = """
 import os
@@ -109,12 +108,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sweep and its packs as this process trains them."""
     place = tmp_path_factory.mktemp("cluster")
     (place / "on.toml").write_text(TEXT)
-    subprocess.run([sys.executable, "-c", DOOR, *SWEEP, "alone"], cwd=place, env=ENV, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", IN_FRONT, *SWEEP, "alone"], cwd=place, env=ENV, check=True, capture_output=True
+    )
     assert len(packs(place / "alone")) == 6
     return place
 
 
-def began(place: Path, name: str, *options: str, code: str = DOOR, **env: str) -> subprocess.Popen[str]:
+def began(place: Path, name: str, *options: str, code: str = IN_FRONT, **env: str) -> subprocess.Popen[str]:
     """A sweep on its way, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *SWEEP, name, *options],
@@ -208,7 +209,7 @@ def test_a_pack_that_kills_its_worker_takes_no_other_with_it(place: Path) -> Non
 
 
 def test_without_any_worker_left_it_ends_and_says_so(place: Path) -> None:
-    impatient = "from toymodels.sweeps.execution import dask; dask.PATIENCE_SECONDS = 4; " + DOOR
+    impatient = "from toymodels.sweeps.execution import dask; dask.PATIENCE_SECONDS = 4; " + IN_FRONT
     with dask(place, "none", 1, "--no-nanny") as (address, _, workers):
         running = began(place, "none", "--scheduler", address, code=impatient)
         until(lambda: (place / "none" / "packs").is_dir() and packs(place / "none"))

@@ -11,22 +11,8 @@ from pathlib import Path
 
 import pytest
 
-TINY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-[grid]
-"model.activation" = ["relu", "solu"]
-seed = [0, 1]
-"""
+from tests.conftest import DOOR, TINIER, listing
+
 LACKING = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -53,7 +39,6 @@ int flock(int file, int operation) {
     return refused("LACKS_LOCKS") ? -1 : real(file, operation);
 }
 """
-DOOR = "from toymodels.cli import app; app()"
 IN_TURN = """
 import json, sys, toymodels
 from typer.testing import CliRunner
@@ -79,7 +64,7 @@ def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def door(place: Path, *arguments: str, code: str = DOOR, **environment: object) -> tuple[int, str, str]:
-    (place / "tiny.toml").write_text(TINY)
+    (place / "tiny.toml").write_text(TINIER)
     added = {"OMP_NUM_THREADS": "1", **{name: str(value) for name, value in environment.items()}}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -91,11 +76,6 @@ def door(place: Path, *arguments: str, code: str = DOOR, **environment: object) 
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
     return done.returncode, done.stdout, done.stderr
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 SWEEP = ("sweep", "tiny.toml", "--out", "run", "--engine", "autograd")

@@ -14,42 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import toymodels
-from toymodels.cli import app
+from tests.conftest import TINIER, door, listing
 from toymodels.sweeps.store.tensorfile import serialise
 
-TINY = """
-question = "</script><script>alert(1)</script> tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-[grid]
-"model.activation" = ["relu", "solu"]
-seed = [0, 1]
-"""
+TINY = TINIER.replace("tiny?", "</script><script>alert(1)</script> tiny?")
 
 
 LINKS = [f"link to {what}" for what in ("another pack", "a text", "a pipe", "a device", "itself", "nothing")]
-
-
-def door(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert "Traceback" not in result.stderr
-    return result.exit_code, result.stdout, result.stderr
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DOOR, listing
 from toymodels.sweeps.store.tensorfile import deserialise
 
 pytestmark = pytest.mark.kill
@@ -36,7 +37,7 @@ samples = 4096
 seed = { range = [0, 6] }
 """
 """96 models in 16 packs, a second or so each"""
-COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "sweep.toml", "--out", "run"]
+COMMAND = [sys.executable, "-c", DOOR, "sweep", "sweep.toml", "--out", "run"]
 
 
 def begun(folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -57,11 +58,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
     """The folder of an undisturbed run, and the seconds it took."""
@@ -70,7 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], f
     start = time.monotonic()
     code, said = ended(begun(folder))
     assert code == 0, said
-    return files(folder / "run"), time.monotonic() - start
+    return listing(folder / "run"), time.monotonic() - start
 
 
 @pytest.mark.parametrize("shards", [1, 2])
@@ -98,7 +94,7 @@ def test_killed_twenty_times_it_is_the_same_in_the_end(
         assert code == 0, said
     code, said = ended(begun(tmp_path))
     assert code == 0, said
-    assert files(tmp_path / "run") == expected
+    assert listing(tmp_path / "run") == expected
 
 
 def test_nothing_of_a_killed_sweep_goes_on(tmp_path: Path) -> None:

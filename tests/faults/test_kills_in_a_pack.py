@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import listing
 from toymodels.sweeps.store.tensorfile import deserialise
 
 pytestmark = pytest.mark.kill
@@ -40,7 +41,7 @@ STEPS = {"fused": 150_000, "autograd": 8_000}
 OFTEN = """
 import signal
 from toymodels.cli import app
-from toymodels.sweeps import checkpoints
+from toymodels.sweeps.execution import checkpoints
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, which is respected
 checkpoints.SECONDS = 0.25
 app()
@@ -72,18 +73,13 @@ def steps_done(folder: Path) -> float:
     return sum(deserialise(path).tensors["step"].double().mean().item() for path in found)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
 @pytest.fixture(scope="module", params=list(STEPS))
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
     """The engine, and the folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("whole")
     code, said = ended(begun(folder, request.param))
     assert code == 0, said
-    return request.param, files(folder / "run")
+    return request.param, listing(folder / "run")
 
 
 def grown(folder: Path, before: float, process: subprocess.Popen[str]) -> None:
@@ -111,7 +107,7 @@ def test_killed_in_mid_pack_it_goes_on_from_there_to_the_same_bytes(
     assert done == sorted(set(done))
     code, said = ended(begun(tmp_path, engine))
     assert code == 0, said
-    assert files(tmp_path / "run") == expected
+    assert listing(tmp_path / "run") == expected
 
 
 @pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -127,4 +123,4 @@ def test_interrupted_once_it_goes_on_to_the_same_bytes(
     code, said = ended(begun(tmp_path, engine))
     assert code == 0, said
     assert "goes on where it was interrupted" in said
-    assert files(tmp_path / "run") == expected
+    assert listing(tmp_path / "run") == expected

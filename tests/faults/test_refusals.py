@@ -8,42 +8,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from toymodels.cli import app
+from tests.conftest import BODY, door
 from toymodels.sweeps.console import doctor
 from toymodels.sweeps.store import atomic
 
-TINY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-"""
 LONG = "x" * 300
 READ_A_RUN = ("show", "status", "tables", "report", "verdict")
 
 
-def door(*arguments: object) -> tuple[int, str]:
-    """The exit code, and what was said on stderr."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert "Traceback" not in result.stderr
-    return result.exit_code, result.stderr
+def refused(*arguments: object) -> tuple[int, str]:
+    """The exit code of a command, and what it said on stderr."""
+    code, _, err = door(*arguments)
+    return code, err
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("refusals")
-    (place / "tiny.toml").write_text(TINY)
+    (place / "tiny.toml").write_text(BODY)
     (place / "file").write_text("mine")
-    code, said = door("sweep", place / "tiny.toml", "--out", place / "run", "--engine", "autograd")
+    code, said = refused("sweep", place / "tiny.toml", "--out", place / "run", "--engine", "autograd")
     assert code == 0, said
     return place
 
@@ -72,7 +57,7 @@ def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 @pytest.mark.usefixtures("inside")
 def test_a_name_that_cannot_be_is_one_sentence(command: tuple[str, ...], code: int, sentence: str) -> None:
-    got, said = door(*command)
+    got, said = refused(*command)
     assert got == code
     assert sentence in said
     assert len([line for line in said.splitlines() if line.startswith("toymodels: ")]) == 1
@@ -94,7 +79,7 @@ def test_what_cannot_be_written_is_named_and_a_full_disk_is_no_refusal(
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic.os, "open", refuse)
-        assert door(*command) == (code, f"toymodels: {name}: cannot be written ({os.strerror(number)})\n")
+        assert refused(*command) == (code, f"toymodels: {name}: cannot be written ({os.strerror(number)})\n")
 
 
 @pytest.mark.parametrize("path, named", [("/there", "/there"), (None, "the output")])
@@ -105,7 +90,7 @@ def test_a_failure_of_the_system_that_nobody_expects_is_no_bug(
         raise OSError(errno.EIO, "Input/output error", path)
 
     monkeypatch.setattr(doctor, "examine", fail)
-    assert door("doctor") == (1, f"toymodels: {named}: Input/output error; what is finished is safe\n")
+    assert refused("doctor") == (1, f"toymodels: {named}: Input/output error; what is finished is safe\n")
 
 
 def test_a_bug_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,5 +98,5 @@ def test_a_bug_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("ours")
 
     monkeypatch.setattr(doctor, "examine", fail)
-    code, said = door("doctor")
+    code, said = refused("doctor")
     assert (code, "unexpected ValueError: ours. This is a bug" in said) == (1, True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DOOR, listing
+
 TINY = """
 question = "tiny ± ?"
 [features]
@@ -26,7 +28,6 @@ samples = 256
 "model.activation" = ["relu", "solu"]
 seed = [0, 1]
 """
-DOOR = "from toymodels.cli import app; app()"
 JUMPING = """
 import random, time
 time.time = lambda: random.uniform(0, 4e9)
@@ -45,11 +46,6 @@ def go(place: Path, *command: str, code: str = DOOR, **environment: str) -> subp
         capture_output=True,
         text=True,
     )
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import DOOR
 from toymodels.sweeps.execution.cores import usable
 
 pytestmark = pytest.mark.dask
@@ -43,7 +44,6 @@ def finish(self, trained, real=Job.finish):
 Job.finish = finish
 """
 """Writes down, in the thread that has trained a pack, how many threads torch, OMP and MKL use there."""
-DOOR = "from toymodels.cli import app; app()"
 ONE_CORE = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
 ENV = {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "look.py", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -14,29 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DOOR, TINIER
 from toymodels.kernels import compiled
 
-TINY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-[grid]
-"model.activation" = ["relu", "solu"]
-seed = [0, 1]
-"""
-"""four models in two packs"""
 ADA, BEN = 12345, 12346
 """numbers that need no name"""
 GROUP = 12350
-DOOR = "from toymodels.cli import app; app()"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +58,7 @@ def place_in(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place = Path(name)
         place.chmod(0o755)
-        (place / "tiny.toml").write_text(TINY)
+        (place / "tiny.toml").write_text(TINIER)
         (place / "tiny.toml").chmod(0o644)
         (place / "run").mkdir()
         os.chown(place / "run", ADA, GROUP)

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 import torch
 
+from tests.conftest import listing
 from toymodels.engines import ENGINES
 from toymodels.engines.fused import crew
 from toymodels.sweeps.execution import checkpoints, local
@@ -68,11 +69,6 @@ def go(
     own = Shard.parse(shard) if shard else None
     with mock.patch.object(checkpoints, "SECONDS", OFTEN[engine]):
         return run(plan(), folder, engine, "cpu", Reporter(on_note, on_progress, on_stored), shard=own)
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 class After:

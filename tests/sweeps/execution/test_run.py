@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.conftest import BODY, GRID, listing
 from toymodels import SoLU, figures, metrics
 from toymodels.engines import ENGINES
 from toymodels.engines.autograd import AutogradEngine
@@ -35,25 +36,6 @@ from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.store import Store, recorded_choice
 from toymodels.sweeps.store.tensorfile import StoredFile, deserialise
 
-BODY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-"""
-GRID = """
-[grid]
-"model.activation" = ["relu", "solu"]
-"model.layer_norm" = [false, true]
-seed = { range = [0, 2] }
-"""
 TENSORS = ["model", "W_in", "W_out", "b_in", "b_out", "ln_gain", "ln_bias", "curve_step", "curve", "loss", "status"]
 TABLES = ("models.parquet", "features.parquet", "neurons.parquet", "curves.parquet")
 
@@ -74,11 +56,6 @@ def go(
     engine: str = "autograd",
 ) -> Outcome:
     return run(made or plan(), folder, engine, "cpu", Reporter(on_note, on_progress))
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def pack_files(folder: Path) -> list[Path]:

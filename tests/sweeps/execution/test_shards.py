@@ -9,36 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DOOR, TINY, listing
 from toymodels.sweeps.errors import InUse
 from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.locks import Lock, Shard
 
-TINY = """
-question = "tiny?"
-[features]
-n = 6
-density = 0.3
-[model]
-hidden = 2
-[train]
-steps = 30
-batch = 16
-[eval]
-samples = 256
-[grid]
-"model.activation" = ["relu", "solu"]
-"model.layer_norm" = [false, true]
-seed = { range = [0, 2] }
-"""
-"""eight models in four packs"""
-COMMAND = [sys.executable, "-c", "from toymodels.cli import app; app()", "sweep", "tiny.toml", "--out", "run"]
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+COMMAND = [sys.executable, "-c", DOOR, "sweep", "tiny.toml", "--out", "run"]
 
 
 def plan() -> Plan:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import pytest
 
 import toymodels
+from tests.conftest import listing
 from toymodels.figures.report import write_report
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.execution.deriving import rebuild
@@ -56,11 +57,6 @@ def go(folder: Path, of: str | Sweep, extend: bool = False, shard: Shard | None 
     chosen = sweep(of) if isinstance(of, str) else of
     plan = Store(folder).plan_for(chosen, extend)
     return run(plan, folder, "autograd", "cpu", shard=shard)
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def packs(folder: Path) -> dict[str, tuple[bytes, int]]:

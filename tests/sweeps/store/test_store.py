@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from tests.conftest import listing
 from toymodels.sweeps.errors import FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.resolved import resolved_toml
@@ -57,11 +58,6 @@ def plan(rest: str = "", top: str = "") -> Plan:
 
 def opened(path: Path, made: Plan | None = None, engine: str = "autograd", device: str = "cpu") -> Store:
     return Store.create_or_open(path, made or plan(), engine, device)
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
