@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from toymodels.sweeps.spec import plain
 from toymodels.sweeps.spec.plain import Refused
 from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table, meaningless_without, table_of
 from toymodels.sweeps.spec.settings import validate
+from toymodels.sweeps.spec.sweep import read
 
 PARTS = {
     "features": tm.Features,
@@ -131,3 +133,9 @@ def test_every_check_that_a_setting_has_can_be_described() -> None:
 def test_the_file_has_its_tables_in_order() -> None:
     assert list(FILE.keys) == ["seed", "features", "model", "task", "train", "eval"]
     assert all(isinstance(each, Table) for key, each in FILE.keys.items() if key != "seed")
+
+
+def test_every_setting_is_changed_in_a_golden_sweep() -> None:
+    sweeps = [read(path) for path in sorted((Path(__file__).parents[2] / "golden" / "data" / "sweeps").glob("*.toml"))]
+    cells = [sweep.settings(cell) for sweep in sweeps for cell in range(len(sweep))]
+    assert not set(ALL_SETTINGS) - {name for cell in cells for name in cell.non_default()}
