@@ -89,7 +89,7 @@ def sweep(
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from toymodels import figures
     from toymodels.engines import ENGINES
-    from toymodels.sweeps.console import ending, printing, task
+    from toymodels.sweeps.console import ending, printing, request
     from toymodels.sweeps.console.progress import Progress
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
@@ -97,8 +97,8 @@ def sweep(
     from toymodels.sweeps.results.reading import load
 
     aside = Reporter(note=say)
-    asked = task.resolve(
-        task.sweep_named(name_or_file, fixed=set_ or [], axes=grid or []),
+    asked = request.resolve(
+        request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or []),
         out=out,
         device=device,
         engine=engine,
@@ -189,8 +189,8 @@ def verdict(
 
     if controls == (run is not None):
         raise SpecError("verdict: expected a run folder, or --controls and none")
-    if dictionaries not in verdicts.DICTIONARIES:
-        raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARIES)}, got '{dictionaries}'")
+    if dictionaries not in verdicts.DICTIONARY_CHOICES:
+        raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARY_CHOICES)}, got '{dictionaries}'")
     if run is None:
         proofs.say_proofs(as_json)
         return

@@ -157,6 +157,14 @@ def test_importlib_is_called_where_the_package_opens_alone() -> None:
     ]
 
 
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, Path] = {}
+    for path in (path for package in ABOVE for path in files(package)):
+        for each in (node for node in parsed(path).body if isinstance(node, ast.ClassDef)):
+            assert each.name not in found, f"{each.name}: in {path} and in {found[each.name]}"
+            found[each.name] = path
+
+
 @pytest.mark.parametrize("package", ["toymodels", "sweeps", "figures"])
 def test_nothing_read_can_be_run(package: str) -> None:
     for path in [*files(package), ROOT / "cli.py"]:

@@ -28,7 +28,7 @@ class Matched:
     name = "matched"
 
 
-EPS = NumberOr(Number(least=0, instead="tm.Matched()"), Matched())
+EPS_CHECK = NumberOr(Number(least=0, instead="tm.Matched()"), Matched())
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LayerNorm:
 
     eps: float | Matched = field(
         default=1e-5,
-        metadata=setting(EPS, "what is added to the variance; matched: 3 % of the model's own at the start"),
+        metadata=setting(EPS_CHECK, "what is added to the variance; matched: 3 % of the model's own at the start"),
     )
     affine: bool = field(default=True, metadata=setting(Flag(), "whether a gain and a bias are trained"))
 

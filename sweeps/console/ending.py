@@ -15,22 +15,22 @@ from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import summarise
 
 if TYPE_CHECKING:
-    from toymodels.sweeps.console.task import Task
+    from toymodels.sweeps.console.request import Request
     from toymodels.sweeps.execution.run import Outcome
 
 SOME_FAILED = 3
 """the exit code of a sweep that left packs out"""
 
 
-def say_sweep(task: Task, outcome: Outcome, trained: Run, drawn: Sequence[Path], as_json: bool) -> None:
+def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[Path], as_json: bool) -> None:
     """Print the summary of a sweep, where things are, what comes next, and what diverged or failed."""
-    packs, folder = len(task.plan.packs), task.folder
+    packs, folder = len(request.plan.packs), request.folder
     arms = summarise(trained) if len(outcome.failed) < packs else []
     all_diverged = outcome.diverged == outcome.models
     if as_json:
         documents.print_document(documents.of_sweep(folder, outcome, drawn, arms))
     else:
-        print_summary(task.sweep.question or task.sweep.stem, arms)
+        print_summary(request.sweep.question or request.sweep.stem, arms)
         for path in [*(folder / f"{table}.parquet" for table in (*tables.TABLES, curves.NAME)), *drawn]:
             print(path)
         following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
@@ -42,9 +42,9 @@ def say_sweep(task: Task, outcome: Outcome, trained: Run, drawn: Sequence[Path],
         fail(f"{len(outcome.failed)} of {packs} packs failed; the rest is finished in {folder}", SOME_FAILED)
 
 
-def say_shard(task: Task, outcome: Outcome, as_json: bool) -> None:
+def say_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
     """Print how a shard ended, and what of the whole sweep is still to come."""
-    shard, packs, folder = task.shard, len(task.plan.packs), task.folder
+    shard, packs, folder = request.shard, len(request.plan.packs), request.folder
     assert shard is not None
     if as_json:
         documents.print_document(documents.of_shard(shard, packs, folder, outcome))

@@ -44,12 +44,12 @@ class Standing:
 
     @property
     def following(self) -> str:
-        """The command to type next."""
+        """The command that goes on with this run, or shows it if it is finished."""
         folder = shlex.quote(str(self.folder))
         return f"toymodels show {folder}" if self.finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
 
     def print(self) -> None:
-        """Print it, a fact a line."""
+        """Print how the run stands on stdout, one fact a line."""
         manifest = self.manifest
         speed = f", {self.packs_a_minute:,.1f} packs a minute" if self.packs_a_minute else ""
         models = f"{manifest.models:,} models, engine {manifest.engine}, {manifest.device}"

@@ -32,7 +32,7 @@ from toymodels.sweeps.store.manifest import versions
 
 TRIES = 2
 """workers that may die with a pack before it is given up"""
-DEFAULTS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
+DASK_SETTINGS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
 """of a scheduler that is begun here, unless the user's own Dask configuration says otherwise"""
 PATIENCE_SECONDS = 60.0
 """how long to wait for a worker where there is none"""
@@ -68,7 +68,7 @@ class Cluster(Executor):
 
     @contextmanager
     def _client(self, reporter: Reporter) -> Iterator[Client]:
-        dask.config.update_defaults(DEFAULTS)
+        dask.config.update_defaults(DASK_SETTINGS)
         _quieten()
         if self.scheduler is None:
             ENGINES[self.engine].prepare(reporter.note)  # once here, so that the workers only load it

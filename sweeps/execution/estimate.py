@@ -31,7 +31,7 @@ MOST_GROUPS = 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep will take."""
+    """What a sweep will take on this machine: models, packs, memory, disk, and a range of seconds."""
 
     models: int
     groups: int

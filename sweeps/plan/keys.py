@@ -36,11 +36,11 @@ class Keys(Sequence[str]):
         return hash(self._digests.tobytes())
 
     def distinct(self) -> int:
-        """How many differ."""
+        """How many different keys there are among these."""
         return len(np.unique(self._digests))
 
     def of(self, models: np.ndarray) -> Keys:
-        """The keys of these models."""
+        """The keys of the models of these numbers, in this order."""
         return Keys(self._digests[models])
 
     def find(self, keys: Keys) -> np.ndarray:
@@ -51,5 +51,5 @@ class Keys(Sequence[str]):
         return np.where(self._digests[found] == keys._digests, found, -1)
 
     def lines(self) -> str:
-        """A line a key."""
+        """All keys in hexadecimal, one a line: what a plan's hash is taken of."""
         return self._digests.tobytes().hex("\n", KEY_BYTES)

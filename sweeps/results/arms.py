@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-SEED = ("seed",)
+SEED_ALONE = ("seed",)
 """The settings in which the models of one arm may differ."""
 
 
@@ -22,7 +22,7 @@ class Replicates:
     """their rows of the table of models"""
 
 
-def grouped(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED) -> list[Replicates]:
+def grouped(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED_ALONE) -> list[Replicates]:
     """The models by what varies of ``settings``, those that are averaged ``over`` aside, in the order of the rows."""
     if models.empty:
         return []
@@ -36,7 +36,7 @@ def grouped(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str
     ]
 
 
-def varying(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED) -> list[str]:
+def varying(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str] = SEED_ALONE) -> list[str]:
     """Those of ``settings``, the ones that are averaged ``over`` aside, in which the models differ."""
     return [name for name in settings if name not in over and _varies(models[name])]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toymodels.sweeps.plan.plan import Pack
-from toymodels.sweeps.results.tables import MODELS_AT_ONCE, ROWS_AT_ONCE, Part, windows
+from toymodels.sweeps.results.tables import MODELS_AT_ONCE, ROWS_AT_ONCE, Stretch, windows
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Mapped
 
@@ -35,7 +35,7 @@ def build(store: Store, packs: Sequence[Pack]) -> None:
             writer.write_table(rows.sort_by([("model", "ascending"), ("step", "ascending")]))
 
 
-def _rows(store: Store, part: Part) -> pa.Table:
+def _rows(store: Store, part: Stretch) -> pa.Table:
     """The loss curves of some models of a pack, a row a model x step."""
     pack = Mapped(store.pack_path(part.pack))
     step = pack.rows("curve_step", 0, pack.shape("curve_step")[0])

@@ -19,7 +19,7 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Pack, Plan
-from toymodels.sweeps.results.arms import SEED, Replicates, grouped, varying
+from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
 from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.store import Store
@@ -64,12 +64,12 @@ class Run:
         names = self._store.sweep().settings(0).flat()  # the same in every cell; a plan may take a minute
         return tuple(name for name in names if name in self.models.columns)
 
-    def arms(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED) -> list[Replicates]:
+    def arms(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED_ALONE) -> list[Replicates]:
         """The run's models, or some rows of `models`, grouped by the settings that vary in them, in plan order; those
         ``over`` which one averages, the seed, aside."""
         return grouped(self.models if models is None else models, self.setting_columns, over=over)
 
-    def varying(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED) -> list[str]:
+    def varying(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED_ALONE) -> list[str]:
         """The settings, those averaged ``over`` aside, in which the run's models, or some rows of `models`, differ."""
         return varying(self.models if models is None else models, self.setting_columns, over=over)
 

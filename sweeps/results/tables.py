@@ -57,7 +57,7 @@ def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class Stretch:
     """Those models of a pack that are in a window: its rows ``first`` to ``last``."""
 
     pack: Pack
@@ -70,7 +70,7 @@ class Part:
         return self.pack.models[self.first : self.last]
 
 
-def windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[Part]]:
+def windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[Stretch]]:
     """The packs cut by ranges of models, in order; models ascend in a pack, and packs interleave."""
     waiting = sorted(packs, key=lambda pack: pack.models[0], reverse=True)
     current: list[Pack] = []
@@ -80,7 +80,7 @@ def windows(packs: Sequence[Pack], models_at_once: int) -> Iterator[list[Part]]:
         while waiting and waiting[-1].models[0] < end:
             current.append(waiting.pop())
         parts = [
-            Part(pack, bisect_left(pack.models, end - models_at_once), bisect_left(pack.models, end))
+            Stretch(pack, bisect_left(pack.models, end - models_at_once), bisect_left(pack.models, end))
             for pack in current
         ]
         current = [pack for pack in current if pack.models[-1] >= end]
@@ -141,7 +141,7 @@ def _schema(name: str, settings: pa.Schema, columns: _Columns) -> pa.Schema:
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _rows(name: str, store: Store, plan: Plan, part: Part, schema: pa.Schema) -> pa.Table:
+def _rows(name: str, store: Store, plan: Plan, part: Stretch, schema: pa.Schema) -> pa.Table:
     """The rows of some models of a pack, with all columns of the table."""
     pack, measures = Mapped(store.pack_path(part.pack)), Mapped(store.measures_path(part.pack))
     diverged = pack.rows("status", part.first, part.last) == DIVERGED

@@ -53,7 +53,7 @@ class Contents:
 
     @property
     def numbers(self) -> int:
-        """How many numbers it has."""
+        """How many numbers the tensor has, the product of its shape."""
         return math.prod(self.shape)
 
     @property

@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def manifest_path(self) -> Path:
-        """The manifest's file."""
+        """The path of the file that holds the folder's manifest."""
         return self.path / "manifest.json"
 
     @property

@@ -83,7 +83,7 @@ class Manifest:
         return dict(sorted(said.items()))
 
     def to_bytes(self) -> bytes:
-        """What the file holds."""
+        """The bytes of the file that holds this manifest: JSON, its keys sorted."""
         return json.dumps(self.document(), indent=2, sort_keys=True).encode() + b"\n"
 
     @staticmethod

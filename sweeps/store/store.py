@@ -144,7 +144,7 @@ class Store(RunFolder):
 
     @property
     def packs(self) -> Path:
-        """The folder of the packs."""
+        """The folder inside the run folder that holds the packs."""
         return self.path / "packs"
 
     @property
@@ -220,7 +220,7 @@ class Store(RunFolder):
         return self.measures / "tables.digest"
 
     def pack_path(self, pack: Pack) -> Path:
-        """The file of a pack."""
+        """The path of the file that holds this pack, whether or not it is there."""
         return self.packs / f"{pack.index:08d}.safetensors"
 
     def measures_path(self, pack: Pack) -> Path:

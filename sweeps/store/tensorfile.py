@@ -97,7 +97,7 @@ class Mapped:
         self.names: list[str] = sorted(self._file.keys())
 
     def shape(self, name: str) -> list[int]:
-        """The sizes of a tensor."""
+        """The shape of the tensor of this name, without reading the tensor."""
         return self._file.get_slice(name).get_shape()
 
     def kind(self, name: str) -> str:

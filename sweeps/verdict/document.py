@@ -13,7 +13,7 @@ from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.predictions.p1_bimodal import DIP_P
 from toymodels.hypotheses.statistics.findings import Finding
-from toymodels.hypotheses.tiers import Setting
+from toymodels.hypotheses.tiers import AnalysisSetting
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
@@ -54,7 +54,7 @@ def document(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _at(verdict: Verdict, setting: Setting) -> dict[str, Any]:
+def _at(verdict: Verdict, setting: AnalysisSetting) -> dict[str, Any]:
     neuron, hidden = verdict.tiers[setting]
     return {
         "eps": setting.eps,

@@ -26,7 +26,7 @@ from toymodels.hypotheses import tiers as tiers_of
 from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Measured
 from toymodels.hypotheses.prediction import OwnTable
 from toymodels.hypotheses.predictions import PREDICTIONS
-from toymodels.hypotheses.tiers import Setting, Tiers
+from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
@@ -34,7 +34,7 @@ from toymodels.sweeps.store.rights import unwritable
 FEATURES = "evidence"
 """The name of the table that has a row a feature."""
 WORDS = pa.dictionary(pa.int16(), pa.string())
-MODEL = [
+OF_MODEL = [
     ("regime", WORDS),
     ("primary", pa.bool_()),
     ("eps", WORDS),
@@ -43,7 +43,7 @@ MODEL = [
     ("model", pa.int64()),
 ]
 """The columns that say of which model a row is, in every table."""
-FEATURE = [("feature", pa.int32()), ("tier", WORDS), ("density", pa.float64()), ("importance", pa.float64())]
+OF_FEATURE = [("feature", pa.int32()), ("tier", WORDS), ("density", pa.float64()), ("importance", pa.float64())]
 """The columns that say what a feature is, beside those that were measured of it."""
 FEATURE_COLUMNS = (*tiers_of.COLUMNS, *(name for prediction in PREDICTIONS for name in prediction.columns))
 """The columns that were measured of a feature."""
@@ -51,11 +51,11 @@ FEATURE_COLUMNS = (*tiers_of.COLUMNS, *(name for prediction in PREDICTIONS for n
 
 def _own_schema(table: OwnTable) -> pa.Schema:
     index = [(name, WORDS if kind is str else pa.from_numpy_dtype(kind)) for name, kind in table.index.items()]
-    return pa.schema([*MODEL, *index, *((name, pa.float32()) for name in table.columns)])
+    return pa.schema([*OF_MODEL, *index, *((name, pa.float32()) for name in table.columns)])
 
 
 SCHEMAS: dict[str, pa.Schema] = {
-    FEATURES: pa.schema([*MODEL, *FEATURE, *((name, pa.float32()) for name in FEATURE_COLUMNS)]),
+    FEATURES: pa.schema([*OF_MODEL, *OF_FEATURE, *((name, pa.float32()) for name in FEATURE_COLUMNS)]),
     **{p.own_table.name: _own_schema(p.own_table) for p in PREDICTIONS if p.own_table is not None},
 }
 """The columns of every table with their types, by the table's name."""
@@ -70,7 +70,7 @@ class Writer:
 
     def add(self, evidence: Evidence, primary: bool, seeds: Sequence[int], models: Mapping[str, Sequence[int]]) -> None:
         """Write the rows of some seeds of a regime at one eps; ``models`` has the numbers of their models, by arm."""
-        tiers = Tiers.of(evidence, Setting(evidence.eps))
+        tiers = Tiers.of(evidence, AnalysisSetting(evidence.eps))
         for arm, measured in evidence.arms.items():
             of_arm = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps, "arm": arm}
             of_models = {"seed": np.asarray(seeds), "model": np.asarray(models[arm])}

@@ -17,7 +17,7 @@ from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.verdict import evidence
 from toymodels.sweeps.verdict.regimes import RunRegime, regimes
 
-DICTIONARIES = ("none", "primary", "all")
+DICTIONARY_CHOICES = ("none", "primary", "all")
 """The regimes in which dictionaries can be trained."""
 MOST_SEEDS = 256
 """How many seeds are measured at once at most."""

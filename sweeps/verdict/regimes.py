@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
-from toymodels.hypotheses.tiers import EPS
+from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import hidden_layer, plain
 from toymodels.sweeps.results.reading import Run
@@ -100,7 +100,7 @@ def _arms(rows: pd.DataFrame) -> tuple[tuple[int, ...], dict[str, dict[str, list
         return (), {}, ("no seed is there in every arm", *notes)
     if missing := rows["seed"].nunique() - len(seeds):
         notes.append(f"{missing} seeds left out: an arm of theirs diverged or is missing")
-    order = sorted(judged, key=lambda eps: EPS.index(eps) if eps in EPS else len(EPS))
+    order = sorted(judged, key=lambda eps: EPS_LABELS.index(eps) if eps in EPS_LABELS else len(EPS_LABELS))
     return seeds, {eps: {n: [of[s] for s in seeds] for n, of in judged[eps].items()} for eps in order}, tuple(notes)
 
 

@@ -337,7 +337,7 @@ def test_the_layout_of_weights_is_that_of_the_start_wherever_training_was_contin
     """Or products would round otherwise."""
     for optimizer, tied in itertools.product(OPTIMIZERS, (True, False)):
         es = experiments(optimizer, bottleneck=Bottleneck(5, output=Linear(), tied=tied, hidden_bias=True))
-        run = autograd_run.Run(es, "cpu", torch.float32)
+        run = autograd_run.TrainingRun(es, "cpu", torch.float32)
         start = {name: tensor.stride() for name, tensor in run.state().items()}
         run.step()
         run.step()

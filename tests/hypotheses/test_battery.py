@@ -17,14 +17,14 @@ from toymodels.hypotheses.predictions import p1_bimodal, p3_gated, p9_harder_to_
 from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE
 from toymodels.hypotheses.statistics.findings import corrected
 from toymodels.hypotheses.statistics.intervals import Status
-from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers
+from toymodels.hypotheses.tiers import EPS_LABELS, FEWEST_FEATURES, AnalysisSetting, Tiers
 
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 SEEDS, N, LARGE = 8, 12, 4
 """Of `N` features the first `LARGE` are in the neuron tier."""
 CONTROL = "gelu + LN"
 NEURON = torch.arange(N).expand(SEEDS, N) < LARGE
-AT = Setting("1e-05")
+AT = AnalysisSetting("1e-05")
 MARKS = {"recovered", "undersampled", p3_gated.LEFT_OUT, p1_bimodal.DIP_P}
 
 
@@ -65,7 +65,7 @@ def evidence(effect=0.8, noise=0.01, seed=0, eps="1e-05", **changed) -> Evidence
 
 
 def at_all_eps(of: Evidence) -> list[Evidence]:
-    return [dataclasses.replace(of, eps=eps) for eps in EPS]
+    return [dataclasses.replace(of, eps=eps) for eps in EPS_LABELS]
 
 
 def with_r2(of: Evidence, r2: torch.Tensor) -> Evidence:
@@ -92,7 +92,7 @@ def judge(primary, exploratory=()):
 
 def at_default(of: Evidence) -> Statistics:
     """Its statistics at one setting only, for time."""
-    found, setting = statistics(of), Setting(of.eps)
+    found, setting = statistics(of), AnalysisSetting(of.eps)
     return dataclasses.replace(found, at={setting: found.at[setting]})
 
 
@@ -100,7 +100,7 @@ def judge_default(regime) -> battery.Verdict:
     return battery.judge([at_default(at_eps) for at_eps in regime])[0]
 
 
-def findings(of: Evidence, setting: Setting) -> battery.Findings:
+def findings(of: Evidence, setting: AnalysisSetting) -> battery.Findings:
     return battery.findings(statistics(of), setting)
 
 
@@ -134,7 +134,7 @@ def test_tiers_by_hand():
     )
 
     def tiers(recovered, percentile):
-        found = Tiers.of(of, Setting("1e-05", recovered, percentile))
+        found = Tiers.of(of, AnalysisSetting("1e-05", recovered, percentile))
         return found.neuron[0].nonzero()[:, 0].tolist(), found.hidden[0].nonzero()[:, 0].tolist()
 
     assert tiers(0.5, 99.0) == ([0, 2, 6], [1])
@@ -177,7 +177,7 @@ def test_what_stands_beside_does_not_decide():
 @pytest.mark.parametrize("flipped", range(3))
 def test_one_eps_that_disagrees_leaves_it_open(flipped):
     of = at_all_eps(evidence())
-    of[flipped] = dataclasses.replace(evidence(0.0), eps=EPS[flipped])
+    of[flipped] = dataclasses.replace(evidence(0.0), eps=EPS_LABELS[flipped])
     verdict = judge_default(of)
     assert verdict.overall is OPEN
     assert verdict.predictions["P3"] is OPEN
@@ -206,7 +206,7 @@ def test_an_eps_not_run_takes_a_yes_back_but_not_a_no(there):
     yes, no = (
         judge_default([dataclasses.replace(evidence(effect), eps=eps) for eps in there]) for effect in (0.8, 0.0)
     )
-    missing = ", ".join(eps for eps in EPS if eps not in there)
+    missing = ", ".join(eps for eps in EPS_LABELS if eps not in there)
     assert (yes.overall, yes.said) == (OPEN, "undetermined")
     assert yes.notes == (f"no models at LayerNorm eps {missing}: nothing can be called supported",)
     assert yes.notes == no.notes
@@ -222,7 +222,7 @@ def test_at_every_eps_supported_stands_beside_the_verdict_too():
     shares = torch.zeros(SEEDS, 3, 10)
     shares[:, :, :5] = 0.4
     of = with_part(of_p6(1.5, 0.0), "P7", {"mid": shares})
-    for there, status in ((EPS, YES), (EPS[1:], OPEN), (EPS[:1], OPEN)):
+    for there, status in ((EPS_LABELS, YES), (EPS_LABELS[1:], OPEN), (EPS_LABELS[:1], OPEN)):
         verdict = judge_default([dataclasses.replace(of, eps=eps) for eps in there])
         assert (verdict.predictions["P6"], verdict.predictions["P7"]) == (status, status)
 
@@ -320,7 +320,7 @@ def test_a_control_that_is_mostly_undefined_does_not_take_it_back():
 # ------------------------------------------------------------------------------------------------ marks and notes
 
 
-def marked(of: Evidence, setting: Setting = AT) -> dict[str, list[float]]:
+def marked(of: Evidence, setting: AnalysisSetting = AT) -> dict[str, list[float]]:
     return {name: mark.tolist() for name, mark in statistics(of).at[setting].marks.items()}
 
 

@@ -8,8 +8,8 @@ import torch
 
 from toymodels import Binary, UniformValues, forward
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
-from toymodels.hypotheses.battery import EPS
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
+from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.layer_norm import MATCHED_FRACTION
 from toymodels.training.experiment import sampler
 
@@ -43,9 +43,9 @@ def test_two_tiers_are_a_third_in_a_neuron_each_and_the_rest_small_in_the_others
 
 
 def test_every_eps_is_what_its_name_says():
-    eps = {name: regime(CONSTRUCTIONS[0], 12, Binary(), SEEDS, name).arms for name in EPS}
+    eps = {name: regime(CONSTRUCTIONS[0], 12, Binary(), SEEDS, name).arms for name in EPS_LABELS}
     for name in (MAIN, *LN_ONLY):
-        fixed = [eps[label][name].parameters.ln_eps for label in EPS]
+        fixed = [eps[label][name].parameters.ln_eps for label in EPS_LABELS]
         assert fixed[0] is not None
         assert fixed[1] is not None
         assert fixed[0].tolist() == [1e-5] * 8

@@ -13,7 +13,7 @@ from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.predictions import p1_bimodal, p2_rescaled, p3_gated, p4_needs_norm
 from toymodels.hypotheses.statistics.findings import from_seeds
-from toymodels.hypotheses.tiers import Setting, Tiers
+from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
 from toymodels.metrics.alignment import response_alignment
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.rotation_null import rotation_nulls_of
@@ -34,7 +34,7 @@ def supported(values) -> bool:
 
 
 def counts(evidence, controls=None) -> dict[str, int]:
-    tiers, rng = Tiers.of(evidence, Setting("1e-05")), np.random.default_rng(21)
+    tiers, rng = Tiers.of(evidence, AnalysisSetting("1e-05")), np.random.default_rng(21)
     arms = {name: arm for name, arm in evidence.with_norm.items() if name == MAIN or not controls or name in controls}
     part = {key: {name: arm[key] for name, arm in arms.items()} for key in ("P2", "P3", "P4")}
     found: dict[str, int] = {kind: 0 for kind in ("P2", "P3", *p4_needs_norm.DECISIVE)}  # noqa: C420

@@ -23,12 +23,12 @@ from toymodels.training.experiment import sampler
 
 FUSED, AUTOGRAD = ENGINES["fused"], ENGINES["autograd"]
 TABLES: dict[str, dict[Any, int]] = {
-    "activation": codes.ACTIVATIONS,
-    "output": codes.OUTPUTS,
-    "target": codes.TARGETS,
-    "loss": codes.LOSSES,
-    "values": codes.VALUES,
-    "optimizer": codes.OPTIMIZERS,
+    "activation": codes.ACTIVATION_CODES,
+    "output": codes.OUTPUT_CODES,
+    "target": codes.TARGET_CODES,
+    "loss": codes.LOSS_CODES,
+    "values": codes.VALUE_CODES,
+    "optimizer": codes.OPTIMIZER_CODES,
 }
 KNOWN = [(role, kind) for role, table in TABLES.items() for kind in table]
 UNKNOWN = [(role, code) for role in TABLES for code in (-1, 99)]

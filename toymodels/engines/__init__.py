@@ -14,7 +14,7 @@ import torch
 
 from toymodels.checks import Whole, expect
 from toymodels.engines.engine import Advance, Engine, OnStep, Unsupported
-from toymodels.engines.registry import ENGINES, Choice, choose
+from toymodels.engines.registry import ENGINES, EngineChoice, choose
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
@@ -24,8 +24,8 @@ from toymodels.training.trained import Trained
 __all__ = [
     "ENGINES",
     "Advance",
-    "Choice",
     "Engine",
+    "EngineChoice",
     "Keep",
     "OutOfMemory",
     "Trained",

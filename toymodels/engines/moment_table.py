@@ -19,7 +19,7 @@ Axes = tuple[Literal["feature", "hidden"], ...]
 
 @dataclass(frozen=True)
 class Row:
-    """One moment."""
+    """One moment: what is summed, over which axes, and at which tap."""
 
     name: str
     axes: Axes

@@ -19,8 +19,8 @@ ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, Fuse
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The engine that trains."""
+class EngineChoice:
+    """The engine that `choose` found to train a plan, and why it passed over another."""
 
     engine: Engine
     passed_over: str | None = None
@@ -29,7 +29,7 @@ class Choice:
 
 def choose(
     name: str, batches: Iterable[Sequence[Experiment]], device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> Choice:
+) -> EngineChoice:
     """The engine of this name, or for "auto" the last of `ENGINES` that refuses none of the batches.
 
     Raises ``ValueError`` for a name that is none, `Unsupported` where the engine named refuses a batch. No more batches
@@ -48,4 +48,4 @@ def choose(
                 left.remove(engine)
                 if passed_over is None and device.partition(":")[0] in engine.devices:
                     passed_over = reason
-    return Choice(left[-1], passed_over)
+    return EngineChoice(left[-1], passed_over)

@@ -22,7 +22,7 @@ from toymodels.hypotheses.prediction import AtSetting, Statistics
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.statistics.findings import Finding, corrected
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, Status, all_of, unanimous
-from toymodels.hypotheses.tiers import EPS, FEWEST_FEATURES, Setting, Tiers, settings
+from toymodels.hypotheses.tiers import EPS_LABELS, FEWEST_FEATURES, AnalysisSetting, Tiers, settings
 from toymodels.surroundings import undisturbed
 
 OVERALL = ("P1", "P2", "P3", "P4")
@@ -45,11 +45,11 @@ class Verdict:
     seeds: int
     overall: Status
     predictions: Mapping[str, Status]
-    default: Setting
-    findings: Mapping[Setting, Findings]
-    tiers: Mapping[Setting, tuple[float, float]]
+    default: AnalysisSetting
+    findings: Mapping[AnalysisSetting, Findings]
+    tiers: Mapping[AnalysisSetting, tuple[float, float]]
     """the mean number of features in the neuron tier and in the hidden tier, at each setting"""
-    marks: Mapping[Setting, Mapping[str, Tensor]]
+    marks: Mapping[AnalysisSetting, Mapping[str, Tensor]]
     """what a reader should know of each seed, [seed], at each setting"""
     notes: tuple[str, ...] = ()
 
@@ -58,7 +58,7 @@ class Verdict:
         """The answer: ``two tiers``, ``no`` or ``undetermined``."""
         return SAID[self.overall]
 
-    def at(self, setting: Setting) -> Mapping[str, Status]:
+    def at(self, setting: AnalysisSetting) -> Mapping[str, Status]:
         """The status of every prediction at one setting."""
         return at_setting(self.findings[setting])
 
@@ -85,7 +85,7 @@ def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
 
 
 @undisturbed
-def findings(statistics: Statistics, setting: Setting) -> Findings:
+def findings(statistics: Statistics, setting: AnalysisSetting) -> Findings:
     """What every statistic of every prediction says at one setting of the analysis."""
     return {prediction.key: prediction.findings(statistics, setting) for prediction in PREDICTIONS}
 
@@ -97,7 +97,7 @@ def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statisti
     Exploratory regimes are corrected for how many there are, the primary one, named before the data was seen, is not.
     """
     regimes = [primary, *exploratory] if primary else list(exploratory)
-    by_regime: list[dict[Setting, Findings]] = [
+    by_regime: list[dict[AnalysisSetting, Findings]] = [
         {setting: findings(at_eps, setting) for at_eps in regime for setting in at_eps.at} for regime in regimes
     ]
     first = 1 if primary else 0
@@ -111,12 +111,12 @@ def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statisti
     ]
 
 
-def _verdict(regime: Sequence[Statistics], of: Mapping[Setting, Findings], primary: bool) -> Verdict:
-    first = next((at_eps for at_eps in regime if at_eps.eps == EPS[0]), regime[0])
+def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings], primary: bool) -> Verdict:
+    first = next((at_eps for at_eps in regime if at_eps.eps == EPS_LABELS[0]), regime[0])
     statuses = [at_setting(findings) for findings in of.values()]
     predictions = {p.key: unanimous([status[p.key] for status in statuses]) for p in PREDICTIONS}
     overall = unanimous([all_of([status[key] for key in OVERALL]) for status in statuses])
-    missing = [eps for eps in EPS if eps not in {at_eps.eps for at_eps in regime}]
+    missing = [eps for eps in EPS_LABELS if eps not in {at_eps.eps for at_eps in regime}]
     notes: tuple[str, ...] = ()
     if missing:
         notes = (f"no models at LayerNorm eps {', '.join(missing)}: nothing can be called supported",)
@@ -127,7 +127,7 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[Setting, Findings], prima
         for at_eps in regime
         for setting, at in at_eps.at.items()
     }
-    default = Setting(first.eps)
+    default = AnalysisSetting(first.eps)
     marks = {setting: at.marks for at_eps in regime for setting, at in at_eps.at.items()}
     notes = (*notes, *_notes(marks[default], first.seeds))
     return Verdict(first.regime, primary, first.seeds, overall, predictions, default, of, sizes, marks, notes)

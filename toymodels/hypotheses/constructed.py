@@ -30,7 +30,7 @@ DENSITY = 0.01
 LARGE, SMALL = 4.0, 1.5
 FAINT = 0.1
 """A size of columns at which SoLU is nearly linear; at .3 it already gates a tenth of an effect beyond the controls."""
-ACTIVATIONS: dict[str, Activation] = {
+HIDDEN_LAYERS: dict[str, Activation] = {
     MAIN: SoLU(),
     **dict(zip(LN_ONLY, (GeLU(), ReLU(), Linear()), strict=True)),
     PLAIN: GeLU(),
@@ -101,7 +101,7 @@ def regime(construction: Construction, hidden: int, values: Values, seeds: Seque
     columns /= values.mean
     turned = haar(np.asarray(seeds), hidden, ROTATION).numpy() @ columns
     arms = {}
-    for name, activation in ACTIVATIONS.items():
+    for name, activation in HIDDEN_LAYERS.items():
         W = torch.from_numpy((columns if name == MAIN else turned).astype(np.float32))
         layer_norm = construction.layer_norm if name == MAIN else name != PLAIN
         arms[name] = _arm(

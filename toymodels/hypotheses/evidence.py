@@ -24,7 +24,7 @@ OF_TIERS = "tiers"
 
 
 @dataclass(frozen=True)
-class Samples:
+class SplitSamples:
     """The evaluation samples of one arm: where they are cut in two, and the moments of both halves."""
 
     arm: str

@@ -8,7 +8,7 @@ import torch
 
 from toymodels.hypotheses import tiers
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm, Regime, covariates
-from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Measured, Samples, halves
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Measured, SplitSamples, halves
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.metrics.moments import collect, together
 from toymodels.surroundings import undisturbed
@@ -59,6 +59,6 @@ def _measure(name: str, arm: Arm, samples: int, dictionaries: bool) -> Measured:
     middle, last = halves(samples)
     moments = collect(arm.experiments, arm.parameters, last)
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
-    on = Samples(name, middle, last, first_half, second_half, dictionaries)
+    on = SplitSamples(name, middle, last, first_half, second_half, dictionaries)
     found = {OF_TIERS: tiers.measure(arm, first_half)} if name in (MAIN, *LN_ONLY) else {}
     return found | {p.key: p.measure(arm, on) for p in PREDICTIONS if name in p.arms}

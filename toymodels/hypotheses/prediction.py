@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.statistics.findings import Finding, from_seeds, unknown
 from toymodels.hypotheses.statistics.intervals import Status
-from toymodels.hypotheses.tiers import Setting, Tiers, too_small
+from toymodels.hypotheses.tiers import AnalysisSetting, Tiers, too_small
 from toymodels.metrics.tiers import Tier
 
 Numbers = Mapping[str, Tensor | str]
@@ -34,7 +34,7 @@ class Statistics:
     eps: str
     covariates: np.ndarray
     """log-frequency and log-importance of every feature, float64 [seed, feature, 2]"""
-    at: Mapping[Setting, AtSetting]
+    at: Mapping[AnalysisSetting, AtSetting]
 
     @property
     def seeds(self) -> int:
@@ -114,7 +114,7 @@ class Prediction(ABC):
     own_table: ClassVar[OwnTable | None] = None
     """the table of evidence that it fills by `own_rows`, if it has one"""
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """What it asks of one arm, by name, the first axis of each the model; nothing, where what tiers are made of is
         enough."""
         del arm, samples
@@ -150,7 +150,7 @@ class Prediction(ABC):
         del measured
         return {}
 
-    def findings(self, statistics: Statistics, setting: Setting) -> dict[str, Finding]:
+    def findings(self, statistics: Statistics, setting: AnalysisSetting) -> dict[str, Finding]:
         """What its statistics say at one setting of the analysis, by kind."""
         at = statistics.at[setting]
         enough, reason = too_small(at.neuron, at.hidden, self.compares)

@@ -16,7 +16,7 @@ SIZES = (10, 20, 24)
 """The numbers of neurons of constructed models. The battery was tuned on 12 and 16, and on other seeds."""
 SEEDS = tuple(range(3000, 3016))
 """With eight, three of the 54 rows come out undetermined for want of power."""
-VALUES: tuple[Values, ...] = (Binary(), UniformValues())
+VALUE_LAWS: tuple[Values, ...] = (Binary(), UniformValues())
 SAMPLES = 40_960
 """Evaluation samples of a proof: half of them show every feature, of density .01, some 200 times."""
 
@@ -40,7 +40,7 @@ class Proof:
 @undisturbed
 def prove(
     sizes: Sequence[int] = SIZES,
-    values: Sequence[Values] = VALUES,
+    values: Sequence[Values] = VALUE_LAWS,
     constructions: Sequence[Construction] = CONSTRUCTIONS,
     seeds: Sequence[int] = SEEDS,
     samples: int = SAMPLES,

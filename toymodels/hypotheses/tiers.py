@@ -27,7 +27,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.55)
 """The R^2 above which a feature counts as recovered, one after another."""
 PERCENTILES = (95.0, 99.0, 99.9)
 """The percentiles of the rotation null from which on a feature counts as aligned, one after another."""
-EPS = ("1e-05", "1e-12", "matched")
+EPS_LABELS = ("1e-05", "1e-12", "matched")
 """The values of LayerNorm's eps at which a claim about LayerNorm is shown."""
 FEWEST_FEATURES = 3
 """With fewer features in a tier in over half of the seeds, nothing that compares tiers is supported."""
@@ -36,7 +36,7 @@ COLUMNS = {"active_examples": "active", "r2": "r2", "response_alignment_percenti
 
 
 @dataclass(frozen=True)
-class Setting:
+class AnalysisSetting:
     """One way of doing the analysis: at which eps, and where the lines between tiers are drawn."""
 
     eps: str
@@ -44,9 +44,9 @@ class Setting:
     percentile: float = 99.0
 
 
-def settings(eps: str) -> list[Setting]:
+def settings(eps: str) -> list[AnalysisSetting]:
     """Every way of doing the analysis at one eps."""
-    return [Setting(eps, recovered, percentile) for recovered in THRESHOLDS for percentile in PERCENTILES]
+    return [AnalysisSetting(eps, recovered, percentile) for recovered in THRESHOLDS for percentile in PERCENTILES]
 
 
 def measure(arm: Arm, first_half: Moments) -> Quantities:
@@ -71,7 +71,7 @@ class Tiers:
     recovered: Mapping[str, Tensor]
 
     @staticmethod
-    def of(evidence: Evidence, setting: Setting) -> Tiers:
+    def of(evidence: Evidence, setting: AnalysisSetting) -> Tiers:
         """The tiers at a setting of the analysis."""
         arms = {name: measured[OF_TIERS] for name, measured in evidence.with_norm.items()}
         recovered = {name: of["r2"] > setting.recovered for name, of in arms.items()}

@@ -55,7 +55,7 @@ class Kept:
 
     @property
     def cache_path(self) -> str:
-        """The folder."""
+        """The folder in which Numba keeps what it compiled."""
         return str(self.folder)
 
     def enable(self) -> None:

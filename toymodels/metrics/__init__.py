@@ -31,8 +31,7 @@ from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron_r2, dead_features, r2
 from toymodels.metrics.responses import response_sizes_of
-from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, Null, rotation_nulls_of
-from toymodels.metrics.rotation_null import MEASURES as MEASURES_WITH_NULLS
+from toymodels.metrics.rotation_null import DRAWS_AT_ONCE, WITH_NULLS, Null, rotation_nulls_of
 from toymodels.metrics.tiers import Tier, tiers
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure, importances
@@ -159,7 +158,7 @@ def _feature_columns(
         **{f"ridge_r2_{tap}": ridge(tap) for tap in TAPS},
         "hiddenness": lambda ask: hiddenness(ask("features.ridge_r2_mid"), ask("features.best_neuron_r2_mid")),
         "dead": lambda ask: dead_features(moments),
-        **{f"{name}_percentile": percentile(name) for name in MEASURES_WITH_NULLS},
+        **{f"{name}_percentile": percentile(name) for name in WITH_NULLS},
         "tier": lambda ask: tiers(
             ask("features.r2"), ask("features.response_alignment"), nulls()["response_alignment"]
         ),

@@ -24,7 +24,7 @@ from toymodels.training.experiment import Experiment
 
 DRAWS = 1000
 DRAWS_AT_ONCE = 50
-MEASURES = ("weight_alignment", "response_alignment", "participation_ratio")
+WITH_NULLS = ("weight_alignment", "response_alignment", "participation_ratio")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def rotation_nulls(
     bottleneck: Bottleneck,
     parameters: Parameters,
     values: Tensor,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] = WITH_NULLS,
     *,
     signed: bool,
 ) -> dict[str, Null]:
@@ -87,7 +87,7 @@ def rotation_nulls(
 
 
 def rotation_nulls_of(
-    experiments: Sequence[Experiment], parameters: Parameters, measures: Sequence[str] = MEASURES
+    experiments: Sequence[Experiment], parameters: Parameters, measures: Sequence[str] = WITH_NULLS
 ) -> dict[str, Null]:
     """The nulls of models of one structure: `rotation_nulls` at their own features' values."""
     e, values = experiments[0], mean_active_values(experiments, parameters.W_in)

@@ -37,7 +37,7 @@ class Direction(ABC):
 
 
 class Optimizer(ABC):
-    """A choice of optimizer."""
+    """How gradients become steps: the choice of an optimizer and its settings."""
 
     name: str
 

@@ -37,7 +37,7 @@ class Trained:
 
     @property
     def diverged(self) -> Tensor:
-        """[model], bool."""
+        """Which models diverged, bool [model]."""
         return self.diverged_step > 0
 
 

@@ -484,7 +484,7 @@ def test_auto_is_fused_on_a_cpu_and_autograd_elsewhere_and_says_why_where_it_mus
 
 
 def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(codes.ACTIVATIONS, SoLU)
+    monkeypatch.delitem(codes.ACTIVATION_CODES, SoLU)
     notes: list[str] = []
     assert resolve_engine("auto", "cpu", plan(), {}, Reporter(note=notes.append)) == "autograd"
     assert len(notes) == 1

@@ -28,7 +28,7 @@ def train(
 
     An interruption saves the last whole step into ``keep``.
     """
-    run, steps = Run(experiments, device, dtype), experiments[0].training.steps
+    run, steps = TrainingRun(experiments, device, dtype), experiments[0].training.steps
     whole: dict[str, Tensor] = {}
     if keep:
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
@@ -56,7 +56,7 @@ def train(
     return run.trained()
 
 
-class Run:
+class TrainingRun:
     """Models on their way: where they stand after ``t`` steps.
 
     A step puts new tensors in the place of old ones; the curve and the snapshots alone are filled in place, beyond what
@@ -153,7 +153,7 @@ class Run:
                 self.snapshots[name][:, self.shots[self.t]] = weight.detach()
 
     def state(self) -> dict[str, Tensor]:
-        """All that a step changes."""
+        """Every tensor that a step changes, by name: what is kept of an unfinished run, and put back."""
         return {
             "step": torch.tensor([self.t]),
             "curve": self.curve,
@@ -183,7 +183,7 @@ class Run:
             direction.state = {what: state[f"optimizer.{name}.{what}"] for what in direction.state}
 
     def trained(self) -> Trained:
-        """The models as they are now."""
+        """The models as their parameters, curves and snapshots stand now, on the CPU."""
         weights = {name: weight.detach().cpu() for name, weight in self.weights.items()}
         return Trained(
             experiments=self.experiments,

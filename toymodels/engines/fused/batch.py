@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from toymodels.bottleneck import Parameters, initialise
 from toymodels.data import Samples
 from toymodels.engines.engine import CEILING
-from toymodels.engines.fused.codes import OPTIMIZERS, VALUES
+from toymodels.engines.fused.codes import OPTIMIZER_CODES, VALUE_CODES
 from toymodels.engines.fused.layout import pack, shape_of, unpack
 from toymodels.features import Sampler
 from toymodels.kernels.draw import Source
@@ -76,7 +76,7 @@ class Batch:
         return 10.0 * self.shape.n * self.shape.m * self.shape.batch
 
     def trained(self) -> Trained:
-        """The models as they are now."""
+        """The models as their parameters, curves and snapshots stand now, copied out of the kernels' arrays."""
         recipe, state = self.experiments[0].training, self.state
         names = self.start.trained()
         snapshots = {name: tensor for name, tensor in unpack(self.shape, state.snapshots).items() if name in names}
@@ -95,7 +95,7 @@ class Batch:
 def source_of(data: Samples) -> Source:
     """What these models draw from, with the values' own law."""
     assert isinstance(data, Sampler)
-    return data.source._replace(values=VALUES[type(data.values)])
+    return data.source._replace(values=VALUE_CODES[type(data.values)])
 
 
 def _float32(values: ArrayLike) -> np.ndarray:
@@ -112,7 +112,7 @@ def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
     if isinstance(optimizer, RotatedAdam):
         rotation = np.ascontiguousarray(haar(data.seeds, m, step=0).float().numpy())
     return Rule(
-        kind=OPTIMIZERS[type(optimizer)],
+        kind=OPTIMIZER_CODES[type(optimizer)],
         steps=recipe.steps,
         beta_2=np.float32(adam.beta_2),
         fresh_1=np.float32(1 - adam.beta_1),

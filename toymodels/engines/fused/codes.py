@@ -21,7 +21,7 @@ from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
 from toymodels.training.recipe import Training
 from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
 
-ACTIVATIONS: dict[type[Activation], int] = {
+ACTIVATION_CODES: dict[type[Activation], int] = {
     Linear: layers.LINEAR,
     ReLU: layers.RELU,
     GeLU: layers.GELU,
@@ -30,18 +30,18 @@ ACTIVATIONS: dict[type[Activation], int] = {
     ELU: layers.ELU,
     XExp: layers.XEXP,
 }
-OUTPUTS: dict[type[Activation], int] = {Linear: objective.LINEAR_OUTPUT, ReLU: objective.RELU_OUTPUT}
-TARGETS: dict[type[Target], int] = {Identity: objective.IDENTITY, AbsoluteValue: objective.ABSOLUTE_VALUE}
-LOSSES: dict[type[Loss], int] = {Squared: objective.SQUARED}
-VALUES: dict[type[Values], int] = {
+OUTPUT_CODES: dict[type[Activation], int] = {Linear: objective.LINEAR_OUTPUT, ReLU: objective.RELU_OUTPUT}
+TARGET_CODES: dict[type[Target], int] = {Identity: objective.IDENTITY, AbsoluteValue: objective.ABSOLUTE_VALUE}
+LOSS_CODES: dict[type[Loss], int] = {Squared: objective.SQUARED}
+VALUE_CODES: dict[type[Values], int] = {
     UniformValues: draw.UNIFORM,
     Binary: draw.BINARY,
     FoldedNormal: draw.FOLDED_NORMAL,
     Exponential: draw.EXPONENTIAL,
 }
-FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together)
+KNOWN_FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together)
 """They have no codes: every law is thresholds on words, which the kernels are given."""
-OPTIMIZERS: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
+OPTIMIZER_CODES: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
 
 KNOWN_SETTINGS: dict[type, str] = {
     Experiment: "features bottleneck training target seed loss",
@@ -67,13 +67,13 @@ def unsupported(experiment: Experiment) -> str | None:
         if reason := _unknown(part):
             return f"the fused engine does not know {reason}: use engine autograd"
     parts: tuple[tuple[str, object, Iterable[type]], ...] = (
-        ("activation", b.activation, ACTIVATIONS),
-        ("output", b.output, OUTPUTS),
-        ("target", experiment.target, TARGETS),
-        ("loss", experiment.loss, LOSSES),
-        ("value law", f.values, VALUES),
-        ("firing law", f.firing, FIRINGS),
-        ("optimizer", t.optimizer, OPTIMIZERS),
+        ("activation", b.activation, ACTIVATION_CODES),
+        ("output", b.output, OUTPUT_CODES),
+        ("target", experiment.target, TARGET_CODES),
+        ("loss", experiment.loss, LOSS_CODES),
+        ("value law", f.values, VALUE_CODES),
+        ("firing law", f.firing, KNOWN_FIRINGS),
+        ("optimizer", t.optimizer, OPTIMIZER_CODES),
     )
     for what, part, known in parts:
         if type(part) not in known:

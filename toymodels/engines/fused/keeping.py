@@ -30,7 +30,7 @@ def bytes_of_copy(experiments: Sequence[Experiment]) -> int:
 
 
 class Keeping:
-    """One batch and its `Keep`."""
+    """Saves where the models of one unfinished batch stand into its `Keep`, and puts them back."""
 
     def __init__(self, keep: Keep, batch: Batch) -> None:
         self.keep, self.batch = keep, batch

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.engines.fused.codes import ACTIVATIONS, LOSSES, OUTPUTS, TARGETS
+from toymodels.engines.fused.codes import ACTIVATION_CODES, LOSS_CODES, OUTPUT_CODES, TARGET_CODES
 from toymodels.kernels import products
 from toymodels.kernels.shape import Shape
 from toymodels.kernels.workspace import aligned
@@ -39,11 +39,11 @@ def shape_of(experiment: Experiment) -> Shape:
         batch=experiment.training.batch,
         **begins,
         size=-(-size // 16) * 16,
-        activation=ACTIVATIONS[type(b.activation)],
+        activation=ACTIVATION_CODES[type(b.activation)],
         layer_norm=int(b.layer_norm is not None),
-        output=OUTPUTS[type(b.output)],
-        target=TARGETS[type(experiment.target)],
-        loss=LOSSES[type(experiment.loss)],
+        output=OUTPUT_CODES[type(b.output)],
+        target=TARGET_CODES[type(experiment.target)],
+        loss=LOSS_CODES[type(experiment.loss)],
     )
 
 

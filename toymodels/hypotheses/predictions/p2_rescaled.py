@@ -20,7 +20,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from, preactivation
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, Prediction
 from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
 from toymodels.hypotheses.tiers import Tiers
@@ -42,7 +42,7 @@ class Rescaled(Prediction):
     compares = (Tier.HIDDEN, Tier.NEURON)
     columns: ClassVar = {"change_mid": "mid", "change_post": "post"}
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """The `changes` that taking a feature away makes, on the second half of the samples."""
         return changes(arm, samples.middle, samples.last)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from
 from toymodels.hypotheses.arms import MAIN, Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
@@ -53,7 +53,7 @@ class Gated(Prediction):
         WITH_HIDDEN: "gated",
     }
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """The `effects` of features alone and in company, which need no samples."""
         del samples
         return effects(arm)

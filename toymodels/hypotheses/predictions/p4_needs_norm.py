@@ -25,7 +25,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, Prediction
 from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
 from toymodels.hypotheses.tiers import Tiers
@@ -59,7 +59,7 @@ class NeedsNorm(Prediction):
         **{f"drop_keep_{k}": kind for k, kind in zip(KEPT, BESIDE, strict=True)},
     }
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """The `drops` on the second half of the samples, by constants of the first."""
         return drops(arm, samples.second_half, samples.middle, samples.last)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import forward
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
 from toymodels.hypotheses.tiers import Tiers
@@ -45,7 +45,7 @@ class WeakActivity(Prediction):
     decisive = ("mid",)
     own_table = OwnTable("evidence_neurons", {"neuron": np.int32, "class": np.int8}, ("others_mid", "others_post"))
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """The `shares` of activity without the main feature, on the second half of the samples."""
         return shares(arm, samples.middle, samples.last)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, Samples
+from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
@@ -54,7 +54,7 @@ class HarderToFind(Prediction):
     columns: ClassVar = {"best_neuron_r2": BEST_NEURON, "f1_top_k": TOP_K, "f1_l1": L1}
     own_table = OwnTable("evidence_dictionaries", {"tap": str, "kind": str}, SCORES)
 
-    def measure(self, arm: Arm, samples: Samples) -> Quantities:
+    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """How well the best neuron predicts each feature, on the second half of the samples; and of the two arms that
         are compared what `dictionaries` find, where these may be trained."""
         found = {BEST_NEURON: best_neuron_r2(samples.second_half, "mid")}

@@ -157,7 +157,7 @@ class Learner:
         of_D.copy_(torch.where(dead[:, None, :], of_D @ living[:, :, None], of_D))
 
     def dictionary(self) -> Dictionary:
-        """What was learnt so far."""
+        """The dictionaries as they have been learnt so far, one a model."""
         encoder, bias = self.E[:, :, : self.n_hidden].contiguous(), self.E[:, :, self.n_hidden].contiguous()
         return Dictionary(self.D.clone(), encoder, bias, self.d.clone(), self.scale, self.k)
 

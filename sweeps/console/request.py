@@ -1,4 +1,4 @@
-"""The task: what ``toymodels sweep`` was asked to do, with every choice resolved and nothing trained or written yet."""
+"""The request: what ``toymodels sweep`` was asked to do, every choice resolved and nothing trained or written yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toymodels.sweeps.store.store import Store, recorded_choice
 
 
 @dataclass(frozen=True)
-class Task:
+class Request:
     """A sweep, its plan in a run folder, and who trains it."""
 
     sweep: Sweep
@@ -66,8 +66,8 @@ def resolve(
     scheduler: str | None,
     extend: bool,
     reporter: Reporter,
-) -> Task:
-    """The task that the options of ``toymodels sweep`` mean; what should be known of it goes to the reporter.
+) -> Request:
+    """The request that the options of ``toymodels sweep`` mean; what should be known of it goes to the reporter.
 
     Raises `SpecError` for options that cannot be, `FolderError` where the folder is no run folder.
     """
@@ -85,4 +85,4 @@ def resolve(
         )
     for note in plan.notes:
         reporter.note(note)
-    return Task(sweep, plan, folder, engine, device, own, choose_executor(engine, device, workers, scheduler, own))
+    return Request(sweep, plan, folder, engine, device, own, choose_executor(engine, device, workers, scheduler, own))
