@@ -83,10 +83,15 @@ def test_what_was_added_later_is_refused_not_left_out(bottleneck, recipe, senten
         train([Experiment(Features(5, 0.2), bottleneck, recipe)], engine="fused")
 
 
-def test_a_setting_added_later_is_refused_by_name(monkeypatch):
+def test_a_setting_added_later_is_refused_by_name_unless_every_model_has_its_default(monkeypatch):
     monkeypatch.setitem(codes.KNOWN_SETTINGS, Training, codes.KNOWN_SETTINGS[Training].replace("weight_decay ", ""))
-    e = Experiment(Features(5, 0.2), Bottleneck(2), Training(steps=5, batch=8))
-    assert fused.refuses([e]) == (
-        "the fused engine does not know the setting 'weight_decay' of Training: use engine autograd"
+    default, other = (
+        Experiment(Features(5, 0.2), Bottleneck(2), Training(steps=5, batch=8, weight_decay=decay))
+        for decay in (0, 0.1)
     )
-    assert torch.equal(train([e]).parameters.W_in, autograd.train([e]).parameters.W_in)
+    assert not fused.refuses([default, default])
+    for experiments in ([other], [default, other]):
+        assert fused.refuses(experiments) == (
+            "the fused engine does not know the setting 'weight_decay' of Training: use engine autograd"
+        )
+        assert torch.equal(train(experiments).parameters.W_in, autograd.train(experiments).parameters.W_in)

@@ -42,7 +42,7 @@ class FusedEngine(Engine):
         if device != "cpu" or dtype != torch.float32:
             precision = str(dtype).removeprefix("torch.")
             return f"the fused engine computes in float32 on a cpu, not in {precision} on {device}"
-        return unsupported(experiments[0])
+        return unsupported(experiments)
 
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """See `Engine`; a few rows a thread are not counted, and a batch of samples is never in memory."""

@@ -6,7 +6,7 @@ What is not listed here is refused by name, never left out in silence.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
@@ -55,17 +55,18 @@ KNOWN_SETTINGS: dict[type, str] = {
     SGD: "momentum",
     RotatedAdam: "adam",
 }
-"""What this engine knows of each part of an experiment. What is not here is refused, never left out."""
+"""What this engine knows of each part of an experiment. What is not here is refused, never left out; but for a setting
+at its default, with which a model is what it was before there was that setting."""
 
 
-def unsupported(experiment: Experiment) -> str | None:
-    """Why this engine cannot train this experiment, in a sentence, or None if it can."""
+def unsupported(experiments: Sequence[Experiment]) -> str | None:
+    """Why this engine cannot train these experiments of one structure, in a sentence, or None if it can."""
+    experiment = experiments[0]
     f, b, t = experiment.features, experiment.bottleneck, experiment.training
     if not isinstance(f, Features):
         return f"the fused engine does not know the class {type(f).__name__}: use engine autograd"
-    for part in (experiment, f, f.frequency, f.importance, b, b.layer_norm, t, t.optimizer):
-        if reason := _unknown(part):
-            return f"the fused engine does not know {reason}: use engine autograd"
+    if reason := _unknown(experiments):
+        return f"the fused engine does not know {reason}: use engine autograd"
     parts: tuple[tuple[str, object, Iterable[type]], ...] = (
         ("activation", b.activation, ACTIVATION_CODES),
         ("output", b.output, OUTPUT_CODES),
@@ -84,16 +85,31 @@ def unsupported(experiment: Experiment) -> str | None:
     return None
 
 
-def _unknown(part: Any) -> str | None:
+def _parts(experiment: Experiment) -> tuple[Any, ...]:
+    """What an experiment is made of and has settings; None for what it lacks, and for an optimizer without a code."""
+    f, b, t = experiment.features, experiment.bottleneck, experiment.training
+    assert isinstance(f, Features)
+    optimizer = t.optimizer if type(t.optimizer) in OPTIMIZER_CODES else None
+    adam = optimizer.adam if isinstance(optimizer, RotatedAdam) else None
+    return experiment, f, f.frequency, f.importance, b, b.layer_norm, t, optimizer, adam
+
+
+def _unknown(experiments: Sequence[Experiment]) -> str | None:
     """A class or setting that was added after this engine, which would be left out in silence."""
-    known = KNOWN_SETTINGS.get(type(part))
-    if known is None:
-        return None if part is None or isinstance(part, Optimizer) else f"the class {type(part).__name__}"
-    added = [field.name for field in dataclasses.fields(type(part)) if field.name not in known.split()]
-    if added:
-        return f"the setting '{added[0]}' of {type(part).__name__}"
-    return _unknown(part.adam) or _not_adam(part.adam) if isinstance(part, RotatedAdam) else None
+    for place, part in enumerate(_parts(experiments[0])):
+        if part is None:
+            continue
+        kind = type(part)
+        if kind not in KNOWN_SETTINGS:
+            return f"the class {kind.__name__}"
+        for field in dataclasses.fields(kind):
+            known = field.name in KNOWN_SETTINGS[kind].split()
+            if not known and any(_is_set(_parts(each)[place], field) for each in experiments):
+                return f"the setting '{field.name}' of {kind.__name__}"
+    return None
 
 
-def _not_adam(optimizer: Optimizer) -> str | None:
-    return None if type(optimizer) is Adam else f"the class {type(optimizer).__name__}"
+def _is_set(part: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has another value than its default."""
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return getattr(part, field.name) != default

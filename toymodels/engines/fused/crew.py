@@ -108,7 +108,7 @@ class Crew:
 
     def _begin(self, number: int, experiments: Sequence[Experiment], keep: Keep | None) -> None:
         """Hand a batch to the threads."""
-        if reason := unsupported(experiments[0]):
+        if reason := unsupported(experiments):
             raise Unsupported(reason)
         prepare()
         under_way = UnderWay(self._batch_of(experiments))
