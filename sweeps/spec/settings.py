@@ -21,9 +21,17 @@ from toymodels.sweeps.spec.wording import did_you_mean, short
 from toymodels.training.experiment import Experiment
 
 KEY_BYTES = 12
-ADDED = frozenset({"features.firing.sets", "model.hidden_bias_start", "train.hidden_bias_decay"})
-"""Settings that came after the first packs were written. A pack names them only where they are not at their default: so
-a sweep that does not use them has the same packs, byte for byte, as before."""
+ALWAYS_SAID = frozenset(
+    "seed features.n features.density features.frequency.law features.frequency.exponent features.frequency.ratio "
+    "features.frequency.values features.frequency.cap features.importance.law features.importance.exponent "
+    "features.importance.ratio features.importance.values features.importance.shuffle features.importance.shuffle_seed "
+    "features.values features.signed features.firing features.firing.groups model.hidden model.activation "
+    "model.layer_norm model.layer_norm_eps model.layer_norm_affine model.output model.output_bias model.tied "
+    "model.hidden_bias model.init_scale task.target task.loss train.steps train.batch train.optimizer "
+    "train.learning_rate train.schedule train.weight_decay train.curve_points train.snapshots eval.samples".split()
+)
+"""The settings that the first packs named, and every pack names. Whatever came later, or will, is named only where it is
+not at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
 DENSITY, FIRING, FEATURES = "features.density", "features.firing", "features.n"
 SETS = "features.firing.sets"
 BESIDE_SECTIONS = ("grid", "case", "question")
@@ -45,8 +53,8 @@ class Settings:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()}
 
     def said_in_packs(self) -> dict[str, Any]:
-        """Every setting by its dotted name, but for those of `ADDED` that are at their default."""
-        return {name: value for name, value in self.flat().items() if name not in ADDED or value != DEFAULTS[name]}
+        """The settings of `ALWAYS_SAID` and those that are not at their default, by dotted name."""
+        return {name: value for name, value in self.flat().items() if name in ALWAYS_SAID or value != DEFAULTS[name]}
 
     def non_default(self) -> dict[str, Any]:
         """The settings that differ from their default: what a model's key is made of."""

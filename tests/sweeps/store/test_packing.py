@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toymodels.sweeps.spec.settings import ADDED, Settings, override, schema_defaults, validate
+from toymodels.sweeps.spec.schema import ALL_SETTINGS
+from toymodels.sweeps.spec.settings import ALWAYS_SAID, Settings, override, validate
 from toymodels.sweeps.store.packing import common_and_varying
 
 BASE = {"features": {"n": 4, "density": 0.3}, "model": {"hidden": 2, "hidden_bias": True}}
@@ -15,11 +16,9 @@ def settings(**changes: object) -> Settings:
     return validate(raw, "test")
 
 
-def test_added_settings_are_said_only_where_they_are_used() -> None:
+def test_settings_that_came_later_are_said_only_where_they_are_used() -> None:
     said = common_and_varying([settings(seed=0), settings(seed=1)])
-    assert not ADDED & said["settings"].keys()
-    every = {*schema_defaults(), "features.n", "features.density", "model.hidden"}
-    assert said["settings"].keys() == every - ADDED - {"seed"}
+    assert said["settings"].keys() == ALWAYS_SAID - {"seed"} < ALL_SETTINGS.keys()
     assert said["varying"] == {"seed": [0, 1]}
 
 
