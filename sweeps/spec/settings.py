@@ -21,17 +21,23 @@ from toymodels.sweeps.spec.wording import did_you_mean, short
 from toymodels.training.experiment import Experiment
 
 KEY_BYTES = 12
-ALWAYS_SAID = frozenset(
-    "seed features.n features.density features.frequency.law features.frequency.exponent features.frequency.ratio "
-    "features.frequency.values features.frequency.cap features.importance.law features.importance.exponent "
-    "features.importance.ratio features.importance.values features.importance.shuffle features.importance.shuffle_seed "
-    "features.values features.signed features.firing features.firing.groups model.hidden model.activation "
-    "model.layer_norm model.layer_norm_eps model.layer_norm_affine model.output model.output_bias model.tied "
-    "model.hidden_bias model.init_scale task.target task.loss train.steps train.batch train.optimizer "
-    "train.learning_rate train.schedule train.weight_decay train.curve_points train.snapshots eval.samples".split()
-)
-"""The settings that the first packs named, and every pack names. Whatever came later, or will, is named only where it is
-not at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
+FIRST_PACKS = """
+seed
+features.n features.density features.values features.signed features.firing features.firing.groups
+features.frequency.law features.frequency.exponent features.frequency.ratio features.frequency.values
+features.frequency.cap
+features.importance.law features.importance.exponent features.importance.ratio features.importance.values
+features.importance.shuffle features.importance.shuffle_seed
+model.hidden model.activation model.layer_norm model.layer_norm_eps model.layer_norm_affine model.output
+model.output_bias model.tied model.hidden_bias model.init_scale
+task.target task.loss
+train.steps train.batch train.optimizer train.learning_rate train.schedule train.weight_decay train.curve_points
+train.snapshots
+eval.samples
+"""
+ALWAYS_SAID = frozenset(FIRST_PACKS.split())
+"""The settings that the first packs named, and every pack names. What came later, or will, is named only where it is not
+at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
 DENSITY, FIRING, FEATURES = "features.density", "features.firing", "features.n"
 SETS = "features.firing.sets"
 BESIDE_SECTIONS = ("grid", "case", "question")
