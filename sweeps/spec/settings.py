@@ -36,8 +36,8 @@ train.snapshots
 eval.samples
 """
 ALWAYS_SAID = frozenset(FIRST_PACKS.split())
-"""The settings that the first packs named, and every pack names. What came later, or will, is named only where it is not
-at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
+"""The settings that the first packs named, and every pack names. What came later, or will, is named only where it is
+not at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
 DENSITY, FIRING, FEATURES = "features.density", "features.firing", "features.n"
 SETS = "features.firing.sets"
 BESIDE_SECTIONS = ("grid", "case", "question")
