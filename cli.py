@@ -143,7 +143,7 @@ def figure(
 ) -> None:
     """Draw a figure of a run, as SVG and PNG."""
     from toymodels import figures
-    from toymodels.sweeps.console.printing import print_files
+    from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load
 
     print_files(figures.draw(name, load(run), out if out is not None else run), as_json)
@@ -181,7 +181,7 @@ def verdict(
 ) -> None:
     """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
     from toymodels import figures
-    from toymodels.sweeps.console import printing, proofs
+    from toymodels.sweeps.console import listing, printing, proofs
     from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.results.reading import load
     from toymodels.sweeps.verdict import document
@@ -202,7 +202,7 @@ def verdict(
         return
     printing.print_judgement(judgement)
     drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded)]
-    printing.print_files([path, *drawn], as_json)
+    listing.print_files([path, *drawn], as_json)
 
 
 @app.command()
@@ -227,7 +227,7 @@ def tables(run: RunArgument, as_json: Json = False) -> None:
 def report(run: RunArgument, as_json: Json = False) -> None:
     """Write a run's table and figures into report.html."""
     from toymodels.figures.report import write_report
-    from toymodels.sweeps.console.printing import print_files
+    from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load
 
     print_files([write_report(load(run))], as_json)
@@ -237,14 +237,10 @@ def report(run: RunArgument, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """List the shipped sweeps and the figures."""
     from toymodels import figures
-    from toymodels.sweeps.console import documents, printing
-    from toymodels.sweeps.spec.sweep import read, shipped
+    from toymodels.sweeps.console import listing
+    from toymodels.sweeps.spec.shipped import listed
 
-    found = {name: read(path) for name, path in shipped().items()}
-    if as_json:
-        documents.print_document(documents.of_shipped(found, list(figures.NAMES)))
-        return
-    printing.print_shipped(found, figures.NAMES)
+    listing.print_shipped(listed(), figures.NAMES, as_json)
 
 
 @app.command()

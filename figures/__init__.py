@@ -7,13 +7,18 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toymodels.hypotheses.predictions import PREDICTIONS
-
 if TYPE_CHECKING:
     from toymodels.sweeps.results.reading import Run
 
+
+def _number(stem: str) -> int:
+    """The 10 of ``p10_shorter``."""
+    return int(stem.partition("_")[0][1:])
+
+
 OF_SWEEPS = ("two_tiers", "tms_intro")
-OF_PREDICTIONS = tuple(prediction.figure for prediction in PREDICTIONS)
+OF_PREDICTIONS = tuple(sorted((path.stem for path in Path(__file__).parent.glob("p[0-9]*_*.py")), key=_number))
+"""Of every prediction the one that it names; read off the files, so that naming them takes no PyTorch."""
 NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
 
 

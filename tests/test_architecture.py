@@ -207,6 +207,14 @@ def test_the_door_opens_without_anything_heavy() -> None:
     }
 
 
+def test_sweeps_and_figures_are_listed_without_the_science() -> None:
+    names = loaded(
+        "import sys; sys.argv = ['toymodels', 'list']\nfrom toymodels.cli import app\napp(standalone_mode=False)"
+    )
+    assert "toymodels.sweeps.spec.shipped" in names
+    assert not names & {"torch", "pandas", "scipy", "numba"}
+
+
 def test_the_science_loads_where_nothing_of_the_edge_is_installed() -> None:
     absent = sorted(EDGE - {"tomllib", "psutil", "rich"})
     names = loaded(f"sys.modules.update(dict.fromkeys({absent}))\nimport toymodels; toymodels.train")

@@ -18,6 +18,7 @@ from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.tables import TABLES
+from toymodels.sweeps.spec.shipped import listed
 from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
 
 SMALL = {
@@ -150,3 +151,9 @@ def test_tms_intro_finds_two_orthogonal_features_when_dense():
     assert W.norm(dim=0)[:2].tolist() == pytest.approx([1, 1], abs=0.05)
     assert W.norm(dim=0)[2:].max() < 0.1
     assert abs(W[:, 0] @ W[:, 1]) < 0.05
+
+
+def test_what_is_listed_of_a_sweep_is_what_it_is() -> None:
+    for name, each in listed().items():
+        sweep = read(shipped()[name])
+        assert (each.question, each.models) == (sweep.question, len(sweep))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.execution.estimate import Estimate
     from toymodels.sweeps.execution.run import Outcome
     from toymodels.sweeps.results.summary import ArmSummary
-    from toymodels.sweeps.spec.sweep import Sweep
+    from toymodels.sweeps.spec.shipped import Shipped
     from toymodels.sweeps.store.locks import Shard
 
 Document = dict[str, Any]
@@ -76,9 +76,9 @@ def of_tables(folder: Path, packs: int, packs_done: int) -> Document:
     return {"folder": str(folder), "packs": packs, "packs_done": packs_done}
 
 
-def of_shipped(sweeps: Mapping[str, Sweep], figures: Sequence[str]) -> Document:
+def of_shipped(sweeps: Mapping[str, Shipped], figures: Sequence[str]) -> Document:
     """The shipped sweeps and the figures, which ``toymodels list`` prints."""
-    rows = [{"name": name, "models": len(sweep), "question": sweep.question} for name, sweep in sweeps.items()]
+    rows = [{"name": name, "models": sweep.models, "question": sweep.question} for name, sweep in sweeps.items()]
     return {"sweeps": rows, "figures": list(figures)}
 
 

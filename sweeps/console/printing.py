@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +14,6 @@ from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
 from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
-from toymodels.sweeps.spec.sweep import Sweep
 from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
@@ -114,23 +111,6 @@ def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
     low, high = span(estimate.seconds_low), span(estimate.seconds_high)
     print(f"time: about {span(estimate.seconds)} ({low} to {high}) on this machine")
     print(f"timed: {estimate.groups_measured} of {estimate.groups} groups; the others are told from these")
-
-
-def print_shipped(sweeps: Mapping[str, Sweep], figures: Iterable[str]) -> None:
-    """Print the names of the shipped sweeps with their sizes and questions, and those of the figures."""
-    print("sweeps:")
-    for name, sweep in sweeps.items():
-        print(f"  {name:14} {len(sweep):6,} models  {sweep.question}")
-    print("figures:\n  " + "\n  ".join(figures))
-
-
-def print_files(paths: Sequence[Path], as_json: bool) -> None:
-    """Print the names of the files that a command has written."""
-    if as_json:
-        documents.print_document(documents.of_files(paths))
-        return
-    for path in paths:
-        print(path)
 
 
 def span(seconds: float) -> str:

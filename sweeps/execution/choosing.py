@@ -27,9 +27,10 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
         engine = recorded.get("engine", "auto")
     if engine not in ("auto", *ENGINES):
         raise SpecError(f"--engine: '{engine}' is not in this version (choose auto, {' or '.join(ENGINES)})")
-    firsts = (plan.experiments(plan.settings(pack.models[:1])) for pack in plan.packs)
+    some = slice(1) if all(each.judges_by_one() for each in ENGINES.values()) else slice(None)
+    batches = (plan.experiments(plan.settings(pack.models[some])) for pack in plan.packs)
     try:
-        chosen = choose(engine, firsts, device)
+        chosen = choose(engine, batches, device)
     except Unsupported as refusal:
         raise SpecError(f"--engine: {refusal}") from None
     if chosen.passed_over:

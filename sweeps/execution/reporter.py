@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-
-def unheard(_: object) -> None:
-    """Say it to nobody."""
+from toymodels.engines.engine import unheard
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def grouped(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str
         return [Replicates({}, models)]
     spelled = models[names].map(_spelled).agg("\x1f".join, axis=1)  # a listed law is an array, which has no hash
     return [
-        Replicates({name: plain(rows[name].iloc[0]) for name in names}, rows)
+        Replicates({name: as_python(rows[name].iloc[0]) for name in names}, rows)
         for _, rows in models.groupby(spelled, sort=False)
     ]
 
@@ -41,12 +41,12 @@ def varying(models: pd.DataFrame, settings: Sequence[str], *, over: Sequence[str
     return [name for name in settings if name not in over and _varies(models[name])]
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """A cell of a table as a Python value; None where it is null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [as_python(each) for each in value]
     return None if value is None or value != value else value
 
 
@@ -56,7 +56,7 @@ def _varies(values: pd.Series) -> bool:
 
 
 def _spelled(value: Any) -> str:
-    return repr(plain(value))
+    return repr(as_python(value))
 
 
 # ------------------------------------------------------------------------------------------------------------- in words

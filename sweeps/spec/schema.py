@@ -38,7 +38,7 @@ KIND = "kind"
 NAMED_BY_SECTION = "features"
 """The section whose own sentences name a setting without its section, which is put before it."""
 
-Values = Mapping[str, Any]
+PlainValues = Mapping[str, Any]
 """Plain values by the dotted names of the settings."""
 
 
@@ -75,7 +75,7 @@ class Table:
     name: str
     kind: Callable[..., Any]
     keys: dict[str, Setting | Table] = field(default_factory=dict)
-    fields: dict[str, Callable[[Values], Any]] = field(default_factory=dict)
+    fields: dict[str, Callable[[PlainValues], Any]] = field(default_factory=dict)
     word: Word | None = None
 
     @cached_property
@@ -88,7 +88,7 @@ class Table:
         for each in self.keys.values():
             yield from (each,) if isinstance(each, Setting) else each.settings()
 
-    def make(self, values: Values) -> Any:
+    def make(self, values: PlainValues) -> Any:
         """The object that these settings describe, the same for the same ones; raises ``ValueError``."""
         return self._kept(self._picked(values))
 
@@ -98,7 +98,7 @@ class Table:
         return tuple(each.name for each in self.settings())
 
     @cached_property
-    def _picked(self) -> Callable[[Values], Any]:
+    def _picked(self) -> Callable[[PlainValues], Any]:
         return itemgetter(*self.names) if len(self.names) > 1 else lambda values: (values[self.names[0]],)
 
     @cached_property
@@ -174,16 +174,16 @@ def _beside(table: Table, switch: str) -> Table:
     return dataclasses.replace(table, keys=beside, fields={**fields})
 
 
-def _value(check: Check, name: str, values: Values) -> Any:
+def _value(check: Check, name: str, values: PlainValues) -> Any:
     return made(check, values[name])
 
 
-def _member(check: OneOf, word: str, table: str, values: Values) -> Any:
+def _member(check: OneOf, word: str, table: str, values: PlainValues) -> Any:
     kind = check.names[values[word]]
     return kind(**{inside: values[f"{table}.{inside}"] for inside in declared(kind)})
 
 
-def _if_switched_on(switch: str, make: Callable[[Values], Any], values: Values) -> Any:
+def _if_switched_on(switch: str, make: Callable[[PlainValues], Any], values: PlainValues) -> Any:
     return make(values) if values[switch] else None
 
 

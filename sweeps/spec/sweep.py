@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from toymodels.sweeps.spec import spelling
 from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
 from toymodels.sweeps.spec.names import check_name, setting_names
 from toymodels.sweeps.spec.settings import Settings, override, validate
-from toymodels.sweeps.spec.wording import did_you_mean, short
+from toymodels.sweeps.spec.shipped import find, shipped
+from toymodels.sweeps.spec.wording import short
 
+__all__ = ["Sweep", "find", "parse", "read", "shipped"]
 RESERVED = ("question", "primary", "grid", "case")
 
 
@@ -94,7 +95,7 @@ class Sweep:
 
     def check(self) -> None:
         """Raise `SpecError` where the grid as a whole makes no sense."""
-        names = [*self.grid, *{name for case in self.cases for name in case}]
+        names = [*self.grid, *dict.fromkeys(name for case in self.cases for name in case)]
         for i, name in enumerate(names):
             clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
             if clash:
@@ -105,22 +106,6 @@ class Sweep:
 
 def _overlap(a: str, b: str) -> bool:
     return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
-
-
-def shipped() -> dict[str, Path]:
-    """The shipped sweeps by name."""
-    folder = Path(str(resources.files("toymodels.sweeps")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def find(name_or_file: str) -> Path:
-    """The file that a name means: one with ``/`` or ``.toml`` is a file, any other a shipped sweep."""
-    if "/" in name_or_file or name_or_file.endswith(".toml"):
-        return Path(name_or_file)
-    choices = shipped()
-    if name_or_file not in choices:
-        raise SpecError(f"no shipped sweep is called '{name_or_file}'{did_you_mean(name_or_file, choices)}")
-    return choices[name_or_file]
 
 
 def read(path: Path) -> Sweep:

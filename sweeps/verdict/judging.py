@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from toymodels.engines.engine import OnNote, unheard
 from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import PLAIN, Arm, Regime
 from toymodels.hypotheses.battery import Verdict
@@ -24,8 +24,6 @@ MOST_SEEDS = 256
 PAIRS_AT_ONCE = 2**25
 """How many pairs of features the seeds that are measured at once may have together, in one arm."""
 
-OnProgress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -37,7 +35,7 @@ class Judgement:
 
 
 @undisturbed
-def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress = lambda _: None) -> Judgement:
+def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
     Raises `FolderError` where the run holds no regime that can be judged.
@@ -48,7 +46,7 @@ def judge(run: Run, with_dictionaries: str = "primary", on_progress: OnProgress 
     of_all: list[list[Statistics]] = []
     with evidence.writing(run.path) as tables:
         for place, regime in enumerate(found):
-            on_progress(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
+            on_note(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
             wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
             of_all.append(_statistics(run, regime, wanted, tables))
     first = found[0].primary

@@ -17,7 +17,7 @@ import pandas as pd
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import hidden_layer, plain
+from toymodels.sweeps.results.arms import as_python, hidden_layer
 from toymodels.sweeps.results.reading import Run
 
 WITHIN_REGIME = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
@@ -50,7 +50,7 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
             left_out.append(f"{name}: {'; '.join(sentences)}")
             continue
         primary = run.plan.is_primary(int(rows["model"].iloc[0]))
-        settings = {setting: plain(rows[setting].iloc[0]) for setting in names}
+        settings = {setting: as_python(rows[setting].iloc[0]) for setting in names}
         found.append(RunRegime(name, settings, primary, seeds, arms, sentences))
     if not found:
         reason = left_out[0] if left_out else "it has no models"

@@ -69,6 +69,10 @@ class Engine(ABC):
     ) -> str | None:
         """Why it cannot train these experiments of one structure there, in a sentence; None if it can."""
 
+    def judges_by_one(self) -> bool:
+        """Whether it refuses all experiments of a structure where it refuses one: so that one may stand for all."""
+        return True
+
     @abstractmethod
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """Upper estimate of the memory that training these models of one structure at once takes, in bytes."""

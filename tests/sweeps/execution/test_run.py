@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.conftest import BODY, GRID, listing
-from toymodels import SoLU, figures, metrics
+from toymodels import Bottleneck, SoLU, figures, metrics
 from toymodels.engines import ENGINES
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.engines.autograd import run as autograd_run
@@ -491,6 +491,18 @@ def test_auto_falls_back_saying_what_fused_cannot_train(monkeypatch: pytest.Monk
     assert "no kernel for activation 'solu' (it has linear, relu," in notes[0]
     with pytest.raises(SpecError, match="no kernel for activation 'solu'"):
         resolve_engine("fused", "cpu", plan(), {}, SILENT)
+
+
+@pytest.mark.parametrize("scales", ["[1.0, 2.0]", "[2.0, 1.0]"])
+def test_auto_asks_of_every_model_of_a_pack_where_fused_lacks_a_setting(
+    monkeypatch: pytest.MonkeyPatch, scales: str
+) -> None:
+    known = codes.KNOWN_SETTINGS[Bottleneck].replace("init_scale ", "")
+    monkeypatch.setitem(codes.KNOWN_SETTINGS, Bottleneck, known)
+    made = plan(f'[grid]\n"model.init_scale" = {scales}\n')
+    assert len(made.packs) == 1
+    assert resolve_engine("auto", "cpu", made, {}, SILENT) == "autograd"
+    assert resolve_engine("auto", "cpu", plan("[grid]\nseed = [0, 1]\n"), {}, SILENT) == "fused"
 
 
 def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from toymodels.sweeps.results.arms import Replicates, grouped, hidden_layer, label, plain, value_text, varying
+from toymodels.sweeps.results.arms import Replicates, as_python, grouped, hidden_layer, label, value_text, varying
 
 MODELS = pd.DataFrame(
     {
@@ -64,4 +64,4 @@ def test_values_in_words():
         "frequency zipf, density 0.123"
     )
     assert [value_text(value) for value in (None, 3, 0.5, "relu")] == ["", "3", "0.5", "relu"]
-    assert plain(np.array([1.0, np.nan])) == [1.0, None]
+    assert as_python(np.array([1.0, np.nan])) == [1.0, None]

@@ -19,7 +19,7 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters
 from toymodels.engines.engine import Advance, Engine, OnNote, OnProgress, OnStep, Unsupported, unheard
 from toymodels.engines.fused import batch, moments, preparing
-from toymodels.engines.fused.codes import unsupported
+from toymodels.engines.fused.codes import knows_every_setting, unsupported
 from toymodels.engines.fused.crew import Crew
 from toymodels.kernels import compiled, vector
 from toymodels.surroundings import undisturbed
@@ -43,6 +43,10 @@ class FusedEngine(Engine):
             precision = str(dtype).removeprefix("torch.")
             return f"the fused engine computes in float32 on a cpu, not in {precision} on {device}"
         return unsupported(experiments)
+
+    def judges_by_one(self) -> bool:
+        """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
+        return knows_every_setting()
 
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """See `Engine`; a few rows a thread are not counted, and a batch of samples is never in memory."""

@@ -85,6 +85,12 @@ def unsupported(experiments: Sequence[Experiment]) -> str | None:
     return None
 
 
+def knows_every_setting() -> bool:
+    """Whether `KNOWN_SETTINGS` names every setting that there is."""
+    fields = ((kind, field.name) for kind in KNOWN_SETTINGS for field in dataclasses.fields(kind))
+    return all(name in KNOWN_SETTINGS[kind].split() for kind, name in fields)
+
+
 def _parts(experiment: Experiment) -> tuple[Any, ...]:
     """What an experiment is made of and has settings; None for what it lacks, and for an optimizer without a code."""
     f, b, t = experiment.features, experiment.bottleneck, experiment.training
