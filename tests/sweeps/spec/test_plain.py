@@ -1,4 +1,4 @@
-"""Building: what a sweep file refuses of a setting's value, the Python API refuses, and the other way round."""
+"""Plain values: what a sweep file refuses of a setting's value, the Python API refuses, and the other way round."""
 
 # pyright: reportArgumentType=false
 
