@@ -119,6 +119,10 @@ def table_of(kind: type, name: str) -> Table:
     """The table of a dataclass's settings."""
     table, word = Table(name, kind), None
     for place, each in enumerate(dataclasses.fields(kind)):
+        if each.name not in declared(kind):
+            raise TypeError(
+                f"{kind.__name__}.{each.name}: expected field(metadata=setting(check, line)), got no setting"
+            )
         of = declared(kind)[each.name]
         check, path = of.check, f"{name}.{each.name}"
         required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING

@@ -64,3 +64,22 @@ def test_one_measure_that_raises_leaves_all_others_as_they_were(monkeypatch):
         assert set(before) - set(now) == {name.partition(".")[2] for name in lost if name.startswith(level)}
         for name, column in now.items():
             assert torch.equal(column.nan_to_num(nan=-7.0), before[name].nan_to_num(nan=-7.0)), name
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (torch.zeros(2), "expected a tensor of shape (2, 6), got one of shape (2,)"),
+        (torch.zeros(()), "expected a tensor of shape (2, 6), got one of shape ()"),
+        (0.5, "expected a tensor of shape (2, 6), got 0.5"),
+    ],
+)
+def test_what_is_no_column_costs_itself_alone(monkeypatch, wrong, said):
+    experiments = [
+        tm.Experiment(tm.Features(6, 0.3), tm.Bottleneck(3), tm.Training(steps=5, batch=8), seed=s) for s in (0, 1)
+    ]
+    parameters = tm.train(experiments, engine="autograd").parameters
+    monkeypatch.setattr(metrics, "norms", lambda W: wrong)
+    found = metrics.measure(experiments, parameters, 512)
+    assert found.failed == {"features.norm": said}
+    assert "r2" in found.features

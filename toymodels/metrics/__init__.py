@@ -107,14 +107,24 @@ def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments:
     quantities = _quantities(experiments, parameters, moments)
     ask, failed = Ask(quantities), {}
     columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
+    k, m, n = parameters.W_in.shape
+    sizes = {"models": (k,), "features": (k, n), "neurons": (k, m)}
     for dotted in quantities:
         level, _, name = dotted.partition(".")
         if level in columns:
             try:
-                columns[level][name] = ask(dotted)
+                columns[level][name] = _column(ask(dotted), sizes[level])
             except Unmeasured as failure:
                 failed[dotted] = str(failure)
     return Measures(**columns, failed=failed)
+
+
+def _column(found: object, shape: tuple[int, ...]) -> Tensor:
+    """What a measure gave, if it can be a column; raises `Unmeasured` if not."""
+    if isinstance(found, Tensor) and found.shape == shape:
+        return found
+    got = f"one of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"{found!r:.60}"
+    raise Unmeasured(f"expected a tensor of shape {shape}, got {got}")
 
 
 def _quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:

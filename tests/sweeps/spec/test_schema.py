@@ -139,3 +139,12 @@ def test_every_setting_is_changed_in_a_golden_sweep() -> None:
     sweeps = [read(path) for path in sorted((Path(__file__).parents[2] / "golden" / "data" / "sweeps").glob("*.toml"))]
     cells = [sweep.settings(cell) for sweep in sweeps for cell in range(len(sweep))]
     assert not set(ALL_SETTINGS) - {name for cell in cells for name in cell.non_default()}
+
+
+def test_a_field_that_declares_nothing_is_named() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Leaky:
+        leak: float = 0.0
+
+    with pytest.raises(TypeError, match=r"Leaky\.leak: expected field\(metadata=setting\(check, line\)\)"):
+        table_of(Leaky, "model")
