@@ -91,12 +91,16 @@ class Number(Check):
         finite = number and _is_finite(value)
         if finite and self._within(value):
             return float(value)
-        bounds = ((">=", self.least), (">", self.above), ("<", self.below))
-        said = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
-        expected = f"a {'' if finite or not number else 'finite '}number {said}".rstrip()
+        expected = f"a {'' if finite or not number else 'finite '}number {self.bounds}".rstrip()
         if self.instead:
             expected += f" or {self.instead}"
         raise (ValueError if number else TypeError)(f"{name}: expected {expected}, got {_short(value)}")
+
+    @property
+    def bounds(self) -> str:
+        """The bounds as a sentence has them, such as ``>= 0 and < 1``; nothing where there are none."""
+        bounds = ((">=", self.least), (">", self.above), ("<", self.below))
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def _within(self, value: Any) -> bool:
         return (

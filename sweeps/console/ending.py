@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail, say
 from toymodels.sweeps.console.printing import print_summary
 from toymodels.sweeps.results import curves, tables
+from toymodels.sweeps.results.arms import hidden_layer
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import summarise
 
@@ -64,4 +66,5 @@ def say_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
 def can_be_judged(run: Run) -> bool:
     """Whether a run has SoLU with LayerNorm and a control, without which there is no verdict."""
     with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
-    return "solu" in with_norm and bool({"gelu", "relu", "linear"} & set(with_norm))
+    arms = {hidden_layer(activation, layer_norm=True) for activation in with_norm}
+    return MAIN in arms and bool(arms & {*LN_ONLY})

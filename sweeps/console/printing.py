@@ -92,11 +92,6 @@ def print_judgement(judgement: Judgement) -> None:
         say(sentence)
     for verdict in judgement.verdicts:
         print_verdict(verdict)
-    print_verdict_legend()
-
-
-def print_verdict_legend() -> None:
-    """What the columns of `print_verdict` mean."""
     stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
 
 

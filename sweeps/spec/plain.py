@@ -143,9 +143,7 @@ READERS: Mapping[type, Callable[[Any, str, Any], Any]] = {
 
 
 def _bounded(check: Number) -> str:
-    bounds = ((">=", check.least), (">", check.above), ("<", check.below))
-    said = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
-    return f"a number {said}".rstrip()
+    return f"a number {check.bounds}".rstrip()
 
 
 def _expected(check: Check, given: Any) -> str:

@@ -93,11 +93,6 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def schema_defaults() -> dict[str, Any]:
-    """The default of every setting that has one, by dotted name."""
-    return {name: setting.default for name, setting in ALL_SETTINGS.items() if not setting.required}
-
-
 def override(raw: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
     """``raw`` with the setting of this dotted name replaced; tables on the way are copied, not changed."""
     return _override(raw, "", name, value)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.metrics import LEVELS, Measures
-from toymodels.sweeps.spec.settings import Settings, canonical_json, schema_defaults
+from toymodels.sweeps.spec.schema import DEFAULTS
+from toymodels.sweeps.spec.settings import Settings, canonical_json
 from toymodels.sweeps.store.contents import LACKING, SNAPSHOT, tensors_of
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
@@ -50,8 +51,8 @@ def pack_metadata(settings: Sequence[Settings], keys: Sequence[str], trained: Tr
 def common_and_varying(settings: Sequence[Settings]) -> dict[str, Any]:
     """The settings of several models, said once where they agree, as lists where they do not."""
     named = [s.said_in_packs() for s in settings]
-    defaults, names = schema_defaults(), dict.fromkeys(name for each in named for name in each)
-    flat = [{name: each.get(name, defaults.get(name)) for name in names} for each in named]
+    names = dict.fromkeys(name for each in named for name in each)
+    flat = [{name: each.get(name, DEFAULTS[name]) for name in names} for each in named]
     first = {name: canonical_json(value) for name, value in flat[0].items()}
     common = {name for name in first if all(canonical_json(f[name]) == first[name] for f in flat)}
     varying = {name: [f[name] for f in flat] for name in first if name not in common}

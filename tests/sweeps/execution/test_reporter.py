@@ -8,10 +8,11 @@ from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
 
 
-def test_who_asks_for_nothing_hears_nothing() -> None:
+def test_who_asks_for_nothing_hears_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     SILENT.note("unheard")
     SILENT.trained(1.0)
     SILENT.stored(1.0)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_is_noted_once_is_noted_once_to_each() -> None:

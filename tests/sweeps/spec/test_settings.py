@@ -9,7 +9,8 @@ import pytest
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import check_name, setting_names
-from toymodels.sweeps.spec.settings import Settings, override, schema_defaults, validate
+from toymodels.sweeps.spec.schema import DEFAULTS
+from toymodels.sweeps.spec.settings import Settings, override, validate
 
 BASE: dict[str, Any] = {"features": {"n": 6, "density": 0.3}, "model": {"hidden": 2}}
 ZIPF = {"law": "zipf", "exponent": 1.0}
@@ -274,12 +275,12 @@ def test_override_leaves_its_input_alone() -> None:
     assert raw == BASE
 
 
-WRITABLE = sorted(name for name, value in schema_defaults().items() if value is not None)
+WRITABLE = sorted(name for name, value in DEFAULTS.items() if value is not None)
 
 
 @pytest.mark.parametrize("name", WRITABLE)
 def test_default_written_out_changes_no_key(name: str) -> None:
-    assert settings(**{name: schema_defaults()[name]}).key() == settings().key()
+    assert settings(**{name: DEFAULTS[name]}).key() == settings().key()
 
 
 CHANGES: list[tuple[str, Any]] = [
