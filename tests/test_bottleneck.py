@@ -12,7 +12,7 @@ import torch
 from scipy.stats import kstest
 
 from toymodels import Bottleneck, Features, GeLU, LayerNorm, Linear, Matched, Parameters, ReLU, Sampler, SoLU, forward
-from toymodels.bottleneck import initialise
+from toymodels.initialisation import initialise
 from toymodels.layer_norm import MATCHED_FRACTION
 
 N, M, K = 7, 4, 3

@@ -15,8 +15,9 @@ from toymodels.checks import Check, declared
 from toymodels.features import Features
 from toymodels.firing import FIRINGS, Firing
 from toymodels.laws import LAWS, Law
-from toymodels.objectives import LOSSES, TARGETS
+from toymodels.losses import LOSSES
 from toymodels.roles import OneOf
+from toymodels.targets import TARGETS
 from toymodels.training.optimizers import OPTIMIZERS, Direction, Optimizer
 from toymodels.training.schedules import SCHEDULES, Schedule
 from toymodels.values import VALUES

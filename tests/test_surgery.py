@@ -32,7 +32,7 @@ from toymodels import (
     forward,
 )
 from toymodels.activations import ACTIVATIONS
-from toymodels.bottleneck import initialise
+from toymodels.initialisation import initialise
 from toymodels.layer_norm import normalise
 from toymodels.rotations import haar
 from toymodels.surgery import (

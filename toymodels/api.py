@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.data import Data, Dataset
+from toymodels.embedding import Embedding
 from toymodels.engines import OutOfMemory, Trained, train
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
+from toymodels.losses import CrossEntropy, Loss, Power, Softmax, Squared
 from toymodels.metrics import Measures, Tier, measure
-from toymodels.objectives import AbsoluteValue, Identity, Loss, Power, Squared, Target
+from toymodels.targets import AbsoluteValue, And, Identity, Target
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.recipe import Training
@@ -35,15 +37,18 @@ __all__ = [
     "AbsoluteValue",
     "Activation",
     "Adam",
+    "And",
     "Anticorrelated",
     "Binary",
     "Bottleneck",
     "Constant",
     "Correlated",
     "Cosine",
+    "CrossEntropy",
     "Data",
     "Dataset",
     "Elementwise",
+    "Embedding",
     "Experiment",
     "Exponential",
     "Features",
@@ -70,6 +75,7 @@ __all__ = [
     "Sampler",
     "SiLU",
     "SoLU",
+    "Softmax",
     "Squared",
     "Taps",
     "Target",

@@ -1,42 +1,37 @@
-"""The bottleneck: n features squeezed through m hidden neurons and read out again.
+"""The bottleneck: n features squeezed through m hidden neurons and read out again; and the decoder, its sibling.
 
-    pre  z = W_in x + b_in                    [model, hidden, batch]
-    mid  a = act(z)                           [model, hidden, batch]
-    post h = LayerNorm(a), or a               [model, hidden, batch]
-    read-out = W_out h + b_out                [model, feature, batch]
-    out  y = out(read-out)                    [model, feature, batch]
+    pre  z = W_in x + b_in, or W_in E x + b_in    [model, hidden, batch]
+    mid  a = act(z)                               [model, hidden, batch]
+    post h = LayerNorm(a), or a                   [model, hidden, batch]
+    read-out = W_out h + b_out                    [model, target, batch]
+    out  y = out(read-out)                        [model, target, batch]
 
 Examples are columns, as in the equations, so every product is ``W @ x``. The hidden layer is computed here and nowhere
 else: `hidden` is made of `preactivation`, `mid_of` and `normed`, and whatever looks at a part of it, or changes one,
-calls these. With ``activation`` linear, ``tied``, no
-``hidden_bias`` and a ReLU output this is the model of Elhage et al. 2022 (*Toy Models of Superposition*).
+calls these. With ``activation`` linear, ``tied``, no ``hidden_bias`` and a ReLU output this is the model of Elhage et
+al. 2022 (*Toy Models of Superposition*). With an ``embedding`` E the features lie in superposition in a smaller space,
+and the neurons read them out of it: the *decoder*, in which the activation has work to do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
-from toymodels import random
 from toymodels.activations import ACTIVATIONS, Activation, Linear, ReLU
 from toymodels.checks import Flag, Number, OrNone, Part, Whole, setting, settle
-from toymodels.data import Samples
-from toymodels.layer_norm import MATCHED_FRACTION, LayerNorm, Matched, normalise
-from toymodels.random import Domain
+from toymodels.embedding import Embedding
+from toymodels.layer_norm import LayerNorm, normalise
 from toymodels.roles import OneOf
-from toymodels.surroundings import undisturbed
 
-MATCHING_SAMPLES = 4096
 MAX_HIDDEN = 10**5
 ACTIVATION = OneOf(Activation, "ReLU()", names=ACTIVATIONS)
+EMBEDDING_AXES = ("embedding", "feature")
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,9 @@ class Bottleneck:
     """The architecture of one model.
 
     ``init_scale``: W_in ~ N(0, init_scale^2 / hidden), drawn per model; an untied W_out starts at W_in^T /
-    init_scale^2, so that no output is born dead. ``hidden_bias_start``: where every entry of b_in starts; moderately
-    negative ones go with monosemantic neurons (Jermyn, Schiefer, Hubinger 2022).
+    init_scale^2, so that no output is born dead. With an embedding of size d W_in ~ N(0, init_scale^2 / d) and W_out ~
+    N(0, 1 / hidden), as it is too where what a model must say is not x. ``hidden_bias_start``: where every entry of
+    b_in starts; moderately negative ones go with monosemantic neurons (Jermyn, Schiefer, Hubinger 2022).
     """
 
     hidden: int = field(metadata=setting(Whole(1, MAX_HIDDEN), "how many neurons the hidden layer has"))
@@ -71,6 +67,14 @@ class Bottleneck:
     hidden_bias_start: float = field(
         default=0.0, metadata=setting(Number(), "where every entry of b_in starts; needs hidden_bias")
     )
+    embedding: Embedding | None = field(
+        default=None,
+        metadata=setting(
+            OrNone(Part(Embedding, "Embedding(16)")),
+            "z = W_in E x + b_in, E of so many rows; needs tied = false; W_in ~ N(0, init_scale^2 / d), W_out ~ N(0, "
+            "1 / hidden)",
+        ),
+    )
 
     def __post_init__(self) -> None:
         settle(self)
@@ -80,6 +84,46 @@ class Bottleneck:
             )
         if self.hidden_bias_start and not self.hidden_bias:
             raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
+        if self.embedding is not None and self.tied:
+            raise ValueError(
+                "embedding: W_in reads the embedding and W_out says features, so they cannot be tied: tied = false"
+            )
+
+    def check(self, n: int, n_targets: int) -> None:
+        """Raise ``ValueError`` where this cannot read ``n`` features and say ``n_targets`` numbers."""
+        if self.embedding is not None and self.embedding.size > n:
+            raise ValueError(
+                f"embedding: expected at most as many dimensions as features, {n}, got {self.embedding.size}"
+            )
+        if self.tied and n_targets != n:
+            raise ValueError(
+                f"tied: W_out = W_in^T says one number a feature, {n}, and the target has {n_targets}: tied = false"
+            )
+
+    @cached_property
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        """The parameters that training moves, by name, each with its axes after ``model``.
+
+        An axis is ``hidden``, ``feature``, ``embedding`` or ``target``.
+        """
+        inputs, affine = "feature", self.layer_norm is not None and self.layer_norm.affine
+        axes: dict[str, tuple[str, ...]] = {}
+        if self.embedding is not None:
+            inputs = "embedding"
+        axes["W_in"] = ("hidden", inputs)
+        axes |= {} if self.tied else {"W_out": ("target", "hidden")}
+        axes |= {"b_in": ("hidden",)} if self.hidden_bias else {}
+        axes |= {"b_out": ("target",)} if self.output_bias else {}
+        axes |= {"ln_gain": ("hidden",), "ln_bias": ("hidden",)} if affine else {}
+        axes |= {"E": EMBEDDING_AXES} if self.embedding is not None and self.embedding.trained else {}
+        return axes
+
+    @cached_property
+    def fixed(self) -> Mapping[str, tuple[str, ...]]:
+        """The parameters that training leaves alone, as `axes` has the others: LayerNorm's eps, a fixed embedding."""
+        eps: dict[str, tuple[str, ...]] = {"ln_eps": ()} if self.layer_norm is not None else {}
+        has_fixed = self.embedding is not None and not self.embedding.trained
+        return eps | ({"E": EMBEDDING_AXES} if has_fixed else {})
 
     @cached_property
     def structure(self) -> Hashable:
@@ -93,28 +137,33 @@ class Parameters:
     """The numbers of a batch of models; what an architecture does not have is None."""
 
     W_in: Tensor
-    """[model, hidden, feature]"""
+    """[model, hidden, feature]; [model, hidden, embedding] of a decoder"""
     W_out: Tensor | None = None
-    """[model, feature, hidden]; None when tied, for then it is W_in^T"""
+    """[model, target, hidden]; None when tied, for then it is W_in^T"""
     b_in: Tensor | None = None
     """[model, hidden]"""
     b_out: Tensor | None = None
-    """[model, feature]"""
+    """[model, target]"""
     ln_gain: Tensor | None = None
     """[model, hidden]"""
     ln_bias: Tensor | None = None
     """[model, hidden]"""
     ln_eps: Tensor | None = None
     """[model], float64; a setting, not trained"""
+    E: Tensor | None = None
+    """[model, embedding, feature], the embedding of a decoder"""
 
     @property
     def decoder(self) -> Tensor:
-        """W_out, or W_in^T when tied: [model, feature, hidden]."""
+        """W_out, or W_in^T when tied: [model, target, hidden]."""
         return self.W_in.transpose(1, 2) if self.W_out is None else self.W_out
 
-    def trained(self) -> dict[str, Tensor]:
-        """The tensors that training moves, by name."""
-        return {name: tensor for name, tensor in self.present().items() if name != "ln_eps"}
+    def trained(self, bottleneck: Bottleneck | None = None) -> dict[str, Tensor]:
+        """The tensors that training moves in this architecture, by name; without one, as where E stays as drawn."""
+        present = self.present()
+        if bottleneck is not None:
+            return {name: present[name] for name in bottleneck.axes}
+        return {name: tensor for name, tensor in present.items() if name not in ("ln_eps", "E")}
 
     def present(self) -> dict[str, Tensor]:
         """The tensors this architecture has, by name."""
@@ -127,8 +176,8 @@ class Parameters:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Parameters:
         """On another device or in another precision (``ln_eps`` stays float64)."""
-        moved = {name: tensor.to(device, dtype) for name, tensor in self.trained().items()}
-        return Parameters(**moved, ln_eps=None if self.ln_eps is None else self.ln_eps.to(device))
+        kept = {"ln_eps": torch.float64}
+        return Parameters(**{name: each.to(device, kept.get(name, dtype)) for name, each in self.present().items()})
 
 
 Norm = Callable[[Tensor], Tensor]
@@ -152,65 +201,15 @@ class Taps(Hidden):
     out: Tensor
 
 
-@undisturbed
-def initialise(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype = torch.float32) -> Parameters:
-    """Starting parameters, each model from its own seed alone: never from how many are drawn together.
-
-    The normals are Phi^-1((word + 1/2) / 2^32) of the stream, word (feature, neuron) of domain ``INITIALISATION``.
-    """
-    first, n_models, n = bottlenecks[0], len(bottlenecks), sampler.n
-    uniforms = random.uniforms(sampler.seeds, n, first.hidden, 0, Domain.INITIALISATION)
-    scale = np.array([b.init_scale for b in bottlenecks])[:, None, None]
-    W_in = ndtri(uniforms).transpose(0, 2, 1) * scale / math.sqrt(first.hidden)
-    affine = first.layer_norm is not None and first.layer_norm.affine
-
-    def constant(value: float, size: int, present: bool) -> Tensor | None:
-        return torch.full((n_models, size), value, dtype=dtype, device=sampler.device) if present else None
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(sampler.device, dtype)
-
-    parameters = Parameters(
-        W_in=tensor(W_in),
-        W_out=None if first.tied else tensor((W_in / scale**2).transpose(0, 2, 1)),
-        b_in=_bias(bottlenecks, sampler, dtype) if first.hidden_bias else None,
-        b_out=constant(0.0, n, first.output_bias),
-        ln_gain=constant(1.0, first.hidden, affine),
-        ln_bias=constant(0.0, first.hidden, affine),
-    )
-    if first.layer_norm is None:
-        return parameters
-    return dataclasses.replace(parameters, ln_eps=resolved_eps(bottlenecks, parameters, sampler))
-
-
-def _bias(bottlenecks: Sequence[Bottleneck], sampler: Samples, dtype: torch.dtype) -> Tensor:
-    """b_in at the start, each model's own: [model, hidden]."""
-    start = torch.tensor([b.hidden_bias_start for b in bottlenecks], dtype=dtype, device=sampler.device)
-    return start[:, None].repeat(1, bottlenecks[0].hidden)
-
-
-@undisturbed
-def resolved_eps(bottlenecks: Sequence[Bottleneck], parameters: Parameters, sampler: Samples) -> Tensor:
-    """Each model's eps, float64 [model]; a matched one measured on the first samples of the model's own stream."""
-    norms = [b.layer_norm for b in bottlenecks]
-    matched = torch.tensor([isinstance(norm.eps, Matched) for norm in norms if norm], device=sampler.device)
-    given = [norm.eps if isinstance(norm.eps, float | int) else 0.0 for norm in norms if norm]
-    eps = torch.tensor(given, dtype=torch.float64, device=sampler.device)
-    if not matched.any():
-        return eps
-    x = sampler.training(0, MATCHING_SAMPLES).to(parameters.W_in.dtype)
-    mid = mid_of(bottlenecks[0], preactivation(parameters, x))
-    return torch.where(matched, MATCHED_FRACTION * mid.double().var(1, correction=0).mean(1), eps)
-
-
 def directions(parameters: Parameters) -> Tensor:
-    """What one unit of each feature adds to the pre-activations: [model, hidden, feature]."""
-    return parameters.W_in
+    """What one unit of each feature adds to the pre-activations, W_in or W_in E: [model, hidden, feature]."""
+    return parameters.W_in if parameters.E is None else parameters.W_in @ parameters.E
 
 
 def preactivation(parameters: Parameters, x: Tensor) -> Tensor:
     """``pre`` [model, hidden, batch] of x [model, feature, batch]."""
-    return _affine(parameters.W_in, x, parameters.b_in)
+    inputs = x if parameters.E is None else parameters.E @ x
+    return _affine(parameters.W_in, inputs, parameters.b_in)
 
 
 def mid_of(bottleneck: Bottleneck, pre: Tensor) -> Tensor:

@@ -81,6 +81,11 @@ class Data(ABC):
         """P(x_i != 0), measured: float64 ``[feature]``."""
         return (self.typical != 0).double().mean(1).numpy()
 
+    def both_active(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """P(x_i != 0 and x_j != 0) of features i = ``first[q]`` and j = ``second[q]``, measured: float64 ``[q]``."""
+        active = self.typical != 0
+        return (active[torch.from_numpy(first)] & active[torch.from_numpy(second)]).double().mean(1).numpy()
+
     @cached_property
     def signed(self) -> bool:
         """Whether any value is negative, as measured."""

@@ -150,6 +150,16 @@ class Features:
         p.flags.writeable = False
         return p
 
+    def both_active(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """P(features ``first[q]`` and ``second[q]`` are active), as the firing law draws it: float64 ``[q]``."""
+        p, member = self.probabilities(), self.firing.member(self.n)
+        apart = p[first] * p[second]
+        if member is None:
+            return apart
+        low, high = (edge.astype(np.float64) for edge in self.firing.intervals(self.asked_for))
+        overlap = np.minimum(high[first], high[second]) - np.maximum(low[first], low[second])
+        return np.where(member[first] == member[second], overlap.clip(min=0) / SCALE, apart)
+
     def mean_active_value(self) -> np.ndarray:
         """E|x_i| given that feature i is active: float64 ``[feature]``."""
         return np.full(self.n, self.values.mean)

@@ -3,199 +3,90 @@
     L = E sum_i I_i loss(t_i, y_i),    loss fraction = L / sum_i I_i min_c E loss(t_i, c)
 
 The denominator is the loss of the best constant predictor, so losses at different densities can be compared: 1 is
-"learned nothing", 0 is perfect. Of the squared loss it is sum_i I_i Var(t_i).
+"learned nothing", 0 is perfect. Of the squared loss it is sum_i I_i Var(t_i), of a cross-entropy that of the entropies.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from toymodels.activations import Activation, ReLU
-from toymodels.checks import Number, setting, settle
-from toymodels.closed_forms import ClosedForms
+from toymodels.activations import Activation
 from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
-from toymodels.roles import by_name
+from toymodels.losses import Loss
 from toymodels.surroundings import undisturbed
-
-GOLDEN = (5**0.5 - 1) / 2
-
-
-class Target(ClosedForms, ABC):
-    """t as a function of x. A subclass defines ``__call__`` and, where it knows it, ``variance``."""
-
-    name: str
-    closed_forms: ClassVar = {"__call__": ("variance",)}
-
-    @abstractmethod
-    def __call__(self, x: Tensor) -> Tensor:
-        """t, of the shape of x."""
-
-    def check(self, features: Inputs, output: Activation) -> None:
-        """Raise ``ValueError`` where this target has no meaning."""
-
-    def notes(self, features: Features, output: Activation) -> Sequence[str]:
-        """What should be known before models of this structure are trained, a sentence each."""
-        return ()
-
-    def variance(self, features: Features) -> np.ndarray | None:
-        """Var(t_i) in closed form, float64 ``[feature]``; None where it is measured on the evaluation data."""
-        return None
+from toymodels.targets import Target
 
 
-def _variance_of_size(features: Features) -> np.ndarray:
-    """Var|x_i| = P E v^2 - (P E|v|)^2: float64 [feature]."""
-    p = features.probabilities()
-    return p * features.values.second_moment - (p * features.values.mean) ** 2
-
-
-@dataclass(frozen=True)
-class Identity(Target):
-    """t = x (Elhage et al. 2022, *Toy Models of Superposition*).
-
-    Through a ReLU output, y >= 0, the negative half of signed x cannot be said: an error there is at least that of
-    y = 0. As signs are symmetric, L >= sum_i I_i P_i E v_i^2 / 2, half of sum_i I_i Var(x_i) = sum_i I_i P_i E v_i^2: a
-    loss fraction of 1/2 or more. So it is too of every other loss that depends on |t - y| and grows with it.
-    """
-
-    name = "identity"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x
-
-    def notes(self, features: Features, output: Activation) -> Sequence[str]:
-        if features.signed and type(output) is ReLU:
-            return (
-                "a ReLU output cannot say the negative half of signed values: the loss fraction is 1/2 or more "
-                "(output 'linear' can say them)",
-            )
-        return ()
-
-    def variance(self, features: Features) -> np.ndarray:
-        if features.signed:
-            return features.probabilities() * features.values.second_moment
-        return _variance_of_size(features)
-
-
-@dataclass(frozen=True)
-class AbsoluteValue(Target):
-    """t = |x|, of signed x (the "computation in superposition" of Elhage et al. 2022, section 8)."""
-
-    name = "absolute"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.abs()
-
-    def check(self, features: Inputs, output: Activation) -> None:
-        if not features.signed:
-            raise ValueError("target 'absolute' of unsigned values is target 'identity': set signed = true")
-
-    def variance(self, features: Features) -> np.ndarray:
-        return _variance_of_size(features)
-
-
-TARGETS: dict[str, Target] = by_name(Identity(), AbsoluteValue())
-
-
-class Loss(ABC):
-    """What an error costs, entry by entry. A subclass defines ``name`` and ``__call__``, convex in the output."""
-
-    name: str
-
-    @abstractmethod
-    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
-        """loss(t, y), of the shape of both, differentiable in the output."""
-
-    def best_constant(self, target: Tensor) -> Tensor:
-        """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
-
-        By golden section between the smallest and the largest target, to a millionth of their distance.
-        """
-        low, high = target.amin(-1, keepdim=True), target.amax(-1, keepdim=True)
-        for _ in range(30):
-            left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            nearer_left = self(target, left).mean(-1, keepdim=True) < self(target, right).mean(-1, keepdim=True)
-            low, high = torch.where(nearer_left, low, left), torch.where(nearer_left, right, high)
-        return (low + high)[..., 0] / 2
-
-
-@dataclass(frozen=True)
-class Squared(Loss):
-    """loss(t, y) = (t - y)^2."""
-
-    name = "squared"
-
-    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
-        return (target - output).square()
-
-    def best_constant(self, target: Tensor) -> Tensor:
-        return target.mean(-1)
-
-
-@dataclass(frozen=True)
-class Power(Loss):
-    """loss(t, y) = |t - y|^exponent, exponent >= 1; 4 is the L4 loss, which punishes the largest errors most."""
-
-    exponent: float = field(default=4.0, metadata=setting(Number(least=1), "the power of an error that it costs"))
-    name = "power"
-
-    def __post_init__(self) -> None:
-        settle(self)
-
-    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
-        return (target - output).abs().pow(self.exponent)
-
-
-LOSSES: dict[str, Loss] = {"squared": Squared(), "l4": Power(4.0)}
-
-
-def check_objective(target: Target, features: Inputs, output: Activation) -> None:
-    """Raise ``ValueError`` where target, features and output together have no meaning."""
+def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
+    """Raise ``ValueError`` where target, loss, features and output together have no meaning."""
     target.check(features, output)
-    variance = stated_variance(features, target)
+    loss = loss.over(features)
+    if type(loss).check is not Loss.check:
+        loss.check(features, output, of_features=target.of_features, binary=_is_binary(features, target))
+    variance = stated_variance(features, target, seed)
     if variance is None or not isinstance(features, Features):
+        return
+    if not target.of_features:
+        if not variance.any():
+            raise ValueError(f"target '{target.name}' is 0 always: the members of no pair are ever active together")
         return
     if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
         raise ValueError("a feature that is always active with one value has no variance to learn: lower its density")
 
 
-def stated_variance(features: Inputs, target: Target) -> np.ndarray | None:
+def stated_variance(features: Inputs, target: Target, seed: int) -> np.ndarray | None:
     """Var(t_i) of features where the target states it; None where it is measured, as it is of all data of one's own."""
-    return target.variance(features) if isinstance(features, Features) else None
+    return target.stated(features, seed)[1] if isinstance(features, Features) else None
 
 
 def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Tensor:
     """Mean over the batch of sum_i I_i loss(t_i, y_i): ``[model]``.
 
-    ``importance`` is ``[model, feature]``, target and output are ``[model, feature, batch]``.
+    ``importance`` is ``[model, target]``, target and output are ``[model, target, batch]``.
     """
     return (loss(target, output).mean(2) * importance).sum(1)
 
 
 @undisturbed
-def constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
-    """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[feature]``.
+def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np.ndarray, seed: int) -> np.ndarray:
+    """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[target]``.
 
-    Of features in closed form where the target states its variance and the loss is squared; else measured, on the whole
-    population of data that have one, or on the evaluation data of seed 0, as t_i is distributed alike for every seed.
+    Of features in closed form where the target states its mean and variance and the loss is known by them; else
+    measured, on the whole population of data that have one, or on the evaluation data of seed 0, as features are
+    distributed alike for every seed. ``importance`` ``[target]`` matters to a softmax alone.
     """
-    variance = stated_variance(features, target) if isinstance(loss, Squared) else None
-    return _measured_constant_losses(features, target, loss) if variance is None else variance
+    if isinstance(features, Features):
+        mean, variance = target.stated(features, seed)
+        stated = None if variance is None else loss.stated_of_constant(mean, variance, importance)
+        if stated is not None:
+            return stated
+    weights = tuple(importance.tolist()) if loss.weighs_constants else ()
+    return _measured_constant_losses(features, target, loss, weights, 0 if target.of_features else seed)
 
 
 @lru_cache(maxsize=32)
-def _measured_constant_losses(features: Inputs, target: Target, loss: Loss) -> np.ndarray:
+def _measured_constant_losses(
+    features: Inputs, target: Target, loss: Loss, importance: tuple[float, ...], seed: int
+) -> np.ndarray:
+    return loss.of_constant(_typical(features, target, seed).double(), np.array(importance))
+
+
+def _typical(features: Inputs, target: Target, seed: int) -> Tensor:
+    """Targets of samples that stand for all: ``[target, sample]``."""
     if isinstance(features, Data):
         x = features.typical[None]
     else:
         x = samples_of([features], [0]).evaluation(0, measured_samples(features.n))
-    t = target(x)[0].double()
-    return loss(t, loss.best_constant(t)[:, None]).mean(1).numpy()
+    return target.of(features.n, np.array([seed]))(x)[0]
+
+
+def _is_binary(features: Inputs, target: Target) -> bool:
+    stated = target.binary(features) if isinstance(features, Features) else None
+    if stated is not None:
+        return stated
+    t = _typical(features, target, 0)
+    return bool(((t == 0) | (t == 1)).all())

@@ -41,6 +41,9 @@ class Domain(IntEnum):
     EVALUATION_FIRING = 4
     SHUFFLE = 5
     ROTATION = 6
+    EMBEDDING = 7
+    PAIRS = 8
+    READ_OUT = 9
 
 
 def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,9 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
         documents.print_document(documents.of_sweep(folder, outcome, drawn, arms))
     else:
         print_summary(request.sweep.question or request.sweep.stem, arms)
-        for path in [*(folder / f"{table}.parquet" for table in (*tables.TABLES, curves.NAME)), *drawn]:
+        names = (*tables.TABLES, tables.TARGETS, curves.NAME)
+        written = [path for table in names if (path := folder / f"{table}.parquet").exists()]
+        for path in [*written, *drawn]:
             print(path)
         following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
         print(f"Next: toymodels {following} {shlex.quote(str(folder))}")

@@ -20,6 +20,7 @@ from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
+from toymodels.sweeps.results.tables import TARGETS
 from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.store import Store
@@ -46,7 +47,8 @@ class LoadedModel:
 
 
 class Run:
-    """A run folder: ``models``, ``features``, ``neurons`` and ``curves`` as DataFrames, any model back as tensors."""
+    """A run folder: ``models``, ``features``, ``neurons``, ``targets`` and ``curves`` as DataFrames, any model back as
+    tensors."""
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder)
@@ -82,6 +84,14 @@ class Run:
     def neurons(self) -> pd.DataFrame:
         """A row a model x neuron: which feature moves the neuron most, and by how much."""
         return self._table("neurons")
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """A row a model x target, where targets are not features: the pair that a target is of, and how well it is
+        recovered. Raises `FolderError` where every target is of a feature: then `features` says it."""
+        if not (self.path / f"{TARGETS}.parquet").exists() and (self.path / "features.parquet").exists():
+            raise FolderError(f"{self.path}: every target is of a feature: the table of features has them")
+        return self._table(TARGETS)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

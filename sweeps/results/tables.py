@@ -3,6 +3,7 @@
     models.parquet     a row a model: every setting by its dotted name, loss, status, measures
     features.parquet   a row a model x feature
     neurons.parquet    a row a model x neuron
+    targets.parquet    a row a model x target, of models whose targets are not their features (pairs of these)
 
 `toymodels.sweeps.results.curves` has one more, of the packs alone. What is undefined is null, never NaN: a feature
 never seen, a dead neuron, anything of a diverged model, a column whose measure raised. Rows are in model order, written
@@ -28,21 +29,23 @@ from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Mapped
 
 TABLES = ("models", "features", "neurons")
-INDEX = {"features": "feature", "neurons": "neuron"}
-WIDTH = {"features": 2, "neurons": 1}
-"""The axis of W_in[model, hidden, feature] along which a table has its rows."""
+TARGETS = "targets"
+"""The table that there is only where targets are not features."""
+INDEX = {"features": "feature", "neurons": "neuron", TARGETS: "target"}
 TIER_NAMES = np.array([tier.name.lower() for tier in sorted(Tier) if tier is not Tier.UNDEFINED])
-UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature")
-KNOWN = ("density", "importance")
-"""The columns of features that a diverged model has too."""
+UNDEFINED_AS_MINUS_ONE = ("tier", "main_feature", "best_neuron")
+KNOWN = {"features": ("density", "importance"), TARGETS: ("first", "second", "density", "importance")}
+"""The columns that a diverged model has too."""
 ROWS_AT_ONCE = 2**17
 MODELS_AT_ONCE = 2**13
 
 
 def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
-    """Write the three tables of these packs, which are stored and measured."""
+    """Write the tables of these packs, which are stored and measured."""
     by_table, largest = _columns(store, packs)
     for name, columns in by_table.items():
+        if name == TARGETS and not columns.types():
+            continue
         settings = _settings_schema(plan, packs) if name == "models" else pa.schema([])
         schema = _schema(name, settings, columns)
         models_at_once = min(MODELS_AT_ONCE, max(1, ROWS_AT_ONCE // largest[name]))
@@ -98,6 +101,11 @@ class _Columns:
     measured: dict[str, pa.DataType] = field(default_factory=dict)
     unmeasured: set[str] = field(default_factory=set)
 
+    def add(self, name: str, kind: pa.DataType) -> None:
+        """A column of one pack. One that is all undefined there is a number, and whatever it is elsewhere."""
+        if self.measured.get(name, pa.float64()) == pa.float64():
+            self.measured[name] = kind
+
     def types(self) -> dict[str, pa.DataType]:
         """The types of all columns, also of one that could be measured in no pack."""
         return self.measured | {name: _type(name, "F") for name in sorted(self.unmeasured - self.measured.keys())}
@@ -105,16 +113,14 @@ class _Columns:
 
 def _columns(store: Store, packs: Sequence[Pack]) -> tuple[dict[str, _Columns], dict[str, int]]:
     """What was measured in some pack, and the most rows that a model has, by table: the files' headers say it."""
-    found: dict[str, _Columns] = {name: _Columns() for name in TABLES}
-    largest: dict[str, int] = dict.fromkeys(TABLES, 1)
+    found: dict[str, _Columns] = {name: _Columns() for name in (*TABLES, TARGETS)}
+    largest: dict[str, int] = dict.fromkeys(found, 1)
     for pack in packs:
-        shape = Mapped(store.pack_path(pack)).shape("W_in")
-        for name, axis in WIDTH.items():
-            largest[name] = max(largest[name], shape[axis])
         measures = Mapped(store.measures_path(pack))
         for dotted in measures.names:
             table, _, column = dotted.partition(".")
-            found[table].measured.setdefault(column, _type(column, measures.kind(dotted)))
+            found[table].add(column, _type(column, measures.kind(dotted)))
+            largest[table] = max(largest[table], *measures.shape(dotted)[1:], 1)
         for dotted in measures.metadata.get("unmeasured", {}):
             table, _, column = dotted.partition(".")
             found[table].unmeasured.add(column)
@@ -163,14 +169,14 @@ def _rows(name: str, store: Store, plan: Plan, part: Stretch, schema: pa.Schema)
             "layer_norm_eps": _column(pack.rows("ln_eps", part.first, part.last), ~layer_norm),
         }
     else:
-        width = pack.shape("W_in")[WIDTH[name]]
+        width = _width(name, pack, measures)
         own = {
             "model": pa.array(np.repeat(models, width)),
             INDEX[name]: pa.array(np.tile(np.arange(width), len(models))),
         }
         diverged = np.repeat(diverged, width)
     nothing = np.zeros_like(diverged)
-    known = KNOWN if name == "features" else ()
+    known = KNOWN.get(name, ())
     columns = own | {
         column: _column(values, nothing if column in known else diverged, column) for column, values in measured.items()
     }
@@ -179,6 +185,15 @@ def _rows(name: str, store: Store, plan: Plan, part: Stretch, schema: pa.Schema)
         [columns[each.name].cast(each.type) if each.name in columns else pa.nulls(rows, each.type) for each in schema],
         schema=schema,
     )
+
+
+def _width(name: str, pack: Mapped, measures: Mapped) -> int:
+    """How many rows a model of this pack has in a table."""
+    if name == "neurons":
+        return pack.shape("W_in")[1]
+    if name == "features":
+        return pack.shape("E" if "E" in pack.names else "W_in")[2]
+    return pack.shape("W_out")[1] if any(dotted.startswith(f"{TARGETS}.") for dotted in measures.names) else 0
 
 
 def _column(values: np.ndarray, undefined: np.ndarray, name: str = "") -> pa.Array:

@@ -2,7 +2,8 @@
 
 A field of a dataclass is a setting: ``key = value``. One that holds another dataclass is a table of that one's settings
 (``frequency``); one that may be None is true or false, and the settings of what it holds stand beside it
-(``layer_norm``, ``layer_norm_eps``). One that holds a member of a role (`toymodels.roles`) is a word; where members
+(``layer_norm``, ``layer_norm_eps``), or, where the first of these has no default, stands for that one (``embedding =
+16``, or a table of them all). One that holds a member of a role (`toymodels.roles`) is a word; where members
 have settings of their own these stand beside the word, in a table (``law`` and ``exponent``; ``kind`` and ``groups``).
 
 `SECTIONS` says where each part of an `Experiment` stands. All else about settings is read off this page: their names,
@@ -66,6 +67,8 @@ class Word:
     """what a sentence calls it"""
     takers: Mapping[str, Sequence[str]]
     """by key, the members that take that setting"""
+    alone: bool = False
+    """whether a file that is written has the word alone where nothing beside it is set"""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ class Table:
     keys: dict[str, Setting | Table] = field(default_factory=dict)
     fields: dict[str, Callable[[PlainValues], Any]] = field(default_factory=dict)
     word: Word | None = None
+    optional: bool = False
+    """whether it may be left out, though something in it has no default"""
 
     @cached_property
     def required(self) -> bool:
-        """Whether something in it has no default."""
-        return any(each.required for each in self.keys.values())
+        """Whether something in it has no default, and must be given."""
+        return not self.optional and any(each.required for each in self.keys.values())
 
     def settings(self) -> Iterator[Setting]:
         """Its settings in order, those of the tables in it among them."""
@@ -132,13 +137,14 @@ def table_of(kind: type, name: str) -> Table:
                 word = _add_word(table, each.name, each.name, check, plain(check, default), of.says)
                 table.fields[each.name] = partial(_member, check, path, name)
             else:
-                inside = Table(path, dict)
-                begins = _add_word(inside, KIND, each.name, check, plain(check, default), of.says)
-                table.keys[each.name] = dataclasses.replace(inside, word=begins)
+                table.keys[each.name] = _table_of_word(path, each.name, check, plain(check, default), of.says)
                 table.fields[each.name] = partial(_member, check, path, path)
         elif isinstance(check, Part) and not isinstance(check, OneOf):
             inside = table.keys[each.name] = table_of(check.kind, path)
             table.fields[each.name] = inside.make
+        elif isinstance(check, OrNone) and isinstance(check.check, Part) and table_of(check.check.kind, path).required:
+            table.keys[each.name] = _standing_for(table_of(check.check.kind, path), each.name, of.says)
+            table.fields[each.name] = partial(_if_given, path, table_of(check.check.kind, path))
         elif isinstance(check, OrNone) and isinstance(check.check, Part):
             table.keys[each.name] = Setting(path, Flag(), default is not None, of.says)
             inside = _beside(table_of(check.check.kind, path), path)
@@ -168,6 +174,24 @@ def _add_word(table: Table, key: str, label: str, check: OneOf, default: str, sa
     return Word(key, label, takers)
 
 
+def _table_of_word(name: str, label: str, check: OneOf, default: str, says: str, *, alone: bool = False) -> Table:
+    """The table of a word and the settings of the members that it can name."""
+    table = Table(name, dict)
+    word = _add_word(table, KIND, label, check, default, says)
+    return dataclasses.replace(table, word=dataclasses.replace(word, alone=alone))
+
+
+def _standing_for(table: Table, label: str, says: str) -> Table:
+    """A table that may be left out, and for which its first setting may stand, by the table's name."""
+    first, *others = (each for each in table.settings())
+    key = first.name.rpartition(".")[2]
+    keys: dict[str, Setting | Table] = {
+        key: dataclasses.replace(first, name=table.name, check=OrNone(first.check), says=says),
+        **{each.name.rpartition(".")[2]: dataclasses.replace(each, needs=table.name) for each in others},
+    }
+    return Table(table.name, dict, keys, word=Word(key, label, {}, alone=True), optional=True)
+
+
 def _beside(table: Table, switch: str) -> Table:
     """A table whose settings stand beside the one that switches them on: ``layer_norm.eps`` as ``layer_norm_eps``."""
     keys = {key: each for key, each in table.keys.items() if isinstance(each, Setting)}
@@ -191,6 +215,11 @@ def _if_switched_on(switch: str, make: Callable[[PlainValues], Any], values: Pla
     return make(values) if values[switch] else None
 
 
+def _if_given(name: str, table: Table, values: PlainValues) -> Any:
+    first = next(table.settings()).name
+    return None if values[name] is None else table.make({**values, first: values[name]})
+
+
 def whole_file() -> Table:
     """A sweep file without its question, grid and cases: all its settings, and how they make an `Experiment`."""
     root = Table("", Experiment)
@@ -203,11 +232,15 @@ def whole_file() -> Table:
         else:
             (each,) = (each for each in dataclasses.fields(Experiment) if each.name == part)
             default = each.default_factory() if callable(each.default_factory) else each.default
-            setting = Setting(place, of.check, plain(of.check, default), of.says)
             table = root.keys.setdefault(section, Table(section, dict)) if section else root
             assert isinstance(table, Table)
-            table.keys[key] = setting
-            root.fields[part] = partial(_value, of.check, place)
+            if isinstance(of.check, OneOf) and _takes_settings(of.check):
+                word = plain(of.check, default)
+                table.keys[key] = _table_of_word(place, key, of.check, word, of.says, alone=True)
+                root.fields[part] = partial(_member, of.check, place, place)
+            else:
+                table.keys[key] = Setting(place, of.check, plain(of.check, default), of.says)
+                root.fields[part] = partial(_value, of.check, place)
     evaluation = table_of(Evaluation, "eval")
     return dataclasses.replace(root, keys={**root.keys, "eval": evaluation})
 

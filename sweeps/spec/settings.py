@@ -104,7 +104,7 @@ def _override(raw: dict[str, Any], table: str, name: str, value: Any) -> dict[st
         return {**raw, head: value}
     path = f"{table}.{head}" if table else head
     inside = raw.get(head, {})
-    if isinstance(inside, str):
+    if not isinstance(inside, Mapping):
         inside = next(({each.word.key: inside} for each in words() if each.word and each.name == path), inside)
     if not isinstance(inside, Mapping):
         return raw  # not a table: left as it is, to be refused by name
@@ -124,7 +124,7 @@ def validate(raw: Mapping[str, Any], where: str) -> Settings:
 def _read(table: Table, given: Any, values: dict[str, Any]) -> None:
     """Read a table of a file into ``values``; raises `Refused` for the first of its keys that cannot be."""
     word = table.word
-    if word and isinstance(given, str):
+    if word and (isinstance(given, str) or (table.optional and not isinstance(given, Mapping))):
         given = {word.key: given}
     if not isinstance(given, Mapping):
         raise Refused(f"{table.name}: expected a table, got {short(given)}")
@@ -174,7 +174,18 @@ def _unknown(table: Table, key: str) -> str:
 def _written(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for key, each in table.keys.items():
-        value = values[each.name] if isinstance(each, Setting) else _written(each, values)
+        value = values[each.name] if isinstance(each, Setting) else _table_written(each, values)
         if value is not None:
             written[key] = value
     return written
+
+
+def _table_written(table: Table, values: Mapping[str, Any]) -> Any:
+    """What stands in a file for a table in another: the word that it begins with, where that says all; None where there
+    is none."""
+    word = table.word
+    if word is None or not word.alone:
+        return _written(table, values)
+    of_word = values[table.names[0]]
+    says_all = all(values[name] == DEFAULTS[name] for name in table.names[1:])
+    return of_word if of_word is None or says_all else _written(table, values)

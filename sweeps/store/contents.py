@@ -1,7 +1,8 @@
 """The contents of a pack: one table of its tensors, from which packs are made, checked when read, and sized.
 
-Axes are ``model, hidden, feature, point`` (of the loss curve) and ``snapshot``. Every pack has every tensor, whatever
-its architecture: what that lacks is 0, a gain that it lacks is 1. Snapshots alone are there only where asked for.
+Axes are ``model, hidden, feature, embedding, target, point`` (of the loss curve) and ``snapshot``. Every pack has every
+tensor, whatever its architecture: what that lacks is 0, a gain that it lacks is 1. The embedding E alone is there only
+where there is one, snapshots where asked for.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import torch
 
 from toymodels.training.experiment import Experiment
 
+PARAMETERS = {
+    "W_in": ("hidden", "feature"),
+    "W_out": ("target", "hidden"),
+    "b_in": ("hidden",),
+    "b_out": ("target",),
+    "ln_gain": ("hidden",),
+    "ln_bias": ("hidden",),
+    "ln_eps": (),
+}
+"""those that every pack has, with their axes after ``model``, where an architecture has not got others"""
 AXES = {
     "model": ("model",),
-    "W_in": ("model", "hidden", "feature"),
-    "W_out": ("model", "feature", "hidden"),
-    "b_in": ("model", "hidden"),
-    "b_out": ("model", "feature"),
-    "ln_gain": ("model", "hidden"),
-    "ln_bias": ("model", "hidden"),
-    "ln_eps": ("model",),
+    **{name: ("model", *axes) for name, axes in PARAMETERS.items()},
     "curve_step": ("point",),
     "curve": ("model", "point"),
     "loss": ("model",),
@@ -66,13 +71,12 @@ def tensors_of(e: Experiment, n_models: int) -> dict[str, Contents]:
     """The tensors of a pack of so many models like ``e``, by name."""
     b, recipe = e.bottleneck, e.training
     points, snapshots = len(recipe.curve_steps()), len(recipe.snapshot_steps())
-    sizes = {"model": n_models, "hidden": b.hidden, "feature": e.features.n, "point": points}
-    shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in AXES.items()}
+    sizes = {"model": n_models, "hidden": b.hidden, "feature": e.features.n, "target": e.n_targets, "point": points}
+    sizes["embedding"] = 0 if b.embedding is None else b.embedding.size
+    own = {name: ("model", *axes) for name, axes in {**b.axes, **b.fixed}.items()}
+    shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in (AXES | own).items()}
     if snapshots:
-        affine = b.layer_norm is not None and b.layer_norm.affine
-        has = {"W_out": not b.tied, "b_in": b.hidden_bias, "b_out": b.output_bias, "ln_gain": affine, "ln_bias": affine}
-        trained = ["W_in", *(name for name, there in has.items() if there)]
-        kept = {f"{SNAPSHOT}{name}": (n_models, snapshots, *shapes[name][1:]) for name in trained}
+        kept = {f"{SNAPSHOT}{name}": (n_models, snapshots, *shapes[name][1:]) for name in b.axes}
         shapes |= kept | {f"{SNAPSHOT}step": (snapshots,)}
     return {name: Contents(shape, TYPES.get(name, torch.float32)) for name, shape in shapes.items()}
 

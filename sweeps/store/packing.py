@@ -61,17 +61,7 @@ def common_and_varying(settings: Sequence[Settings]) -> dict[str, Any]:
 
 def parameters(tensors: Mapping[str, Tensor], e: Experiment) -> Parameters:
     """The parameters in a pack, as the architecture of ``e`` has them."""
-    b = e.bottleneck
-    affine = b.layer_norm is not None and b.layer_norm.affine
-    return Parameters(
-        W_in=tensors["W_in"],
-        W_out=None if b.tied else tensors["W_out"],
-        b_in=tensors["b_in"] if b.hidden_bias else None,
-        b_out=tensors["b_out"] if b.output_bias else None,
-        ln_gain=tensors["ln_gain"] if affine else None,
-        ln_bias=tensors["ln_bias"] if affine else None,
-        ln_eps=tensors["ln_eps"] if b.layer_norm is not None else None,
-    )
+    return Parameters(**{name: tensors[name] for name in (*e.bottleneck.axes, *e.bottleneck.fixed)})
 
 
 def measure_tensors(measures: Measures) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from toymodels.training.experiment import Experiment
 OWN = {"packs", "measures", "sweep.toml"}
 """What a folder may hold before it has a manifest."""
 BYTES_A_ROW = 1024
-"""more than the measures of a model, a feature or a neuron take"""
+"""more than the measures of a model, a feature, a neuron or a target take"""
 
 
 def recorded_choice(path: Path) -> dict[str, str]:
@@ -247,16 +247,18 @@ class Store(RunFolder):
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
         """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
         version that measures otherwise."""
-        k, m, n = stored.tensors["W_in"].shape
+        tensors = stored.tensors
+        k, m, n = *tensors["W_in"].shape[:2], tensors["E" if "E" in tensors else "W_in"].shape[2]
+        said = tensors["W_out"].shape[1]
         try:
-            largest = BYTES_A_ROW * k * (1 + m + n) + 2**20
+            largest = BYTES_A_ROW * k * (1 + m + n + said) + 2**20
             measured = deserialise(self.measures_path(pack), largest, through_links=True)
         except (FileNotFoundError, Damaged, Unreadable):
             return None
-        shapes = {"models": [k], "features": [k, n], "neurons": [k, m]}
+        shapes = {"models": [k], "features": [k, n], "neurons": [k, m], "targets": [k, said]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
         of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
-        return measured if fits and all(measured.metadata.get(name) == said for name, said in of_it.items()) else None
+        return measured if fits and all(measured.metadata.get(name) == of for name, of in of_it.items()) else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""

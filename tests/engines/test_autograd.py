@@ -36,9 +36,10 @@ from toymodels import (
     forward,
     measure,
 )
-from toymodels.bottleneck import initialise
 from toymodels.engines import ENGINES
-from toymodels.objectives import Squared, losses
+from toymodels.initialisation import initialise
+from toymodels.losses import Squared
+from toymodels.objectives import losses
 from toymodels.training.experiment import sampler
 
 train = ENGINES["autograd"].train

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,14 @@ from toymodels import (
     SGD,
     AbsoluteValue,
     Adam,
+    And,
     Anticorrelated,
     Binary,
     Bottleneck,
     Correlated,
     Cosine,
+    CrossEntropy,
+    Embedding,
     Experiment,
     Exponential,
     Features,
@@ -45,6 +49,7 @@ from toymodels import (
     RotatedAdam,
     SiLU,
     SoLU,
+    Squared,
     Together,
     Trained,
     Training,
@@ -54,15 +59,15 @@ from toymodels import (
     forward,
     train,
 )
-from toymodels.bottleneck import initialise
 from toymodels.engines import ENGINES, Advance
 from toymodels.engines.fused import crew, layout
 from toymodels.engines.fused.batch import Batch
 from toymodels.kernels import steps
 from toymodels.kernels.bottleneck import PART
 from toymodels.kernels.workspace import workspace
-from toymodels.objectives import Squared, losses
-from toymodels.training.experiment import sampler
+from toymodels.objectives import losses
+from toymodels.training import experiment
+from toymodels.training.experiment import sampler, target_of
 
 ACTIVATIONS = [Linear(), ReLU(), GeLU(), SoLU(), SiLU(), ELU(), XExp()]
 NORMS = [None, LayerNorm(), LayerNorm(1e-3, affine=False), LayerNorm(Matched())]
@@ -81,8 +86,10 @@ def experiments(draw, recipes=st.just(Training(steps=1, batch=64))):
         if isinstance(firing, One)
         else draw(st.sampled_from([0.05, 0.3])) / (n / groups if isinstance(firing, Anticorrelated) else 1)
     )
-    target = draw(st.sampled_from([Identity(), AbsoluteValue()]))
+    target = draw(st.sampled_from([Identity(), Identity(), AbsoluteValue(), And(draw(st.integers(1, 9)))]))
+    loss = draw(st.sampled_from([Squared(), Squared(), CrossEntropy()]))
     output = draw(st.sampled_from([ReLU(), Linear()]))
+    embedding = draw(st.sampled_from([None, Embedding(1 + (n - 1) // 2), Embedding(n), Embedding(n, trained=True)]))
     signed = isinstance(target, AbsoluteValue) or (isinstance(output, Linear) and draw(st.booleans()))
     flags = draw(st.tuples(*[st.booleans()] * 4))
     try:
@@ -103,10 +110,12 @@ def experiments(draw, recipes=st.just(Training(steps=1, batch=64))):
                 output,
                 *flags[:3],
                 init_scale=draw(st.sampled_from([0.5, 1.0, 2.0])),
+                embedding=embedding,
             ),
             draw(recipes),
             target,
             seed=draw(st.integers(0, 2**40)),
+            loss=loss,
         )
     except ValueError:
         assume(False)
@@ -115,19 +124,21 @@ def experiments(draw, recipes=st.just(Training(steps=1, batch=64))):
 
 def moved(e: Experiment, scale: float = 0.1):
     """Starting parameters with every one of them moved off its special value, float64."""
-    start = initialise([e.bottleneck], sampler([e]), torch.float64)
+    start = experiment.start([e], sampler([e]), torch.float64)
     noise = torch.Generator().manual_seed(e.seed % 1000)
     tensors = {
         name: (tensor + scale * torch.randn(tensor.shape, generator=noise, dtype=torch.float64)).float().double()
-        for name, tensor in start.trained().items()
+        for name, tensor in start.present().items()
+        if name != "ln_eps"
     }
     return dataclasses.replace(start, **tensors)
 
 
 def fused_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradient of the first step, by the kernels."""
-    batch, gradient = Batch.of([e]), 0.0
-    batch.state.theta[:] = layout.pack(batch.shape, parameters.to("cpu", torch.float32))
+    batch, gradient, given = Batch.of([e]), 0.0, parameters.to("cpu", torch.float32)
+    batch.state.theta[:] = layout.pack(batch.shape, given)
+    batch.own.embedding[:] = layout.fixed_embedding(batch.shape, given)
     work, loss = workspace(batch.shape), 0.0
     for first in range(0, e.training.batch, PART):
         loss += steps.part_gradient(*batch.arguments(work), 0, 1, first)
@@ -137,10 +148,11 @@ def fused_gradient(e: Experiment, parameters) -> tuple[float, dict[str, torch.Te
 
 def autograd_gradient(e: Experiment, parameters, dtype=torch.float64) -> tuple[float, dict[str, torch.Tensor]]:
     """The same by autograd; in float64, the truth."""
-    weights = {name: tensor.to(dtype, copy=True).requires_grad_() for name, tensor in parameters.trained().items()}
+    parameters, trained = parameters.to("cpu", dtype), parameters.trained(e.bottleneck)
+    weights = {name: tensor.to(dtype, copy=True).requires_grad_() for name, tensor in trained.items()}
     x = sampler([e]).training(0, e.training.batch).to(dtype)
     out = forward(e.bottleneck, dataclasses.replace(parameters, **weights), x).out
-    loss = losses(torch.from_numpy(e.importance())[None].to(dtype), e.target(x), out, Squared()).sum()
+    loss = losses(torch.from_numpy(e.importance())[None].to(dtype), target_of([e])(x), out, e.cost).sum()
     return loss.item(), dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
 
@@ -189,19 +201,69 @@ SETTINGS = [
         Features(30, 0.1, Frequency(Zipf(1.0), cap=0.6), values=Binary()),
         Bottleneck(9, GeLU(), LayerNorm(), hidden_bias=True),
     ),
+    (
+        Features(20, 0.05, Frequency(Zipf(1.0), cap=0.6), values=Binary()),
+        Bottleneck(20, SoLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True, embedding=Embedding(10)),
+    ),
+    (Features(40, 0.1), Bottleneck(6, ReLU(), None, Linear(), tied=False, embedding=Embedding(20, trained=True))),
+    (Features(40, 0.1), Bottleneck(20, ReLU(), None, Linear(), tied=False, embedding=Embedding(5, trained=True))),
 ]
+OBJECTIVES: list[dict[str, Any]] = [{}, {"target": And(50)}, {"target": And(3), "loss": CrossEntropy()}]
 
 
-def batch_of(features, bottleneck, recipe, models=5):
+def batch_of(features, bottleneck, recipe, models=5, **objective):
     return [
         Experiment(
             dataclasses.replace(features, density=features.density * (1 + seed / 9)),
             dataclasses.replace(bottleneck, init_scale=1 + seed / 5),
             dataclasses.replace(recipe, learning_rate=recipe.learning_rate * (1 + seed / 3)),
             seed=seed,
+            **objective,
         )
         for seed in range(models)
     ]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES[1:], ids=["and", "and, entropy"])
+@pytest.mark.parametrize("embedding", [None, Embedding(6)])
+def test_pairs_of_features_and_cross_entropies_follow_the_reference(embedding, objective):
+    features = Features(12, 0.2, values=Binary())
+    bottleneck = Bottleneck(20, GeLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True, embedding=embedding)
+    es = batch_of(features, bottleneck, RECIPES[0], **objective)
+    ours, theirs = fused.train(es), autograd.train(es, dtype=torch.float64)
+    torch.testing.assert_close(ours.curve.double(), theirs.curve, rtol=1e-4, atol=0)
+    for name, tensor in theirs.parameters.present().items():
+        torch.testing.assert_close(ours.parameters.present()[name].double(), tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_softmax_over_exclusive_features_follows_the_reference():
+    features = Features(8, 1 / 8, Frequency(Zipf(1.0)), Importance(Geometric(0.9)), Binary(), firing=One())
+    bottleneck = Bottleneck(3, ReLU(), None, Linear(), tied=False, hidden_bias=True)
+    es = [Experiment(features, bottleneck, RECIPES[0], seed=seed, loss=CrossEntropy()) for seed in range(3)]
+    ours, theirs = fused.train(es), autograd.train(es, dtype=torch.float64)
+    torch.testing.assert_close(ours.curve.double(), theirs.curve, rtol=1e-4, atol=0)
+    for name, tensor in theirs.parameters.present().items():
+        torch.testing.assert_close(ours.parameters.present()[name].double(), tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [3, 20])
+@pytest.mark.parametrize("density", [0.02, 0.4])
+def test_an_embedding_that_is_the_identity_changes_no_bit(hidden, density):
+    """A decoder that begins where an untied bottleneck does, with E = 1, is that bottleneck."""
+    features, recipe = Features(30, density), Training(steps=40, batch=130, snapshots=2)
+    plain = Bottleneck(hidden, GeLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True)
+    decoder = dataclasses.replace(plain, embedding=Embedding(30))
+    one = Batch.of([Experiment(features, plain, recipe, seed=3)])
+    other = Batch.of([Experiment(features, decoder, recipe, seed=3)])
+    start = dataclasses.replace(one.start, E=torch.eye(30)[None])
+    other.state.theta[:] = layout.pack(other.shape, start)
+    other.own.embedding[:] = layout.fixed_embedding(other.shape, start)
+    assert other.shape.size == one.shape.size
+    for batch in (one, other):
+        steps.train(*batch.arguments(workspace(batch.shape)), 0, 1, 1, 42)
+    for name in ("theta", "mean", "square", "curve", "snapshots"):
+        assert np.array_equal(getattr(one.state, name), getattr(other.state, name)), name
+    assert not one.state.diverged_step.any()
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=["adam", "sgd", "rotated"])

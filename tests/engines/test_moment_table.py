@@ -8,15 +8,14 @@ from collections import Counter
 import pytest
 import torch
 
-from toymodels import Bottleneck, Experiment, Features, LayerNorm, SoLU, Training, train
+from toymodels import And, Bottleneck, Experiment, Features, Identity, LayerNorm, SoLU, Target, Training, train
 from toymodels.engines import ENGINES
 from toymodels.engines.fused.layout import shape_of
-from toymodels.engines.fused.moments import SUMMED
 from toymodels.engines.moment_table import TABLE, TAPS
 from toymodels.kernels import moments as kernels
 from toymodels.metrics.moments import Moments
 
-SIZES = {"feature": 7, "hidden": 3}
+SIZES = {"feature": 7, "target": 7, "hidden": 3}
 EXPERIMENTS = [
     Experiment(Features(7, 0.3), Bottleneck(3, SoLU(), LayerNorm()), Training(steps=5, batch=16), seed=seed)
     for seed in range(2)
@@ -42,27 +41,30 @@ def test_moments_holds_the_rows_of_the_table() -> None:
 
 
 def test_the_kernel_has_a_place_for_every_row_that_it_sums() -> None:
-    axes = Counter(row.axes for row in SUMMED)
+    axes = Counter(row.axes for row in TABLE)
     assert axes == {
-        ("feature",): kernels.BY_FEATURE,
+        ("feature",): 1,
+        ("target",): kernels.BY_TARGET,
         (): kernels.BY_MODEL,
         ("hidden",): kernels.BY_NEURON,
-        ("hidden", "feature"): kernels.TAPS,
+        ("hidden", "target"): kernels.TAPS,
         ("hidden", "hidden"): kernels.SQUARES,
     }
     assert kernels.TAPS == len(TAPS)
-    assert [row.axes for row in SUMMED] == sorted((row.axes for row in SUMMED), key=[*dict.fromkeys(axes)].index)
+    assert [row.axes for row in TABLE] == sorted((row.axes for row in TABLE), key=[*dict.fromkeys(axes)].index)
 
 
+@pytest.mark.parametrize("target", [Identity(), And(11)])
 @pytest.mark.parametrize("hidden", [3, 40])
-def test_the_rows_take_all_of_the_kernels_places(hidden: int) -> None:
-    e = dataclasses.replace(EXPERIMENTS[0], bottleneck=Bottleneck(hidden))
+def test_the_rows_take_all_of_the_kernels_places(hidden: int, target: Target) -> None:
+    e = dataclasses.replace(EXPERIMENTS[0], bottleneck=Bottleneck(hidden, tied=False), target=target)
     size = kernels.places(shape_of(e))
     extents = {
         ("feature",): size.n,
+        ("target",): size.outputs,
         (): 1,
         ("hidden",): size.m,
-        ("hidden", "feature"): size.rows * size.pitch,
+        ("hidden", "target"): size.rows * size.pitch,
         ("hidden", "hidden"): size.hidden_rows * size.pitch,
     }
-    assert sum(extents[row.axes] for row in SUMMED) == size.by_lane + size.products
+    assert sum(extents[row.axes] for row in TABLE) == size.by_lane + size.products

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from toymodels import AbsoluteValue, Bottleneck, Experiment, Features, Identity, Parameters, UniformValues
-from toymodels.bottleneck import initialise
 from toymodels.hypotheses.arms import Arm
+from toymodels.initialisation import initialise
 from toymodels.training.experiment import sampler
 from toymodels.values import Values
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels import Bottleneck, Experiment, Features, Linear, Training
-from toymodels.bottleneck import Parameters, initialise
+from toymodels import And, Binary, Bottleneck, CrossEntropy, Experiment, Features, Linear, One, Softmax, Training
+from toymodels.bottleneck import Parameters
 from toymodels.engines import ENGINES
 from toymodels.engines.fused import codes
 from toymodels.engines.fused.batch import Batch
 from toymodels.kernels import steps
 from toymodels.kernels.workspace import workspace
+from toymodels.training import experiment
 from toymodels.training.experiment import sampler
 
 FUSED, AUTOGRAD = ENGINES["fused"], ENGINES["autograd"]
@@ -40,17 +41,23 @@ BASE = Experiment(
 )
 
 
+BITS = Features(5, 0.4, values=Binary())
+EXCLUSIVE = Features(5, 1 / 5, values=Binary(), firing=One())
+
+
 def of(role: str, kind: Any) -> Experiment:
     """The base with one choice of this class."""
     part = {"activation": "bottleneck", "output": "bottleneck", "values": "features", "optimizer": "training"}.get(role)
+    if kind in (CrossEntropy, Softmax):
+        return dataclasses.replace(BASE, features=BITS if kind is CrossEntropy else EXCLUSIVE, loss=kind())
     if part is None:
-        return dataclasses.replace(BASE, **{role: kind()})
+        return dataclasses.replace(BASE, **{role: kind(5) if kind is And else kind()})
     return dataclasses.replace(BASE, **{part: dataclasses.replace(getattr(BASE, part), **{role: kind()})})
 
 
 def moved(e: Experiment) -> Parameters:
     """Parameters with hidden biases on both sides of 0."""
-    start = initialise([e.bottleneck], sampler([e]))
+    start = experiment.start([e], sampler([e]))
     return dataclasses.replace(start, b_in=torch.tensor([[-0.6, 0.1, 0.9]]), b_out=torch.full((1, 5), -0.1))
 
 

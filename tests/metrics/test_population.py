@@ -10,7 +10,7 @@ import torch
 import toymodels as tm
 from toymodels.metrics import population
 from toymodels.metrics.population import Population, population_loss
-from toymodels.training.experiment import sampler
+from toymodels.training.experiment import sampler, target_of
 
 RECIPE = tm.Training(steps=200, batch=128, learning_rate=0.01)
 
@@ -33,7 +33,7 @@ def sampled(
     for first in range(0, samples, 100_000):
         x = sampler(es).evaluation(first, 100_000).double()
         out = tm.forward(es[0].bottleneck, parameters, x).out
-        loss = (importance * es[0].loss(es[0].target(x), out)).sum(1)
+        loss = (importance * es[0].cost(target_of(es)(x), out)).sum(1)
         sums += torch.stack([loss.sum(1), loss.square().sum(1)])
     mean, square = sums / samples
     return mean, ((square - mean.square()) / samples).sqrt()

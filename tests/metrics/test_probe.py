@@ -24,8 +24,9 @@ from toymodels import (
     UniformValues,
     forward,
 )
-from toymodels.bottleneck import Parameters, initialise
+from toymodels.bottleneck import Parameters
 from toymodels.engines.moment_table import TAPS
+from toymodels.initialisation import initialise
 from toymodels.metrics.moments import collect
 from toymodels.metrics.probe import PENALTIES, chosen, ridge, ridge_r2
 from toymodels.metrics.recovery import best_neuron_r2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import toymodels as tm
-from toymodels.bottleneck import initialise
+from toymodels.initialisation import initialise
 from toymodels.training.experiment import sampler
 
 FEATURES = tm.Features(9, 0.3)

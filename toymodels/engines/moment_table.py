@@ -1,6 +1,7 @@
 """The table of moments: what every engine sums over samples, and in which order a kernel lays the sums down.
 
-t is the target, y the output, z the preactivation, and a tap is one of `TAPS`, places in the hidden layer:
+t is the target, y the prediction of it that the output makes, z the preactivation, and a tap is one of `TAPS`, places
+in the hidden layer:
 
     pre = z,    mid = act(z),    post = LayerNorm(mid), or mid where there is none
 
@@ -14,7 +15,7 @@ from typing import Literal
 
 TAPS = ("pre", "mid", "post")
 
-Axes = tuple[Literal["feature", "hidden"], ...]
+Axes = tuple[Literal["feature", "target", "hidden"], ...]
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,24 @@ class Row:
 
 MODEL: Axes = ()
 FEATURE: Axes = ("feature",)
+TARGET: Axes = ("target",)
 HIDDEN: Axes = ("hidden",)
 
 TABLE: tuple[Row, ...] = (
     Row("active", FEATURE),
-    Row("t", FEATURE),
-    Row("tt", FEATURE),
-    Row("y", FEATURE),
-    Row("yy", FEATURE),
-    Row("squared_error", FEATURE),
+    Row("t", TARGET),
+    Row("tt", TARGET),
+    Row("y", TARGET),
+    Row("yy", TARGET),
+    Row("squared_error", TARGET),
+    Row("cost", TARGET),
     Row("squared_loss", MODEL),
     *(Row("tap", HIDDEN, tap) for tap in TAPS),
     *(Row("tap_squared", HIDDEN, tap) for tap in TAPS),
-    *(Row("tap_target", ("hidden", "feature"), tap) for tap in TAPS),
+    *(Row("tap_target", ("hidden", "target"), tap) for tap in TAPS),
     Row("tap_tap", ("hidden", "hidden"), "pre"),
     Row("mid_pre", ("hidden", "hidden")),
     Row("tap_tap", ("hidden", "hidden"), "mid"),
     Row("tap_tap", ("hidden", "hidden"), "post"),
-    Row("cost", FEATURE),
 )
-"""In the order of `toymodels.kernels.moments`, which has no cost: that of the squared loss is the squared error."""
+"""In the order of `toymodels.kernels.moments`."""

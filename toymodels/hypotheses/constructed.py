@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from toymodels.activations import Activation, GeLU, Linear, ReLU, SoLU
-from toymodels.bottleneck import Bottleneck, Parameters, resolved_eps
+from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.features import Features
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.initialisation import resolved_eps
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.rotations import haar
 from toymodels.surgery import refit

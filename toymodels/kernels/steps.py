@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toymodels.kernels.bottleneck import PART, part_of_step
+from toymodels.kernels.bottleneck import PART, Given, given_of, part_of_step
 from toymodels.kernels.compiled import function, inner, kernel
 from toymodels.kernels.draw import Draw, draw_of
 from toymodels.kernels.update import Pace, finite, pace_of, propose
@@ -25,10 +25,6 @@ class State(NamedTuple):
     """its second moment"""
     before: np.ndarray
     """theta before the last step"""
-    eps: np.ndarray
-    """[model] float32, LayerNorm's"""
-    importance: np.ndarray
-    """[model, feature] float32"""
     ceiling: np.ndarray
     """[model] float32: a loss above it is divergence. Before the first step: the best constant predictor's"""
     diverged_step: np.ndarray
@@ -48,12 +44,11 @@ class Model(NamedTuple):
 
     draw: Draw
     pace: Pace
-    eps: float
+    given: Given
     theta: int
     mean: int
     square: int
     before: int
-    importance: int
     ceiling: int
     diverged_step: int
     curve_step: int
@@ -63,18 +58,17 @@ class Model(NamedTuple):
 
 
 @inner
-def model_of(source, rule, state, model):
+def model_of(source, rule, own, state, model):
     """The pointers to one model."""
     size = state.theta.shape[1]
     return Model(
         draw_of(source, model),
         pace_of(rule, model),
-        state.eps[model],
+        given_of(own, model),
         shifted(pointer(state.theta), model * size),
         shifted(pointer(state.mean), model * size),
         shifted(pointer(state.square), model * size),
         shifted(pointer(state.before), model * size),
-        shifted(pointer(state.importance), model * state.importance.shape[1]),
         shifted(pointer(state.ceiling), model),
         shifted(pointer(state.diverged_step), model),
         pointer(state.curve_step),
@@ -85,11 +79,11 @@ def model_of(source, rule, state, model):
 
 
 @kernel
-def train(shape, source, rule, state, work, first_model, last_model, begin, end):
+def train(shape, source, rule, own, state, work, first_model, last_model, begin, end):
     """Steps t in [begin, end) of some models; t counts from 1, and one step after the last only looks at the loss."""
     room = room_of(work)
     for index in range(first_model, last_model):
-        model = model_of(source, rule, state, index)
+        model = model_of(source, rule, own, state, index)
         point = shot = 0
         for t in range(begin, end):
             point, shot = _next(model.curve_step, point, t), _next(model.snapshot_step, shot, min(t, rule.steps))
@@ -98,19 +92,17 @@ def train(shape, source, rule, state, work, first_model, last_model, begin, end)
             loss = np.float32(0)
             if learning or (sound and t > rule.steps) or at(model.curve_step, point) == t:
                 for first in range(0, shape.batch, PART):
-                    loss += part_of_step(
-                        shape, model.draw, model.importance, model.theta, model.eps, t - 1, first, learning, room
-                    )
+                    loss += part_of_step(shape, model.draw, model.given, model.theta, t - 1, first, learning, room)
                     if learning:
                         _add(first == 0, room.gradient, room.part, shape.size)
             _finish(shape, model, t, loss, point, shot, room)
 
 
 @kernel
-def part_gradient(shape, source, rule, state, work, index, t, first):
+def part_gradient(shape, source, rule, own, state, work, index, t, first):
     """One part's gradient of step t, left in ``work.part``; returns its sum of losses."""
-    one, room = model_of(source, rule, state, index), room_of(work)
-    return part_of_step(shape, one.draw, one.importance, one.theta, one.eps, t - 1, first, True, room)
+    one, room = model_of(source, rule, own, state, index), room_of(work)
+    return part_of_step(shape, one.draw, one.given, one.theta, t - 1, first, True, room)
 
 
 @kernel
@@ -120,9 +112,9 @@ def add_part(shape, first, work, part):
 
 
 @kernel
-def finish_step(shape, source, rule, state, work, index, t, loss):
+def finish_step(shape, source, rule, own, state, work, index, t, loss):
     """The second half of step t, once its gradient is in ``work.gradient``; ``loss`` is the sum over the batch."""
-    model = model_of(source, rule, state, index)
+    model = model_of(source, rule, own, state, index)
     point, shot = _next(model.curve_step, 0, t), _next(model.snapshot_step, 0, min(t, rule.steps))
     _finish(shape, model, t, np.float32(loss), point, shot, room_of(work))
 

@@ -168,8 +168,8 @@ def _rotate(shape, rotation, down, along, values, out):
     for p in range(0, shape.size, NATIVE):
         store(out, p, load_native(values, p))
     for offset, rows in (
-        (shape.W_in, shape.n),
-        (shape.W_out, 0 if shape.W_out == shape.W_in else shape.n),
+        (shape.W_in, shape.inputs),
+        (shape.W_out, 0 if shape.W_out == shape.W_in else shape.outputs),
         (shape.b_in, 1),
         (shape.gain, 1),
         (shape.bias, 1),

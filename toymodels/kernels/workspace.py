@@ -17,6 +17,10 @@ class Work(NamedTuple):
     """What one thread writes on: rows of the tile, partial sums, and one gradient."""
 
     x: np.ndarray
+    embedded: np.ndarray
+    """E x, where there is an embedding"""
+    slope_in: np.ndarray
+    """dL/d(E x), where the embedding is trained"""
     r: np.ndarray
     """the read-out, then dL/dreadout"""
     z: np.ndarray
@@ -40,6 +44,9 @@ class Work(NamedTuple):
     input_lists: np.ndarray
     """of the rows of x that are not 0; see `products.Rows`"""
     input_lanes: np.ndarray
+    embedded_lists: np.ndarray
+    """of those of E x"""
+    embedded_lanes: np.ndarray
     error_lists: np.ndarray
     """of those of dL/dreadout"""
     error_lanes: np.ndarray
@@ -50,17 +57,21 @@ class Work(NamedTuple):
 
 def workspace(shape: Shape) -> Work:
     """Room for one thread, all 0, aligned to cache lines."""
-    n, m, few = products.padded(shape.n), products.padded(max(shape.pitch, NATIVE)), shape.m <= FEW
-    tied = shape.W_in == shape.W_out
-    rows = {"x": n, "r": n, "scale": 1, "loss": 1, "group": 1, "valid": 2, "turned": 0 if few else m}
+    n, outputs = products.padded(shape.n), products.padded(shape.outputs)
+    m, inputs = (products.padded(max(pitch, NATIVE)) for pitch in (shape.pitch, shape.input_pitch))
+    embedded = inputs if shape.input_pitch else 0
+    turned = max(0 if shape.m <= FEW else m, embedded)
+    rows = {"x": n, "r": outputs, "scale": 1, "loss": 1, "group": 1, "valid": 2, "turned": turned}
+    rows |= {"embedded": embedded, "slope_in": embedded if shape.E >= 0 else 0}
     rows |= dict.fromkeys(("z", "mid", "slope", "unit", "post", "g"), m)
     sizes = {name: count * LANES for name, count in rows.items()}
-    sizes["pairs"] = NATIVE * shape.n * shape.m * (1 if tied else 2) if few else 0
-    sizes["sums"] = NATIVE * (shape.n + 3 * shape.m)
+    sizes["pairs"] = shape.pairs
+    sizes["sums"] = NATIVE * (shape.outputs + 3 * shape.m)
     sizes |= dict.fromkeys(("part", "gradient", "update"), shape.size)
-    most = max(n, m)  # evaluation sorts hidden rows too
-    lists = {f"{which}_lists": np.zeros(2 * most, np.int64) for which in ("input", "error")}
-    lanes = {f"{which}_lanes": np.zeros(most, np.uint64) for which in ("input", "error")}
+    most = max(n, outputs, m, inputs)  # evaluation sorts hidden rows too
+    which = ("input", "embedded", "error")
+    lists = {f"{each}_lists": np.zeros(2 * most, np.int64) for each in which}
+    lanes = {f"{each}_lanes": np.zeros(most, np.uint64) for each in which}
     work = Work(**{name: aligned(size) for name, size in sizes.items()}, **lists, **lanes)
     lane = np.arange(LANES)
     sample = 4 * (lane % (LANES // 4)) + lane // (LANES // 4)
@@ -80,6 +91,8 @@ class Room(NamedTuple):
     """A `Work` as pointers."""
 
     x: int
+    embedded: int
+    slope_in: int
     r: int
     z: int
     mid: int
@@ -96,6 +109,8 @@ class Room(NamedTuple):
     group: int
     input_lists: int
     input_lanes: int
+    embedded_lists: int
+    embedded_lanes: int
     error_lists: int
     error_lanes: int
     part: int
@@ -108,6 +123,8 @@ def room_of(work):
     """The pointers to a `Work`."""
     return Room(
         pointer(work.x),
+        pointer(work.embedded),
+        pointer(work.slope_in),
         pointer(work.r),
         pointer(work.z),
         pointer(work.mid),
@@ -124,6 +141,8 @@ def room_of(work):
         pointer(work.group),
         pointer(work.input_lists),
         pointer(work.input_lanes),
+        pointer(work.embedded_lists),
+        pointer(work.embedded_lanes),
         pointer(work.error_lists),
         pointer(work.error_lanes),
         pointer(work.part),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from toymodels.losses import Squared
 from toymodels.metrics.moments import Moments
-from toymodels.objectives import Squared, stated_variance
+from toymodels.objectives import stated_variance
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, importances
 
@@ -37,7 +38,7 @@ def loss_fraction(experiments: Sequence[Experiment], moments: Moments) -> Tensor
     the same samples, and so 1 - loss_fraction a weighted mean of the features' R^2.
     """
     first = experiments[0]
-    if isinstance(first.loss, Squared) and stated_variance(first.features, first.target) is None:
+    if isinstance(first.loss, Squared) and stated_variance(first.features, first.target, first.seed) is None:
         constant = (torch.from_numpy(importances(experiments)) * moments.target_variance).sum(1)
     else:
         constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)

@@ -33,17 +33,17 @@ class Moments:
     active: Tensor
     """[model, feature], int64: in how many samples the feature is active"""
     t: Tensor
-    """E t, [model, feature]"""
+    """E t, [model, target]"""
     tt: Tensor
-    """E t^2, [model, feature]"""
+    """E t^2, [model, target]"""
     y: Tensor
-    """E y, [model, feature]"""
+    """E y, [model, target]"""
     yy: Tensor
-    """E y^2, [model, feature]"""
+    """E y^2, [model, target]"""
     squared_error: Tensor
-    """E (t - y)^2, [model, feature]"""
+    """E (t - y)^2, [model, target]"""
     cost: Tensor
-    """E loss(t, y), [model, feature]: the squared error, or what another loss makes of it"""
+    """E loss(t, y), [model, target]: the squared error, or what another loss makes of it"""
     squared_loss: Tensor
     """E (sum_i I_i loss(t_i, y_i))^2, [model]: the second moment of a sample's loss"""
     tap: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Moments:
     tap_squared: dict[str, Tensor]
     """E tap^2, [model, hidden]"""
     tap_target: dict[str, Tensor]
-    """E tap t, [model, hidden, feature]"""
+    """E tap t, [model, hidden, target]"""
     tap_tap: dict[str, Tensor]
     """E tap tap', [model, hidden, hidden]"""
     mid_pre: Tensor
@@ -61,7 +61,7 @@ class Moments:
 
     @property
     def target_variance(self) -> Tensor:
-        """Var t on these samples, [model, feature]."""
+        """Var t on these samples, [model, target]."""
         return self.tt - self.t.square()
 
     def tap_variance(self, tap: str) -> Tensor:

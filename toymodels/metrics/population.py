@@ -155,6 +155,7 @@ class _Models:
 
     def __init__(self, experiments: Sequence[Experiment], parameters: Parameters, tolerance: float) -> None:
         self.first, self.parameters = experiments[0], parameters
+        self.seeds = np.array([e.seed for e in experiments], np.int64)
         assert isinstance(self.first.features, Features)
         self.values = self.first.features.values
         self.importance = torch.from_numpy(importances(experiments))
@@ -168,18 +169,18 @@ class _Models:
     def losses(self, models: Tensor, x: Tensor) -> Tensor:
         """l(x) [row, sample] of the model of each row, x [row, feature, sample]."""
         if self.n * self.m <= GATHERED:
-            return self._losses(self.parameters[models], self.importance[models], x)
+            return self._losses(models, x)
         found = torch.empty(x.shape[::2], dtype=torch.float64)
         for model in models.unique().tolist():
             of_it = models == model
             rows = x[of_it].transpose(0, 1)
-            one = self.parameters[model : model + 1], self.importance[model : model + 1]
-            found[of_it] = self._losses(*one, rows.flatten(1)[None]).view(rows.shape[1:])
+            found[of_it] = self._losses(torch.tensor([model]), rows.flatten(1)[None]).view(rows.shape[1:])
         return found
 
-    def _losses(self, parameters: Parameters, importance: Tensor, x: Tensor) -> Tensor:
-        out = forward(self.first.bottleneck, parameters, x).out
-        return (importance[:, :, None] * self.first.loss(self.first.target(x), out)).sum(1)
+    def _losses(self, models: Tensor, x: Tensor) -> Tensor:
+        out = forward(self.first.bottleneck, self.parameters[models], x).out
+        t = self.first.target.of(self.n, self.seeds[models.numpy()])(x)
+        return (self.importance[models][:, :, None] * self.first.cost(t, out)).sum(1)
 
     def summed(self, cases: _Cases) -> tuple[Tensor, Tensor]:
         """Losses and errors of binary values: a sum over the cases, whose error is rounding."""

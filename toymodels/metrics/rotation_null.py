@@ -1,8 +1,8 @@
 """The null of alignment: what would the measure say of a model whose hidden basis means nothing?
 
-W_in is replaced by Q W_in, Q Haar-random, and *then* the activation is applied: activations sharpen, so rotating the
-responses instead would call random directions aligned. `DRAWS` rotations a model, all its features pooled. Of signed
-features a rotated model's responses are measured as the model's own are, on both sides.
+W_in (with an embedding W_in E) is replaced by Q W_in, Q Haar-random, and *then* the activation is applied: activations
+sharpen, so rotating the responses instead would call random directions aligned. `DRAWS` rotations a model, all its
+features pooled. Of signed features a rotated model's responses are measured as the model's own are, on both sides.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def rotation_nulls(
     signed: bool,
 ) -> dict[str, Null]:
     """The null of each of ``measures``, for a batch of models; ``values`` and ``signed`` as in `response_sizes`."""
-    W_in, b_in = parameters.W_in, parameters.b_in
-    n_models, n_hidden, _ = W_in.shape
+    W, b_in = directions(parameters), parameters.b_in
+    n_models, n_hidden, _ = W.shape
     pooled: dict[str, list[Tensor]] = {name: [] for name in measures}
-    for chunk in _rotations(n_hidden).to(W_in).split(DRAWS_AT_ONCE):
+    for chunk in _rotations(n_hidden).to(W).split(DRAWS_AT_ONCE):
         # [model, draw, hidden, feature] as a batch of model x draw models.
         rotated = Parameters(
-            W_in=torch.einsum("dkh,mhf->mdkf", chunk, W_in).flatten(0, 1),
+            W_in=torch.einsum("dkh,mhf->mdkf", chunk, W).flatten(0, 1),
             b_in=None if b_in is None else b_in.repeat_interleave(len(chunk), dim=0),
         )
         size = response_sizes(bottleneck, rotated, values.repeat_interleave(len(chunk), dim=0), signed=signed)

@@ -13,7 +13,7 @@ from toymodels.surgery.interventions import Intervention
 from toymodels.surgery.operating import operate
 from toymodels.surgery.stretches import chunks, shared
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
+from toymodels.training.experiment import Experiment, target_of
 
 
 @undisturbed
@@ -35,7 +35,7 @@ def refit(
     if not penalty >= 0:
         raise ValueError(f"penalty: expected a number >= 0, got {penalty}")
     alike = shared(experiments, parameters, samples)
-    bottleneck, target = alike.bottleneck, alike.target
+    bottleneck, target = alike.bottleneck, target_of(experiments)
     origin: Tensor | None = None
     sums: list[Tensor] = []
     for x in chunks(experiments, parameters, samples, first):

@@ -17,7 +17,7 @@ from toymodels.surgery.interventions import FrozenNorm, Intervention, per_model
 from toymodels.surgery.operating import norm_statistics, operate
 from toymodels.surgery.stretches import chunks, shared
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, importances
+from toymodels.training.experiment import Experiment, importances, target_of
 
 
 @undisturbed
@@ -59,7 +59,7 @@ def loss_optimal_scale(
     the neighbours of the best, to a relative 1e-6 or the precision of the parameters. t is of the data as drawn.
     """
     centre = geometric_mean_scale(experiments, parameters, samples, first, interventions)
-    bottleneck, target = experiments[0].bottleneck, experiments[0].target
+    bottleneck, target = experiments[0].bottleneck, target_of(experiments)
     importance = torch.from_numpy(importances(experiments)).to(centre.device)
 
     def losses(exponents: Tensor) -> Tensor:

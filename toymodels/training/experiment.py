@@ -11,22 +11,17 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
-from toymodels.bottleneck import Bottleneck
+from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.checks import SEED, Part, expect, expect_frozen, setting, settle
 from toymodels.data import Data, Inputs, Samples, samples_of
 from toymodels.features import Features
-from toymodels.objectives import (
-    LOSSES,
-    TARGETS,
-    Identity,
-    Loss,
-    Squared,
-    Target,
-    check_objective,
-    constant_losses,
-)
+from toymodels.initialisation import initialise
+from toymodels.losses import LOSSES, Loss, Squared
+from toymodels.objectives import check_objective, constant_losses
 from toymodels.roles import OneOf
+from toymodels.targets import TARGETS, Identity, Says, Target
 from toymodels.training.recipe import Training
 
 
@@ -42,13 +37,17 @@ class Experiment:
     target: Target = field(
         default_factory=Identity,
         metadata=setting(
-            OneOf(Target, "Identity()", names=TARGETS), "what a model must say of x; absolute needs signed = true"
+            OneOf(Target, "Identity()", names=TARGETS),
+            "what a model must say of x: itself, |x| (signed = true), or x_i x_j of pairs",
         ),
     )
     seed: int = field(default=0, metadata=setting(SEED, "of data and start: models of equal seed see the same data"))
     loss: Loss = field(
         default_factory=Squared,
-        metadata=setting(OneOf(Loss, "Squared()", names=LOSSES), "what an error costs; l4 is |t - y|^4"),
+        metadata=setting(
+            OneOf(Loss, "Squared()", names=LOSSES),
+            "what an error costs: l4 is |t - y|^4; cross_entropy needs binary values and a linear output",
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -56,15 +55,31 @@ class Experiment:
         expect_frozen(target=self.target, loss=self.loss)
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
-        check_objective(self.target, self.features, self.bottleneck.output)
+        check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
+        self.bottleneck.check(self.features.n, self.n_targets)
+
+    @property
+    def n_targets(self) -> int:
+        """How many numbers a model must say of x."""
+        return self.target.count(self.features.n)
+
+    @property
+    def cost(self) -> Loss:
+        """The ``loss`` as these features have it: of a cross-entropy a softmax, where exactly one of them is active."""
+        return self.loss.over(self.features)
+
+    def feature_importance(self) -> np.ndarray:
+        """I_i of each feature, float64 ``[feature]``."""
+        return self.features.importance.weights(self.features.n, self.seed)
 
     def importance(self) -> np.ndarray:
-        """I_i, float64 ``[feature]``."""
-        return self.features.importance.weights(self.features.n, self.seed)
+        """What an error in each target costs, float64 ``[target]``: I_i, where target i is of feature i."""
+        return self.target.importance(self.feature_importance(), self.seed)
 
     def best_constant_loss(self) -> float:
         """sum_i I_i min_c E loss(t_i, c): the loss of the best constant predictor; see `constant_losses`."""
-        return float(self.importance() @ constant_losses(self.features, self.target, self.loss))
+        importance = self.importance()
+        return float(importance @ constant_losses(self.features, self.target, self.cost, importance, self.seed))
 
     def notes(self) -> tuple[str, ...]:
         """What should be known before this is trained, a sentence each; the same for all of one structure."""
@@ -101,8 +116,21 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
 
 
 def importances(experiments: Sequence[Experiment]) -> np.ndarray:
-    """I_i of these experiments, float64 ``[model, feature]``."""
+    """What an error in each target costs, float64 ``[model, target]``."""
     return np.stack([e.importance() for e in experiments])
+
+
+def target_of(experiments: Sequence[Experiment]) -> Says:
+    """What these models of one structure must say: t [model, target, batch] of x [model, feature, batch]."""
+    first = experiments[0]
+    return first.target.of(first.features.n, np.array([e.seed for e in experiments], np.int64))
+
+
+def start(experiments: Sequence[Experiment], data: Samples, dtype: torch.dtype = torch.float32) -> Parameters:
+    """The parameters that these models of one structure begin with; ``data`` is their `sampler`."""
+    first = experiments[0]
+    n_targets = None if first.target.of_features else first.n_targets
+    return initialise([e.bottleneck for e in experiments], data, dtype, n_targets)
 
 
 def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:

@@ -17,7 +17,7 @@ from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.tensorfile import deserialise
-from toymodels.training.experiment import sampler
+from toymodels.training.experiment import sampler, target_of
 
 SAMPLES = 1500
 TEXT = f"""
@@ -90,7 +90,7 @@ def test_model_read_back_reproduces_its_loss(folder: Path, model: int) -> None:
     experiment = one.experiment
     assert experiment == PLAN.experiments(PLAN.settings([model]))[0]
     x = sampler([experiment]).evaluation(0, SAMPLES)
-    error = (experiment.target(x) - one(x).out).double().square().mean(2)[0]
+    error = (target_of([experiment])(x) - one(x).out).double().square().mean(2)[0]
     loss = float((torch.from_numpy(experiment.importance()) * error).sum())
     pack = next(p for p in PLAN.packs if model in p.models)
     stored = deserialise(folder / "packs" / f"{pack.index:08d}.safetensors").tensors["loss"]

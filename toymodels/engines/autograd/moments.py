@@ -10,8 +10,9 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
 from toymodels.engines.moment_table import TAPS
-from toymodels.objectives import Squared
-from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.losses import Squared
+from toymodels.targets import Says
+from toymodels.training.experiment import Experiment, importances, sampler, target_of
 
 CHUNK = 1024
 """samples of one forward pass, within which sums have the precision of the model"""
@@ -20,23 +21,23 @@ CHUNK = 1024
 def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]) -> list[dict[str, Tensor]]:
     """Sums over the samples between two edges, for each fold; see `Engine.moments`."""
     first, data, dtype = experiments[0], sampler(experiments), parameters.W_in.dtype
-    importance = torch.from_numpy(importances(experiments)).to(dtype)
+    importance, says = torch.from_numpy(importances(experiments)).to(dtype), target_of(experiments)
     folds = []
     for begin, end in pairwise(edges):
         of_fold: dict[str, Tensor] = {}
         for start in range(begin, end, CHUNK):
             x = data.evaluation(start, min(CHUNK, end - start)).to(dtype)
-            for key, value in _of_chunk(first, parameters, importance, x).items():
+            for key, value in _of_chunk(first, parameters, importance, says, x).items():
                 of_fold[key] = of_fold[key] + value.double() if key in of_fold else value.double()
         folds.append(of_fold)
     return folds
 
 
-def _of_chunk(of: Experiment, parameters: Parameters, importance: Tensor, x: Tensor) -> dict[str, Tensor]:
+def _of_chunk(of: Experiment, parameters: Parameters, importance: Tensor, says: Says, x: Tensor) -> dict[str, Tensor]:
     """Sums over x ``[model, feature, sample]``, by the keys of the table of moments."""
-    t, taps = of.target(x), forward(of.bottleneck, parameters, x)
-    y, cost = taps.out, of.loss(t, taps.out)
-    squared_error = cost if isinstance(of.loss, Squared) else (t - y).square()
+    t, taps, loss = says(x), forward(of.bottleneck, parameters, x), of.cost
+    y, cost = loss.prediction(taps.out), loss(t, taps.out)
+    squared_error = cost if isinstance(loss, Squared) else (t - y).square()
     found = {
         "active": (x != 0).sum(2),
         "t": t.sum(2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward, initialise
+from toymodels.bottleneck import Parameters, forward
 from toymodels.engines.engine import CEILING, Advance, OnStep
 from toymodels.objectives import losses
-from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
 
@@ -65,7 +66,7 @@ class TrainingRun:
 
     def __init__(self, experiments: Sequence[Experiment], device: str, dtype: torch.dtype) -> None:
         self.experiments, self.first, self.t = tuple(experiments), experiments[0], 0
-        self.recipe, self.data = self.first.training, sampler(experiments, device)
+        self.recipe, self.data, self.cost = self.first.training, sampler(experiments, device), self.first.cost
 
         def per_model(values: Sequence[float] | np.ndarray) -> Tensor:
             return torch.as_tensor(np.asarray(values), dtype=dtype, device=device)
@@ -76,8 +77,8 @@ class TrainingRun:
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
-        start = initialise([e.bottleneck for e in experiments], self.data, dtype)
-        self.ln_eps, self.weights, self.before = start.ln_eps, start.trained(), start.trained()
+        self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
+        self.weights = self.before = self.start.trained(self.first.bottleneck)
         begin = self.recipe.optimizer.begin
         self.directions = {name: begin(name, weight, self.data.seeds) for name, weight in self.weights.items()}
 
@@ -142,9 +143,12 @@ class TrainingRun:
 
     def _batch_loss(self, t: int) -> Tensor:
         x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
-        parameters = Parameters(**self.weights, ln_eps=self.ln_eps)
-        out = forward(self.first.bottleneck, parameters, x).out
-        return losses(self.importance, self.first.target(x), out, self.first.loss)
+        out = forward(self.first.bottleneck, self._parameters(self.weights), x).out
+        return losses(self.importance, self.target(x), out, self.cost)
+
+    def _parameters(self, weights: Mapping[str, Tensor]) -> Parameters:
+        """What is trained, with what stays as it was at the start."""
+        return dataclasses.replace(self.start, **weights)
 
     def _keep_snapshot(self) -> None:
         """If this step is one of those whose weights are kept."""
@@ -187,7 +191,7 @@ class TrainingRun:
         weights = {name: weight.detach().cpu() for name, weight in self.weights.items()}
         return Trained(
             experiments=self.experiments,
-            parameters=Parameters(**weights, ln_eps=None if self.ln_eps is None else self.ln_eps.cpu()),
+            parameters=Parameters(**{name: each.cpu() for name, each in self._parameters(weights).present().items()}),
             curve_step=self.curve_step,
             curve=self.curve.cpu(),
             diverged_step=self.diverged_step.cpu(),

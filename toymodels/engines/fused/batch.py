@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from toymodels.bottleneck import Parameters, initialise
+from toymodels.bottleneck import Parameters
 from toymodels.data import Samples
 from toymodels.engines.engine import CEILING
 from toymodels.engines.fused.codes import OPTIMIZER_CODES, VALUE_CODES
-from toymodels.engines.fused.layout import pack, shape_of, unpack
+from toymodels.engines.fused.layout import fixed_embedding, pack, shape_of, unpack
 from toymodels.features import Sampler
+from toymodels.kernels import products
+from toymodels.kernels.bottleneck import Own
 from toymodels.kernels.draw import Source
 from toymodels.kernels.shape import Shape
 from toymodels.kernels.steps import State
 from toymodels.kernels.update import Rule
 from toymodels.kernels.workspace import Work, aligned
 from toymodels.rotations import haar
-from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.targets import And
+from toymodels.training.experiment import Experiment, importances, sampler, start
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.trained import Trained
 
@@ -32,10 +35,13 @@ NEVER = np.iinfo(np.int64).max
 def bytes_needed(experiments: Sequence[Experiment]) -> int:
     """The memory that training these models of one structure takes, apart from a few rows a thread: never a batch.
 
-    Theta, two moments, one step back and the snapshots twice; what each feature is drawn from; 12 bytes a step.
+    Theta, two moments, one step back and the snapshots twice; what each feature is drawn from; a fixed embedding, as
+    drawn and as kernels have it; the pairs of features; 12 bytes a step.
     """
     shape, recipe = shape_of(experiments[0]), experiments[0].training
-    a_model = shape.size * (4 + 2 * recipe.snapshots) + 8 * shape.n + recipe.curve_points
+    embedding = 5 * products.padded(shape.n) * shape.input_pitch
+    a_model = shape.size * (4 + 2 * recipe.snapshots) + 8 * shape.n + recipe.curve_points + embedding
+    a_model += 5 * shape.outputs
     return 4 * len(experiments) * a_model + 12 * recipe.steps
 
 
@@ -47,6 +53,7 @@ class Batch:
     shape: Shape
     source: Source
     rule: Rule
+    own: Own
     state: State
     start: Parameters
 
@@ -54,14 +61,15 @@ class Batch:
     def of(experiments: Sequence[Experiment]) -> Batch:
         """Everything that the kernels need, with the models at their start."""
         data, shape = sampler(experiments), shape_of(experiments[0])
-        start = initialise([e.bottleneck for e in experiments], data)
+        at_start = start(experiments, data)
         return Batch(
             experiments=tuple(experiments),
             shape=shape,
             source=source_of(data),
             rule=_rule(experiments, data),
-            state=_state(experiments, shape, start),
-            start=start,
+            own=own_of(experiments, shape, at_start),
+            state=_state(experiments, shape, at_start),
+            start=at_start,
         )
 
     def __len__(self) -> int:
@@ -69,20 +77,23 @@ class Batch:
 
     def arguments(self, work: Work) -> tuple:
         """What every kernel of `steps` takes first."""
-        return self.shape, self.source, self.rule, self.state, work
+        return self.shape, self.source, self.rule, self.own, self.state, work
 
     def step_flop(self) -> float:
-        """Of one model: five products."""
-        return 10.0 * self.shape.n * self.shape.m * self.shape.batch
+        """Of one model: two products with W_in, three with W_out, and those with an embedding."""
+        shape = self.shape
+        products = 2.0 * shape.inputs * shape.m + 3.0 * shape.outputs * shape.m
+        if shape.input_pitch:
+            products += shape.n * shape.inputs * (2 if shape.E >= 0 else 1)
+        return 2 * products * shape.batch
 
     def trained(self) -> Trained:
         """The models as their parameters, curves and snapshots stand now, copied out of the kernels' arrays."""
         recipe, state = self.experiments[0].training, self.state
-        names = self.start.trained()
-        snapshots = {name: tensor for name, tensor in unpack(self.shape, state.snapshots).items() if name in names}
+        snapshots = unpack(self.shape, state.snapshots)
         return Trained(
             experiments=self.experiments,
-            parameters=Parameters(**unpack(self.shape, state.theta), ln_eps=self.start.ln_eps),
+            parameters=replace(self.start, **unpack(self.shape, state.theta)),
             curve_step=recipe.curve_steps(),
             curve=torch.from_numpy(state.curve),
             diverged_step=torch.from_numpy(state.diverged_step),
@@ -96,6 +107,21 @@ def source_of(data: Samples) -> Source:
     """What these models draw from, with the values' own law."""
     assert isinstance(data, Sampler)
     return data.source._replace(values=VALUE_CODES[type(data.values)])
+
+
+def own_of(experiments: Sequence[Experiment], shape: Shape, parameters: Parameters) -> Own:
+    """What these models have beside theta."""
+    first, models = experiments[0], len(experiments)
+    members = np.zeros((models, 0), np.int64)
+    if isinstance(first.target, And):
+        members = np.stack([first.target.members(shape.n, e.seed).ravel() for e in experiments])
+    eps = parameters.ln_eps
+    return Own(
+        eps=np.zeros(models, np.float32) if eps is None else eps.numpy().astype(np.float32),
+        importance=importances(experiments).astype(np.float32),
+        embedding=fixed_embedding(shape, parameters),
+        members=members,
+    )
 
 
 def _float32(values: ArrayLike) -> np.ndarray:
@@ -142,8 +168,6 @@ def _state(experiments: Sequence[Experiment], shape: Shape, start: Parameters) -
         mean=like_theta(),
         square=like_theta(),
         before=like_theta(),
-        eps=np.zeros(models, np.float32) if start.ln_eps is None else start.ln_eps.numpy().astype(np.float32),
-        importance=importances(experiments).astype(np.float32),
         ceiling=_float32([e.best_constant_loss() for e in experiments]),
         diverged_step=np.zeros(models, np.int64),
         curve_step=np.append(curve_step, NEVER),

@@ -11,11 +11,13 @@ from typing import Any
 
 from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck
+from toymodels.embedding import Embedding
 from toymodels.features import Features, Frequency, Importance
 from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together
 from toymodels.kernels import draw, layers, objective, update
 from toymodels.layer_norm import LayerNorm
-from toymodels.objectives import AbsoluteValue, Identity, Loss, Squared, Target
+from toymodels.losses import CrossEntropy, Loss, Softmax, Squared
+from toymodels.targets import AbsoluteValue, And, Identity, Target
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, Optimizer, RotatedAdam
 from toymodels.training.recipe import Training
@@ -31,8 +33,16 @@ ACTIVATION_CODES: dict[type[Activation], int] = {
     XExp: layers.XEXP,
 }
 OUTPUT_CODES: dict[type[Activation], int] = {Linear: objective.LINEAR_OUTPUT, ReLU: objective.RELU_OUTPUT}
-TARGET_CODES: dict[type[Target], int] = {Identity: objective.IDENTITY, AbsoluteValue: objective.ABSOLUTE_VALUE}
-LOSS_CODES: dict[type[Loss], int] = {Squared: objective.SQUARED}
+TARGET_CODES: dict[type[Target], int] = {
+    Identity: objective.IDENTITY,
+    AbsoluteValue: objective.ABSOLUTE_VALUE,
+    And: objective.AND,
+}
+LOSS_CODES: dict[type[Loss], int] = {
+    Squared: objective.SQUARED,
+    CrossEntropy: objective.SIGMOID,
+    Softmax: objective.SOFTMAX,
+}
 VALUE_CODES: dict[type[Values], int] = {
     UniformValues: draw.UNIFORM,
     Binary: draw.BINARY,
@@ -48,8 +58,11 @@ KNOWN_SETTINGS: dict[type, str] = {
     Features: "n density frequency importance values signed firing",
     Frequency: "law cap",
     Importance: "law shuffle shuffle_seed",
-    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale hidden_bias_start",
+    Bottleneck: "hidden activation layer_norm output output_bias tied hidden_bias init_scale hidden_bias_start "
+    "embedding",
     LayerNorm: "eps affine",
+    Embedding: "size trained",
+    And: "pairs",
     Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay",
     Adam: "beta_1 beta_2 eps",
     SGD: "momentum",
@@ -71,7 +84,7 @@ def unsupported(experiments: Sequence[Experiment]) -> str | None:
         ("activation", b.activation, ACTIVATION_CODES),
         ("output", b.output, OUTPUT_CODES),
         ("target", experiment.target, TARGET_CODES),
-        ("loss", experiment.loss, LOSS_CODES),
+        ("loss", experiment.cost, LOSS_CODES),
         ("value law", f.values, VALUE_CODES),
         ("firing law", f.firing, KNOWN_FIRINGS),
         ("optimizer", t.optimizer, OPTIMIZER_CODES),
@@ -97,7 +110,8 @@ def _parts(experiment: Experiment) -> tuple[Any, ...]:
     assert isinstance(f, Features)
     optimizer = t.optimizer if type(t.optimizer) in OPTIMIZER_CODES else None
     adam = optimizer.adam if isinstance(optimizer, RotatedAdam) else None
-    return experiment, f, f.frequency, f.importance, b, b.layer_norm, t, optimizer, adam
+    pairs = experiment.target if type(experiment.target) is And else None
+    return experiment, f, f.frequency, f.importance, b, b.layer_norm, b.embedding, pairs, t, optimizer, adam
 
 
 def _unknown(experiments: Sequence[Experiment]) -> str | None:

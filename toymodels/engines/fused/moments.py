@@ -16,17 +16,16 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.engines.fused.batch import source_of
+from toymodels.embedding import Embedding
+from toymodels.engines.fused.batch import own_of, source_of
 from toymodels.engines.fused.layout import pack, shape_of
 from toymodels.engines.fused.preparing import prepare
 from toymodels.engines.moment_table import TABLE, Row
 from toymodels.kernels import moments as kernels
 from toymodels.kernels.workspace import workspace
-from toymodels.training.experiment import Experiment, importances, sampler
+from toymodels.training.experiment import Experiment, sampler
 
 TASKS_A_THREAD = 4
-SUMMED = tuple(row for row in TABLE if row.name != "cost")
-"""The rows that the kernel sums, in its order."""
 SAMPLES_A_CALL = 64 * kernels.CHUNK
 """Of a small model, under a tenth of a second: an interruption is heard between calls."""
 
@@ -36,26 +35,21 @@ def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Seque
     samples, folds = edges[-1], list(pairwise(edges))
     shape = shape_of(_as_given(experiments[0], parameters))._replace(batch=samples)
     source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
-    eps = np.zeros(len(theta), np.float32)
-    if parameters.ln_eps is not None:
-        eps = parameters.ln_eps.numpy().astype(np.float32)
-    importance = importances(experiments).astype(np.float32)
+    own = own_of(experiments, shape, parameters)
     found = np.zeros((len(folds), len(theta), size.by_lane + size.products))
     threads = torch.get_num_threads()
-    chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.n * shape.m + 1024)) // kernels.CHUNK)
+    chunks = max(1, int(SAMPLES_A_CALL * 1024 // (shape.outputs * shape.m + 1024)) // kernels.CHUNK)
 
     stop = Event()
 
     def collect(first: int, last: int) -> None:
-        work, own = workspace(shape), kernels.sheet(shape)
+        work, sheet = workspace(shape), kernels.sheet(shape)
         for model, (of_fold, (start, edge)) in product(range(first, last), zip(found, folds, strict=True)):
             for begin in range(start, edge, chunks * kernels.CHUNK):
                 if stop.is_set():
                     return
                 end = min(edge, begin + chunks * kernels.CHUNK)
-                kernels.collect(
-                    shape, source, theta, eps, importance, samples, work, own, of_fold, model, model + 1, begin, end
-                )
+                kernels.collect(shape, source, theta, own, samples, work, sheet, of_fold, model, model + 1, begin, end)
 
     at_once = -(-len(theta) // (TASKS_A_THREAD * threads))
     spans = [(first, min(len(theta), first + at_once)) for first in range(0, len(theta), at_once)]
@@ -72,12 +66,14 @@ def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
     """The experiment with the architecture that the parameters have, which someone may have built by hand."""
     b = experiment.bottleneck
     norm = b.layer_norm and dataclasses.replace(b.layer_norm, affine=parameters.ln_gain is not None)
+    E = parameters.E
     as_given = dataclasses.replace(
         b,
         layer_norm=norm,
         tied=parameters.W_out is None,
         hidden_bias=parameters.b_in is not None,
         output_bias=parameters.b_out is not None,
+        embedding=None if E is None else Embedding(E.shape[1]),  # not trained here, so not in theta
     )
     return dataclasses.replace(experiment, bottleneck=as_given)
 
@@ -85,18 +81,18 @@ def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
 def _named(found: np.ndarray, size: kernels.Places) -> dict[str, Tensor]:
     """The kernel's ``found [model, place]`` as sums by the keys of the table of moments."""
     named, models, place = {}, len(found), 0
-    for row in SUMMED:
+    for row in TABLE:
         rows, columns = _extent(row, size)
         block = found[:, place : place + rows * columns].reshape(models, rows, columns)
         place += rows * columns
-        if row.axes == ("hidden", "feature"):
-            block = block[:, : size.n, : size.m].swapaxes(1, 2)
+        if row.axes == ("hidden", "target"):
+            block = block[:, : size.outputs, : size.m].swapaxes(1, 2)
         elif row.axes == ("hidden", "hidden"):
             block = block[:, : size.m, : size.m]
         else:
             block = block.reshape(models, *(columns for _ in row.axes))
         named[row.key] = torch.from_numpy(block)
-    return {**named, "cost": named["squared_error"]}
+    return named
 
 
 def _extent(row: Row, size: kernels.Places) -> tuple[int, int]:
@@ -104,8 +100,9 @@ def _extent(row: Row, size: kernels.Places) -> tuple[int, int]:
     extents = {
         (): (1, 1),
         ("feature",): (1, size.n),
+        ("target",): (1, size.outputs),
         ("hidden",): (1, size.m),
-        ("hidden", "feature"): (size.rows, size.pitch),
+        ("hidden", "target"): (size.rows, size.pitch),
         ("hidden", "hidden"): (size.hidden_rows, size.pitch),
     }
     return extents[row.axes]

@@ -44,9 +44,8 @@ def prepare(wide: bool = False) -> None:
             else:
                 steps.train(*arguments, 0, 1, 1, 2)
                 sums = np.zeros((1, moments.places(shape).by_lane))
-                state, own = batch.state, moments.sheet(shape)
-                model = state.theta, state.eps, state.importance
-                moments.collect(shape, batch.source, *model, 1, work, own, sums, 0, 1, 0, 1)
+                sheet = moments.sheet(shape)
+                moments.collect(shape, batch.source, batch.state.theta, batch.own, 1, work, sheet, sums, 0, 1, 0, 1)
         except BaseException as error:
             failures.append(error)
 

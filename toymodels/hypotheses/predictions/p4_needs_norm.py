@@ -23,7 +23,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Numbers, Prediction
@@ -33,7 +32,7 @@ from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.recovery import r2
 from toymodels.metrics.tiers import Tier
 from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
-from toymodels.training.experiment import sampler
+from toymodels.training.experiment import sampler, target_of
 
 DECISIVE = ("geometric", "optimal", "optimal, R² as it is")
 KEPT = (1, 2, 4)
@@ -92,7 +91,8 @@ def held(arm: Arm, scale: Tensor) -> Arm:
     b_out = torch.zeros_like(W_out[:, :, 0]) if p.b_out is None else p.b_out
     if p.ln_bias is not None:
         b_out = b_out + (p.decoder @ p.ln_bias[:, :, None])[:, :, 0]
-    parameters = Parameters(W_in=p.W_in, W_out=W_out - W_out.mean(2, keepdim=True), b_in=p.b_in, b_out=b_out)
+    without = {"ln_gain": None, "ln_bias": None, "ln_eps": None}
+    parameters = dataclasses.replace(p, W_out=W_out - W_out.mean(2, keepdim=True), b_out=b_out, **without)
     bottleneck = dataclasses.replace(e.bottleneck, layer_norm=None, tied=False, output_bias=True)
     return Arm([dataclasses.replace(each, bottleneck=bottleneck) for each in arm.experiments], parameters)
 
@@ -123,7 +123,7 @@ def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
 def _kept(arm: Arm, first: int, samples: int) -> Quantities:
     e = arm.experiments[0]
     x = sampler(arm.experiments).evaluation(first, samples).to(arm.parameters.W_in.dtype)
-    t = e.target(x)
+    t = target_of(arm.experiments)(x)
 
     def mean(values: Tensor) -> Tensor:
         """In float32, which sums by halves, over stretches; in float64 over those."""

@@ -1,0 +1,194 @@
+"""Losses: what an error costs, target by target.
+
+    loss(t, y) [model, target, batch] of t and y, y the output of the model
+
+and the *prediction* of t that an output makes: y itself, or the probability that a cross-entropy reads it as.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.special import entr
+from torch import Tensor
+
+from toymodels.activations import Activation, ReLU
+from toymodels.checks import Number, setting, settle
+from toymodels.data import Inputs
+from toymodels.features import Features
+from toymodels.firing import One
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+class Loss(ABC):
+    """What an error costs. A subclass defines ``name`` and ``__call__``, convex in the output."""
+
+    name: str
+    in_units_of_target = True
+    """whether an output says t itself, so that it can be compared with t"""
+    weighs_constants = False
+    """whether the best constants depend on the importances"""
+
+    @abstractmethod
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        """loss(t, y), of the shape of both, differentiable in the output."""
+
+    def over(self, features: Inputs) -> Loss:
+        """The loss that this means for such features: itself, for all but one."""
+        return self
+
+    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:  # noqa: B027
+        """Raise ``ValueError`` where this loss has no meaning: of a target that is ``of_features``, and 0 or 1 where it
+        is ``binary``."""
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """The prediction of t, of the shape of the output."""
+        return output
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
+
+        By golden section between the smallest and the largest target, to a millionth of their distance.
+        """
+        low, high = target.amin(-1, keepdim=True), target.amax(-1, keepdim=True)
+        for _ in range(30):
+            left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+            nearer_left = self(target, left).mean(-1, keepdim=True) < self(target, right).mean(-1, keepdim=True)
+            low, high = torch.where(nearer_left, low, left), torch.where(nearer_left, right, high)
+        return (low + high)[..., 0] / 2
+
+    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
+        """min_c of the mean of loss(t, c) over samples of t ``[target, sample]``: float64 ``[target]``."""
+        return self(target, self.best_constant(target)[:, None]).mean(1).numpy()
+
+    def stated_of_constant(
+        self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
+    ) -> np.ndarray | None:
+        """The same of targets of this mean, if known, and variance, where these say it: ``[target]``; else None."""
+        return None
+
+
+@dataclass(frozen=True)
+class Squared(Loss):
+    """loss(t, y) = (t - y)^2."""
+
+    name = "squared"
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return (target - output).square()
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        return target.mean(-1)
+
+    def stated_of_constant(
+        self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
+    ) -> np.ndarray | None:
+        return variance
+
+
+@dataclass(frozen=True)
+class Power(Loss):
+    """loss(t, y) = |t - y|^exponent, exponent >= 1; 4 is the L4 loss, which punishes the largest errors most."""
+
+    exponent: float = field(default=4.0, metadata=setting(Number(least=1), "the power of an error that it costs"))
+    name = "power"
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return (target - output).abs().pow(self.exponent)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """loss(t, y) = -t log s(y) - (1 - t) log(1 - s(y)), s(y) = 1 / (1 + e^-y), in nats: a sigmoid a target.
+
+    Of targets that are 0 or 1; y is a logit. Of features of which exactly one is active (``firing = "one"``) it is the
+    `Softmax` over them. The best constant predictor's is the entropy of each t_i.
+    """
+
+    name = "cross_entropy"
+    in_units_of_target = False
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return F.softplus(output) - target * output
+
+    def over(self, features: Inputs) -> Loss:
+        exclusive = isinstance(features, Features) and isinstance(features.firing, One)
+        return Softmax() if exclusive else self
+
+    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
+        if not binary:
+            raise ValueError(
+                "loss 'cross_entropy' is of targets that are 0 or 1: values = 'binary', and signs only of target "
+                "'absolute'"
+            )
+        if type(output) is ReLU:
+            raise ValueError(
+                "loss 'cross_entropy' reads an output as a logit, and a ReLU output has none below 0: output = 'linear'"
+            )
+
+    def prediction(self, output: Tensor) -> Tensor:
+        return torch.sigmoid(output)
+
+    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
+        return _entropy(target.mean(1).numpy())
+
+    def stated_of_constant(
+        self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
+    ) -> np.ndarray | None:
+        return None if mean is None else _entropy(mean)
+
+
+@dataclass(frozen=True)
+class Softmax(Loss):
+    """loss_i(t, y) = -t_i log(e^{y_i} / sum_j e^{y_j}), in nats, of targets of which exactly one is 1 and the rest 0.
+
+    sum_i of it is the cross-entropy. Weighted by importances, the best constant predictor gives target i the
+    probability q_i = I_i P_i / sum_j I_j P_j, at a loss of -P_i log q_i.
+    """
+
+    name = "softmax"
+    in_units_of_target = False
+    weighs_constants = True
+
+    def __call__(self, target: Tensor, output: Tensor) -> Tensor:
+        return target * (torch.logsumexp(output, -2, keepdim=True) - output)
+
+    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
+        exclusive = isinstance(features, Features) and isinstance(features.firing, One)
+        if not (exclusive and of_features):
+            raise ValueError("loss 'softmax' is of features of which exactly one is active: firing = 'one'")
+        CrossEntropy().check(features, output, of_features=of_features, binary=binary)
+
+    def prediction(self, output: Tensor) -> Tensor:
+        return torch.softmax(output, -2)
+
+    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
+        return _shared_entropy(target.mean(1).numpy(), importance)
+
+    def stated_of_constant(
+        self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
+    ) -> np.ndarray | None:
+        return None if mean is None else _shared_entropy(mean, importance)
+
+
+LOSSES: dict[str, Loss] = {"squared": Squared(), "l4": Power(4.0), "cross_entropy": CrossEntropy()}
+
+
+def _entropy(mean: np.ndarray) -> np.ndarray:
+    """That of a bit which is 1 with this probability, in nats."""
+    return entr(mean) + entr(1 - mean)
+
+
+def _shared_entropy(mean: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """-P_i log q_i, q_i the share of P_i I_i in their sum."""
+    weighted = mean * importance
+    share = weighted / weighted.sum() if weighted.sum() > 0 else mean
+    return -mean * np.log(np.where(share > 0, share, 1.0))

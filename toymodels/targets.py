@@ -1,0 +1,245 @@
+"""Targets: what a model must say of x.
+
+    t [model, target, batch] of x [model, feature, batch]
+
+A target a feature (``identity``, ``absolute``), or other ones (``and``: a target a pair of features).
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toymodels import random
+from toymodels.activations import Activation, ReLU
+from toymodels.checks import Whole, setting, settle
+from toymodels.closed_forms import ClosedForms
+from toymodels.data import Inputs
+from toymodels.features import Features
+from toymodels.random import Domain
+from toymodels.roles import by_name
+
+MAX_PAIRS = 10**6
+
+Says = Callable[[Tensor], Tensor]
+"""t [model, target, batch] as a function of x [model, feature, batch]."""
+
+
+class Target(ClosedForms, ABC):
+    """What a model must say. One that is the same function of x for every model, a number a feature, is a subclass that
+    defines ``name``, ``__call__(x)`` (t, of the shape of x) and, where it knows them, ``mean`` and ``variance``.
+
+    A subclass of another kind defines `of` and `count` in the place of ``__call__``.
+    """
+
+    name: str
+    closed_forms: ClassVar = {"__call__": ("mean", "variance", "binary"), "of": ("stated", "binary")}
+    of_features = True
+    """whether target i is of feature i"""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Refuse what says nothing, as an abstract method would that two others may stand for."""
+        if cls.of is Target.of and not any("__call__" in vars(each) for each in cls.__mro__):
+            raise TypeError(f"{cls.__name__} defines neither __call__(x) nor of(n, seeds), one of which a target needs")
+        return super().__new__(cls)
+
+    def of(self, n: int, seeds: np.ndarray) -> Says:
+        """t as a function of x, for models of ``n`` features and these seeds."""
+        return cast(Says, self)
+
+    def count(self, n: int) -> int:
+        """How many numbers a model must say of ``n`` features."""
+        return n
+
+    def check(self, features: Inputs, output: Activation) -> None:
+        """Raise ``ValueError`` where this target has no meaning."""
+
+    def notes(self, features: Features, output: Activation) -> Sequence[str]:
+        """What should be known before models of this structure are trained, a sentence each."""
+        return ()
+
+    def importance(self, of_features: np.ndarray, seed: int) -> np.ndarray:
+        """What an error in each target costs, float64 ``[target]``, of what one in each feature costs."""
+        return of_features
+
+    def about(self, features: Inputs, seed: int) -> dict[str, np.ndarray]:
+        """What each target is, where it is not of a feature: columns ``[target]`` by name."""
+        return {}
+
+    def binary(self, features: Features) -> bool | None:
+        """Whether t is 0 or 1 always; None where it is measured."""
+        return None
+
+    def mean(self, features: Features) -> np.ndarray | None:
+        """E t_i in closed form, float64 ``[target]``; None where it is measured on the evaluation data."""
+        return None
+
+    def variance(self, features: Features) -> np.ndarray | None:
+        """Var(t_i) in closed form, float64 ``[target]``; None where it is measured on the evaluation data."""
+        return None
+
+    def stated(self, features: Features, seed: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """`mean` and `variance` for the model of this seed, where that matters too."""
+        return self.mean(features), self.variance(features)
+
+
+def _mean_of_size(features: Features) -> np.ndarray:
+    """E|x_i| = P E|v|: float64 [feature]."""
+    return features.probabilities() * features.values.mean
+
+
+def _variance_of_size(features: Features) -> np.ndarray:
+    """Var|x_i| = P E v^2 - (P E|v|)^2: float64 [feature]."""
+    return features.probabilities() * features.values.second_moment - _mean_of_size(features) ** 2
+
+
+@dataclass(frozen=True)
+class Identity(Target):
+    """t = x (Elhage et al. 2022, *Toy Models of Superposition*).
+
+    Through a ReLU output, y >= 0, the negative half of signed x cannot be said: an error there is at least that of
+    y = 0. As signs are symmetric, L >= sum_i I_i P_i E v_i^2 / 2, half of sum_i I_i Var(x_i) = sum_i I_i P_i E v_i^2: a
+    loss fraction of 1/2 or more. So it is too of every other loss that depends on |t - y| and grows with it.
+    """
+
+    name = "identity"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+    def notes(self, features: Features, output: Activation) -> Sequence[str]:
+        if features.signed and type(output) is ReLU:
+            return (
+                "a ReLU output cannot say the negative half of signed values: the loss fraction is 1/2 or more "
+                "(output 'linear' can say them)",
+            )
+        return ()
+
+    def binary(self, features: Features) -> bool:
+        return features.values.binary and not features.signed
+
+    def mean(self, features: Features) -> np.ndarray:
+        return np.zeros(features.n) if features.signed else _mean_of_size(features)
+
+    def variance(self, features: Features) -> np.ndarray:
+        if features.signed:
+            return features.probabilities() * features.values.second_moment
+        return _variance_of_size(features)
+
+
+@dataclass(frozen=True)
+class AbsoluteValue(Target):
+    """t = |x|, of signed x (the "computation in superposition" of Elhage et al. 2022, section 8)."""
+
+    name = "absolute"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+    def check(self, features: Inputs, output: Activation) -> None:
+        if not features.signed:
+            raise ValueError("target 'absolute' of unsigned values is target 'identity': set signed = true")
+
+    def binary(self, features: Features) -> bool:
+        return features.values.binary
+
+    def mean(self, features: Features) -> np.ndarray:
+        return _mean_of_size(features)
+
+    def variance(self, features: Features) -> np.ndarray:
+        return _variance_of_size(features)
+
+
+@dataclass(frozen=True)
+class And(Target):
+    """t_q = x_i x_j of ``pairs`` distinct pairs {i, j} of features, which each model's own seed draws.
+
+    Of binary x it is the logical AND, the simplest computation that needs neurons (Haenni et al. 2024; *Toward a
+    mathematical framework for computation in superposition*, Vaintrob et al. 2024). A pair's importance is the
+    geometric mean sqrt(I_i I_j) of its members', so that it has their unit.
+    """
+
+    pairs: int = field(metadata=setting(Whole(1, MAX_PAIRS), "of target 'and': how many pairs of features, x_i x_j"))
+    name = "and"
+    of_features = False
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    def members(self, n: int, seed: int) -> np.ndarray:
+        """The pairs {i, j}, i < j, in lexicographic order: int64 ``[target, 2]``, read-only.
+
+        A sample without replacement of the n (n - 1) / 2 pairs, each of the same probability: place q of a
+        Fisher-Yates shuffle is exchanged with place q + floor(w (n (n - 1) / 2 - q) / 2^64), w the stream's words
+        (0, q), the high half, and (1, q) of domain ``PAIRS``.
+        """
+        return _members(self.pairs, n, seed)
+
+    def of(self, n: int, seeds: np.ndarray) -> Says:
+        index = torch.from_numpy(np.stack([self.members(n, seed) for seed in np.asarray(seeds).tolist()]))
+
+        def product(x: Tensor) -> Tensor:
+            first, second = (index[:, :, side].to(x.device)[:, :, None].expand(-1, -1, x.shape[2]) for side in (0, 1))
+            return x.gather(1, first) * x.gather(1, second)
+
+        return product
+
+    def count(self, n: int) -> int:
+        return self.pairs
+
+    def check(self, features: Inputs, output: Activation) -> None:
+        n = features.n
+        if n < 2:
+            raise ValueError(f"target 'and' is of two features, and there is {n}: n = 2 or more")
+        if self.pairs > n * (n - 1) // 2:
+            raise ValueError(
+                f"target.pairs: expected at most the {n * (n - 1) // 2} pairs of {n} features, got {self.pairs}"
+            )
+
+    def importance(self, of_features: np.ndarray, seed: int) -> np.ndarray:
+        first, second = self.members(len(of_features), seed).T
+        return np.sqrt(of_features[first] * of_features[second])
+
+    def about(self, features: Inputs, seed: int) -> dict[str, np.ndarray]:
+        """The members ``first`` and ``second`` of each pair, and its ``density`` P(both are active)."""
+        first, second = self.members(features.n, seed).T
+        return {"first": first, "second": second, "density": features.both_active(first, second)}
+
+    def binary(self, features: Features) -> bool:
+        return features.values.binary and not features.signed
+
+    def stated(self, features: Features, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """P E|v|^2, or 0 of signed values, and P (E v^2)^2 less its square; P that both members are active."""
+        both, values = self.about(features, seed)["density"], features.values
+        mean = np.zeros_like(both) if features.signed else both * values.mean**2
+        return mean, both * values.second_moment**2 - mean**2
+
+
+@lru_cache(maxsize=4096)
+def _members(pairs: int, n: int, seed: int) -> np.ndarray:
+    high, low = random.words(np.array([seed]), 2, pairs, 0, Domain.PAIRS)[0].tolist()
+    there_are, moved = n * (n - 1) // 2, dict[int, int]()
+    drawn = []
+    for q in range(pairs):
+        place = q + ((high[q] << 32 | low[q]) * (there_are - q) >> 64)
+        drawn.append(moved.get(place, place))
+        moved[place] = moved.get(q, q)
+    rank = np.sort(np.array(drawn, np.int64))
+    # The pairs {0, j} come first, then {1, j}: before those of i there are i (2n - i - 1) / 2.
+    begins = np.arange(n, dtype=np.int64)
+    begins = begins * (2 * n - begins - 1) // 2
+    first = np.searchsorted(begins, rank, side="right") - 1
+    first = np.minimum(first, n - 2)
+    members = np.stack([first, rank - begins[first] + first + 1], axis=1)
+    members.flags.writeable = False
+    return members
+
+
+TARGETS: dict[str, Any] = by_name(Identity, AbsoluteValue, And)
