@@ -273,7 +273,7 @@ def test_what_layer_norm_deletes_changes_nothing():
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("activation", [tm.ReLU(), tm.SoLU()], ids=lambda each: each.name)
 def test_engines_agree(activation, norm):
-    bottleneck = tm.Bottleneck(6, activation, NORMS[norm])
+    bottleneck = tm.Bottleneck(6, activation, NORMS[norm], output_bias=False)
     es, parameters = built(bottleneck, dtype=torch.float32)
     in_double = parameters.to("cpu", torch.float64)  # which no kernel has
     torch.testing.assert_close(measured(es, parameters), measured(es, in_double), rtol=0, atol=2e-5)

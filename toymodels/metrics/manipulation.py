@@ -58,12 +58,12 @@ def effective_neurons(experiments: Sequence[Experiment], parameters: Parameters,
         some = x.abs().amax(1) > 0
         total += torch.where(some, entropy.exp(), 0.0).sum(1)
         filled += some.sum(1)
-    return torch.where(filled > 0, total / filled / experiments[0].bottleneck.hidden, torch.nan)
+    return total / filled / experiments[0].bottleneck.hidden
 
 
 @undisturbed
 def affine_substitution(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Tensor:
-    """What the loss fraction gains when act(z) becomes A z + c and the read-out is refitted: float64 [model].
+    """How much the loss fraction grows when act(z) becomes A z + c, read-outs refitted: float64 [model].
 
     ``moments`` are of these models' first samples. On the first half of them A, c and both read-outs are fitted: ridge
     with `PENALTY`, with intercept, to t itself, before ``out``. Both models then run on the `JUDGED_ON` samples that
