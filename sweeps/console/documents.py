@@ -26,7 +26,7 @@ def print_document(document: Mapping[str, Any]) -> None:
 
 
 def of_arm(arm: ArmSummary) -> Document:
-    """One arm of a sweep: its settings, its models, whether its activation does nothing, and the mean of each measure."""
+    """One arm of a sweep: its settings, its models, whether its activation does nothing, and its mean measures."""
     measures = {
         name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
         for name, value in arm.measures.items()
