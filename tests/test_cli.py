@@ -203,7 +203,7 @@ def test_listed_laws_can_be_swept_and_shown() -> None:
 
 # ------------------------------------------------------------------------------------------------- JSON
 
-ARM = {"settings", "models", "diverged", "measures"}
+ARM = {"settings", "models", "diverged", "does_nothing", "measures"}
 JSON: list[tuple[list[str], set[str]]] = [
     (["show", "run"], {"folder", "question", "arms", "notes"}),
     (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
