@@ -154,12 +154,12 @@ def show(run: RunArgument, as_json: Json = False) -> None:
     """Print the summary table of a run."""
     from toymodels.sweeps.console import documents, printing
     from toymodels.sweeps.results.reading import load
-    from toymodels.sweeps.results.summary import summarise
+    from toymodels.sweeps.results.summary import notes, summarise
 
     loaded = load(run)
     arms = summarise(loaded)
     if as_json:
-        documents.print_document(documents.of_summary(run, loaded.question, arms))
+        documents.print_document(documents.of_summary(run, loaded.question, arms, notes(arms)))
         return
     printing.print_summary(loaded.question or run.name, arms)
     if loaded.missing:

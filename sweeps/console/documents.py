@@ -26,15 +26,23 @@ def print_document(document: Mapping[str, Any]) -> None:
 
 
 def of_arm(arm: ArmSummary) -> Document:
-    """One arm of a sweep: its settings, how many models it has, and the mean of each measure over them."""
+    """One arm of a sweep: its settings, its models, whether its activation does nothing, and its mean measures."""
     measures = {
         name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
         for name, value in arm.measures.items()
     }
-    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
+    return {
+        "settings": arm.settings,
+        "models": arm.models,
+        "diverged": arm.diverged,
+        "does_nothing": arm.does_nothing,
+        "measures": measures,
+    }
 
 
-def of_sweep(folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequence[ArmSummary]) -> Document:
+def of_sweep(
+    folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequence[ArmSummary], notes: Sequence[str]
+) -> Document:
     """How ``toymodels sweep`` ended."""
     return {
         "folder": str(folder),
@@ -44,6 +52,7 @@ def of_sweep(folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequ
         "failed": _failed(outcome),
         "figures": [str(path) for path in figures],
         "arms": [of_arm(arm) for arm in arms],
+        "notes": list(notes),
     }
 
 
@@ -66,9 +75,14 @@ def of_estimate(sweep: str, estimate: Estimate) -> Document:
     return {"sweep": sweep, **dataclasses.asdict(estimate)}
 
 
-def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary]) -> Document:
-    """The summary table of a run, which ``toymodels show`` prints."""
-    return {"folder": str(folder), "question": question, "arms": [of_arm(arm) for arm in arms]}
+def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary], notes: Sequence[str]) -> Document:
+    """The summary table of a run, which ``toymodels show`` prints, and the sentences under it."""
+    return {
+        "folder": str(folder),
+        "question": question,
+        "arms": [of_arm(arm) for arm in arms],
+        "notes": list(notes),
+    }
 
 
 def of_tables(folder: Path, packs: int, packs_done: int) -> Document:

@@ -14,7 +14,7 @@ from toymodels.sweeps.console.printing import print_summary
 from toymodels.sweeps.results import curves, tables
 from toymodels.sweeps.results.arms import hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import summarise
+from toymodels.sweeps.results.summary import notes, summarise
 
 if TYPE_CHECKING:
     from toymodels.sweeps.console.request import Request
@@ -30,7 +30,7 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
     arms = summarise(trained) if len(outcome.failed) < packs else []
     all_diverged = outcome.diverged == outcome.models
     if as_json:
-        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms))
+        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms, notes(arms)))
     else:
         print_summary(request.sweep.question or request.sweep.stem, arms)
         names = (*tables.TABLES, tables.TARGETS, curves.NAME)

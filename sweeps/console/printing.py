@@ -13,7 +13,7 @@ from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
-from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
+from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text, notes
 from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
@@ -37,12 +37,14 @@ stdout = Out(width=WIDE)
 
 
 def print_summary(question: str, arms: list[ArmSummary]) -> None:
-    """Print the question of a sweep, its summary table and what the columns mean."""
+    """Print the question of a sweep, its summary table, what the columns mean, and what should be known."""
     stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
     stdout.print(arm_table(arms))
     if len(arms) > MAX_ROWS:
         print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
     stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
+    for sentence in notes(arms):
+        stdout.print(escape(sentence), highlight=False)
 
 
 def arm_table(arms: list[ArmSummary]) -> Table:
