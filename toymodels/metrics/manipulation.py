@@ -23,10 +23,10 @@ from torch import Tensor
 from toymodels.activations import Linear
 from toymodels.bottleneck import Bottleneck, Parameters, preactivation
 from toymodels.engines.autograd.moments import CHUNK
+from toymodels.losses import Loss, Squared
 from toymodels.metrics.linearity import AffineMap, affine_map
 from toymodels.metrics.moments import FOLDS, Moments, collect, together
 from toymodels.metrics.probe import ridge
-from toymodels.objectives import Loss, Squared
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, importances, sampler
 
@@ -121,7 +121,7 @@ def through(moments: Moments, by: AffineMap) -> Moments:
 def _freed(experiments: Sequence[Experiment], *, substituted: bool) -> list[Experiment]:
     """The experiments of models with a read-out of their own, and with a linear activation where it is substituted."""
     changed: dict[Bottleneck, Bottleneck] = {}
-    comparable = compares(experiments[0].loss)
+    comparable = compares(experiments[0].cost)
     for b in {e.bottleneck for e in experiments}:
         changed[b] = replace(
             b,
