@@ -11,7 +11,8 @@ import scipy.stats
 import torch
 
 import toymodels as tm
-from toymodels.bottleneck import initialise
+from toymodels.initialisation import initialise
+from toymodels.losses import LOSSES
 from toymodels.metrics.linearity import affine_map
 from toymodels.metrics.manipulation import (
     ENGAGED,
@@ -23,7 +24,6 @@ from toymodels.metrics.manipulation import (
     through,
 )
 from toymodels.metrics.moments import collect
-from toymodels.objectives import LOSSES
 from toymodels.training.experiment import sampler
 
 SAMPLES = 4096
