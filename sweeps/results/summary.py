@@ -30,12 +30,22 @@ map."""
 FRACTIONS = ("loss_fraction", "affine_substitution")
 """shown with three digits, counts with one"""
 TIER_COUNTS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
-SUMMARISED = (*INTERVALS, *TIER_COUNTS, "dead_features", "dead_neurons", "unexplained_by_affine", "effective_neurons")
+TARGETS_RECOVERED = "targets_recovered"
+"""shown in the place of the features that are recovered, where targets are not features"""
+SUMMARISED = (
+    *INTERVALS,
+    TARGETS_RECOVERED,
+    *TIER_COUNTS,
+    "dead_features",
+    "dead_neurons",
+    "unexplained_by_affine",
+    "effective_neurons",
+)
 TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
-    "loss fraction: 1 is the best constant; R² > .5: features the model recovers; one neuron: features that a single "
-    "neuron there predicts with R² > .5; affine costs: by how much the loss fraction grows when the activation becomes "
+    "loss fraction: 1 is the best constant; R² > .5: features (or pairs, where these are the targets) the model recovers; "
+    "one neuron: those that a single neuron there predicts with R² > .5; affine costs: by how much the loss fraction grows when the activation becomes "
     "its best affine map; neuron / hidden / lost: features by tier. Mean ± 95 % over models."
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
@@ -53,6 +63,11 @@ class ArmSummary:
     diverged: int
     measures: dict[str, StudentInterval | None]
     """the mean over the models that did not diverge and its interval, by column; None where nothing is defined"""
+
+    def shown(self, name: str) -> StudentInterval | None:
+        """What stands in the column of this measure."""
+        found = self.measures[name]
+        return self.measures[TARGETS_RECOVERED] if found is None and name == "features_recovered" else found
 
     @property
     def does_nothing(self) -> bool:
@@ -94,7 +109,7 @@ def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
             arm.hidden_layer,
             *(value_text(arm.settings.get(name)) for name in names),
             f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
-            *(_interval_text(arm.measures[name], 3 if name in FRACTIONS else 1) for name in INTERVALS),
+            *(_interval_text(arm.shown(name), 3 if name in FRACTIONS else 1) for name in INTERVALS),
             " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIER_COUNTS),
         ]
         for arm in arms
