@@ -25,7 +25,7 @@ def tuning_sweep(sweep: Sweep) -> Sweep:
     # Shortened, arms that differ in nothing but their steps may be one.
     if STEPS in grid:
         grid[STEPS] = tuple(dict.fromkeys(map(tuning.steps_of, grid[STEPS])))
-    cases = [case | ({STEPS: tuning.steps_of(case[STEPS])} if STEPS in case else {}) for case in arms.cases]
+    cases = [{**case, STEPS: tuning.steps_of(case[STEPS])} if STEPS in case else case for case in arms.cases]
     base, steps = dict(sweep.base), stated(sweep.base, STEPS)
     if steps is None or type(steps) is int:  # what no cell falls back on may be anything
         base = override(base, STEPS, tuning.steps_of(DEFAULTS[STEPS] if steps is None else steps))

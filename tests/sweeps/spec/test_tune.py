@@ -160,7 +160,10 @@ REFUSED = {
     "primary": (HEAD + ONE + '[primary]\n"train.learning_rate" = 0.1', "and named in [primary]: keep one of them"),
     "chosen": (HEAD + "chosen = 3\n" + ONE, "chosen: expected [[tune.chosen]] tables, got 3"),
     "chosen list": (HEAD + "chosen = [3]\n" + ONE, "chosen: expected [[tune.chosen]] tables, got [3]"),
-    "chosen key": (TUNE + CHOSEN + "loss = 3", "chosen: unknown key 'loss' (did you mean 'loss_fraction'?)"),
+    "chosen key": (
+        TUNE + CHOSEN + "los_fraction = 3",
+        "chosen: unknown key 'los_fraction' (did you mean 'loss_fraction'?)",
+    ),
     "chosen no arm": (TUNE + "[[tune.chosen]]\ncandidates = 4\n", "chosen: arm: expected a table of settings"),
     "chosen no settings": (TUNE + "[[tune.chosen]]\narm = {}\n", "chosen: settings: expected a table of settings"),
     "chosen settings": (
