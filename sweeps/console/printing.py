@@ -97,12 +97,23 @@ def print_judgement(judgement: Judgement) -> None:
     stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
 
 
-def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
-    """Print what a sweep will take: models, memory, disk and time."""
+def print_estimate(sweep: str, as_json: bool, estimate: Estimate, tuning: Estimate | None = None) -> None:
+    """Print what a sweep will take: models, memory, disk and time; where it is tuned first, what that takes too."""
     if as_json:
-        documents.print_document(documents.of_estimate(sweep, estimate))
+        documents.print_document(documents.of_estimate(sweep, estimate, tuning))
         return
-    print(f"{sweep}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
+    if tuning is not None:
+        _print_part(f"{sweep}, tuning", tuning)
+    _print_part(f"{sweep}, sweep" if tuning is not None else sweep, estimate)
+    if tuning is not None:
+        parts = (tuning, estimate)
+        low, high = span(sum(part.seconds_low for part in parts)), span(sum(part.seconds_high for part in parts))
+        print(f"together: {sum(part.models for part in parts):,} models")
+        print(f"time: about {span(sum(part.seconds for part in parts))} ({low} to {high}) on this machine")
+
+
+def _print_part(name: str, estimate: Estimate) -> None:
+    print(f"{name}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
     print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
     print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
     low, high = span(estimate.seconds_low), span(estimate.seconds_high)
