@@ -107,7 +107,8 @@ def _legend(colours: dict[tuple[str, bool], tuple[float, float, float]]) -> list
 
 
 def _most(models: pd.DataFrame) -> int:
-    return int(models["features.n"].max())
+    """The largest count in any panel, for an axis that all of them share."""
+    return max(1, int(models[list(COUNTED)].to_numpy().max()))
 
 
 def _said(run: Run, models: pd.DataFrame) -> str:

@@ -44,7 +44,7 @@ SUMMARISED = (
 TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
-    "loss fraction: 1 is the best constant; R² > .5: features the model recovers, or pairs where these are the targets; "
+    "loss fraction: 1 is the best constant; R² > .5: features the model recovers (pairs, where these are targets); "
     "one neuron: those that a single neuron there predicts with R² > .5; affine costs: by how much the loss fraction "
     "grows when the activation becomes its best affine map; neuron / hidden / lost: features by tier. Mean ± 95 % over "
     "models."
