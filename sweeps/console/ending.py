@@ -98,8 +98,10 @@ def tuning_said(request: Request) -> str:
     """A sentence on what a tuning chose, for a request in which that is done."""
     tuning = request.plan.sweep.tuning
     assert tuning is not None
-    among = f"among {len(tuning.candidates)} candidates on {len(tuning.seeds)} seeds"
-    return f"tuned: settings chosen for {len(tuning.chosen)} arms, {among}: see tuned in {request.folder}/manifest.json"
+    sizes = {"arm": len(tuning.chosen), "candidate": len(tuning.candidates), "seed": len(tuning.seeds)}
+    arms, candidates, seeds = (f"{size:,} {name}{'s' if size > 1 else ''}" for name, size in sizes.items())
+    place = request.folder / "manifest.json"
+    return f"tuned: settings chosen for {arms}, among {candidates} on {seeds}: see tuned in {place}"
 
 
 def can_be_judged(run: Run) -> bool:

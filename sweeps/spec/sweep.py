@@ -120,7 +120,7 @@ class Sweep:
         alone = replace(self.without("seed"), tuning=None)
         return [dict(sorted(alone.overrides(cell).items())) for cell in range(len(alone))]
 
-    def seeds(self) -> list[Any]:
+    def seeds(self) -> Sequence[Any]:
         """The seeds of its models, as they are given."""
         base = self.base.get("seed", DEFAULTS["seed"])
         return (

@@ -28,6 +28,9 @@ UNTUNED = {
 }
 """Settings that cannot be tuned, and why."""
 
+MOST_LETTERS = 10**6
+"""of a value, by which arms are told apart"""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -91,7 +94,7 @@ class Tuning:
         """How many steps a candidate trains for, of an arm that trains for so many."""
         return max(1, round(self.share * steps))
 
-    def check(self, where: str, varying: Collection[str], primary: Collection[str], seeds: Collection[Any]) -> None:
+    def check(self, where: str, varying: Collection[str], primary: Collection[str], seeds: Sequence[Any]) -> None:
         """Raise `SpecError` where it does not go together with what else the sweep varies, names, and has as seeds."""
         for name in self.axes:
             others = {"[grid] or [[case]]": varying, "[primary]": primary, "[tune]": self.axes.keys() - {name}}
@@ -100,7 +103,8 @@ class Tuning:
                 if clash:
                     both = f"'{name}' is" if name == clash else f"'{name}' and '{clash}' are the same thing,"
                     raise SpecError(f"{where}: {both} tuned in [tune] and named in {place}: keep one of them")
-        shared = sorted(set(self.seeds) & {seed for seed in seeds if type(seed) is int})
+        there = seeds if isinstance(seeds, range) else {seed for seed in seeds if type(seed) is int}
+        shared = sorted(seed for seed in self.seeds if seed in there)
         if shared:
             several = f"seeds {short(shared)}" if len(shared) > 1 else f"seed {shared[0]}"
             raise SpecError(f"{where}: [tune]: the sweep has {several} too: tune on seeds of its own, such as 1000")
@@ -117,7 +121,7 @@ def spelled(settings: Mapping[str, Any]) -> str:
     """Settings by dotted name, the seed aside, as one text that is the same for the same ones: what they may be is not
     known here.
     """
-    return repr([(name, settings[name]) for name in sorted(settings) if name != "seed"])
+    return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != "seed"])
 
 
 def parse_tuning(raw: Any, where: str) -> Tuning:
@@ -169,5 +173,7 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
             raise SpecError(f"{at}: chosen: loss_fraction: expected a number, got {short(loss)}")
         if spelled(arm) in found:
             raise SpecError(f"{at}: chosen: the arm {short(dict(arm))} stands twice: keep one of them")
-        found[spelled(arm)] = Chosen(dict(arm), dict(settings), count, None if loss is None else float(loss))
+        found[spelled(arm)] = Chosen(
+            dict(sorted(arm.items())), dict(sorted(settings.items())), count, None if loss is None else float(loss)
+        )
     return tuple(found.values())

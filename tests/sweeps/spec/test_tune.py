@@ -197,4 +197,4 @@ def test_a_sweep_of_one_arm_can_be_tuned() -> None:
     alone = sweep(TUNE, BODY)
     assert alone.arms() == [{}]
     assert alone.seeds() == [0]
-    assert sweep(TUNE, BODY + GRID).seeds() == [0, 1]
+    assert list(sweep(TUNE, BODY + GRID).seeds()) == [0, 1]
