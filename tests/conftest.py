@@ -1,4 +1,4 @@
-"""What every test shares: thread and hypothesis profiles, the tiny sweep, the door, a folder's bytes, the stream's words."""
+"""What every test shares: thread and hypothesis profiles, the tiny sweep, the door, a folder's bytes, stream words."""
 
 from __future__ import annotations
 
