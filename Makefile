@@ -5,9 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-# The main job at reduced size: Adam, one LayerNorm eps, four seeds; both value laws, every activation and LayerNorm.
-DEMO := two_tiers --out runs/demo --set train.optimizer=adam --set train.learning_rate=3e-3 \
-        --set model.layer_norm_eps=1e-5 --set train.steps=3000 --grid 'seed={range = [0, 4]}'
+# The main job at reduced size: one regime, the learning rate alone tuned, four seeds; every activation and LayerNorm.
+DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=0.04 --set model.embedding=16 \
+        --set features.values=binary --set features.frequency=uniform --set model.init_scale=2 \
+        --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
 .PHONY: demo test faults slow lint types wheel bench device clean
 

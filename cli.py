@@ -83,22 +83,20 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
     ] = False,
+    no_tune: Annotated[bool, typer.Option("--no-tune", help="Run the file as if it had no [tune] section.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from toymodels import figures
     from toymodels.engines import ENGINES
-    from toymodels.sweeps.console import ending, printing, request
-    from toymodels.sweeps.console.progress import Progress
+    from toymodels.sweeps.console import ending, parts, printing, request
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
-    from toymodels.sweeps.execution.run import run
     from toymodels.sweeps.results.reading import load
 
-    aside = Reporter(note=say)
     asked = request.resolve(
-        request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or []),
+        request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or [], tune=not no_tune),
         out=out,
         device=device,
         engine=engine,
@@ -106,24 +104,17 @@ def sweep(
         workers=workers,
         scheduler=scheduler,
         extend=extend,
-        reporter=aside,
+        reporter=Reporter(note=say),
     )
     if dry_run:
         ENGINES[asked.engine].prepare(say)
-        printing.print_estimate(asked.sweep.stem, estimate(asked.plan, asked.engine, asked.device), as_json)
+        of_parts = [estimate(part.plan, part.engine, part.device) for part in (asked, asked.tuning) if part is not None]
+        printing.print_estimate(asked.sweep.stem, as_json, *of_parts)
         return
-    say(str(asked))
-    with Progress(asked.models) as progress:
-        outcome = run(
-            asked.plan,
-            asked.folder,
-            asked.engine,
-            asked.device,
-            progress.reporter,
-            shard=asked.shard,
-            retry_failed=retry_failed,
-            executor=asked.executor,
-        )
+    asked = parts.tuned(asked, retry_failed, as_json)
+    if asked is None:
+        return
+    outcome = parts.train(asked, retry_failed)
     if asked.shard is not None:
         ending.say_shard(asked, outcome, as_json)
         return
@@ -154,12 +145,12 @@ def show(run: RunArgument, as_json: Json = False) -> None:
     """Print the summary table of a run."""
     from toymodels.sweeps.console import documents, printing
     from toymodels.sweeps.results.reading import load
-    from toymodels.sweeps.results.summary import summarise
+    from toymodels.sweeps.results.summary import notes, summarise
 
     loaded = load(run)
     arms = summarise(loaded)
     if as_json:
-        documents.print_document(documents.of_summary(run, loaded.question, arms))
+        documents.print_document(documents.of_summary(run, loaded.question, arms, notes(arms)))
         return
     printing.print_summary(loaded.question or run.name, arms)
     if loaded.missing:

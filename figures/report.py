@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toymodels import figures
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import LEGEND, as_text, summarise
+from toymodels.sweeps.results.summary import LEGEND, as_text, notes, summarise
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable, unwritable
 
@@ -26,6 +26,7 @@ img {{ max-width: 100% }}
 {rows}
 </table>
 <p><small>{legend}</small></p>
+{notes}
 {verdict}
 {images}
 <details><summary>The sweep, as resolved</summary><pre>{sweep}</pre></details>
@@ -48,6 +49,7 @@ def write_report(run: Run) -> Path:
         diverged=f"{sum(arm.diverged for arm in arms):,}",
         missing=html.escape(run.missing),
         legend=html.escape(LEGEND),
+        notes="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in notes(arms)),
         sweep=html.escape(run.sweep_text),
         head=_cells("th", titles),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),

@@ -203,13 +203,16 @@ def test_listed_laws_can_be_swept_and_shown() -> None:
 
 # ------------------------------------------------------------------------------------------------- JSON
 
-ARM = {"settings", "models", "diverged", "measures"}
+ARM = {"settings", "models", "diverged", "does_nothing", "measures"}
 JSON: list[tuple[list[str], set[str]]] = [
-    (["show", "run"], {"folder", "question", "arms"}),
+    (["show", "run"], {"folder", "question", "arms", "notes"}),
     (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
     (["list"], {"sweeps", "figures"}),
     (["doctor"], {"python", "torch", "toymodels", "device", "threads", "compiled kernels"}),
-    (["sweep", "tiny.toml", "--out", "run"], {"folder", "models", "trained", "diverged", "failed", "figures", "arms"}),
+    (
+        ["sweep", "tiny.toml", "--out", "run"],
+        {"folder", "models", "trained", "diverged", "failed", "figures", "arms", "notes"},
+    ),
     (
         ["sweep", "tiny.toml", "--dry-run"],
         {"sweep", "models", "groups", "packs", "memory_bytes", "disk_bytes", "seconds"},

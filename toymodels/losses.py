@@ -29,8 +29,6 @@ class Loss(ABC):
     """What an error costs. A subclass defines ``name`` and ``__call__``, convex in the output."""
 
     name: str
-    in_units_of_target = True
-    """whether an output says t itself, so that it can be compared with t"""
     weighs_constants = False
     """whether the best constants depend on the importances"""
 
@@ -114,7 +112,6 @@ class CrossEntropy(Loss):
     """
 
     name = "cross_entropy"
-    in_units_of_target = False
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return -target * F.logsigmoid(output) - (1 - target) * F.logsigmoid(-output)
@@ -159,7 +156,6 @@ class Softmax(Loss):
     """
 
     name = "softmax"
-    in_units_of_target = False
     weighs_constants = True
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.execution.run import Outcome
     from toymodels.sweeps.results.summary import ArmSummary
     from toymodels.sweeps.spec.shipped import Shipped
+    from toymodels.sweeps.spec.tune import Chosen, Tuning
     from toymodels.sweeps.store.locks import Shard
 
 Document = dict[str, Any]
@@ -26,16 +27,30 @@ def print_document(document: Mapping[str, Any]) -> None:
 
 
 def of_arm(arm: ArmSummary) -> Document:
-    """One arm of a sweep: its settings, how many models it has, and the mean of each measure over them."""
+    """One arm of a sweep: its settings, its models, whether its activation does nothing, and its mean measures."""
     measures = {
         name: None if value is None else {"mean": value.mean, "half_width_95": value.half_width, "n": value.n}
         for name, value in arm.measures.items()
     }
-    return {"settings": arm.settings, "models": arm.models, "diverged": arm.diverged, "measures": measures}
+    return {
+        "settings": arm.settings,
+        "models": arm.models,
+        "diverged": arm.diverged,
+        "does_nothing": arm.does_nothing,
+        "measures": measures,
+    }
 
 
-def of_sweep(folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequence[ArmSummary]) -> Document:
-    """How ``toymodels sweep`` ended."""
+def of_sweep(
+    folder: Path,
+    outcome: Outcome,
+    figures: Sequence[Path],
+    arms: Sequence[ArmSummary],
+    notes: Sequence[str],
+    tuning: Tuning | None = None,
+) -> Document:
+    """How ``toymodels sweep`` ended; of a tuned sweep also what was chosen for each arm."""
+    chosen = {} if tuning is None else {"tuned": [of_choice(choice) for choice in tuning.chosen]}
     return {
         "folder": str(folder),
         "models": outcome.models,
@@ -44,6 +59,18 @@ def of_sweep(folder: Path, outcome: Outcome, figures: Sequence[Path], arms: Sequ
         "failed": _failed(outcome),
         "figures": [str(path) for path in figures],
         "arms": [of_arm(arm) for arm in arms],
+        "notes": list(notes),
+        **chosen,
+    }
+
+
+def of_choice(choice: Chosen) -> Document:
+    """What was chosen for one arm of a tuned sweep; its loss fraction is null where every candidate diverged."""
+    return {
+        "arm": dict(choice.arm),
+        "settings": dict(choice.settings),
+        "loss_fraction": choice.loss_fraction,
+        "candidates": choice.candidates,
     }
 
 
@@ -61,14 +88,20 @@ def of_shard(shard: Shard, packs: int, folder: Path, outcome: Outcome) -> Docume
     }
 
 
-def of_estimate(sweep: str, estimate: Estimate) -> Document:
-    """What a sweep will take, as ``--dry-run`` says it."""
-    return {"sweep": sweep, **dataclasses.asdict(estimate)}
+def of_estimate(sweep: str, estimate: Estimate, tuning: Estimate | None = None) -> Document:
+    """What a sweep will take, as ``--dry-run`` says it, and what its ``tuning`` will before it."""
+    first = {} if tuning is None else {"tuning": dataclasses.asdict(tuning)}
+    return {"sweep": sweep, **dataclasses.asdict(estimate), **first}
 
 
-def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary]) -> Document:
-    """The summary table of a run, which ``toymodels show`` prints."""
-    return {"folder": str(folder), "question": question, "arms": [of_arm(arm) for arm in arms]}
+def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary], notes: Sequence[str]) -> Document:
+    """The summary table of a run, which ``toymodels show`` prints, and the sentences under it."""
+    return {
+        "folder": str(folder),
+        "question": question,
+        "arms": [of_arm(arm) for arm in arms],
+        "notes": list(notes),
+    }
 
 
 def of_tables(folder: Path, packs: int, packs_done: int) -> Document:
@@ -92,7 +125,8 @@ def of_standing(standing: Standing) -> Document:
         "in_use_by": standing.in_use_by,
         "next": standing.following,
     }
-    return said | standing.manifest.document()
+    part = {"part": standing.part} if standing.part else {}
+    return said | part | standing.manifest.document()
 
 
 def of_proofs(proofs: Sequence[Proof]) -> Document:

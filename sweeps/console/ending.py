@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.sweeps.console import documents
-from toymodels.sweeps.console.door import fail, say
+from toymodels.sweeps.console.door import fail, say, this_command
 from toymodels.sweeps.console.printing import print_summary
 from toymodels.sweeps.results import curves, tables
 from toymodels.sweeps.results.arms import hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import summarise
+from toymodels.sweeps.results.summary import notes, summarise
 
 if TYPE_CHECKING:
     from toymodels.sweeps.console.request import Request
@@ -30,7 +30,8 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
     arms = summarise(trained) if len(outcome.failed) < packs else []
     all_diverged = outcome.diverged == outcome.models
     if as_json:
-        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms))
+        tuning = request.plan.sweep.tuning
+        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms, notes(arms), tuning))
     else:
         print_summary(request.sweep.question or request.sweep.stem, arms)
         names = (*tables.TABLES, tables.TARGETS, curves.NAME)
@@ -65,8 +66,48 @@ def say_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
         fail(f"{failed}; the rest is finished in {folder}", SOME_FAILED)
 
 
+def say_tuning_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
+    """Print how a shard of a tuning ended where other shards' packs are missing, and what is to be done then.
+
+    Raises ``typer.Exit`` where packs of its own failed.
+    """
+    shard, packs = request.shard, len(request.plan.packs)
+    assert shard is not None
+    if as_json:
+        documents.print_document(documents.of_shard(shard, packs, request.folder, outcome) | {"part": request.part})
+    else:
+        print(
+            f"shard {shard} of the tuning is finished; {outcome.missing} of its {packs} packs are not there yet, and "
+            f"the tuning must be complete before the sweep begins: then run again: {this_command()}"
+        )
+    if outcome.failed:
+        fail_tuning(request, outcome)
+
+
+def fail_tuning(request: Request, outcome: Outcome) -> NoReturn:
+    """Leave because packs of a tuning failed, without which nothing can be chosen. Raises ``typer.Exit``."""
+    failed, packs = len(outcome.failed), len(request.plan.packs)
+    fail(
+        f"{failed} of {packs} packs of the tuning failed, so nothing is chosen yet; the rest is finished in "
+        f"{request.folder}: the same command tries again, with --retry-failed also those that failed twice",
+        SOME_FAILED,
+    )
+
+
+def tuning_said(request: Request) -> str:
+    """A sentence on what a tuning chose, for a request in which that is done."""
+    tuning = request.plan.sweep.tuning
+    assert tuning is not None
+    sizes = {"arm": len(tuning.chosen), "candidate": len(tuning.candidates), "seed": len(tuning.seeds)}
+    arms, candidates, seeds = (f"{size:,} {name}{'s' if size > 1 else ''}" for name, size in sizes.items())
+    place = request.folder / "manifest.json"
+    return f"tuned: settings chosen for {arms}, among {candidates} on {seeds}: see tuned in {place}"
+
+
 def can_be_judged(run: Run) -> bool:
     """Whether a run has SoLU with LayerNorm and a control, without which there is no verdict."""
+    if run.models["features_recovered"].isna().all():  # targets are not features, or nothing was learned
+        return False
     with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
     arms = {hidden_layer(activation, layer_norm=True) for activation in with_norm}
     return MAIN in arms and bool(arms & {*LN_ONLY})

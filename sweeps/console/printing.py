@@ -13,7 +13,7 @@ from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
-from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
+from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text, notes
 from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
@@ -37,12 +37,14 @@ stdout = Out(width=WIDE)
 
 
 def print_summary(question: str, arms: list[ArmSummary]) -> None:
-    """Print the question of a sweep, its summary table and what the columns mean."""
+    """Print the question of a sweep, its summary table, what the columns mean, and what should be known."""
     stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
     stdout.print(arm_table(arms))
     if len(arms) > MAX_ROWS:
         print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
     stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
+    for sentence in notes(arms):
+        stdout.print(escape(sentence), highlight=False)
 
 
 def arm_table(arms: list[ArmSummary]) -> Table:
@@ -95,12 +97,23 @@ def print_judgement(judgement: Judgement) -> None:
     stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
 
 
-def print_estimate(sweep: str, estimate: Estimate, as_json: bool) -> None:
-    """Print what a sweep will take: models, memory, disk and time."""
+def print_estimate(sweep: str, as_json: bool, estimate: Estimate, tuning: Estimate | None = None) -> None:
+    """Print what a sweep will take: models, memory, disk and time; where it is tuned first, what that takes too."""
     if as_json:
-        documents.print_document(documents.of_estimate(sweep, estimate))
+        documents.print_document(documents.of_estimate(sweep, estimate, tuning))
         return
-    print(f"{sweep}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
+    if tuning is not None:
+        _print_part(f"{sweep}, tuning", tuning)
+    _print_part(f"{sweep}, sweep" if tuning is not None else sweep, estimate)
+    if tuning is not None:
+        parts = (tuning, estimate)
+        low, high = span(sum(part.seconds_low for part in parts)), span(sum(part.seconds_high for part in parts))
+        print(f"together: {sum(part.models for part in parts):,} models")
+        print(f"time: about {span(sum(part.seconds for part in parts))} ({low} to {high}) on this machine")
+
+
+def _print_part(name: str, estimate: Estimate) -> None:
+    print(f"{name}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
     print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
     print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
     low, high = span(estimate.seconds_low), span(estimate.seconds_high)

@@ -18,10 +18,10 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Progress:
-    """Counts models, in parts of one, from when it is entered."""
+    """Counts models, in parts of one, from when it is entered; says which ``part`` of a sweep they are of, if any."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0.0
+    def __init__(self, total: int, part: str = "") -> None:
+        self.total, self.done, self.part = total, 0.0, part and f"{part}: "
         self._trained = 0.0
         self._begun: float | None = None
         """the clock when training had begun; None before"""
@@ -32,7 +32,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self._last_beat = time.monotonic()
         if self._console.is_terminal:
-            models = TextColumn("{task.completed:,.0f}/{task.total:,.0f} models, {task.fields[rate]}")
+            models = TextColumn(self.part + "{task.completed:,.0f}/{task.total:,.0f} models, {task.fields[rate]}")
             self._bar = Bar(BarColumn(), models, TimeRemainingColumn(), console=self._console)
             self._task = self._bar.add_task("", total=self.total, rate="")
             self._bar.start()
@@ -65,7 +65,7 @@ class Progress:
         elif now - self._last_beat > HEARTBEAT_SECONDS:
             self._last_beat = now
             speed = f", {rate:,.2f} models/s, about {(self.total - self.done) / rate:,.0f} s left" if rate else ""
-            self.note(f"{self.done:,.0f} of {self.total:,} models{speed}")
+            self.note(f"{self.part}{self.done:,.0f} of {self.total:,} models{speed}")
 
     def note(self, sentence: str) -> None:
         """Print a sentence on stderr without disturbing the bar."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toymodels.sweeps.errors import SpecError
@@ -11,11 +11,13 @@ from toymodels.sweeps.execution.choosing import choose_executor, resolve_device,
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import models_of, own_packs
+from toymodels.sweeps.execution.tuning import chosen_by, to_be_tuned, with_choices_of
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
 from toymodels.sweeps.spec.sweep import Sweep, find, read
 from toymodels.sweeps.store.locks import Shard
 from toymodels.sweeps.store.store import Store, recorded_choice
+from toymodels.sweeps.store.tuning import tuning_folder
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Request:
     device: str
     shard: Shard | None
     executor: Executor
+    extend: bool = False
+    part: str = ""
+    """which part of a tuned sweep this is: ``tuning`` or ``sweep``; empty of one that is not tuned"""
+    tuning: Request | None = None
+    """what must be trained before, so that settings can be chosen for the arms of this one"""
 
     @property
     def models(self) -> int:
@@ -39,15 +46,27 @@ class Request:
         which = f"{self.models:,} models"
         if self.shard:
             which = f"{self.models:,} of {len(self.plan):,} models, shard {self.shard}"
-        return f"{self.sweep.stem}: {which}, engine {self.engine}, {self.device}"
+        return f"{self.sweep.stem}{self.part and f', {self.part}'}: {which}, engine {self.engine}, {self.device}"
+
+    def chosen(self, reporter: Reporter) -> Request:
+        """The request with settings chosen for every arm, once its tuning is finished."""
+        tuning = self.tuning
+        assert tuning is not None
+        sweep = chosen_by(self.plan.sweep, tuning.plan, tuning.folder, reporter)
+        plan = Store(self.folder).plan_for(sweep, self.extend)
+        for note in plan.notes:
+            reporter.note_once(note)
+        return replace(self, sweep=sweep, plan=plan, tuning=None)
 
 
-def sweep_named(name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str]) -> Sweep:
-    """The sweep of this name or file, with ``--grid`` taken as ``axes`` and ``--set`` as ``fixed``.
+def sweep_named(name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str], tune: bool = True) -> Sweep:
+    """The sweep of this name or file, with ``--grid`` taken as ``axes`` and ``--set`` as ``fixed``; without its
+    ``[tune]`` unless ``tune``.
 
     Raises `SpecError` where there is none, or where what is asked of it cannot be.
     """
     chosen = read(find(name_or_file))
+    chosen = chosen if tune else replace(chosen, tuning=None)
     for text in axes:
         chosen = chosen.with_axis(*parse_axis(text))
     for text in fixed:
@@ -76,13 +95,23 @@ def resolve(
     folder = out if out is not None else Path("runs") / sweep.stem
     own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
+    sweep = with_choices_of(folder, sweep)
     device, plan = resolve_device(device, recorded, here=scheduler is None), Store(folder).plan_for(sweep, extend)
-    engine = resolve_engine(engine, device, plan, recorded, reporter)
+    trials = to_be_tuned(folder, plan, extend)
+    # The tuning has every arm with every candidate, so whatever trains it can train what will be chosen.
+    recorded = recorded or (recorded_choice(tuning_folder(folder)) if trials is not None else {})
+    engine = resolve_engine(engine, device, plan if trials is None else trials, recorded, reporter)
     if plan.repeated:
         reporter.note(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
             "alike; 'case' varies settings together"
         )
     for note in plan.notes:
-        reporter.note(note)
-    return Request(sweep, plan, folder, engine, device, own, choose_executor(engine, device, workers, scheduler, own))
+        reporter.note_once(note)
+    executor = choose_executor(engine, device, workers, scheduler, own)
+    part = "sweep" if sweep.tuning is not None else ""
+    asked = Request(sweep, plan, folder, engine, device, own, executor, extend, part)
+    if trials is None:
+        return asked
+    inside = Request(trials.sweep, trials, tuning_folder(folder), engine, device, own, executor, part="tuning")
+    return replace(asked, tuning=inside)

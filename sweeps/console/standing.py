@@ -9,6 +9,7 @@ from pathlib import Path
 from toymodels.sweeps.store.locks import Lock
 from toymodels.sweeps.store.manifest import Manifest
 from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tuning import tuning_folder
 
 
 @dataclass(frozen=True)
@@ -22,25 +23,30 @@ class Standing:
     """numbers of the packs that could not be trained"""
     packs_a_minute: float | None
     in_use_by: list[str]
-    """the processes that hold the folder, or shards of it"""
+    """the processes that hold the folder, or shards of it, or its tuning"""
+    part: str = ""
+    """``tuning`` where the sweep is still being tuned, of which the rest then speaks"""
 
     @staticmethod
     def of(folder: Path) -> Standing:
         """Where the run in this folder stands now. Raises `FolderError` where it is none."""
-        store = Store.open_existing(folder)
+        inside = tuning_folder(folder)
+        first = not Store(folder).begun and Store(inside).begun
+        store = Store.open_existing(inside if first else folder)
         return Standing(
             folder=folder,
+            part="tuning" if first else "",
             manifest=store.manifest,
             packs_done=store.packs_done(),
             packs_failed=store.failures(),
-            in_use_by=Lock(folder).holders(),
+            in_use_by=[*Lock(folder).holders(), *Lock(inside).holders()],
             packs_a_minute=store.packs_a_minute(),
         )
 
     @property
     def finished(self) -> bool:
         """Whether every planned pack is there."""
-        return self.packs_done == self.manifest.packs
+        return self.packs_done == self.manifest.packs and not self.part
 
     @property
     def following(self) -> str:
@@ -53,7 +59,8 @@ class Standing:
         manifest = self.manifest
         speed = f", {self.packs_a_minute:,.1f} packs a minute" if self.packs_a_minute else ""
         models = f"{manifest.models:,} models, engine {manifest.engine}, {manifest.device}"
-        print(f"{self.folder}: {self.packs_done:,} of {manifest.packs:,} packs ({models}){speed}")
+        part = f" {self.part}: the sweep begins when it is complete:" if self.part else ""
+        print(f"{self.folder}:{part} {self.packs_done:,} of {manifest.packs:,} packs ({models}){speed}")
         for holder in self.in_use_by:
             print(f"in use by {holder}")
         if self.packs_failed:

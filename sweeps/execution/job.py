@@ -83,8 +83,10 @@ class Job:
     def finished(self, reporter: Reporter) -> Finished | None:
         """What is said of the pack if it is there and whole; its measures are made again where they are not."""
         stored = self.stored_pack(reporter)
-        if stored is None:
-            return None
+        return None if stored is None else self._finished(stored, self.measured(stored, reporter))
+
+    def measured(self, stored: StoredFile, reporter: Reporter) -> StoredFile:
+        """What was measured of the pack as it is stored; measured again, and said, where that is not there."""
         measured = self.store.read_measures(self.pack, stored)
         if measured is None:
             # A new version measures every pack of a folder anew, of which there may be thousands.
@@ -92,7 +94,7 @@ class Job:
                 f"{self.store.path}: packs whose measures are missing, damaged or another version's are measured anew"
             )
             measured = self._measure(stored)
-        return self._finished(stored, measured)
+        return measured
 
     def finish(self, trained: Trained) -> Finished:
         """Write the trained pack, measure it and write that."""

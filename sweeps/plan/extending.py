@@ -15,6 +15,7 @@ import numpy as np
 
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.resolved import changed_keys
+from toymodels.sweeps.spec.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,24 @@ def difference(old: Plan, new: Plan) -> Difference:
 def extended(old: Plan, new: Plan) -> Plan | None:
     """The plan of a folder of plan ``old`` once a sweep, as planned by itself, was added; None where it cannot be."""
     found = difference(old, new)
-    if found.lacking or not found.more:
+    if found.lacking or not found.more or not tuned_alike(old.sweep, new.sweep, extend=True):
         return None
     added = np.ones(len(new), bool)
     added[found.cells] = False
     cells = np.concatenate([found.cells, np.flatnonzero(added)]).astype(np.uint32)
     starts = (*old.starts, len(old))
     return replace(new, keys=new.keys.of(cells), groups=new.groups[cells], cells=cells, starts=starts)
+
+
+def tuned_alike(old: Sweep, new: Sweep, extend: bool) -> bool:
+    """Whether one folder may hold models of both: neither is tuned, or both are in the same way.
+
+    To ``extend`` it is enough that the same settings are tuned: more candidates are for the arms that are added.
+    """
+    was, now = old.tuning, new.tuning
+    if was is None or now is None:
+        return was is now
+    return was.axes.keys() == now.axes.keys() if extend else was.definition() == now.definition()
 
 
 def extends(new: Plan, old: Plan) -> bool:
@@ -63,7 +75,8 @@ def continued(old: Plan, new: Plan, extend: bool) -> Plan:
         return longer
     found = difference(old, new)
     in_order = extend or all(old.cell(model) == cell for model, cell in enumerate(found.cells.tolist()))
-    return old if in_order and not (found.lacking or found.more) else new
+    same = in_order and not (found.lacking or found.more) and tuned_alike(old.sweep, new.sweep, extend)
+    return old if same else new
 
 
 def refusal(old: Plan, new: Plan, newest: Path, folder: Path) -> str:
@@ -72,6 +85,8 @@ def refusal(old: Plan, new: Plan, newest: Path, folder: Path) -> str:
         return "was extended just now: run the same command again"
     found, changed = difference(old, new), ", ".join(changed_keys(old.sweep, new.sweep)) or "its models"
     sentence, elsewhere = f"holds another sweep (changed: {changed})", "give --out another folder"
+    if not tuned_alike(old.sweep, new.sweep, extend=True):
+        return f"{sentence}: {elsewhere}"
     if found.more and not found.lacking:
         return f"{sentence}: --extend adds the {found.more:,} models that it has not got, or {elsewhere}"
     if found.lacking and not found.more:

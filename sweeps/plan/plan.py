@@ -21,6 +21,7 @@ from toymodels.sweeps.plan.keys import Keys
 from toymodels.sweeps.spec.schema import meaningless_without
 from toymodels.sweeps.spec.settings import Settings, digest
 from toymodels.sweeps.spec.sweep import Sweep
+from toymodels.sweeps.spec.tune import spelled
 from toymodels.training.experiment import Experiment
 
 PACK_ELEMENTS = 2**20
@@ -85,8 +86,10 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Identifies the models, their order and what extended what: with these, the packs."""
+        """Identifies the models, their order, what extended what, and how they were tuned: with these, the packs."""
         lines = [self.keys.lines(), *(f"extended at {start}" for start in self.starts[1:])]
+        if self.sweep.tuning is not None:
+            lines.append(f"tuned by {spelled(self.sweep.tuning.definition())}")
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property

@@ -21,6 +21,7 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
 from toymodels.sweeps.results.tables import TARGETS
+from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.store import Store
@@ -65,6 +66,13 @@ class Run:
         """The columns of `models` that are settings, by their dotted names, ``seed`` among them."""
         names = self._store.sweep().settings(0).flat()  # the same in every cell; a plan may take a minute
         return tuple(name for name in names if name in self.models.columns)
+
+    @cached_property
+    def tuned(self) -> tuple[str, ...]:
+        """The settings that the sweep tunes, by dotted name, each arm's its own; none of a sweep that is not tuned."""
+        tuning = self._store.sweep().tuning
+        columns = self.setting_columns if tuning is not None else ()
+        return tuple(name for name in columns if tuning and any(overlap(name, each) for each in tuning.axes))
 
     def arms(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED_ALONE) -> list[Replicates]:
         """The run's models, or some rows of `models`, grouped by the settings that vary in them, in plan order; those

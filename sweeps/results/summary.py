@@ -1,14 +1,17 @@
-"""The summary: a row an arm, mean and 95 % interval over its models.
+"""The summary: a row an arm, mean and 95 % interval over its models, and a sentence where activations do nothing.
 
 An arm is what the grid varies, seeds aside. The interval is Student's t over the arm's models that did not diverge.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from toymodels.activations import Linear
 from toymodels.hypotheses.statistics.intervals import StudentInterval, student_interval
+from toymodels.metrics.manipulation import ENGAGED
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.plan.plan import OF_LAYER_NORM
 from toymodels.sweeps.results.arms import Replicates, hidden_layer, title, value_text
@@ -19,16 +22,32 @@ INTERVALS = {
     "features_recovered": "R² > .5",
     "best_neuron_recovered_mid": "one neuron, mid",
     "best_neuron_recovered_post": "one neuron, post",
+    "affine_substitution": "affine costs",
 }
-"""Shown with their intervals: the loss fraction, and how many features are recovered by the model, by their best single
-neuron at mid, and at post."""
+"""Shown with their intervals: the loss fraction, how many features are recovered by the model, by their best single
+neuron at mid, and at post, and by how much the loss fraction grows when the activation becomes its best affine
+map."""
+FRACTIONS = ("loss_fraction", "affine_substitution")
+"""shown with three digits, counts with one"""
 TIER_COUNTS = {"features_neuron": "neuron", "features_hidden": "hidden", "features_lost": "lost"}
-SUMMARISED = (*INTERVALS, *TIER_COUNTS, "dead_features", "dead_neurons", "unexplained_by_affine")
+TARGETS_RECOVERED = "targets_recovered"
+"""shown in the place of the features that are recovered, where targets are not features"""
+SUMMARISED = (
+    *INTERVALS,
+    TARGETS_RECOVERED,
+    *TIER_COUNTS,
+    "dead_features",
+    "dead_neurons",
+    "unexplained_by_affine",
+    "effective_neurons",
+)
 TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
-    "loss fraction: 1 is the best constant; R² > .5: features the model recovers; one neuron: features that a single "
-    "neuron there predicts with R² > .5; neuron / hidden / lost: features by tier. Mean ± 95 % over models."
+    "loss fraction: 1 is the best constant; R² > .5: features the model recovers (pairs, where these are targets); "
+    "one neuron: those that a single neuron there predicts with R² > .5; affine costs: by how much the loss fraction "
+    "grows when the activation becomes its best affine map; neuron / hidden / lost: features by tier. Mean ± 95 % over "
+    "models."
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 
@@ -38,17 +57,48 @@ class ArmSummary:
     """What came of one combination of the settings that vary, and its hidden layer whether or not that does."""
 
     hidden_layer: str
+    linear: bool
+    """whether its activation is"""
     settings: dict[str, Any]
     models: int
     diverged: int
     measures: dict[str, StudentInterval | None]
     """the mean over the models that did not diverge and its interval, by column; None where nothing is defined"""
 
+    def shown(self, name: str) -> StudentInterval | None:
+        """What stands in the column of this measure."""
+        found = self.measures[name]
+        return self.measures[TARGETS_RECOVERED] if found is None and name == "features_recovered" else found
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether its activation is not linear and might as well be: the mean of ``affine_substitution`` and the upper
+        end of its interval are at most `ENGAGED`. A single model has no interval, and nothing is said of it.
+        """
+        costs = self.measures["affine_substitution"]
+        return not self.linear and costs is not None and costs.high <= ENGAGED
+
 
 @undisturbed
 def summarise(run: Run) -> list[ArmSummary]:
     """What came of every arm of a run, in plan order."""
     return [_summary(arm) for arm in run.arms()]
+
+
+def notes(arms: list[ArmSummary]) -> list[str]:
+    """What should be known before arms are compared, a sentence each: in which hidden layers the activation does
+    nothing, and in how many of the arms that have one, where it is not all.
+    """
+    of = Counter(arm.hidden_layer for arm in arms)
+    idle_of = Counter(arm.hidden_layer for arm in arms if arm.does_nothing)
+    if not idle_of:
+        return []
+    named = [name if count == of[name] else f"{name} ({count} of {of[name]} arms)" for name, count in idle_of.items()]
+    limit = f"{ENGAGED:g}".removeprefix("0")
+    return [
+        f"In {', '.join(named)} the activation does nothing: its best affine map in its place costs at most {limit} of "
+        "the loss fraction; no arm of these can show what an activation does to neurons."
+    ]
 
 
 def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
@@ -60,7 +110,7 @@ def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
             arm.hidden_layer,
             *(value_text(arm.settings.get(name)) for name in names),
             f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
-            *(_interval_text(arm.measures[name], 3 if name == "loss_fraction" else 1) for name in INTERVALS),
+            *(_interval_text(arm.shown(name), 3 if name in FRACTIONS else 1) for name in INTERVALS),
             " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIER_COUNTS),
         ]
         for arm in arms
@@ -81,8 +131,10 @@ def _summary(arm: Replicates) -> ArmSummary:
     activation, layer_norm = (rows[name].iloc[0] for name in HIDDEN_LAYER)
     return ArmSummary(
         hidden_layer=hidden_layer(activation, layer_norm),
+        linear=bool(activation == Linear.name),
         settings=settings,
         models=len(rows),
         diverged=int((rows["status"] == "diverged").sum()),
-        measures={name: student_interval(rows[name].to_numpy(float)) for name in SUMMARISED},
+        # A folder that an older version measured lacks what was not measured then.
+        measures={name: student_interval(rows[name].to_numpy(float)) if name in rows else None for name in SUMMARISED},
     )

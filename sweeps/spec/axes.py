@@ -51,12 +51,12 @@ def axis_size(given: Any) -> int:
             return 1
 
 
-def axis_values(name: str, given: Any, where: str) -> Sequence[Any]:
-    """The values of a grid axis: a list, or a table ``log``, ``linear`` or ``range``.
+def axis_values(name: str, given: Any, where: str, table: str = "grid") -> Sequence[Any]:
+    """The values of an axis of the grid, or of another ``table``: a list, or a table ``log``, ``linear`` or ``range``.
 
     However they were given, whole numbers in a row are a ``range``, which takes no memory; others are a tuple.
     """
-    at = f"{where}: grid '{name}'"
+    at = f"{where}: {table} '{name}'"
     check_size(axis_size(given), at)
     match given:
         case list() | tuple():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cache
+from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import other_names
@@ -26,10 +28,25 @@ def words() -> tuple[Table, ...]:
     return tuple(table for table in (*sections, *inside) if table.word)
 
 
-def check_name(name: str, where: str) -> None:
-    """Raise `SpecError` unless ``name`` is a setting."""
+def check_name(name: str, where: str, beside: Collection[str] = ()) -> None:
+    """Raise `SpecError` unless ``name`` is a setting; ``beside`` are other words that may have been meant there."""
     if name not in setting_names():
-        raise SpecError(f"{where}: unknown setting '{name}'{meant(name) or did_you_mean(name, setting_names())}")
+        choices = {*setting_names(), *beside}
+        raise SpecError(f"{where}: unknown setting '{name}'{meant(name) or did_you_mean(name, choices)}")
+
+
+def check_dotted(name: str, given: Any, table: str, where: str, beside: Collection[str] = ()) -> None:
+    """Raise `SpecError` unless ``name`` is a setting by its dotted name, in quotes."""
+    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
+    if isinstance(given, Mapping) and name in sections:
+        inside = next(iter(given), "...")
+        raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
+    check_name(name, f"{where}: [{table}]", beside)
+
+
+def overlap(a: str, b: str) -> bool:
+    """Whether two names say the same setting, or one of them a table that the other is in."""
+    return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
 
 
 def meant(name: str) -> str:

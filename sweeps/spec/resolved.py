@@ -8,19 +8,20 @@ from typing import Any
 import tomli_w
 
 from toymodels.sweeps.spec.settings import override
-from toymodels.sweeps.spec.sweep import Sweep
+from toymodels.sweeps.spec.sweep import Sweep, stated
 
 
 def resolved_toml(sweep: Sweep) -> str:
     """The sweep with every setting spelled out and the grid as lists. Read back, it gives the same models."""
     document: dict[str, Any] = sweep.settings(0).document()
-    for name in sorted({name for axis in sweep.axes for name in axis.names}):
+    tuned = sweep.tuning.axes.keys() if sweep.tuning is not None else set()
+    for name in sorted({name for axis in sweep.axes for name in axis.names} | tuned):
         # Not of the first cell alone: what the file itself said, if anything, is what other cells fall back on.
         _drop(document, name.split("."))
-        given = _lookup(sweep.base, name.split("."))
+        given = stated(sweep.base, name)
         if given is not None:
             document = override(document, name, given)
-    if _lookup(sweep.base, ["features", "density"]) is None:
+    if stated(sweep.base, "features.density") is None:
         _drop(document, ["features", "density"])  # 1/n, of each cell's own n
     if sweep.question:
         document = {"question": sweep.question, **document}
@@ -29,6 +30,8 @@ def resolved_toml(sweep: Sweep) -> str:
     document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}
     if sweep.cases:
         document["case"] = [dict(case) for case in sweep.cases]
+    if sweep.tuning is not None:
+        document["tune"] = sweep.tuning.document()
     return tomli_w.dumps(_as_toml(document))
 
 
@@ -42,6 +45,8 @@ def changed_keys(old: Sweep, new: Sweep) -> list[str]:
     was, now = old.settings(0).flat(), new.settings(0).flat()
     names = {name for name in was if was[name] != now.get(name)}
     names |= {name for name in {*old.grid, *new.grid} if old.grid.get(name) != new.grid.get(name)}
+    defined = [each.tuning.definition() if each.tuning is not None else None for each in (old, new)]
+    names |= {"tune"} if defined[0] != defined[1] else set()
     return sorted(names | ({"case"} if old.cases != new.cases else set()))
 
 
@@ -51,12 +56,6 @@ def _drop(table: dict[str, Any], path: list[str]) -> None:
         table.pop(path[0], None)
     elif isinstance(inside, dict):
         _drop(inside, path[1:])
-
-
-def _lookup(table: Any, path: list[str]) -> Any:
-    for part in path:
-        table = table.get(part) if isinstance(table, Mapping) else None
-    return table
 
 
 def _as_toml(value: Any) -> Any:

@@ -40,7 +40,7 @@ ALWAYS_SAID = frozenset(FIRST_PACKS.split())
 not at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
 DENSITY, FIRING, FEATURES = "features.density", "features.firing", "features.n"
 SETS = "features.firing.sets"
-BESIDE_SECTIONS = ("grid", "case", "question")
+BESIDE_SECTIONS = ("grid", "case", "question", "tune")
 """What else a sweep file may have at its top, when a key is misspelled there."""
 
 

@@ -2,7 +2,8 @@
 
 The grid is the cross product of its axes, keys sorted, the last one fastest; ``[[case]]`` tables, settings that vary
 together, are one more axis, the slowest. A cell is a place in that product. ``[primary]`` names, before anything is
-run, the settings of the one regime whose verdict is not exploratory.
+run, the settings of the one regime whose verdict is not exploratory. ``[tune]`` has settings chosen for each arm before
+the cells are run (`toymodels.sweeps.spec.tune`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
 from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
-from toymodels.sweeps.spec.names import check_name, setting_names
+from toymodels.sweeps.spec.names import check_dotted, check_name, overlap
+from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, override, validate
 from toymodels.sweeps.spec.shipped import find, shipped
+from toymodels.sweeps.spec.tune import Tuning, parse_tuning
 from toymodels.sweeps.spec.wording import short
 
 __all__ = ["Sweep", "find", "parse", "read", "shipped"]
-RESERVED = ("question", "primary", "grid", "case")
+RESERVED = ("question", "primary", "grid", "case", "tune")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Sweep:
     grid: Mapping[str, Sequence[Any]]
     cases: tuple[Mapping[str, Any], ...]
     primary: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -49,16 +53,31 @@ class Sweep:
         return math.prod(len(axis.values) for axis in self.axes)
 
     def overrides(self, cell: int) -> dict[str, Any]:
-        """What this cell sets, by dotted name."""
+        """What this cell sets, by dotted name; in a tuned sweep also what was chosen for its arm."""
         overrides: dict[str, Any] = {}
         for axis in reversed(self.axes):
             cell, place = divmod(cell, len(axis.values))
             overrides.update(axis.at(place))
+        if self.tuning is not None:
+            choice = self.tuning.choice(overrides)
+            overrides.update(self.untuned if choice is None else choice.settings)
         return overrides
+
+    @cached_property
+    def untuned(self) -> dict[str, Any]:
+        """The tuned settings of an arm for which nothing was chosen: the base settings', or the first candidate's."""
+        if self.tuning is None:
+            return {}
+        said = {name: stated(self.base, name) for name in sorted(self.tuning.axes)}
+        return self.tuning.candidates[0] if None in said.values() else said
 
     def settings(self, cell: int) -> Settings:
         """The resolved settings of a cell; raises `SpecError`."""
-        raw, overrides = dict(self.base), self.overrides(cell)
+        return self.settings_with(self.overrides(cell))
+
+    def settings_with(self, overrides: Mapping[str, Any]) -> Settings:
+        """The resolved settings where this is set, by dotted name; raises `SpecError`."""
+        raw = dict(self.base)
         for name in sorted(overrides, key=lambda name: name.count(".")):
             raw = override(raw, name, overrides[name])
         return validate(raw, self.where)
@@ -76,36 +95,57 @@ class Sweep:
         """The setting fixed, and taken out of the grid and the cases."""
         check_name(name, "--set")
         where = f"{self.where} with --set {name}"
-        return replace(self._without(name), where=where, base=override(dict(self.base), name, value))
+        fixed = replace(self.without(name), where=where, base=override(dict(self.base), name, value))
+        fixed.check()
+        return fixed
 
     def with_axis(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> Sweep:
         """The setting as an axis of the grid, in the place of what varied it before."""
         check_name(name, "--grid")
-        rest = self._without(name)
+        rest = self.without(name)
         swept = replace(rest, grid={**rest.grid, name: axis_values(name, values, "--grid")})
         swept.check()
         return swept
 
-    def _without(self, name: str) -> Sweep:
-        """The sweep with this setting taken out of its grid and its cases."""
-        grid = {key: values for key, values in self.grid.items() if not _overlap(key, name)}
-        cases = [{k: v for k, v in case.items() if not _overlap(k, name)} for case in self.cases]
+    def without(self, name: str) -> Sweep:
+        """The sweep with this setting taken out of its grid, its cases and its tuning."""
+        grid = {key: values for key, values in self.grid.items() if not overlap(key, name)}
+        cases = [{k: v for k, v in case.items() if not overlap(k, name)} for case in self.cases]
         distinct = [case for i, case in enumerate(cases) if case not in cases[:i]]
-        return replace(self, grid=grid, cases=tuple(distinct) if any(distinct) else ())
+        tuning = self.tuning and self.tuning.without(name)
+        return replace(self, grid=grid, cases=tuple(distinct) if any(distinct) else (), tuning=tuning)
+
+    def arms(self) -> list[dict[str, Any]]:
+        """What each arm of a tuned sweep sets, by dotted name, in plan order: neither its seed nor what is tuned."""
+        alone = replace(self.without("seed"), tuning=None)
+        return [dict(sorted(alone.overrides(cell).items())) for cell in range(len(alone))]
+
+    def seeds(self) -> Sequence[Any]:
+        """The seeds of its models, as they are given."""
+        base = self.base.get("seed", DEFAULTS["seed"])
+        return (
+            list(self.grid["seed"]) if "seed" in self.grid else [case.get("seed", base) for case in self.cases or [{}]]
+        )
 
     def check(self) -> None:
         """Raise `SpecError` where the grid as a whole makes no sense."""
         names = [*self.grid, *dict.fromkeys(name for case in self.cases for name in case)]
         for i, name in enumerate(names):
-            clash = next((other for other in names[i + 1 :] if _overlap(name, other)), None)
+            clash = next((other for other in names[i + 1 :] if overlap(name, other)), None)
             if clash:
                 both = f"'{name}' varies twice" if name == clash else f"'{name}' and '{clash}' vary the same thing"
                 raise SpecError(f"{self.where}: {both} in [grid] or [[case]]: keep one of them")
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
+        if self.tuning is not None:
+            self.tuning.check(self.where, names, self.primary, self.seeds())
+            self.tuning.check_arms(self.where, self.arms() if self.tuning.chosen else [])
 
 
-def _overlap(a: str, b: str) -> bool:
-    return a == b or a.startswith(f"{b}.") or b.startswith(f"{a}.")
+def stated(table: Any, name: str) -> Any:
+    """What a table of a sweep file says itself of the setting of this dotted name; None where it does not."""
+    for part in name.split("."):
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table
 
 
 def read(path: Path) -> Sweep:
@@ -143,9 +183,9 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     if not isinstance(primary, Mapping):
         raise SpecError(f"{where}: primary: expected a table, got {short(primary)}")
     for name in primary:
-        _check_dotted(name, primary[name], "primary", where)
+        check_dotted(name, primary[name], "primary", where)
     for name in grid:
-        _check_dotted(name, grid[name], "grid", where)
+        check_dotted(name, grid[name], "grid", where)
         check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
     check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
     axes = {name: axis_values(name, values, where) for name, values in grid.items()}
@@ -159,15 +199,7 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         grid=axes,
         cases=tuple(dict(case) for case in cases),
         primary=dict(primary),
+        tuning=parse_tuning(raw["tune"], where) if "tune" in raw else None,
     )
     sweep.check()
     return sweep
-
-
-def _check_dotted(name: str, given: Any, table: str, where: str) -> None:
-    """Raise `SpecError` unless ``name`` is a setting by its dotted name, in quotes."""
-    sections = {name.partition(".")[0] for name in setting_names() if "." in name}
-    if isinstance(given, Mapping) and name in sections:
-        inside = next(iter(given), "...")
-        raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
-    check_name(name, f"{where}: [{table}]")

@@ -29,7 +29,9 @@ MOST_BYTES = 2**28
 """of a sweep file: ten million values spelled out"""
 WORDING = ("question", "primary")
 """what a sweep says that changes no model"""
-FOLDERS = ("packs", "measures", "unfinished", "failed")
+TUNING = "tuning"
+"""the run folder, inside that of a tuned sweep, of the sweep that tunes it"""
+FOLDERS = ("packs", "measures", "unfinished", "failed", TUNING)
 """what a run folder has in folders of their own"""
 
 
@@ -70,11 +72,15 @@ class RunFolder:
         Raises `FolderError` where there is none, a newer or damaged one, or a link inside.
         """
         if self._manifest is None:
-            linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
-            if linked:
-                raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
+            self.check_links()
             self._manifest = Manifest.read(self.manifest_path)
         return self._manifest
+
+    def check_links(self) -> None:
+        """Raise `FolderError` where a folder inside is a link."""
+        linked = next((self.path / name for name in FOLDERS if (self.path / name).is_symlink()), None)
+        if linked:
+            raise FolderError(f"{linked}: is a link: put the folder itself there, or link the whole run folder")
 
     def sweep_text(self) -> str:
         """The sweep that this folder holds, its newest, as resolved. Raises `FolderError` where its file is damaged."""

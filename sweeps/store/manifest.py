@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,12 @@ from toymodels.sweeps.store.tensorfile import SCHEMA
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
-MEASURES = 2
+MEASURES = 3
 """Raised when the same pack would be measured otherwise: what older versions measured is measured again."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 """what every manifest says, and of which type"""
-MOST_BYTES = 2**20
+MOST_BYTES = 2**26
+"""of a manifest: what was chosen for a hundred thousand arms"""
 MAX_SWEEPS = 1000
 """of which one folder may be"""
 
@@ -59,17 +60,21 @@ class Manifest:
     """`of_bytes` of when the folder was begun"""
     sweeps: int = 0
     """of how many sweeps an extended folder is; 0 for one that was never extended"""
+    tuned: Sequence[Any] = ()
+    """what was chosen for each arm of a sweep that is tuned, as its file has it; empty for any other"""
     others: Mapping[str, Any] = field(default_factory=dict)
     """what else the file says, which this version keeps and does not read"""
 
     @staticmethod
     def begun(plan: Plan, engine: str, device: str) -> Manifest:
         """The manifest of a new folder."""
-        return Manifest(SCHEMA, NUMERICS, plan.hash, len(plan), len(plan.packs), engine, device, of_bytes())
+        size = len(plan), len(plan.packs)
+        return Manifest(SCHEMA, NUMERICS, plan.hash, *size, engine, device, of_bytes(), tuned=_tuned(plan))
 
     def extended(self, plan: Plan) -> Manifest:
         """The manifest of the folder when it has become that of ``plan``."""
-        return replace(self, plan=plan.hash, models=len(plan), packs=len(plan.packs), sweeps=len(plan.starts))
+        size = {"models": len(plan), "packs": len(plan.packs), "sweeps": len(plan.starts)}
+        return replace(self, plan=plan.hash, **size, tuned=_tuned(plan))
 
     @property
     def sweep_files(self) -> list[str]:
@@ -79,7 +84,7 @@ class Manifest:
     def document(self) -> dict[str, Any]:
         """All that the file says, as JSON has it, in the order of the names."""
         said = {name: getattr(self, name) for name in FIELDS} | dict(self.others)
-        said |= {name: value for name in ("versions", "sweeps") if (value := getattr(self, name))}
+        said |= {name: value for name in ("versions", "sweeps", "tuned") if (value := getattr(self, name))}
         return dict(sorted(said.items()))
 
     def to_bytes(self) -> bytes:
@@ -110,4 +115,12 @@ class Manifest:
         known = {name: said.pop(name) for name in (*FIELDS, "sweeps") if name in said}
         if isinstance(said.get("versions"), dict):
             known["versions"] = said.pop("versions")
+        if isinstance(said.get("tuned"), list):
+            known["tuned"] = tuple(said.pop("tuned"))
         return Manifest(**known, others=said)
+
+
+def _tuned(plan: Plan) -> tuple[dict[str, Any], ...]:
+    """What was chosen for each arm of the plan's sweep, in plan order; nothing where it is not tuned."""
+    tuning = plan.sweep.tuning
+    return () if tuning is None else tuple(choice.document() for choice in tuning.chosen)

@@ -4,6 +4,7 @@
     packs/%08d.safetensors      the trained models: the truth
     measures/%08d.safetensors   derived from the pack of that number
     unfinished/                 where the packs in training stand (`toymodels.sweeps.execution.checkpoints`)
+    tuning/                     of a tuned sweep: the run folder of its tuning (`toymodels.sweeps.store.tuning`)
     failed/%08d.json            how often the pack of that number could not be trained, and why
     *.parquet, figures, report  derived
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ from torch import Tensor
 
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.spec.sweep import Sweep
 from toymodels.sweeps.store import atomic, locks
 from toymodels.sweeps.store.contents import most_bytes, tensors_of
-from toymodels.sweeps.store.folder import RunFolder
+from toymodels.sweeps.store.folder import TUNING, RunFolder
 from toymodels.sweeps.store.locks import Lock, Shard, moment
 from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
 from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
@@ -46,9 +48,23 @@ def recorded_choice(path: Path) -> dict[str, str]:
     return {"engine": store.manifest.engine, "device": store.manifest.device} if store.begun else {}
 
 
-def _is_own(name: str) -> bool:
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """While the block runs, what keeps a run folder from being made or opened is a `FolderError` that says why."""
+    try:
+        yield
+    except OSError as error:
+        written = f"cannot be written ({error.strerror})"
+        if error.errno in atomic.NOT_WRITTEN:
+            raise DiskFull(f"{path}: {written}: make room, or choose another --out") from None
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file stands where the run folder should be" if in_the_way else written
+        raise FolderError(f"{path}: {reason}: choose another --out") from None
+
+
+def _is_own(name: str, own: Collection[str]) -> bool:
     """Whether a sweep that was killed before its manifest was written may have left this."""
-    return name in OWN or name.startswith((atomic.PREFIX, locks.PREFIX))
+    return name in own or name.startswith((atomic.PREFIX, locks.PREFIX))
 
 
 @dataclass(frozen=True)
@@ -73,17 +89,11 @@ class Store(RunFolder):
         """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
         store = Store(path)
         try:
-            store._open_for(plan, engine, device, shard)
-        except BaseException as error:
+            with explained(path):
+                store._open_for(plan, engine, device, shard)
+        except BaseException:
             store.release()
-            if not isinstance(error, OSError):
-                raise
-            written = f"cannot be written ({error.strerror})"
-            if error.errno in atomic.NOT_WRITTEN:
-                raise DiskFull(f"{path}: {written}: make room, or choose another --out") from None
-            in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-            reason = "a file stands where the run folder should be" if in_the_way else written
-            raise FolderError(f"{path}: {reason}: choose another --out") from None
+            raise
         return store
 
     @staticmethod
@@ -92,12 +102,13 @@ class Store(RunFolder):
         store = Store(path)
         if not store.begun and not path.is_dir():
             raise FolderError(f"{path}: no such run folder")
+        if not store.begun and (path / TUNING / "manifest.json").is_file():
+            raise FolderError(f"{path}: its sweep is still being tuned: 'toymodels status {path}' says how far that is")
         _ = store.manifest
         return store
 
     def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
-        if not self.begun and self.path.is_dir() and any(not _is_own(p.name) for p in self.path.iterdir()):
-            raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
+        self.check_may_begin(plan.sweep)
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.packs, self.measures):
             make_inner_folder(folder)
@@ -110,6 +121,12 @@ class Store(RunFolder):
                 self.check_is(plan, engine, device, shard is None)
             else:
                 self.begin(plan, engine, device)
+
+    def check_may_begin(self, sweep: Sweep) -> None:
+        """Raise `FolderError` for a folder without a manifest that holds what is no beginning of this sweep."""
+        own = OWN | ({TUNING} if sweep.tuning is not None else set())
+        if not self.begun and self.path.is_dir() and any(not _is_own(p.name, own) for p in self.path.iterdir()):
+            raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
 
     def lock(self, shard: Shard | None = None) -> None:
         """Hold the folder, or a shard of it, until this process ends.

@@ -1,9 +1,9 @@
 """Regimes: which models of a run form the regimes that a verdict is given of.
 
-A regime is what all settings but the seed and the hidden layer (activation, LayerNorm and its eps) say. Its models are
-paired by seed; a seed of which any arm diverged or is missing is left out. The regime that the sweep file names
-``[primary]``, or the only one there is, is judged as it stands; all others are exploratory, and corrected for their
-number.
+A regime is what all settings but the seed and the hidden layer (activation, LayerNorm and its eps) say; settings that a
+sweep tunes are each arm's own, and tell no regimes apart. Its models are paired by seed; a seed of which any arm
+diverged or is missing is left out. The regime that the sweep file names ``[primary]``, or the only one there is, is
+judged as it stands; all others are exploratory, and corrected for their number.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class RunRegime:
 
 def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     """The regimes of a run that can be judged, the primary one first, and what to say of the others."""
-    names = [name for name in run.setting_columns if name not in WITHIN_REGIME]
+    within = (*WITHIN_REGIME, *run.tuned)
+    names = [name for name in run.setting_columns if name not in within]
     found, left_out = [], []
-    for alike in run.arms(over=WITHIN_REGIME):
+    for alike in run.arms(over=within):
         rows = alike.models
         name = ", ".join(_told(setting, value) for setting, value in alike.settings.items()) or "the only regime"
         seeds, arms, sentences = _arms(rows)

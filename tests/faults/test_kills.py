@@ -37,6 +37,16 @@ samples = 4096
 seed = { range = [0, 6] }
 """
 """96 models in 16 packs, a second or so each"""
+TUNED = (
+    SWEEP.replace("range = [0, 6]", "range = [0, 2]")
+    + """
+[tune]
+seeds = [1000, 1001]
+steps = 0.5
+"train.learning_rate" = [1e-3, 1e-2]
+"""
+)
+"""32 models in 16 packs, after 64 of half their length that tune them"""
 COMMAND = [sys.executable, "-c", DOOR, "sweep", "sweep.toml", "--out", "run"]
 
 
@@ -95,6 +105,27 @@ def test_killed_twenty_times_it_is_the_same_in_the_end(
     code, said = ended(begun(tmp_path))
     assert code == 0, said
     assert listing(tmp_path / "run") == expected
+
+
+def test_a_tuned_sweep_killed_in_either_part_is_the_same_in_the_end(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "sweep.toml").write_text(TUNED)
+    start = time.monotonic()
+    code, said = ended(begun(folders[0]))
+    assert code == 0, said
+    chance, seconds = random.Random(0), time.monotonic() - start
+    for _ in range(KILLS):
+        process = begun(folders[1])
+        time.sleep(chance.uniform(0, 0.4 * seconds))
+        process.send_signal(signal.SIGKILL)
+        assert ended(process)[0] in (-signal.SIGKILL, 0)
+        for path in (folders[1] / "run").glob("**/packs/*.safetensors"):
+            deserialise(path)  # whole
+    code, said = ended(begun(folders[1]))
+    assert code == 0, said
+    assert listing(folders[1] / "run") == listing(folders[0] / "run")
 
 
 def test_nothing_of_a_killed_sweep_goes_on(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from toymodels.metrics.evaluation import Evaluation
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_error, loss_fraction
+from toymodels.metrics.manipulation import affine_substitution, effective_neurons
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
 from toymodels.metrics.population import population_loss
@@ -250,4 +251,6 @@ def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, mo
         "coherence": lambda ask: coherence(W),
         "welch_gap": lambda ask: welch_gap(W),
         "unexplained_by_affine": lambda ask: unexplained_by_affine(moments),
+        "effective_neurons": lambda ask: effective_neurons(experiments, parameters, moments.samples),
+        "affine_substitution": lambda ask: affine_substitution(experiments, parameters, moments),
     }

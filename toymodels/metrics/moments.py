@@ -70,23 +70,25 @@ class Moments:
 
 
 @undisturbed
-def collect(experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0) -> Moments:
-    """Run the models on fresh samples of their own stream and collect the moments, with those of folds.
+def collect(
+    experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0, *, folds: int = FOLDS
+) -> Moments:
+    """Run the models on fresh samples of their own stream and collect the moments, with those of ``folds`` folds.
 
     The ``samples`` samples from ``first`` on, a multiple of `EDGE`; by the engine that "auto" means for these models.
     """
-    edges = [first + edge for edge in fold_edges(samples)]
+    edges = [first + edge for edge in fold_edges(samples, folds)]
     engine = choose("auto", [experiments], parameters.W_in.device.type, parameters.W_in.dtype).engine
-    folds = engine.moments(experiments, parameters, edges)
+    by_fold = engine.moments(experiments, parameters, edges)
     sizes = [last - first for first, last in pairwise(edges)]
-    parts = tuple(_moments(sums, size) for sums, size in zip(folds, sizes, strict=True))
-    whole = {name: torch.stack([sums[name] for sums in folds]).sum(0) for name in folds[0]}
+    parts = tuple(_moments(sums, size) for sums, size in zip(by_fold, sizes, strict=True))
+    whole = {name: torch.stack([sums[name] for sums in by_fold]).sum(0) for name in by_fold[0]}
     return replace(_moments(whole, samples), folds=parts)
 
 
-def fold_edges(samples: int) -> list[int]:
-    """Where folds of ``samples`` begin, and where the last ends; fewer than `FOLDS` where samples are few."""
-    inner = {round(samples * fold / FOLDS / EDGE) * EDGE for fold in range(1, FOLDS)}
+def fold_edges(samples: int, folds: int = FOLDS) -> list[int]:
+    """Where folds of ``samples`` begin, and where the last ends; fewer than ``folds`` where samples are few."""
+    inner = {round(samples * fold / folds / EDGE) * EDGE for fold in range(1, folds)}
     return [0, *sorted(edge for edge in inner if 0 < edge < samples), samples]
 
 

@@ -40,6 +40,7 @@ VALID: dict[str, Any] = {
     "eval": {"samples": 256},
     "grid": {"features.density": {"log": [0.1, 0.3, 3]}, "model.tied": [False, True], "seed": {"range": [0, 2]}},
     "case": [{"train.schedule": "cosine"}, {"train.optimizer": "sgd", "train.weight_decay": 0.1}],
+    "tune": {"seeds": [1000], "steps": 0.5, "train.learning_rate": [0.01, 0.1]},
 }
 
 LAWS = ["zipf", "uniform", "geometric", "list", "one", "correlated"]
@@ -55,7 +56,21 @@ NUMBERS = st.one_of(
 )
 SPELLED = st.one_of(NUMBERS.map(str), st.just(HUGE))
 SCALARS = st.one_of(st.booleans(), NUMBERS, WORDS, st.text(max_size=8), st.just(date(1979, 5, 27)))
-PARTS = ["features", "model", "task", "train", "eval", "grid", "case", "question", "seed", "law", "kind", "values"]
+PARTS = [
+    "features",
+    "model",
+    "task",
+    "train",
+    "eval",
+    "grid",
+    "case",
+    "tune",
+    "question",
+    "seed",
+    "law",
+    "kind",
+    "values",
+]
 KEYS = st.one_of(
     st.sampled_from([*PARTS, *sorted(setting_names()), "int", "float", "n", "density"]), st.text(max_size=8)
 )
