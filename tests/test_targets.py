@@ -319,6 +319,10 @@ def test_a_pair_that_is_never_active_has_no_r2() -> None:
         assert torch.equal(columns[name].isnan(), never), name
     assert torch.equal(columns["best_neuron"] < 0, never)
     assert not columns["dead"][never].any()
+    for name in ("loss_exact", "loss_exact_error"):
+        assert measures.models[name].isfinite().all()
+    apart = (measures.models["loss"] - measures.models["loss_exact"]).abs()
+    assert apart.item() < 5 * measures.models["loss_error"].item()
 
 
 def test_columns_of_features_that_make_no_sense_of_pairs_are_undefined_and_all_others_are_not() -> None:
