@@ -54,7 +54,7 @@ def draw(run: Run) -> Figure:
     colours = _colours(models)
     for (left, right), regime in zip(grid, regimes, strict=False):
         for (activation, layer_norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
-            _marks(left, right, arm, colours[activation, layer_norm], "^" if layer_norm else "o")
+            _marks(left, right, arm, colours[str(activation), bool(layer_norm)], "^" if layer_norm else "o")
         left.set(ylabel="features in one neuron")
         right.set(ylabel="recovered, in none")
         left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=8, loc="left")

@@ -1,4 +1,4 @@
-"""What every test shares: one thread profile, one hypothesis profile, the tiny sweep, the door, a folder's bytes."""
+"""What every test shares: thread and hypothesis profiles, the tiny sweep, the door, a folder's bytes, stream words."""
 
 from __future__ import annotations
 
@@ -100,3 +100,18 @@ def listing(folder: Path) -> dict[str, bytes]:
     """The bytes of every file below ``folder``, by its path inside it, but for lock files."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def word(seed: int, feature: int, sample: int, step: int, domain: int) -> int:
+    """A word of the stream in whole numbers, Philox-4x32-10 as `toymodels.random` describes it."""
+    counter, key = [feature, sample >> 2, step, domain], [seed % 2**32, seed >> 32]
+    for _ in range(10):
+        first, second = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [
+            second >> 32 ^ counter[1] ^ key[0],
+            second % 2**32,
+            first >> 32 ^ counter[3] ^ key[1],
+            first % 2**32,
+        ]
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return counter[sample & 3]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
+from tests.conftest import word
 from toymodels import random
 from toymodels.kernels.draw import philox
 from toymodels.kernels.vector import LANES, bits, pointer, store
@@ -45,11 +46,18 @@ def test_numba_philox_gives_the_published_words(counter, key, expected):
     assert tuple(int(word) for word in out.view(np.uint32)[:: LANES // 4]) == expected
 
 
+@pytest.mark.parametrize("counter, key, expected", KNOWN_ANSWERS)
+def test_the_oracle_gives_the_published_words(counter, key, expected):
+    feature, block, step, domain = counter
+    seed = key[0] | key[1] << 32
+    assert tuple(word(seed, feature, 4 * block + place, step, domain) for place in range(4)) == expected
+
+
 def test_word_is_philox_at_its_address():
     seed, feature, sample, step = 2**40 + 7, 3, 9, 11
     expected = random.philox((feature, sample >> 2, step, Domain.EVALUATION), (seed % 2**32, seed >> 32))[sample & 3]
     words = random.words(np.array([seed]), 5, 12, step, Domain.EVALUATION)
-    assert words[0, feature, sample] == int(expected)
+    assert words[0, feature, sample] == int(expected) == word(seed, feature, sample, step, Domain.EVALUATION)
 
 
 @given(

@@ -11,11 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from torch.nn import functional
 
 from toymodels import (
     AbsoluteValue,
     Activation,
+    Binary,
     Bottleneck,
+    CrossEntropy,
     Elementwise,
     Experiment,
     Features,
@@ -28,6 +31,7 @@ from toymodels import (
     Parameters,
     ReLU,
     SoLU,
+    Training,
     Zipf,
     forward,
 )
@@ -50,7 +54,7 @@ from toymodels.surgery import (
     operate,
     refit,
 )
-from toymodels.training.experiment import sampler
+from toymodels.training.experiment import sampler, start
 
 N, M, K, B = 6, 5, 3, 9
 POINTS = ("pre", "mid", "post", "readout", "out")
@@ -419,6 +423,25 @@ def test_the_loss_optimal_scale_is_the_minimum(output, interventions):
         assert loss(found[k]) <= loss(dense)
         assert loss(found[k]) == pytest.approx(best.fun, rel=1e-9)
         assert float(found[k]) == pytest.approx(best.x, rel=1e-4)
+
+
+def test_the_loss_optimal_scale_is_the_minimum_of_another_loss_too():
+    b = Bottleneck(M, SoLU(), LayerNorm(), output=Linear(), tied=False)
+    bits = Features(N, 0.3, values=Binary())
+    es = [Experiment(bits, b, Training(steps=1, batch=4), seed=seed, loss=CrossEntropy()) for seed in range(2)]
+    data = sampler(es)
+    parameters = start(es, data, torch.float64)
+    x, found = data.evaluation(0, 600).double(), loss_optimal_scale(es, parameters, 600)
+    for k in range(2):
+
+        def loss(scale: float, k: int = k) -> float:
+            frozen = FrozenNorm(torch.full((2,), scale, dtype=torch.float64))
+            y = operate(b, parameters, x, frozen).out[k]
+            return functional.binary_cross_entropy_with_logits(y, x[k], reduction="none").sum(0).mean().item()
+
+        centre = float(geometric_mean_scale(es, parameters, 600)[k])
+        dense = min(np.geomspace(centre / 32, centre * 32, 400), key=loss)
+        assert loss(float(found[k])) <= loss(dense)
 
 
 def test_with_a_linear_output_the_scale_is_that_of_the_quadratic():

@@ -114,7 +114,7 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
 
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
-        return F.softplus(output) - target * output
+        return -target * F.logsigmoid(output) - (1 - target) * F.logsigmoid(-output)
 
     def over(self, features: Inputs) -> Loss:
         exclusive = isinstance(features, Features) and isinstance(features.firing, One)
@@ -133,6 +133,10 @@ class CrossEntropy(Loss):
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        """The logit of the mean; infinite where all targets are alike."""
+        return torch.logit(target.mean(-1))
 
     def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
         return _entropy(target.mean(1).numpy())
@@ -165,6 +169,10 @@ class Softmax(Loss):
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.softmax(output, -2)
+
+    def best_constant(self, target: Tensor) -> Tensor:
+        """The logarithm of the mean, of equal importances; -infinite of a target that is never 1."""
+        return target.mean(-1).log()
 
     def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
         return _shared_entropy(target.mean(1).numpy(), importance)

@@ -129,11 +129,11 @@ def _read(table: Table, given: Any, values: dict[str, Any]) -> None:
     if not isinstance(given, Mapping):
         raise Refused(f"{table.name}: expected a table, got {short(given)}")
     for key, each in table.keys.items():
+        path = f"{table.name}.{key}" if table.name else key
         if key not in given:
             if each.required and each.name != DENSITY:
-                raise Refused(f"{each.name}: missing")
+                raise Refused(f"{path}: missing")
         elif isinstance(each, Setting):
-            path = f"{table.name}.{key}" if table.name else key
             values[each.name] = read(each.loose or each.check, path, given[key])
         else:
             _read(each, given[key], values)

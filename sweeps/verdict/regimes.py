@@ -19,6 +19,7 @@ from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import as_python, hidden_layer
 from toymodels.sweeps.results.reading import Run
+from toymodels.targets import TARGETS
 
 WITHIN_REGIME = ("model.activation", "model.layer_norm", "model.layer_norm_eps", "seed")
 """The settings that tell the models of one regime apart."""
@@ -44,8 +45,11 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     names = [name for name in run.setting_columns if name not in within]
     found, left_out = [], []
     for alike in run.arms(over=within):
-        rows = alike.models
+        rows, target = alike.models, alike.models["task.target"].iloc[0]
         name = ", ".join(_told(setting, value) for setting, value in alike.settings.items()) or "the only regime"
+        if not TARGETS[target].of_features:
+            left_out.append(f"{name}: target '{target}' is not of features, which the predictions are about")
+            continue
         seeds, arms, sentences = _arms(rows)
         if not seeds:
             left_out.append(f"{name}: {'; '.join(sentences)}")

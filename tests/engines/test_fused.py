@@ -302,10 +302,22 @@ def same(a, b, models=slice(None)):
         assert torch.equal(tensor[models], b.snapshots[name])
 
 
+READS = Bottleneck(9, SoLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True, embedding=Embedding(8))
+BITS = Features(20, 0.1, values=Binary())
+OF_OTHERS = [
+    *((*setting, {}) for setting in SETTINGS),
+    (BITS, READS, {"target": And(31)}),
+    (BITS, dataclasses.replace(READS, hidden=30, embedding=Embedding(20, trained=True)), {"loss": CrossEntropy()}),
+    (BITS, dataclasses.replace(READS, embedding=None), {"target": And(5), "loss": CrossEntropy()}),
+]
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=["adam", "sgd", "rotated"])
-@pytest.mark.parametrize("features, bottleneck", SETTINGS)
-def test_alone_in_a_batch_in_another_order_and_on_more_threads_bit_for_bit(features, bottleneck, recipe, monkeypatch):
-    es = batch_of(features, bottleneck, recipe)
+@pytest.mark.parametrize("features, bottleneck, objective", OF_OTHERS)
+def test_alone_in_a_batch_in_another_order_and_on_more_threads_bit_for_bit(
+    features, bottleneck, objective, recipe, monkeypatch
+):
+    es = batch_of(features, bottleneck, recipe, **objective)
     together = fused.train(es)
     for k, e in enumerate(es):
         same(together, fused.train([e]), slice(k, k + 1))

@@ -16,12 +16,17 @@ import torch
 from toymodels import (
     SGD,
     Adam,
+    And,
+    Binary,
     Bottleneck,
     Cosine,
+    CrossEntropy,
+    Embedding,
     Experiment,
     Features,
     LayerNorm,
     Linear,
+    One,
     RotatedAdam,
     SoLU,
     Training,
@@ -77,11 +82,22 @@ class InMemory(Keep):
         self.models.append(models)
 
 
-def experiments(optimizer=OPTIMIZERS[0], steps=STEPS, rates=RATES, bottleneck=Bottleneck(5, SoLU(), LayerNorm())):
+def experiments(
+    optimizer=OPTIMIZERS[0],
+    steps=STEPS,
+    rates=RATES,
+    bottleneck=Bottleneck(5, SoLU(), LayerNorm()),
+    features=Features(12, 0.2),
+    **objective,
+):
     recipe = Training(steps=steps, batch=70, optimizer=optimizer, schedule=Cosine(), curve_points=9, snapshots=5)
     return [
         Experiment(
-            Features(12, 0.2), bottleneck, dataclasses.replace(recipe, learning_rate=rate, weight_decay=0.01), seed=seed
+            features,
+            bottleneck,
+            dataclasses.replace(recipe, learning_rate=rate, weight_decay=0.01),
+            seed=seed,
+            **objective,
         )
         for seed, rate in enumerate(rates)
     ]
@@ -139,6 +155,38 @@ def test_stopped_again_and_again_it_is_what_an_undisturbed_run_is(engine, thread
     came, continued = until_done(lambda keep: ENGINES[engine](es, keep=keep), lambda: chance.randint(1, most), killed)
     same(came, whole)
     assert 0 < continued[0] <= continued[-1] <= 5
+
+
+READS = Bottleneck(5, SoLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True)
+FIXED, MOVED = (dataclasses.replace(READS, embedding=Embedding(4, trained)) for trained in (False, True))
+OTHERS = {
+    "fixed embedding": {"bottleneck": FIXED},
+    "trained embedding": {"bottleneck": MOVED},
+    "pairs": {"bottleneck": READS, "target": And(20)},
+    "pairs of an embedding, entropy": {
+        "bottleneck": MOVED,
+        "features": Features(12, 0.2, values=Binary()),
+        "target": And(7),
+        "loss": CrossEntropy(),
+    },
+    "softmax": {
+        "bottleneck": FIXED,
+        "features": Features(12, 1 / 12, values=Binary(), firing=One()),
+        "loss": CrossEntropy(),
+    },
+}
+
+
+@pytest.mark.usefixtures("short_slices")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.name)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("other", OTHERS)
+def test_decoders_pairs_and_entropies_are_continued_too(other, engine, optimizer):
+    es, chance = experiments(optimizer, steps=80, **OTHERS[other]), random.Random(other)
+    whole, most = ENGINES[engine](es), {"autograd": 30, "fused": 100}[engine]
+    assert not whole.diverged.all()
+    came, _ = until_done(lambda keep: ENGINES[engine](es, keep=keep), lambda: chance.randint(1, most), killed=True)
+    same(came, whole)
 
 
 @pytest.mark.usefixtures("short_slices")

@@ -86,8 +86,13 @@ SETTINGS = {
     "model.hidden_bias": "1",
     "model.init_scale": "0 wide",
     "model.hidden_bias_start": "-0.5 low",
-    "task.target": "identiy absolute",
-    "task.loss": "l2 4",
+    "model.embedding": "4 0 two true [3] {trained=true} {size=3,trained=1} {sise=3}",
+    "model.embedding.trained": "true",
+    "model.embedding.size": "3",
+    "task.target": 'identiy absolute and {kind="and",pairs=3} {kind="and",pairs=0} {kind="identity",pairs=3} '
+    '{kind="and",pairs=6,pears=2}',
+    "task.target.pairs": "3",
+    "task.loss": "l2 4 softmax cross_entropy",
     "train.steps": "0 1e3 1000000001",
     "train.batch": "0 many 10000001",
     "train.optimizer": "adamw 3",
@@ -129,6 +134,15 @@ GRIDS = (
     "train.lr=0.1,0.2",
 )
 """What ``--grid`` refuses."""
+TOGETHER = (
+    "model.tied=false model.embedding=7",
+    'model.tied=false task.target={kind="and",pairs=16}',
+    'model.tied=false features.n=1 task.target={kind="and",pairs=1}',
+    'model.tied=false features.firing=one features.density=0.16666666 task.target={kind="and",pairs=3}',
+    "features.values=binary task.loss=cross_entropy",
+    "features.values=binary features.signed=true model.output=linear task.loss=cross_entropy",
+)
+"""What is refused of several ``--set``."""
 OTHERS: tuple[tuple[str, ...], ...] = (
     *(("sweep", name) for name in FILES if name.endswith(".toml") and name != "tiny.toml"),
     ("sweep", "nothing.toml"),
@@ -137,6 +151,7 @@ OTHERS: tuple[tuple[str, ...], ...] = (
     ("sweep", "two_tier"),
     ("sweep", "zzzzzzzz"),
     ("sweep", "tiny.toml", "--set", "features.values=binary", "--set", "features.density=1.0"),
+    *(("sweep", "tiny.toml", *(each for text in texts.split() for each in ("--set", text))) for texts in TOGETHER),
     ("sweep", "tiny.toml", "--shard", "2/2"),
     ("sweep", "tiny.toml", "--shard", "one"),
     ("sweep", "tiny.toml", "--shard", "0/0"),

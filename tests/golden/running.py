@@ -16,7 +16,7 @@ from .door import door, files_of
 from .text import DATA, read, rounded
 
 FUSED, AUTOGRAD = ("--engine", "fused"), ("--engine", "autograd")
-BOTH = ("activations", "laws", "values", "firing", "layers", "training", "wild")
+BOTH = ("activations", "laws", "values", "firing", "layers", "training", "decoders", "wild")
 RUNS: dict[str, list[tuple[str, ...]]] = {
     **{f"{name}_autograd": [(name, *AUTOGRAD)] for name in (*BOTH, "outputs", "tasks")},
     **{f"{name}_fused": [(name, *FUSED)] for name in BOTH},
@@ -27,7 +27,8 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
     "extended": [("axes", "--set", "seed=0"), ("axes", "--extend")],
 }
 """By run: the sweeps that its folder is made of, one after the other."""
-TABLES = ("models", "features", "neurons", "curves")
+TABLES = ("models", "features", "neurons", "targets", "curves")
+"""those of a run; that of targets only where these are not features"""
 OF_TABLES = ("pyarrow", "scipy")
 """on whose versions the bytes of tables depend beside those that a manifest names"""
 
@@ -95,7 +96,8 @@ def values_of(of: dict[str, Any]) -> dict[str, list[Any]]:
 
 def tables(run: Path) -> dict[str, Any]:
     """Every table of a run."""
-    return {name: table(run / f"{name}.parquet") for name in TABLES}
+    paths = {name: run / f"{name}.parquet" for name in TABLES}
+    return {name: table(path) for name, path in paths.items() if path.exists()}
 
 
 def packs(run: Path) -> list[Path]:

@@ -52,14 +52,15 @@ def loss_optimal_scale(
     first: int = 0,
     interventions: Sequence[Intervention] = (),
 ) -> Tensor:
-    """The constant LayerNorm scale c, its mean live, that minimises sum_i I_i E (t_i - y_i)^2: float64 [model].
+    """The constant LayerNorm scale c, its mean live, that minimises sum_i I_i E loss(t_i, y_i): float64 [model].
 
-    The read-out is affine in c, so the loss is a quadratic in c for a linear output and piecewise so, and not convex,
-    for a ReLU: searched on a log grid of factors 2^-5 to 2^5 about the geometric mean, then by golden section between
-    the neighbours of the best, to a relative 1e-6 or the precision of the parameters. t is of the data as drawn.
+    The read-out is affine in c, so a squared loss is a quadratic in c for a linear output and piecewise so, and not
+    convex, for a ReLU: searched on a log grid of factors 2^-5 to 2^5 about the geometric mean, then by golden section
+    between the neighbours of the best, to a relative 1e-6 or the precision of the parameters. t is of the data as
+    drawn.
     """
     centre = geometric_mean_scale(experiments, parameters, samples, first, interventions)
-    bottleneck, target = experiments[0].bottleneck, target_of(experiments)
+    bottleneck, cost, target = experiments[0].bottleneck, experiments[0].cost, target_of(experiments)
     importance = torch.from_numpy(importances(experiments)).to(centre.device)
 
     def losses(exponents: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def loss_optimal_scale(
             t = target(x)
             for row, factor in zip(total, torch.exp2(exponents), strict=True):
                 y = bottleneck.output(torch.addcmul(constant, slope, per_model("c", factor, x)), dim=1)
-                row += ((t - y).square_().sum(2).double() * importance).sum(1)
+                row += (cost(t, y).sum(2).double() * importance).sum(1)
         return total / samples
 
     grid = torch.linspace(-5, 5, 41, dtype=torch.float64, device=centre.device)[:, None].expand(41, len(centre))

@@ -121,6 +121,54 @@ def test_an_interrupted_pack_goes_on_where_it_was(
     assert any("goes on where it was interrupted" in note for note in notes)
 
 
+DECODERS = """
+question = "Does a decoder go on?"
+[features]
+n = 6
+density = 0.3
+values = "binary"
+[model]
+hidden = 3
+activation = "relu"
+output = "linear"
+tied = false
+[train]
+steps = 400
+batch = 16
+snapshots = 3
+[eval]
+samples = 256
+[grid]
+seed = { range = [0, 2] }
+[[case]]
+"model.embedding" = 4
+[[case]]
+"model.embedding" = { size = 3, trained = true }
+"task.target" = { kind = "and", pairs = 5 }
+"task.loss" = "cross_entropy"
+[[case]]
+"task.target" = { kind = "and", pairs = 4 }
+"""
+
+
+@pytest.mark.parametrize("engine", OFTEN)
+@pytest.mark.parametrize("models", [0.5, 2.5, 4.5])
+def test_packs_of_decoders_and_pairs_go_on_too(tmp_path: Path, engine: str, models: float) -> None:
+    plan = make_plan(parse(DECODERS, "decoders", "decoders.toml"))
+    assert len(plan.packs) == 3
+
+    def train(folder: Path, on_progress: Callable[[float], None] = nothing) -> dict[str, bytes]:
+        with mock.patch.object(checkpoints, "SECONDS", OFTEN[engine]):
+            run(plan, folder, engine, "cpu", Reporter(nothing, on_progress, nothing))
+        return listing(folder)
+
+    expected = train(tmp_path / "whole")
+    assert "targets.parquet" in expected
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", After(models))
+    assert train(tmp_path / "stopped") == expected
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "flipped": lambda data: data[:-5] + bytes([data[-5] ^ 4]) + data[-4:],
     "truncated": lambda data: data[: len(data) // 2],

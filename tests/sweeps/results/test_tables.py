@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from toymodels import And
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.results import tables
@@ -19,6 +22,7 @@ from toymodels.sweeps.results.summary import summarise
 from toymodels.sweeps.spec.names import setting_names
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.store import Store
+from toymodels.training.experiment import sampler
 
 # Hard on the tables: a diverging rate, a density that never fires, two widths, an eps of both kinds, a listed law.
 TEXT = """
@@ -91,7 +95,8 @@ def test_a_row_for_each_in_model_order(folder: Path, name: str) -> None:
 
 def test_every_setting_is_a_column_by_its_dotted_name(folder: Path) -> None:
     columns = table(folder, "models").column_names
-    assert setting_names() - {"features.frequency", "features.importance", "features.firing.kind"} <= set(columns)
+    other_spellings = {"features.frequency", "features.importance", "features.firing.kind", "model.embedding.size"}
+    assert setting_names() - other_spellings - {"task.target.kind"} <= set(columns)
     for row, settings, key in zip(rows(folder, "models"), PLAN.settings(range(len(PLAN))), PLAN.keys, strict=True):
         flat = settings.flat()
         flat["model.layer_norm_eps"] = str(flat["model.layer_norm_eps"])  # numbers and a word: words
@@ -213,3 +218,142 @@ def test_tables_of_some_packs_have_their_rows(folder: Path, tmp_path: Path) -> N
         for row, like in zip(rows(tmp_path / "run", name), expected, strict=True):
             # Words where the whole sweep has words and numbers; only numbers are left here.
             assert row | {"model.layer_norm_eps": None} == like | {"model.layer_norm_eps": None}
+
+
+# ------------------------------------------------------------------------------------- targets that are not features
+
+MIXED = """
+question = "of pairs?"
+[features]
+n = 6
+density = 0.3
+values = "binary"
+importance = { law = "geometric", ratio = 0.5 }
+[model]
+hidden = 3
+activation = "relu"
+output = "linear"
+tied = false
+hidden_bias = true
+[train]
+steps = 40
+batch = 16
+[eval]
+samples = 512
+[grid]
+seed = [3, 1]
+[[case]]
+"task.target" = "identity"
+[[case]]
+"task.target" = { kind = "and", pairs = 4 }
+"model.embedding" = 2
+[[case]]
+"task.target" = { kind = "and", pairs = 15 }
+"task.loss" = "cross_entropy"
+"features.firing" = { kind = "anticorrelated", groups = 2 }
+[[case]]
+"task.target" = { kind = "and", pairs = 4 }
+"train.learning_rate" = 1e30
+"""
+MIXED_PLAN: Plan = make_plan(parse(MIXED, "mixed", "mixed.toml"))
+PAIRS = [None, None, 4, 4, 15, 15, 4, 4]
+"""by model how many it has; none is of features"""
+WILD = {6, 7}
+OF_FEATURES = ("r2", "hiddenness", "dead", "tier", "best_neuron_r2_", "ridge_r2_")
+
+
+@pytest.fixture(scope="module", params=["autograd", "fused"])
+def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mixed")
+    outcome = run(MIXED_PLAN, path, request.param, "cpu")
+    assert (outcome.diverged, outcome.failed) == (len(WILD), {})
+    return path
+
+
+def test_a_row_for_each_pair_of_models_that_have_pairs(mixed: Path) -> None:
+    assert [s["task.target.pairs"] for s in MIXED_PLAN.settings(range(8))] == PAIRS
+    found = [(row["model"], row["target"]) for row in rows(mixed, "targets")]
+    assert found == [(model, q) for model, pairs in enumerate(PAIRS) for q in range(pairs or 0)]
+    assert load(mixed).targets["model"].tolist() == [model for model, _ in found]
+
+
+def test_rows_of_pairs_are_what_the_model_says_of_its_samples(mixed: Path) -> None:
+    loaded, found = load(mixed), rows(mixed, "targets")
+    for model, pairs in enumerate(PAIRS):
+        if pairs is None or model in WILD:
+            continue
+        one, mine = loaded.model(model), [row for row in found if row["model"] == model]
+        e = one.experiment
+        x, target = sampler([e]).evaluation(0, 512), e.target
+        assert target == And(pairs)
+        members = And(pairs).members(6, e.seed)
+        taps = one(x)
+        said = e.cost.prediction(taps.out)[0].double().numpy()
+        weights, p = e.feature_importance(), e.features.probabilities()
+        for q, (row, (i, j)) in enumerate(zip(mine, members.tolist(), strict=True)):
+            assert (row["first"], row["second"]) == (i, j)
+            apart = pairs == 4 or i // 3 != j // 3
+            assert row["density"] == pytest.approx(p[i] * p[j] if apart else 0)
+            assert row["importance"] == pytest.approx((weights[i] * weights[j]) ** 0.5)
+            t = (x[0, i] * x[0, j]).double().numpy()
+            assert (row["r2"] is not None) == bool(t.any())
+            if not t.any():
+                assert (row["best_neuron"], row["best_neuron_r2_post"], row["dead"]) == (None, None, False)
+                continue
+            assert row["r2"] == pytest.approx(1 - ((t - said[q]) ** 2).mean() / t.var(), rel=1e-4, abs=1e-5)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                alone = np.corrcoef(t, taps.post[0].double().numpy())[0, 1:] ** 2
+            assert row["best_neuron_r2_post"] == pytest.approx(np.nanmax(alone), rel=1e-3, abs=1e-6)
+            assert alone[row["best_neuron"]] == pytest.approx(np.nanmax(alone), rel=1e-3)
+        (whole,) = [row for row in rows(mixed, "models") if row["model"] == model]
+        recovered = [row["r2"] is not None and row["r2"] > 0.5 for row in mine]
+        assert whole["targets_recovered"] == sum(recovered)
+        assert whole["dead_targets"] == sum(row["dead"] for row in mine)
+
+
+def test_a_diverged_model_has_pairs_and_nothing_measured_of_them(mixed: Path) -> None:
+    known = {"model", "target", "first", "second", "density", "importance"}
+    for row in rows(mixed, "targets"):
+        assert ({name for name, value in row.items() if value is not None} == known) == (row["model"] in WILD)
+
+
+def test_models_of_features_and_of_pairs_stand_in_one_table_each_with_its_own(mixed: Path) -> None:
+    of_features = {model for model, pairs in enumerate(PAIRS) if pairs is None}
+    for row in rows(mixed, "features"):
+        said = {name for name in row if name.startswith(OF_FEATURES) and row[name] is not None}
+        assert bool(said) == (row["model"] in of_features)
+        assert (row["norm"] is None) == (row["model"] in WILD)
+        assert row["importance"] is not None
+    for row in rows(mixed, "models"):
+        ours = row["model"] in of_features
+        for name in ("features_recovered", "features_lost", "features_neuron", "features_hidden", "dead_features"):
+            assert (row[name] is not None) == ours, name
+        for name in ("targets_recovered", "dead_targets"):
+            assert (row[name] is not None) == (not ours and row["model"] not in WILD), name
+        assert (row["best_neuron_recovered_post"] is None) == (row["model"] in WILD)
+        assert (row["loss_exact"] is None) == (row["model"] in WILD)
+    widths = [row["model"] for row in rows(mixed, "features")], [row["model"] for row in rows(mixed, "neurons")]
+    assert widths == ([m for m in range(8) for _ in range(6)], [m for m in range(8) for _ in range(3)])
+
+
+@pytest.mark.parametrize("name", ["models", "features", "neurons", "targets"])
+def test_no_number_of_pairs_is_nan_or_infinite(mixed: Path, name: str) -> None:
+    for row in rows(mixed, name):
+        assert all(value is None or math.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_tables_with_pairs_are_the_same_however_few_models_are_held_at_once(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    shutil.copytree(mixed, tmp_path / "run")
+    monkeypatch.setattr(tables, "MODELS_AT_ONCE", at_once)
+    tables.build(Store(tmp_path / "run"), MIXED_PLAN, MIXED_PLAN.packs)
+    for name in ("models", "features", "neurons", "targets"):
+        assert table(tmp_path / "run", name).equals(table(mixed, name))
+
+
+def test_there_is_a_table_of_targets_only_where_they_are_no_features(folder: Path) -> None:
+    assert not (folder / "targets.parquet").exists()
+    with pytest.raises(FolderError, match=r"every target is of a feature: the table of features has them$"):
+        _ = load(folder).targets

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from toymodels import Embedding
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import check_name, setting_names
 from toymodels.sweeps.spec.schema import DEFAULTS
@@ -280,7 +281,8 @@ WRITABLE = sorted(name for name, value in DEFAULTS.items() if value is not None)
 
 @pytest.mark.parametrize("name", WRITABLE)
 def test_default_written_out_changes_no_key(name: str) -> None:
-    assert settings(**{name: DEFAULTS[name]}).key() == settings().key()
+    beside = {"model.embedding": 3} if name.startswith("model.embedding.") else {}  # means nothing without one
+    assert settings(**beside, **{name: DEFAULTS[name]}).key() == settings(**beside).key()
 
 
 CHANGES: list[tuple[str, Any]] = [
@@ -311,8 +313,14 @@ CHANGES: list[tuple[str, Any]] = [
     ("model.hidden_bias", True),
     ("model.init_scale", 2.0),
     ("model.hidden_bias_start", -1.0),
+    ("model.embedding", 3),
+    ("model.embedding", 4),
+    ("model.embedding", {"size": 3, "trained": True}),
     ("task.target", "absolute"),
+    ("task.target", {"kind": "and", "pairs": 2}),
+    ("task.target", {"kind": "and", "pairs": 3}),
     ("task.loss", "l4"),
+    ("task.loss", "cross_entropy"),
     ("train.steps", 30),
     ("train.batch", 16),
     ("train.optimizer", "sgd"),
@@ -360,6 +368,52 @@ def test_order_of_writing_changes_no_key() -> None:
 def test_key_is_what_it_was_in_the_first_version() -> None:
     assert settings().key() == "dccdb139e1517f3db4d3800d"
     assert settings(**dict(CHANGES[3:8]), seed=3).key() == "193fd7a80e19b586fbf10318"
+
+
+def test_keys_of_decoders_and_pairs_are_what_they_were_first() -> None:
+    named = {"model.embedding": 3, "model.embedding.trained": True, "model.tied": False}
+    assert settings(**named).non_default().keys() == {"features.n", "features.density", "model.hidden", *named}
+    assert settings(**named).key() == "f4ac332d6cb4262b8739ffc3"
+    pairs = settings(**{"task.target": {"kind": "and", "pairs": 2}, "task.loss": "cross_entropy"})
+    assert pairs.key() == "dffe0da48cedf9ddd6610bbc"
+
+
+@pytest.mark.parametrize("written", [3, {"size": 3}, {"size": 3, "trained": False}])
+def test_an_embedding_may_be_written_as_its_size(written: Any) -> None:
+    cell = settings(**{"model.embedding": written, "model.tied": False})
+    assert cell.key() == settings(**{"model.embedding": 3, "model.tied": False}).key()
+    assert cell.document()["model"]["embedding"] == 3
+    assert cell.experiment("file.toml").bottleneck.embedding == Embedding(3)
+    trained = settings(**{"model.embedding": written, "model.embedding.trained": True, "model.tied": False})
+    assert trained.document()["model"]["embedding"] == {"size": 3, "trained": True}
+    assert trained.experiment("file.toml").bottleneck.embedding == Embedding(3, trained=True)
+    assert "embedding" not in settings().document()["model"]
+
+
+def test_a_target_without_settings_is_written_as_its_word() -> None:
+    assert settings().document()["task"]["target"] == "identity"
+    pairs = settings(**{"task.target": {"kind": "and", "pairs": 2}})
+    assert pairs.document()["task"]["target"] == {"kind": "and", "pairs": 2}
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("model.embedding", {"trained": True}, "model.embedding.size: missing"),
+        ("model.embedding", {}, "model.embedding.size: missing"),
+        ("model.embedding.trained", True, "model.embedding.size: missing"),
+        ("model.embedding", {"size": 3, "sise": 3}, "unknown key 'model.embedding.sise' (did you mean 'size'?)"),
+        ("model.embedding", "wide", "model.embedding.size: expected valid integer, got 'wide'"),
+        ("model.embedding", 0, "model.embedding.size: expected greater than or equal to 1, got 0"),
+        ("model.embedding", {"size": 3, "trained": 1}, "model.embedding.trained: expected valid boolean, got 1"),
+        ("task.target", "and", "target 'and' needs pairs"),
+        ("task.target", {"kind": "absolute", "pairs": 2}, "target 'absolute' takes no pairs"),
+        ("task.target", {"kind": "and", "pairs": 2.0}, "task.target.pairs: expected valid integer, got 2.0"),
+        ("task.target", {"kind": "and", "pears": 2}, "unknown key 'task.target.pears' (did you mean 'pairs'?)"),
+    ],
+)
+def test_what_an_embedding_or_a_target_lacks_is_named(name: str, value: Any, words: str) -> None:
+    assert words in refusal(name, value)
 
 
 def test_every_flat_name_can_be_set() -> None:

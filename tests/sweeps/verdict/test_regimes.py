@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.conftest import door
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.spec.sweep import parse
@@ -45,6 +46,39 @@ def test_batches_are_the_models_in_the_order_asked_for(tiny):
 def test_without_controls_there_is_nothing_to_judge(make_run, tmp_path):
     with pytest.raises(FolderError, match="no LN-only control"):
         judging.judge(make_run(tmp_path, ('"gelu"', '"elu"')), "none")
+
+
+OF_PAIRS = ("hidden = 4\n", 'hidden = 4\ntied = false\n[task]\ntarget = { kind = "and", pairs = 5 }\n')
+OF_BOTH = (
+    ("hidden = 4\n", "hidden = 4\ntied = false\n"),
+    ("[grid]\n", '[grid]\n"task.target" = ["identity", { kind = "and", pairs = 5 }]\n'),
+)
+
+
+def test_pairs_of_features_are_left_out_as_the_predictions_are_of_features(make_run, tmp_path):
+    found, notes = regimes.regimes(make_run(tmp_path / "both", *OF_BOTH))
+    assert [(regime.settings["task.target"], regime.primary) for regime in found] == [
+        ("identity", True),
+        ("identity", False),
+    ]
+    assert len(notes) == 2
+    assert all("target 'and' is not of features, which the predictions are about" in note for note in notes)
+    of_pairs = make_run(tmp_path / "pairs", OF_PAIRS)
+    with pytest.raises(FolderError, match=r"nothing to judge: .*target 'and' is not of features"):
+        regimes.regimes(of_pairs)
+    code, _, err = door("verdict", of_pairs.path)
+    assert (code, len([line for line in err.splitlines() if line.startswith("toymodels: ")])) == (4, 1)
+
+
+def test_a_decoder_and_its_entropies_are_judged(make_run, tmp_path):
+    decoder = 'hidden = 4\ntied = false\noutput = "linear"\nembedding = 5\n'
+    of = make_run(
+        tmp_path,
+        ("hidden = 4\n", f'{decoder}[task]\nloss = "cross_entropy"\n'),
+        ('["uniform", "binary"]', '["binary"]'),
+    )
+    found = judging.judge(of, "none")
+    assert [regime.primary for regime in found.regimes] == [True]
 
 
 def test_primary_is_checked_and_kept(tiny):

@@ -131,7 +131,8 @@ def _kept(arm: Arm, first: int, samples: int) -> Quantities:
 
     of_t = mean(t), mean(t * t)
 
-    def explained(y: Tensor) -> Tensor:
+    def explained(output: Tensor) -> Tensor:
+        y = e.cost.prediction(output)
         return _correlation(mean(t * y), of_t[0], mean(y), of_t[1], mean(y * y))
 
     live = explained(operate(e.bottleneck, arm.parameters, x).out)
