@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 # The main job at reduced size: one regime, the learning rate alone tuned, four seeds; every activation and LayerNorm.
 DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=0.04 --set model.embedding=16 \
-        --set features.values=binary --set features.frequency=uniform --set model.init_scale=2 \
+        --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
 .PHONY: demo test faults slow lint types wheel bench device clean
