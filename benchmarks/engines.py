@@ -1,17 +1,22 @@
 """Our engines against their peers, interleaved in one process; first all must learn the same, or nothing is timed.
 
-    python -m benchmarks.engines [--device cuda] [--only W1,W2] [--out benchmarks/results]
+    python -m benchmarks.engines [--device cuda|core] [--only W1,W2] [--out benchmarks/results]
 
-Every model has its own seed. Writes one Markdown and one JSON record, and on a CPU a picture.
+Every model has its own seed. Writes one Markdown and one JSON record, and on a CPU a picture. ``core`` is one core, on
+which the time is counted that a side computes, not what it waits while others do: for a machine that is not quiet.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import math
+import os
+import re
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +24,35 @@ import torch
 
 from benchmarks.peers.one_at_a_time import OneAtATime
 from benchmarks.peers.recipe import Compiled, Recipe
-from benchmarks.timing import RESULTS, Ours, Side, machine, peak_mib, per_step, sgemm, spread, steps_for, write
+from benchmarks.timing import (
+    RESULTS,
+    Ours,
+    Side,
+    keep_to_one_core,
+    machine,
+    peak_mib,
+    per_step,
+    sgemm,
+    spread,
+    steps_for,
+    write,
+)
 from benchmarks.workload import WORKLOADS, Workload
 
-DENSITIES = (0.3, 0.05)
 REPEATS = 3
 SECONDS = 0.7
+SMALL_DECODER = Workload("decoder", 24, 20, 20, 256, "solu", layer_norm=True, tied=False, embedding=8)
 LEARNING = (
     Workload("linear", 24, 20, 5, 256),
     Workload("abs(x)", 24, 20, 12, 256, "relu", tied=False, absolute=True),
     Workload("solu+LN", 24, 20, 12, 256, "solu", layer_norm=True),
+    SMALL_DECODER,
+    replace(SMALL_DECODER, name="decoder, cross-entropy", cross_entropy=True),
 )
 LEARNING_STEPS = 600
+CORE_MEANS = " One thread, processor time: what waits for the core is not counted."
+MEANT = ("W1", "W2", "W3", "W4", "W5", "W6", "W8")
+"""What the geometric mean is of: not W7, nor the decoders W9 and W10, of which products are most of every side."""
 Make = Callable[[Workload, float], Side]
 
 
@@ -43,7 +65,7 @@ def sides(device: str) -> dict[str, Make]:
         }
     from benchmarks.peers.scan import Scan
 
-    return {
+    makes: dict[str, Make] = {
         "ours, fused": lambda w, p: Ours("fused", w, p),
         "ours, autograd": lambda w, p: Ours("autograd", w, p),
         "recipe": Recipe,
@@ -51,10 +73,13 @@ def sides(device: str) -> dict[str, Make]:
         "JAX": Scan,
         "one at a time": OneAtATime,
     }
+    if device == "core":
+        del makes["torch.compile"]  # compiling each of its shapes takes a core minutes
+    return makes
 
 
 def same_learning(makes: dict[str, Make]) -> list[dict[str, Any]]:
-    """Mean last batch loss of every side on three tasks; raises unless all agree with ours within 4 standard errors."""
+    """Mean last batch loss of every side on every task; raises unless all agree with ours within 4 standard errors."""
     rows = []
     for workload in LEARNING:
         found = {}
@@ -73,17 +98,17 @@ def same_learning(makes: dict[str, Make]) -> list[dict[str, Any]]:
 
 def compare(workload: Workload, makes: dict[str, Make], device: str) -> list[dict[str, Any]]:
     """Times of every side at each density, interleaved."""
-    rows = []
-    built = {name: make(workload, DENSITIES[0]) for name, make in makes.items()}
+    rows, load, date = [], os.getloadavg()[0], datetime.date.today().isoformat()
+    built = {name: make(workload, workload.densities[0]) for name, make in makes.items()}
     steps = {name: steps_for(side, SECONDS, device) for name, side in built.items()}
-    for density in DENSITIES:
+    for density in workload.densities:
         for name, side in built.items():
             side.density = density
             side.run(2)
             side.run(steps[name] + 2)  # a new number of steps is compiled anew by JAX, and described by ours
         peaks, times = [], {name: [] for name in built}
         for _ in range(REPEATS):
-            peaks.append(sgemm() if device == "cpu" else math.nan)
+            peaks.append(math.nan if device == "cuda" else sgemm(device))
             for name, side in built.items():
                 times[name].append(per_step(side, steps[name], device))
         ours = next(iter(times.values()))
@@ -92,6 +117,8 @@ def compare(workload: Workload, makes: dict[str, Make], device: str) -> list[dic
             {
                 "workload": str(workload),
                 "density": density,
+                "date": date,
+                "load": load,
                 "ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
                 "ratio": {
                     name: spread([them / us for us, them in zip(ours, values, strict=True)])
@@ -129,12 +156,17 @@ def work():
     }
 
 
+def name_of(row: dict[str, Any]) -> str:
+    """W6 of "W6 relu: 64 x 64->16, batch 1024, relu"."""
+    return re.split("[ :]", row["workload"])[0]
+
+
 def geometric_mean(rows: list[dict[str, Any]], peer: str) -> float:
-    """Of the median ratios, without W7, whose products alone are half of the recipe; the kinds of W6 count as one."""
+    """Of the median ratios over `MEANT`; the kinds of W6 count as one."""
     by_name: dict[str, list[float]] = {}
     for row in rows:
-        name = row["workload"][:2]
-        if name != "W7" and peer in row["ratio"]:
+        name = name_of(row)
+        if name in MEANT and peer in row["ratio"]:
             by_name.setdefault(name, []).append(math.log(row["ratio"][peer]["median"]))
     return math.exp(statistics.mean(statistics.mean(logs) for logs in by_name.values()))
 
@@ -148,8 +180,10 @@ def markdown(record: dict[str, Any]) -> str:
         "",
         ", ".join(f"{name} {value}" for name, value in record["machine"].items() if name != "device"),
         "",
-        f"Tied unless said, ReLU output, Adam 1e-3. {REPEATS} interleaved repeats; ratio = peer / {names[0]}, median "
-        "(min to max). GFLOP/s: five dense products a step, whatever is skipped; sgemm: torch's own in the same run.",
+        "Tied unless said, ReLU output (decoders: linear, of binary x), Adam 1e-3. "
+        f"{REPEATS} interleaved repeats; ratio = peer / {names[0]}, median (min to max). "
+        "GFLOP/s: dense products, five a step and a decoder's sixth, whatever is skipped; sgemm: torch's own in the "
+        f"same run.{CORE_MEANS if record['device'] == 'core' else ''}",
         "",
         f"| workload | density | {names[0]}, ms a step | models x steps / s | GFLOP/s | of sgemm | "
         + " | ".join(f"x {peer}" for peer in peers)
@@ -168,8 +202,10 @@ def markdown(record: dict[str, Any]) -> str:
             *(f"{r['median']:.1f} ({r['min']:.1f} to {r['max']:.1f})" for r in ratios),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    means = ", ".join(f"{record['geometric_mean'][peer]:.1f} x {peer}" for peer in peers)
-    lines += ["", f"Geometric mean over W1 to W6 and W8 (W6 as one): {means}."]
+    if set(map(name_of, rows)) >= set(MEANT):
+        means = ", ".join(f"{record['geometric_mean'][peer]:.1f} x {peer}" for peer in peers)
+        lines += ["", f"Geometric mean over W1 to W6 and W8 (W6 as one): {means}."]
+    lines += _when(rows)
     if "memory" in record:
         lines += ["", "| peak memory of ten steps, MiB | ours, fused | recipe |", "|---|---|---|"]
         for name, peak in record["memory"].items():
@@ -181,11 +217,23 @@ def markdown(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _when(rows: list[dict[str, Any]]) -> list[str]:
+    """When what was timed, and what else ran: a row a date, of rows that say it."""
+    lines = []
+    for date in sorted({row["date"] for row in rows if "date" in row}):
+        there = [row for row in rows if row.get("date") == date]
+        loads = [row["load"] for row in there]
+        names = ", ".join(dict.fromkeys(name_of(row) for row in there))
+        lines += ["", f"{names}: {date}, load average {min(loads):.1f} to {max(loads):.1f} before each workload."]
+    return lines
+
+
 def picture(record: dict[str, Any], path: Path) -> None:
     """The median ratio of every peer on every workload."""
     import matplotlib.pyplot as plt
 
-    rows = [row for row in record["rows"] if row["density"] == DENSITIES[-1]]
+    lowest = {str(workload): workload.densities[-1] for workload in WORKLOADS}
+    rows = [row for row in record["rows"] if row["density"] == lowest[row["workload"]]]
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for name in list(rows[0]["ms"])[1:]:
         axes.plot(range(len(rows)), [row["ratio"][name]["median"] for row in rows], "o", label=name)
@@ -193,7 +241,7 @@ def picture(record: dict[str, Any], path: Path) -> None:
     axes.set_xticks(range(len(rows)), [row["workload"].partition(":")[0].replace(" ", "\n") for row in rows])
     axes.set_yscale("log")
     axes.set_ylabel(f"time a step / that of {next(iter(rows[0]['ms']))}")
-    axes.set_title(f"density {DENSITIES[-1]}, {record['machine']['threads']} threads", loc="left")
+    axes.set_title(f"density .04 or .05, {record['machine']['threads']} threads", loc="left")
     axes.legend(ncols=3, frameon=False)
     figure.savefig(path)
     plt.close(figure)
@@ -211,21 +259,29 @@ def _join(record: dict[str, Any], earlier: dict[str, Any]) -> None:
 def main() -> None:
     """Run, print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "core", "cuda"), default="cpu")
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     device, only = arguments.device, [name for name in arguments.only.split(",") if name]
+    if device == "core":
+        keep_to_one_core()
     makes = sides(device)
     torch.set_float32_matmul_precision("highest")
     chosen = [w for w in WORKLOADS if not only or w.name.split()[0] in only]
-    record: dict[str, Any] = {"machine": machine(device), "same_learning": same_learning(makes), "rows": []}
+    record: dict[str, Any] = {
+        "device": device,
+        "machine": machine(device),
+        "same_learning": same_learning(makes),
+        "rows": [],
+    }
     for workload in chosen:
         record["rows"] += compare(workload, makes, device)
     kept = arguments.out / f"engines-{device}.json"
     if only and kept.exists():
         _join(record, json.loads(kept.read_text()))
-    record["geometric_mean"] = {name: geometric_mean(record["rows"], name) for name in list(makes)[1:]}
+    if set(map(name_of, record["rows"])) >= set(MEANT):
+        record["geometric_mean"] = {name: geometric_mean(record["rows"], name) for name in list(makes)[1:]}
     if device == "cpu":
         record["memory"] = record.get("memory", {}) | {str(workload): memory(workload) for workload in chosen}
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -19,48 +19,49 @@ import numpy as np
 from benchmarks.timing import RESULTS, machine, sgemm, write
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines.fused.batch import Batch
-from toymodels.kernels.bottleneck import backward, error, forward
+from toymodels.kernels.bottleneck import backward, embed, error, forward, given_of, read_pitch
 from toymodels.kernels.draw import draw_of, draw_tile
 from toymodels.kernels.products import sort_rows
 from toymodels.kernels.vector import LANES, pointer
 from toymodels.kernels.workspace import room_of, workspace
 
-STAGES = ("draw", "sort", "forward", "error", "backward")
-CHOSEN = ("W2", "W3", "W5", "W6 solu+LN", "W8", "W4")
-DENSITIES = (0.3, 0.05)
+STAGES = ("draw", "sort", "embed", "forward", "error", "backward")
+CHOSEN = ("W2", "W3", "W5", "W6 solu+LN", "W8", "W4", "W9", "W10")
 REPEATS = 7
 SECONDS = 0.05
 
 
 @numba.njit(error_model="numpy")
-def prefix(last, shape, source, theta, eps, importance, work, tiles):
+def prefix(last, shape, source, own, theta, work, tiles):
     """Every stage up to ``last``, on so many tiles."""
-    room, draw, weights = room_of(work), draw_of(source, 0), pointer(theta)
-    costs = pointer(importance)
+    room, draw, weights, given = room_of(work), draw_of(source, 0), pointer(theta), given_of(own, 0)
     for tile in range(tiles):
         draw_tile(draw, shape.n, 0, tile, 0, 1, room.x, room.group)
         if last == 0:
             continue
-        inputs = sort_rows(room.x, shape.n, shape.pitch, room.input_lists, room.input_lanes)
+        x = sort_rows(room.x, shape.n, read_pitch(shape), room.input_lists, room.input_lanes)
         if last == 1:
             continue
-        post = forward(shape, weights, eps, inputs, room)
+        inputs = embed(shape, weights, given, x, room)
         if last == 2:
             continue
-        error(shape, costs, 0, room)
+        post = forward(shape, weights, given.eps, inputs, room)
         if last == 3:
             continue
-        backward(shape, weights, inputs, post, room)
+        error(shape, given, 0, room)
+        if last == 4:
+            continue
+        backward(shape, weights, x, inputs, post, room)
 
 
 def stages(workload: Workload, density: float) -> dict[str, float]:
-    """Nanoseconds a tile of each stage, after some steps of training."""
+    """Nanoseconds a tile of each stage, at the start of training."""
     batch = Batch.of(workload.experiments(density, 2)[:1])
     work = workspace(batch.shape)
-    arguments = (batch.shape, batch.source, batch.state.theta[0], batch.state.eps[0], batch.state.importance[0], work)
-    prefix(4, *arguments, 10)
+    arguments, whole = (batch.shape, batch.source, batch.own, batch.state.theta[0], work), len(STAGES) - 1
+    prefix(whole, *arguments, 10)
     begin = time.perf_counter()
-    prefix(4, *arguments, 100)
+    prefix(whole, *arguments, 100)
     tiles = max(10, int(SECONDS / (time.perf_counter() - begin) * 100))
 
     def once(last: int) -> float:
@@ -79,10 +80,10 @@ def markdown(record: dict[str, Any]) -> str:
         f"# The stages of a step, {record['machine']['device']}",
         "",
         f"ns a tile of {record['lanes']} samples on one core, median of {REPEATS}. Products: two "
-        f"in forward, three in backward, 2 n m {record['lanes']} FLOP each; torch's sgemm on all threads "
-        f"{record['sgemm_gflop_per_s']:,.0f} GFLOP/s.",
+        f"in forward, three in backward, 2 n m {record['lanes']} FLOP each, and one of a decoder in embed; torch's "
+        f"sgemm on all threads {record['sgemm_gflop_per_s']:,.0f} GFLOP/s.",
         "",
-        f"| workload | density | {' | '.join(STAGES)} | GFLOP/s of forward + backward | rows, KiB |",
+        f"| workload | density | {' | '.join(STAGES)} | GFLOP/s of embed + forward + backward | rows, KiB |",
         "|" + "---|" * (len(STAGES) + 4),
     ]
     for row in record["rows"]:
@@ -100,7 +101,7 @@ def main() -> None:
     out = parser.parse_args().out
     rows = []
     for workload in (w for name in CHOSEN for w in WORKLOADS if w.name == name):
-        for density in DENSITIES:
+        for density in workload.densities:
             ns = stages(workload, density)
             products = workload.flop() / workload.batch * LANES
             rows.append(
@@ -108,8 +109,8 @@ def main() -> None:
                     "workload": str(workload),
                     "density": density,
                     "ns": ns,
-                    "gflop_per_s": products / (ns["forward"] + ns["backward"]),
-                    "rows_kib": 4 * LANES * (2 * workload.n + 6 * workload.m) / 1024,
+                    "gflop_per_s": products / (ns["embed"] + ns["forward"] + ns["backward"]),
+                    "rows_kib": 4 * LANES * (2 * workload.n + workload.embedding + 6 * workload.m) / 1024,
                 }
             )
     record = {"machine": machine(), "lanes": LANES, "sgemm_gflop_per_s": sgemm() / 1e9, "rows": rows}

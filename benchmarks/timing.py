@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import statistics
@@ -68,14 +69,21 @@ class Ours:
 
 
 def clock(device: str, work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes, to its last kernel."""
+    """Seconds that ``work`` takes, to its last kernel; on a ``core`` those that this process computed."""
     if device == "cuda":
         torch.cuda.synchronize()
-    begin = time.perf_counter()
+    now = time.process_time if device == "core" else time.perf_counter
+    begin = now()
     work()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return now() - begin
+
+
+def keep_to_one_core() -> None:
+    """One thread a side, and all on one core: for a machine that others use too."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
 
 
 def steps_for(side: Side, seconds: float, device: str = "cpu") -> int:
@@ -97,10 +105,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
 
-def sgemm() -> float:
+def sgemm(device: str = "cpu") -> float:
     """FLOP a second of torch's own float32 product of two 1,024 x 1,024 matrices, the best of ten."""
     a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    return 2 * 1024**3 / min(clock("cpu", lambda: a @ b) for _ in range(10))
+    return 2 * 1024**3 / min(clock(device, lambda: a @ b) for _ in range(10))
 
 
 def peak_mib(program: str) -> float:

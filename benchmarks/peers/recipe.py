@@ -33,14 +33,22 @@ class Recipe:
         self.device = device
         self._density = torch.zeros((), device=device)
         self.density = density
-        W = torch.randn(w.models, w.n, w.m, device=device) / w.m**0.5
-        self.W_in = torch.nn.Parameter(W)
-        self.W_out = self.W_in if w.tied else torch.nn.Parameter(W.clone())
+        if w.embedding:
+            self.E = F.normalize(torch.randn(w.models, w.n, w.embedding, device=device), dim=-1)
+            W_in = torch.randn(w.models, w.embedding, w.m, device=device) / w.embedding**0.5
+            W_out = torch.randn(w.models, w.n, w.m, device=device) / w.m**0.5
+        else:
+            W_in = torch.randn(w.models, w.n, w.m, device=device) / w.m**0.5
+            W_out = W_in.clone()
+        self.W_in = torch.nn.Parameter(W_in)
+        self.W_out = self.W_in if w.tied else torch.nn.Parameter(W_out)
+        self.b_in = torch.nn.Parameter(torch.zeros(w.models, w.m, device=device))
         self.b_out = torch.nn.Parameter(torch.zeros(w.models, w.n, device=device))
         self.gain = torch.nn.Parameter(torch.ones(w.models, w.m, device=device))
         self.bias = torch.nn.Parameter(torch.zeros(w.models, w.m, device=device))
         parameters = [self.W_in, self.b_out]
         parameters += [] if w.tied else [self.W_out]
+        parameters += [self.b_in] if w.embedding else []
         parameters += [self.gain, self.bias] if w.layer_norm else []
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
 
@@ -56,14 +64,23 @@ class Recipe:
     def losses(self) -> Tensor:
         """Batch losses of fresh data, [model]."""
         w = self.workload
-        value = torch.rand(w.batch, w.models, w.n, device=self.device)
-        if w.absolute:
-            value = 2 * value - 1
-        x = torch.where(torch.rand(w.batch, w.models, w.n, device=self.device) <= self._density, value, 0.0)
-        hidden = HIDDEN[w.activation](torch.einsum("bif,ifh->bih", x, self.W_in))
+        if w.embedding:
+            x = (torch.rand(w.batch, w.models, w.n, device=self.device) <= self._density).float()
+            pre = torch.einsum("bid,idh->bih", torch.einsum("bif,ifd->bid", x, self.E), self.W_in) + self.b_in
+        else:
+            value = torch.rand(w.batch, w.models, w.n, device=self.device)
+            if w.absolute:
+                value = 2 * value - 1
+            x = torch.where(torch.rand(w.batch, w.models, w.n, device=self.device) <= self._density, value, 0.0)
+            pre = torch.einsum("bif,ifh->bih", x, self.W_in)
+        hidden = HIDDEN[w.activation](pre)
         if w.layer_norm:
             hidden = F.layer_norm(hidden, (w.m,)) * self.gain + self.bias
-        out = torch.relu(torch.einsum("bih,ifh->bif", hidden, self.W_out) + self.b_out)
+        out = torch.einsum("bih,ifh->bif", hidden, self.W_out) + self.b_out
+        if w.cross_entropy:
+            return F.binary_cross_entropy_with_logits(out, x, reduction="none").sum(2).mean(0)
+        if not w.embedding:
+            out = torch.relu(out)
         return ((x.abs() if w.absolute else x) - out).square().sum(2).mean(0)
 
     def run(self, steps: int) -> Tensor:

@@ -14,7 +14,9 @@ from toymodels.kernels import vector
 from toymodels.kernels.vector import (
     LANES,
     NATIVE,
+    WIDE,
     absolute,
+    add_to,
     at,
     bits,
     dot,
@@ -22,12 +24,15 @@ from toymodels.kernels.vector import (
     fold,
     in_order,
     load,
+    load_column,
     load_native,
     pointer,
     put,
     quotient,
     shifted,
     splat,
+    splat_native,
+    splat_wide,
     splat_words,
     sqrt,
     store,
@@ -98,6 +103,23 @@ def test_transpose_is_exact():
     out = np.zeros((LANES, NATIVE), np.float32)
     turn(rows.reshape(-1), out.reshape(-1))
     assert np.array_equal(out, rows.T)
+
+
+@numba.njit
+def columns(turned, out):
+    one, several = splat_native(np.float32(0)), splat_wide(np.float32(0))
+    for sample in range(LANES):
+        add_to(pointer(out), sample * WIDE, load_column(pointer(turned), sample * NATIVE, several))
+        add_to(pointer(out), sample * WIDE, load_column(pointer(turned), sample * NATIVE, one))
+
+
+def test_a_column_is_one_sample_of_the_neurons_that_transpose_wrote():
+    turned = np.random.default_rng(4).normal(size=(WIDE // NATIVE, LANES, NATIVE)).astype(np.float32)
+    out = np.ones((LANES, WIDE), np.float32)
+    columns(turned.reshape(-1), out.reshape(-1))
+    expected = 1 + turned.transpose(1, 0, 2).reshape(LANES, WIDE)
+    expected[:, :NATIVE] += turned[0]
+    assert np.array_equal(out, expected)
 
 
 @numba.njit

@@ -40,9 +40,7 @@ def _exponential_of(code, z):
 def activate(code, m, z, mid, slope):
     """mid = act(z), and its slope."""
     if code == SOLU:
-        _softmax(m, z, slope)
-        for k in range(0, m * LANES, LANES):
-            store(mid, k, load(z, k) * load(slope, k))
+        _softmax(m, z, mid, slope)
         return
     for k in range(0, m * LANES, LANES):
         v = load(z, k)
@@ -57,7 +55,8 @@ def activate(code, m, z, mid, slope):
 
 
 @inner
-def _softmax(m, z, s):
+def _softmax(m, z, mid, s):
+    """s = softmax(z) and mid = z s, over the neurons."""
     largest = load(z, 0)
     for k in range(LANES, m * LANES, LANES):
         v = load(z, k)
@@ -69,7 +68,9 @@ def _softmax(m, z, s):
         sum_ = sum_ + e
     scale = ONE / sum_
     for k in range(0, m * LANES, LANES):
-        store(s, k, load(s, k) * scale)
+        share = load(s, k) * scale
+        store(s, k, share)
+        store(mid, k, load(z, k) * share)
 
 
 @inner

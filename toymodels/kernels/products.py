@@ -25,6 +25,8 @@ from toymodels.kernels.compiled import inner
 from toymodels.kernels.vector import (
     LANES,
     NATIVE,
+    WIDE,
+    add_to,
     add_transposed,
     at,
     count,
@@ -32,12 +34,14 @@ from toymodels.kernels.vector import (
     fma,
     lanes_of,
     load,
+    load_column,
     load_native,
     lowest,
     put,
     shifted,
     splat,
     splat_native,
+    splat_wide,
     store,
     total,
     transpose,
@@ -231,30 +235,14 @@ def turn(m, rows, turned):
 def outer_many(pitch, rows, turned, gradient, offset):
     """gradient[offset + i pitch + k] += sum over samples of features_i hidden_k, hidden as `turn` left it."""
     for j in range(0, rows.wholes, ABREAST):
-        i0, i1, i2, i3 = at(rows.whole, j), at(rows.whole, j + 1), at(rows.whole, j + 2), at(rows.whole, j + 3)
-        i4, i5, i6, i7 = at(rows.whole, j + 4), at(rows.whole, j + 5), at(rows.whole, j + 6), at(rows.whole, j + 7)
-        x0, x1, x2, x3 = _row(rows, i0), _row(rows, i1), _row(rows, i2), _row(rows, i3)
-        x4, x5, x6, x7 = _row(rows, i4), _row(rows, i5), _row(rows, i6), _row(rows, i7)
-        for k in range(0, pitch, NATIVE):
-            a = b = c = d = e = f = g = h = splat_native(np.float32(0))
-            for sample in range(LANES):
-                column = load_native(turned, k * LANES + sample * NATIVE)
-                a = fma(at(x0, sample), column, a)
-                b = fma(at(x1, sample), column, b)
-                c = fma(at(x2, sample), column, c)
-                d = fma(at(x3, sample), column, d)
-                e = fma(at(x4, sample), column, e)
-                f = fma(at(x5, sample), column, f)
-                g = fma(at(x6, sample), column, g)
-                h = fma(at(x7, sample), column, h)
-            _add(gradient, offset + i0 * pitch + k, a)
-            _add(gradient, offset + i1 * pitch + k, b)
-            _add(gradient, offset + i2 * pitch + k, c)
-            _add(gradient, offset + i3 * pitch + k, d)
-            _add(gradient, offset + i4 * pitch + k, e)
-            _add(gradient, offset + i5 * pitch + k, f)
-            _add(gradient, offset + i6 * pitch + k, g)
-            _add(gradient, offset + i7 * pitch + k, h)
+        k = 0
+        if WIDE > NATIVE:
+            while k + WIDE <= pitch:
+                _outer_abreast(rows, j, turned, k, splat_wide(np.float32(0)), pitch, gradient, offset)
+                k += WIDE
+        while k < pitch:
+            _outer_abreast(rows, j, turned, k, splat_native(np.float32(0)), pitch, gradient, offset)
+            k += NATIVE
     for j in range(rows.thins):
         i = at(rows.thin, j)
         for k in range(0, pitch, NATIVE):
@@ -268,10 +256,34 @@ def outer_many(pitch, rows, turned, gradient, offset):
 
 
 @inner
-def _row(rows, i):
-    return shifted(rows.row, i * LANES)
+def _outer_abreast(rows, j, turned, k, zero, pitch, gradient, offset):
+    """The same for `ABREAST` features, from place ``j`` on, and as many neurons from ``k`` on as ``zero`` has lanes."""
+    i0, i1, i2, i3 = at(rows.whole, j), at(rows.whole, j + 1), at(rows.whole, j + 2), at(rows.whole, j + 3)
+    i4, i5, i6, i7 = at(rows.whole, j + 4), at(rows.whole, j + 5), at(rows.whole, j + 6), at(rows.whole, j + 7)
+    x0, x1, x2, x3 = _row(rows, i0), _row(rows, i1), _row(rows, i2), _row(rows, i3)
+    x4, x5, x6, x7 = _row(rows, i4), _row(rows, i5), _row(rows, i6), _row(rows, i7)
+    a = b = c = d = e = f = g = h = zero
+    for sample in range(LANES):
+        column = load_column(turned, k * LANES + sample * NATIVE, zero)
+        a = fma(at(x0, sample), column, a)
+        b = fma(at(x1, sample), column, b)
+        c = fma(at(x2, sample), column, c)
+        d = fma(at(x3, sample), column, d)
+        e = fma(at(x4, sample), column, e)
+        f = fma(at(x5, sample), column, f)
+        g = fma(at(x6, sample), column, g)
+        h = fma(at(x7, sample), column, h)
+    place = offset + k
+    add_to(gradient, place + i0 * pitch, a)
+    add_to(gradient, place + i1 * pitch, b)
+    add_to(gradient, place + i2 * pitch, c)
+    add_to(gradient, place + i3 * pitch, d)
+    add_to(gradient, place + i4 * pitch, e)
+    add_to(gradient, place + i5 * pitch, f)
+    add_to(gradient, place + i6 * pitch, g)
+    add_to(gradient, place + i7 * pitch, h)
 
 
 @inner
-def _add(gradient, place, value):
-    store(gradient, place, load_native(gradient, place) + value)
+def _row(rows, i):
+    return shifted(rows.row, i * LANES)

@@ -3,6 +3,7 @@
     Row     float32, `LANES` samples of one feature or neuron
     Words   uint32, the same
     Native  float32, `NATIVE` neighbours in memory: one register
+    Wide    float32, `WIDE` neighbours in memory: as many registers as a product can sum in at once beside each other
 
 `LANES` is a few registers, so that a sum over rows has enough independent chains to keep the multipliers busy. Values
 of these types have the arithmetic operators, with each other and with scalars; comparison gives a mask for `where`.
@@ -53,6 +54,8 @@ def _widths() -> tuple[int, int]:
 
 
 NATIVE, LANES = _widths()
+WIDE = 2 * NATIVE if NATIVE == 16 else NATIVE
+"""Two registers where there are 32 of them, of which eight sums take half; else one."""
 
 
 def processor() -> str:
@@ -82,6 +85,7 @@ class _VectorModel(models.PrimitiveModel):
 Row = Vector("float", LANES)
 Words = Vector("uint", LANES)
 Native = Vector("float", NATIVE)
+Wide = Vector("float", WIDE)
 Blocks = Vector("wide", LANES // 4)
 
 
@@ -258,6 +262,39 @@ load_native = _loader(Native)
 
 
 @emitted
+def load_column(typing: Any, turned: Any, offset: Any, like: Any) -> Any:
+    """load_column(turned, offset, like): of one sample as many neurons as ``like`` has lanes, where `transpose` wrote
+    them: every `NATIVE` a register, and the next ones `NATIVE` rows on."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = []
+        for k in range(0, like.lanes, NATIVE):
+            place = builder.add(args[1], ir.Constant(args[1].type, k * LANES))
+            parts.append(builder.load(_place(builder, args[0], place, Native)))
+            parts[-1].align = 4
+        while len(parts) > 1:
+            both = _lanes(range(2 * parts[0].type.count))
+            parts = [builder.shuffle_vector(a, b, both) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return parts[0]
+
+    return like(turned, types.intp, like), generate
+
+
+@emitted
+def add_to(typing: Any, base: Any, offset: Any, value: Any) -> Any:
+    """add_to(base, offset, value): to neighbours in memory, as many as ``value`` has lanes."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _place(builder, args[0], args[1], sig.args[2])
+        before = builder.load(place)
+        before.align = 4
+        builder.store(builder.fadd(before, args[2]), place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), generate
+
+
+@emitted
 def store(typing: Any, base: Any, offset: Any, value: Any) -> Any:
     """store(base, offset, value): write a row or register."""
 
@@ -286,6 +323,7 @@ def _splatter(vector: Vector) -> Any:
 splat = _splatter(Row)
 """splat(scalar): a row with the same value in every lane."""
 splat_native = _splatter(Native)
+splat_wide = _splatter(Wide)
 splat_words = _splatter(Words)
 splat_blocks = _splatter(Blocks)
 
