@@ -65,9 +65,9 @@ def stages(workload: Workload, density: float) -> dict[str, float]:
     tiles = max(10, int(SECONDS / (time.perf_counter() - begin) * 100))
 
     def once(last: int) -> float:
-        begin = time.perf_counter()
+        begin = time.process_time()
         prefix(last, *arguments, tiles)
-        return (time.perf_counter() - begin) / tiles * 1e9
+        return (time.process_time() - begin) / tiles * 1e9
 
     repeats = [[once(last) for last in range(len(STAGES))] for _ in range(REPEATS)]
     until = [statistics.median(times) for times in zip(*repeats, strict=True)]
@@ -79,15 +79,15 @@ def markdown(record: dict[str, Any]) -> str:
     lines = [
         f"# The stages of a step, {record['machine']['device']}",
         "",
-        f"ns a tile of {record['lanes']} samples on one core, median of {REPEATS}. Products: two "
+        f"ns a tile of {record['lanes']} samples on one core, processor time, median of {REPEATS}. Products: two "
         f"in forward, three in backward, 2 n m {record['lanes']} FLOP each, and one of a decoder in embed; torch's "
-        f"sgemm on all threads {record['sgemm_gflop_per_s']:,.0f} GFLOP/s.",
+        f"sgemm on {record['machine']['threads']} threads {record['sgemm_gflop_per_s']:,.0f} GFLOP/s.",
         "",
         f"| workload | density | {' | '.join(STAGES)} | GFLOP/s of embed + forward + backward | rows, KiB |",
         "|" + "---|" * (len(STAGES) + 4),
     ]
     for row in record["rows"]:
-        cells = " | ".join(f"{row['ns'][name]:,.0f}" for name in STAGES)
+        cells = " | ".join(f"{max(row['ns'][name], 0.0):,.0f}" for name in STAGES)
         lines.append(
             f"| {row['workload']} | {row['density']} | {cells} | {row['gflop_per_s']:,.0f} | {row['rows_kib']:,.0f} |"
         )
