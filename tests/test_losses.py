@@ -344,6 +344,16 @@ def test_entropies_without_meaning_are_one_sentence(make, sentence: str) -> None
     assert str(caught.value) == sentence
 
 
+def test_whether_targets_are_binary_is_asked_by_losses_that_need_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(AbsoluteValue, "binary", lambda self, features: asked.append(features) or True)
+    signed = dataclasses.replace(BITS, signed=True)
+    Experiment(signed, READS, target=AbsoluteValue(), loss=Power(4.0))
+    assert not asked
+    Experiment(signed, READS, target=AbsoluteValue(), loss=CrossEntropy())
+    assert asked == [signed]
+
+
 def test_another_output_than_a_relu_is_a_logit_and_signs_of_sizes_are_no_matter() -> None:
     assert Experiment(BITS, dataclasses.replace(READS, output=GeLU()), loss=CrossEntropy()).cost == CrossEntropy()
     signed = dataclasses.replace(BITS, signed=True)

@@ -26,6 +26,7 @@ from toymodels import (
     Experiment,
     Exponential,
     Features,
+    FeatureTarget,
     FoldedNormal,
     Frequency,
     Geometric,
@@ -49,6 +50,7 @@ from toymodels import (
 )
 from toymodels.metrics.moments import collect
 from toymodels.metrics.population import population_loss
+from toymodels.targets import Says
 from toymodels.training.experiment import importances, sampler, target_of
 
 RECIPE = Training(steps=50, batch=64, learning_rate=1e-2)
@@ -63,12 +65,37 @@ def test_targets_of_features_say_what_they_are_called() -> None:
         assert (target.of_features, target.count(7), target.about(Features(3, 0.1), 0)) == (True, 7, {})
 
 
-def test_a_target_that_says_nothing_cannot_be_made() -> None:
-    class Nothing(Target):
-        name = "nothing"
+def test_a_target_of_another_kind_defines_of_and_count_and_has_no_meaning_beyond_them() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Total(Target):
+        """t = sum_i x_i, one number."""
 
-    with pytest.raises(TypeError, match=r"Nothing defines neither __call__\(x\) nor of\(n, seeds\)"):
-        Nothing()
+        name = "total"
+
+        def of(self, n: int, seeds: np.ndarray) -> Says:
+            return lambda x: x.sum(1, keepdim=True)
+
+        def count(self, n: int) -> int:
+            return 1
+
+    e = Experiment(Features(5, 0.3), READS, RECIPE, Total())
+    assert (e.target.of_features, e.n_targets, e.importance().tolist()) == (False, 1, [1.0])
+    assert e.best_constant_loss() == pytest.approx(5 * (0.1 - 0.15**2), rel=0.03)
+    measures = measure([e], train([e]).parameters, samples=2048)
+    assert not measures.failed
+    assert measures.targets["r2"].shape == (1, 1)
+    with pytest.raises(TypeError, match="abstract"):
+        Target()  # pyright: ignore[reportAbstractUsage]
+    with pytest.raises(TypeError, match="abstract"):
+        FeatureTarget()  # pyright: ignore[reportAbstractUsage]
+
+
+def test_a_function_of_ones_own_is_a_target_a_feature_and_only_that_class_gives_means_and_variances() -> None:
+    assert isinstance(Identity(), FeatureTarget)
+    assert isinstance(AbsoluteValue(), FeatureTarget)
+    assert not isinstance(And(2), FeatureTarget)
+    assert not hasattr(And(2), "variance")
+    assert Identity().of(3, np.zeros(1, np.int64)) == Identity()
 
 
 # -------------------------------------------------------------------------------------------------------- which pairs

@@ -21,6 +21,7 @@ from toymodels.checks import Number, setting, settle
 from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.firing import One
+from toymodels.targets import Target, is_binary
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -40,9 +41,8 @@ class Loss(ABC):
         """The loss that this means for such features: itself, for all but one."""
         return self
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:  # noqa: B027
-        """Raise ``ValueError`` where this loss has no meaning: of a target that is ``of_features``, and 0 or 1 where it
-        is ``binary``."""
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:  # noqa: B027
+        """Raise ``ValueError`` where this loss has no meaning."""
 
     def prediction(self, output: Tensor) -> Tensor:
         """The prediction of t, of the shape of the output."""
@@ -61,13 +61,21 @@ class Loss(ABC):
         return (low + high)[..., 0] / 2
 
     def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        """min_c of the mean of loss(t, c) over samples of t ``[target, sample]``: float64 ``[target]``."""
+        """What the best constant output loses, as samples of t say: float64 ``[target]``.
+
+        min_c of the mean of loss(t_i, c) over the samples of ``target`` ``[target, sample]``, without importances;
+        these, ``[target]``, matter only where the constants of all targets hang together (`weighs_constants`).
+        """
         return self(target, self.best_constant(target)[:, None]).mean(1).numpy()
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
     ) -> np.ndarray | None:
-        """The same of targets of this mean, if known, and variance, where these say it: ``[target]``; else None."""
+        """What the best constant output loses, min_c E loss(t_i, c) as in `of_constant`, in closed form.
+
+        ``mean`` E t_i (None where it is not known) and ``variance`` Var(t_i) are ``[target]``, and so is what is
+        returned; None where these do not tell what this loss makes of a constant, so that samples must.
+        """
         return None
 
 
@@ -120,8 +128,8 @@ class CrossEntropy(Loss):
         exclusive = isinstance(features, Features) and isinstance(features.firing, One)
         return Softmax() if exclusive else self
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
-        if not binary:
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:
+        if not is_binary(features, target):
             raise ValueError(
                 "loss 'cross_entropy' is of targets that are 0 or 1: values = 'binary', and signs only of target "
                 "'absolute'"
@@ -161,11 +169,11 @@ class Softmax(Loss):
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return target * (torch.logsumexp(output, -2, keepdim=True) - output)
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:
         exclusive = isinstance(features, Features) and isinstance(features.firing, One)
-        if not (exclusive and of_features):
+        if not (exclusive and target.of_features):
             raise ValueError("loss 'softmax' is of features of which exactly one is active: firing = 'one'")
-        CrossEntropy().check(features, output, of_features=of_features, binary=binary)
+        CrossEntropy().check(features, target, output)
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.softmax(output, -2)

@@ -14,19 +14,17 @@ import numpy as np
 from torch import Tensor
 
 from toymodels.activations import Activation
-from toymodels.data import Data, Inputs, measured_samples, samples_of
+from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.losses import Loss
 from toymodels.surroundings import undisturbed
-from toymodels.targets import Target
+from toymodels.targets import Target, typical
 
 
 def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
     """Raise ``ValueError`` where target, loss, features and output together have no meaning."""
     target.check(features, output)
-    loss = loss.over(features)
-    if type(loss).check is not Loss.check:
-        loss.check(features, output, of_features=target.of_features, binary=_is_binary(features, target))
+    loss.over(features).check(features, target, output)
     variance = stated_variance(features, target, seed)
     if variance is None or not isinstance(features, Features):
         return
@@ -72,21 +70,4 @@ def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np
 def _measured_constant_losses(
     features: Inputs, target: Target, loss: Loss, importance: tuple[float, ...], seed: int
 ) -> np.ndarray:
-    return loss.of_constant(_typical(features, target, seed).double(), np.array(importance))
-
-
-def _typical(features: Inputs, target: Target, seed: int) -> Tensor:
-    """Targets of samples that stand for all: ``[target, sample]``."""
-    if isinstance(features, Data):
-        x = features.typical[None]
-    else:
-        x = samples_of([features], [0]).evaluation(0, measured_samples(features.n))
-    return target.of(features.n, np.array([seed]))(x)[0]
-
-
-def _is_binary(features: Inputs, target: Target) -> bool:
-    stated = target.binary(features) if isinstance(features, Features) else None
-    if stated is not None:
-        return stated
-    t = _typical(features, target, 0)
-    return bool(((t == 0) | (t == 1)).all())
+    return loss.of_constant(typical(features, target, seed).double(), np.array(importance))
