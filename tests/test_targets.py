@@ -388,7 +388,11 @@ def test_columns_of_features_that_make_no_sense_of_pairs_are_undefined_and_all_o
         ),
         (
             lambda: Experiment(Features(4, 0.3), Bottleneck(2), target=And(2)),
-            "tied: W_out = W_in^T says one number a feature, 4, and the target has 2: tied = false",
+            "tied: W_out = W_in^T says what each feature is, and target 'and' is not of features: tied = false",
+        ),
+        (
+            lambda: Experiment(Features(4, 0.3), Bottleneck(2), target=And(4)),
+            "tied: W_out = W_in^T says what each feature is, and target 'and' is not of features: tied = false",
         ),
     ],
 )
@@ -404,8 +408,8 @@ def test_a_number_of_pairs_is_checked_by_name(pairs: int) -> None:
         And(pairs)
 
 
-def test_as_many_pairs_as_features_may_be_tied_and_signs_and_a_ReLU_are_no_matter() -> None:
-    e = Experiment(Features(4, 0.3, signed=True), Bottleneck(2), target=And(4))
+def test_of_pairs_signs_and_a_ReLU_are_no_matter() -> None:
+    e = Experiment(Features(4, 0.3, signed=True), Bottleneck(2, tied=False), target=And(4))
     assert e.n_targets == 4
     moments = collect([e], train([dataclasses.replace(e, training=RECIPE)]).parameters, 256)
     assert moments.t.shape == (1, 4)

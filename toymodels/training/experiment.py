@@ -56,7 +56,7 @@ class Experiment:
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
-        self.bottleneck.check(self.features.n, self.n_targets)
+        self.bottleneck.check(self.features.n, self.target)
 
     @property
     def n_targets(self) -> int:
