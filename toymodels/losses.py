@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy.special import entr
 from torch import Tensor
 
-from toymodels.activations import Activation, ReLU
+from toymodels.activations import Activation, Linear
 from toymodels.checks import Number, setting, settle
 from toymodels.data import Inputs
 from toymodels.features import Features
@@ -134,10 +134,8 @@ class CrossEntropy(Loss):
                 "loss 'cross_entropy' is of targets that are 0 or 1: values = 'binary', and signs only of target "
                 "'absolute'"
             )
-        if type(output) is ReLU:
-            raise ValueError(
-                "loss 'cross_entropy' reads an output as a logit, and a ReLU output has none below 0: output = 'linear'"
-            )
+        if type(output) is not Linear:
+            raise ValueError("loss 'cross_entropy' reads an output as a logit, which may be any number: output = 'linear'")
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)
