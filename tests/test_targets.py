@@ -387,6 +387,16 @@ def test_columns_of_features_that_make_no_sense_of_pairs_are_undefined_and_all_o
             "target 'and' is 0 always: the members of no pair are ever active together",
         ),
         (
+            lambda: Experiment(
+                Features(4, 0.25, values=Binary(), firing=One()), READS, target=And(2), loss=CrossEntropy()
+            ),
+            "target 'and' is 0 always: the members of no pair are ever active together",
+        ),
+        (
+            lambda: Experiment(Features(4, 1.0, values=Binary()), READS, target=And(2)),
+            "target 'and' never varies, so there is nothing to learn: lower the density",
+        ),
+        (
             lambda: Experiment(Features(4, 0.3), Bottleneck(2), target=And(2)),
             "tied: W_out = W_in^T says what each feature is, and target 'and' is not of features: tied = false",
         ),

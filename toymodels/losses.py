@@ -135,7 +135,9 @@ class CrossEntropy(Loss):
                 "'absolute'"
             )
         if type(output) is not Linear:
-            raise ValueError("loss 'cross_entropy' reads an output as a logit, which may be any number: output = 'linear'")
+            raise ValueError(
+                "loss 'cross_entropy' reads an output as a logit, which may be any number: output = 'linear'"
+            )
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)

@@ -24,16 +24,25 @@ from toymodels.targets import Target, typical
 def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
     """Raise ``ValueError`` where target, loss, features and output together have no meaning."""
     target.check(features, output)
+    if isinstance(features, Features):
+        _check_variance(features, target, seed)
     loss.over(features).check(features, target, output)
-    variance = stated_variance(features, target, seed)
-    if variance is None or not isinstance(features, Features):
+
+
+def _check_variance(features: Features, target: Target, seed: int) -> None:
+    """Raise ``ValueError`` where it is stated that there is nothing to learn."""
+    mean, variance = target.stated(features, seed)
+    if variance is None:
         return
-    if not target.of_features:
-        if not variance.any():
-            raise ValueError(f"target '{target.name}' is 0 always: the members of no pair are ever active together")
-        return
-    if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
-        raise ValueError("a feature that is always active with one value has no variance to learn: lower its density")
+    if target.of_features:
+        if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
+            raise ValueError(
+                "a feature that is always active with one value has no variance to learn: lower its density"
+            )
+    elif not variance.any():
+        if mean is None or mean.any():
+            raise ValueError(f"target '{target.name}' never varies, so there is nothing to learn: lower the density")
+        raise ValueError(f"target '{target.name}' is 0 always: the members of no pair are ever active together")
 
 
 def stated_variance(features: Inputs, target: Target, seed: int) -> np.ndarray | None:
