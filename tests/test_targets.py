@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from toymodels import (
     Linear,
     One,
     Parameters,
+    Power,
     ReLU,
     SoLU,
     Target,
@@ -235,6 +237,45 @@ def test_of_data_of_ones_own_pairs_are_measured() -> None:
     measures = measure([e], train([e]).parameters, samples=20_000)
     assert not measures.failed
     assert measures.targets["density"].item() == about["density"].item()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_the_best_constant_of_a_loss_that_nobody_states_is_that_of_samples(values, signed) -> None:
+    features = Features(4, 0.5, Frequency(Zipf(0.5)), values=values, signed=signed, firing=Correlated(1))
+    features = features if signed else dataclasses.replace(features, firing=Independent())
+    e = Experiment(features, READS, target=And(6), loss=Power(3.0), seed=3)
+    t = target_of([e])(sampler([e]).evaluation(0, 400_000).double())[0]
+    found = Power(3.0).of_constant(t, np.ones(6)) @ e.importance()
+    assert e.best_constant_loss() == pytest.approx(found, rel=0.1 if values == Exponential() else 0.03)
+    for law in And(6).distributions(features, 3):
+        outcomes, chance = law.outcomes()
+        second = features.values.second_moment
+        assert chance.sum().item() == pytest.approx(1, abs=1e-12)
+        assert (outcomes**2 @ chance).item() == pytest.approx(law.both * second**2, rel=1e-3)
+
+
+def test_the_best_constants_of_pairs_are_found_once_and_not_for_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    of_constant = Power.of_constant
+
+    def counted(loss: Power, *samples: Any) -> np.ndarray:
+        asked.append(samples[0].shape)
+        return of_constant(loss, *samples)
+
+    monkeypatch.setattr(Power, "of_constant", counted)
+    for density in (0.21, 0.22):
+        for seed in range(20):
+            e = Experiment(Features(6, density), READS, target=And(8), loss=Power(3.0), seed=seed)
+            assert e.best_constant_loss() > 0
+    assert len(asked) == 2
+
+
+def test_a_pair_of_bits_costs_by_hand_what_it_costs() -> None:
+    # t is 1 with q = 1/4: the least of (3/4) c^4 + (1/4) (1 - c)^4, where (1 - c) / c is the cube root of 3.
+    e = Experiment(Features(2, 0.5, values=Binary()), READS, target=And(1), loss=Power(4.0))
+    c = 1 / (1 + 3 ** (1 / 3))
+    assert e.best_constant_loss() == pytest.approx(0.75 * c**4 + 0.25 * (1 - c) ** 4, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------- the population loss

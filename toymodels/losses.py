@@ -48,25 +48,28 @@ class Loss(ABC):
         """The prediction of t, of the shape of the output."""
         return output
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
 
-        By golden section between the smallest and the largest target, to a millionth of their distance.
+        ``chance``, of the shape of ``target``, are the weights of that mean, which sum to 1; without them all are
+        equal. By golden section between the smallest and the largest target, to a millionth of their distance.
         """
         low, high = target.amin(-1, keepdim=True), target.amax(-1, keepdim=True)
         for _ in range(30):
             left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            nearer_left = self(target, left).mean(-1, keepdim=True) < self(target, right).mean(-1, keepdim=True)
+            nearer_left = _mean(self(target, left), chance) < _mean(self(target, right), chance)
+            nearer_left = nearer_left[..., None]
             low, high = torch.where(nearer_left, low, left), torch.where(nearer_left, right, high)
         return (low + high)[..., 0] / 2
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
         """What the best constant output loses, as samples of t say: float64 ``[target]``.
 
-        min_c of the mean of loss(t_i, c) over the samples of ``target`` ``[target, sample]``, without importances;
-        these, ``[target]``, matter only where the constants of all targets hang together (`weighs_constants`).
+        min_c of the mean of loss(t_i, c) over the samples of ``target`` ``[target, sample]``, weighted by ``chance``
+        as in `best_constant`. Importances ``[target]`` are no part of it, and matter only where the constants of all
+        targets hang together (`weighs_constants`).
         """
-        return self(target, self.best_constant(target)[:, None]).mean(1).numpy()
+        return _mean(self(target, self.best_constant(target, chance)[:, None]), chance).numpy()
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -88,8 +91,8 @@ class Squared(Loss):
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return (target - output).square()
 
-    def best_constant(self, target: Tensor) -> Tensor:
-        return target.mean(-1)
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
+        return _mean(target, chance)
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -142,12 +145,12 @@ class CrossEntropy(Loss):
     def prediction(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """The logit of the mean; infinite where all targets are alike."""
-        return torch.logit(target.mean(-1))
+        return torch.logit(_mean(target, chance))
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        return _entropy(target.mean(1).numpy())
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
+        return _entropy(_mean(target, chance).numpy())
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -178,12 +181,12 @@ class Softmax(Loss):
     def prediction(self, output: Tensor) -> Tensor:
         return torch.softmax(output, -2)
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """The logarithm of the mean, of equal importances; -infinite of a target that is never 1."""
-        return target.mean(-1).log()
+        return _mean(target, chance).log()
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        return _shared_entropy(target.mean(1).numpy(), importance)
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
+        return _shared_entropy(_mean(target, chance).numpy(), importance)
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -192,6 +195,11 @@ class Softmax(Loss):
 
 
 LOSSES: dict[str, Loss] = {"squared": Squared(), "l4": Power(4.0), "cross_entropy": CrossEntropy()}
+
+
+def _mean(samples: Tensor, chance: Tensor | None) -> Tensor:
+    """Over the last axis, without that axis; weighted by chances that sum to 1, if there are any."""
+    return samples.mean(-1) if chance is None else (samples * chance).sum(-1)
 
 
 def _entropy(mean: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.losses import Loss
 from toymodels.surroundings import undisturbed
-from toymodels.targets import Target, typical
+from toymodels.targets import Distribution, Target, typical
 
 
 def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
@@ -62,7 +62,8 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
 def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np.ndarray, seed: int) -> np.ndarray:
     """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[target]``.
 
-    Of features in closed form where the target states its mean and variance and the loss is known by them; else
+    Of features in closed form where the target states its mean and variance and the loss is known by them, and by
+    quadrature where it states its distributions, once for each that differs, as thousands of seeds share them; else
     measured, on the whole population of data that have one, or on the evaluation data of seed 0, as features are
     distributed alike for every seed. ``importance`` ``[target]`` matters to a softmax alone.
     """
@@ -71,8 +72,17 @@ def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np
         stated = None if variance is None else loss.stated_of_constant(mean, variance, importance)
         if stated is not None:
             return stated
+        distributions = None if loss.weighs_constants else target.distributions(features, seed)
+        if distributions is not None:
+            return np.array([_constant_loss(each, loss) for each in distributions])
     weights = tuple(importance.tolist()) if loss.weighs_constants else ()
     return _measured_constant_losses(features, target, loss, weights, 0 if target.of_features else seed)
+
+
+@lru_cache(maxsize=4096)
+def _constant_loss(distribution: Distribution, loss: Loss) -> float:
+    outcomes, chance = distribution.outcomes()
+    return float(loss.of_constant(outcomes[None], np.ones(1), chance[None])[0])
 
 
 @lru_cache(maxsize=32)

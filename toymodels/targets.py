@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -23,8 +23,11 @@ from toymodels.checks import Whole, setting, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
+from toymodels.quadrature import unit_interval
 from toymodels.random import Domain
 from toymodels.roles import by_name
+from toymodels.surroundings import undisturbed
+from toymodels.values import Values
 
 MAX_PAIRS = 10**6
 
@@ -32,12 +35,22 @@ Says = Callable[[Tensor], Tensor]
 """t [model, target, batch] as a function of x [model, feature, batch]."""
 
 
+class Distribution(Protocol):
+    """How one number is distributed; equal ones are the same distribution."""
+
+    def __hash__(self) -> int: ...
+
+    def outcomes(self) -> tuple[Tensor, Tensor]:
+        """Numbers that stand for all, and their chances, which sum to 1: float64 ``[outcome]`` each."""
+        ...
+
+
 class Target(ClosedForms, ABC):
     """What a model must say. A subclass defines ``name``, `of` and `count`; one that says a number a feature is a
     `FeatureTarget`."""
 
     name: str
-    closed_forms: ClassVar = {"of": ("stated", "binary")}
+    closed_forms: ClassVar = {"of": ("stated", "binary", "distributions")}
     of_features: ClassVar[bool] = False
     """whether target i is of feature i"""
 
@@ -74,6 +87,10 @@ class Target(ClosedForms, ABC):
     def stated(self, features: Features, seed: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """E t_i and Var(t_i) for the model of this seed, float64 ``[target]`` each; None for what is measured."""
         return None, None
+
+    def distributions(self, features: Features, seed: int) -> Sequence[Distribution] | None:
+        """How each t_i is distributed for the model of this seed; None where that is measured."""
+        return None
 
 
 class FeatureTarget(Target):
@@ -260,8 +277,35 @@ class And(Target):
         mean = np.zeros_like(both) if features.signed else both * values.mean**2
         return mean, both * values.second_moment**2 - mean**2
 
+    def distributions(self, features: Features, seed: int) -> Sequence[Distribution]:
+        both = self.about(features, seed)["density"].tolist()
+        return [Product(each, features.values, features.signed) for each in both]
 
-@lru_cache(maxsize=4096)
+
+@dataclass(frozen=True)
+class Product:
+    """x_i x_j of two features that are active together with probability ``both``: else it is 0.
+
+    Their values are independent, whatever the firing law: each is of the feature's own word.
+    """
+
+    both: float
+    values: Values
+    signed: bool
+
+    @undisturbed
+    def outcomes(self) -> tuple[Tensor, Tensor]:
+        """0, and the products of the values at Gauss-Legendre nodes of two uniforms, with their chances."""
+        nodes, weights = unit_interval(panels=4, order=8)
+        v = self.values.from_uniform(torch.ones_like(nodes) if self.values.binary else nodes).double()
+        t, chance = torch.outer(v, v).flatten(), self.both * torch.outer(weights, weights).flatten()
+        if self.signed:
+            t, chance = torch.cat([t, -t]), torch.cat([chance, chance]) / 2
+        nothing = torch.tensor([0.0, 1 - self.both], dtype=torch.float64)
+        return torch.cat([nothing[:1], t]), torch.cat([nothing[1:], chance])
+
+
+@lru_cache(maxsize=64)
 def _members(pairs: int, n: int, seed: int) -> np.ndarray:
     high, low = random.words(np.array([seed]), 2, pairs, 0, Domain.PAIRS)[0].tolist()
     there_are, moved = n * (n - 1) // 2, dict[int, int]()
