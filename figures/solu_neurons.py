@@ -38,7 +38,9 @@ def draw(run: Run) -> Figure:
     """Columns are the two counts, of one regime or two beside each other; raises `FolderError` where nothing was
     trained, where targets are not features, and for too many regimes."""
     models = run.models[(run.models["status"] == "ok") & run.models["loss_fraction"].notna()]
-    if models.empty or models["features_recovered"].isna().all():
+    others = int(models["features_recovered"].isna().sum())
+    models = models[models["features_recovered"].notna()]
+    if models.empty:
         raise FolderError(f"{run.path}: this figure needs trained models that say what each feature is")
     models = models.join(_counts(run), on="model")
     regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
@@ -63,7 +65,7 @@ def draw(run: Run) -> Figure:
     for axis in grid[len(regimes) :].flat:
         axis.set_visible(False)
     figure.legend(handles=_legend(colours), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(textwrap.fill(_said(run, models), 95 * side_by_side), fontsize=8, color="0.4")
+    figure.suptitle(textwrap.fill(_said(run, models, others), 95 * side_by_side), fontsize=8, color="0.4")
     return figure
 
 
@@ -111,11 +113,14 @@ def _most(models: pd.DataFrame) -> int:
     return max(1, int(models[list(COUNTED)].to_numpy().max()))
 
 
-def _said(run: Run, models: pd.DataFrame) -> str:
-    """What stands above: what is tuned, what is pooled, and where the activation does nothing."""
+def _said(run: Run, models: pd.DataFrame, others: int) -> str:
+    """What stands above: what is tuned, what is pooled, how many ``others`` are left out as their targets are not
+    features, and where the activation does nothing."""
     said = []
     if run.tuned:
         said.append(f"each hidden layer at its best {' and '.join(name.rpartition('.')[2] for name in run.tuned)}")
     if models["seed"].nunique() > 1:
         said.append(f"a small mark a model, {models['seed'].nunique()} seeds")
+    if others:
+        said.append(f"{others} models whose targets are not features are left out")
     return "; ".join([*said, *notes(summarise(run))])

@@ -30,10 +30,15 @@ TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 
 def draw(run: Run) -> Figure:
-    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained."""
+    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained, or no target is of
+    features."""
     models = run.models[run.models["status"] == "ok"]
     if models.empty:
         raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    others = int(models["features_recovered"].isna().sum())
+    models = models[models["features_recovered"].notna()]
+    if models.empty:
+        raise FolderError(f"{run.path}: this figure needs models that say what each feature is, and there are none")
     models = _shown(run, models)
     columns = list(models[COLUMN].unique())
     rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
@@ -71,6 +76,7 @@ def draw(run: Run) -> Figure:
     said = [f"pooled over {', '.join(over)}"] * bool(over)
     said += [f"{MOST_POINTS:,} features a panel at most"] * sampled
     said += [f"{name} {models.sort_values('model.layer_norm')[name].iloc[-1]}" for name in left_out]
+    said += [f"{others} models whose targets are not features are left out"] * bool(others)
     figure.suptitle(textwrap.fill("; ".join(said), 40 * len(columns)), fontsize=8, color="0.4")
     figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
     figure.supylabel("R² of the model", fontsize=9)

@@ -125,7 +125,7 @@ def test_numpy_says_what_python_says():
 
 def test_what_cannot_be_grouped_or_counted_is_refused_in_a_sentence() -> None:
     @dataclasses.dataclass
-    class Loose(tm.Target):
+    class Loose(tm.FeatureTarget):
         name = "loose"
 
         def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import toymodels as tm
 
 
 @dataclasses.dataclass(frozen=True)
-class Rectified(tm.Target):
+class Rectified(tm.FeatureTarget):
     """t = max(x, 0), whose variance nobody states."""
 
     name = "rectified"
@@ -94,7 +94,7 @@ def experiment(target: tm.Target, features: tm.Features = SIGNED) -> tm.Experime
 
 
 @pytest.mark.parametrize("target, variance", [(Rectified(), RECTIFIED), (Doubled(), DOUBLED)])
-def test_a_target_without_a_closed_form_of_its_own_is_measured(target: tm.Target, variance: float) -> None:
+def test_a_target_without_a_closed_form_of_its_own_is_measured(target: tm.FeatureTarget, variance: float) -> None:
     assert target.variance(SIGNED) is None
     e = experiment(target)
     assert e.best_constant_loss() == pytest.approx(4 * variance, rel=0.01)

@@ -22,7 +22,6 @@ from toymodels import (
     Experiment,
     Features,
     Frequency,
-    GeLU,
     Geometric,
     Importance,
     Linear,
@@ -39,6 +38,7 @@ from toymodels import (
     measure,
     train,
 )
+from toymodels.activations import ACTIVATIONS
 from toymodels.engines import ENGINES
 from toymodels.objectives import losses
 from toymodels.training.experiment import sampler, target_of
@@ -318,7 +318,7 @@ def test_a_softmax_and_sigmoids_agree_that_a_bit_is_better_spent_on_two_and_two(
 # ------------------------------------------------------------------------------------------------ what has no meaning
 
 BINARY = "loss 'cross_entropy' is of targets that are 0 or 1: values = 'binary', and signs only of target 'absolute'"
-LOGIT = "loss 'cross_entropy' reads an output as a logit, and a ReLU output has none below 0: output = 'linear'"
+LOGIT = "loss 'cross_entropy' reads an output as a logit, which may be any number: output = 'linear'"
 ALONE = "loss 'softmax' is of features of which exactly one is active: firing = 'one'"
 
 
@@ -332,6 +332,12 @@ ALONE = "loss 'softmax' is of features of which exactly one is active: firing = 
         (lambda: Experiment(BITS, Bottleneck(3), loss=CrossEntropy()), LOGIT),
         (lambda: Experiment(EXCLUSIVE, Bottleneck(3), loss=CrossEntropy()), LOGIT),
         (lambda: Experiment(EXCLUSIVE, Bottleneck(3), loss=Softmax()), LOGIT),
+        *[
+            (lambda x=x, output=output: Experiment(x, Bottleneck(3, output=output), loss=CrossEntropy()), LOGIT)
+            for output in ACTIVATIONS.values()
+            if output != Linear()
+            for x in (BITS, EXCLUSIVE)
+        ],
         (lambda: Experiment(Features(4, 1 / 4, firing=One()), READS, loss=CrossEntropy()), BINARY),
         (lambda: Experiment(BITS, READS, loss=Softmax()), ALONE),
         (lambda: Experiment(BITS, READS, target=And(2), loss=Softmax()), ALONE),
@@ -344,7 +350,16 @@ def test_entropies_without_meaning_are_one_sentence(make, sentence: str) -> None
     assert str(caught.value) == sentence
 
 
-def test_another_output_than_a_relu_is_a_logit_and_signs_of_sizes_are_no_matter() -> None:
-    assert Experiment(BITS, dataclasses.replace(READS, output=GeLU()), loss=CrossEntropy()).cost == CrossEntropy()
+def test_whether_targets_are_binary_is_asked_by_losses_that_need_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(AbsoluteValue, "binary", lambda self, features: asked.append(features) or True)
+    signed = dataclasses.replace(BITS, signed=True)
+    Experiment(signed, READS, target=AbsoluteValue(), loss=Power(4.0))
+    assert not asked
+    Experiment(signed, READS, target=AbsoluteValue(), loss=CrossEntropy())
+    assert asked == [signed]
+
+
+def test_signs_of_sizes_are_no_matter() -> None:
     signed = dataclasses.replace(BITS, signed=True)
     assert Experiment(signed, READS, target=AbsoluteValue(), loss=CrossEntropy()).best_constant_loss() > 0

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from toymodels import (
     Experiment,
     Exponential,
     Features,
+    FeatureTarget,
     FoldedNormal,
     Frequency,
     Geometric,
@@ -36,6 +38,7 @@ from toymodels import (
     Linear,
     One,
     Parameters,
+    Power,
     ReLU,
     SoLU,
     Target,
@@ -49,6 +52,7 @@ from toymodels import (
 )
 from toymodels.metrics.moments import collect
 from toymodels.metrics.population import population_loss
+from toymodels.targets import Says
 from toymodels.training.experiment import importances, sampler, target_of
 
 RECIPE = Training(steps=50, batch=64, learning_rate=1e-2)
@@ -63,12 +67,37 @@ def test_targets_of_features_say_what_they_are_called() -> None:
         assert (target.of_features, target.count(7), target.about(Features(3, 0.1), 0)) == (True, 7, {})
 
 
-def test_a_target_that_says_nothing_cannot_be_made() -> None:
-    class Nothing(Target):
-        name = "nothing"
+def test_a_target_of_another_kind_defines_of_and_count_and_has_no_meaning_beyond_them() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Total(Target):
+        """t = sum_i x_i, one number."""
 
-    with pytest.raises(TypeError, match=r"Nothing defines neither __call__\(x\) nor of\(n, seeds\)"):
-        Nothing()
+        name = "total"
+
+        def of(self, n: int, seeds: np.ndarray) -> Says:
+            return lambda x: x.sum(1, keepdim=True)
+
+        def count(self, n: int) -> int:
+            return 1
+
+    e = Experiment(Features(5, 0.3), READS, RECIPE, Total())
+    assert (e.target.of_features, e.n_targets, e.importance().tolist()) == (False, 1, [1.0])
+    assert e.best_constant_loss() == pytest.approx(5 * (0.1 - 0.15**2), rel=0.03)
+    measures = measure([e], train([e]).parameters, samples=2048)
+    assert not measures.failed
+    assert measures.targets["r2"].shape == (1, 1)
+    with pytest.raises(TypeError, match="abstract"):
+        Target()  # pyright: ignore[reportAbstractUsage]
+    with pytest.raises(TypeError, match="abstract"):
+        FeatureTarget()  # pyright: ignore[reportAbstractUsage]
+
+
+def test_a_function_of_ones_own_is_a_target_a_feature_and_only_that_class_gives_means_and_variances() -> None:
+    assert isinstance(Identity(), FeatureTarget)
+    assert isinstance(AbsoluteValue(), FeatureTarget)
+    assert not isinstance(And(2), FeatureTarget)
+    assert not hasattr(And(2), "variance")
+    assert Identity().of(3, np.zeros(1, np.int64)) == Identity()
 
 
 # -------------------------------------------------------------------------------------------------------- which pairs
@@ -208,6 +237,45 @@ def test_of_data_of_ones_own_pairs_are_measured() -> None:
     measures = measure([e], train([e]).parameters, samples=20_000)
     assert not measures.failed
     assert measures.targets["density"].item() == about["density"].item()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: v.name)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_the_best_constant_of_a_loss_that_nobody_states_is_that_of_samples(values, signed) -> None:
+    features = Features(4, 0.5, Frequency(Zipf(0.5)), values=values, signed=signed, firing=Correlated(1))
+    features = features if signed else dataclasses.replace(features, firing=Independent())
+    e = Experiment(features, READS, target=And(6), loss=Power(3.0), seed=3)
+    t = target_of([e])(sampler([e]).evaluation(0, 400_000).double())[0]
+    found = Power(3.0).of_constant(t, np.ones(6)) @ e.importance()
+    assert e.best_constant_loss() == pytest.approx(found, rel=0.1 if values == Exponential() else 0.03)
+    for law in And(6).distributions(features, 3):
+        outcomes, chance = law.outcomes()
+        second = features.values.second_moment
+        assert chance.sum().item() == pytest.approx(1, abs=1e-12)
+        assert (outcomes**2 @ chance).item() == pytest.approx(law.both * second**2, rel=1e-3)
+
+
+def test_the_best_constants_of_pairs_are_found_once_and_not_for_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    of_constant = Power.of_constant
+
+    def counted(loss: Power, *samples: Any) -> np.ndarray:
+        asked.append(samples[0].shape)
+        return of_constant(loss, *samples)
+
+    monkeypatch.setattr(Power, "of_constant", counted)
+    for density in (0.21, 0.22):
+        for seed in range(20):
+            e = Experiment(Features(6, density), READS, target=And(8), loss=Power(3.0), seed=seed)
+            assert e.best_constant_loss() > 0
+    assert len(asked) == 2
+
+
+def test_a_pair_of_bits_costs_by_hand_what_it_costs() -> None:
+    # t is 1 with q = 1/4: the least of (3/4) c^4 + (1/4) (1 - c)^4, where (1 - c) / c is the cube root of 3.
+    e = Experiment(Features(2, 0.5, values=Binary()), READS, target=And(1), loss=Power(4.0))
+    c = 1 / (1 + 3 ** (1 / 3))
+    assert e.best_constant_loss() == pytest.approx(0.75 * c**4 + 0.25 * (1 - c) ** 4, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------- the population loss
@@ -360,8 +428,22 @@ def test_columns_of_features_that_make_no_sense_of_pairs_are_undefined_and_all_o
             "target 'and' is 0 always: the members of no pair are ever active together",
         ),
         (
+            lambda: Experiment(
+                Features(4, 0.25, values=Binary(), firing=One()), READS, target=And(2), loss=CrossEntropy()
+            ),
+            "target 'and' is 0 always: the members of no pair are ever active together",
+        ),
+        (
+            lambda: Experiment(Features(4, 1.0, values=Binary()), READS, target=And(2)),
+            "target 'and' never varies, so there is nothing to learn: lower the density",
+        ),
+        (
             lambda: Experiment(Features(4, 0.3), Bottleneck(2), target=And(2)),
-            "tied: W_out = W_in^T says one number a feature, 4, and the target has 2: tied = false",
+            "tied: W_out = W_in^T says what each feature is, and target 'and' is not of features: tied = false",
+        ),
+        (
+            lambda: Experiment(Features(4, 0.3), Bottleneck(2), target=And(4)),
+            "tied: W_out = W_in^T says what each feature is, and target 'and' is not of features: tied = false",
         ),
     ],
 )
@@ -377,8 +459,8 @@ def test_a_number_of_pairs_is_checked_by_name(pairs: int) -> None:
         And(pairs)
 
 
-def test_as_many_pairs_as_features_may_be_tied_and_signs_and_a_ReLU_are_no_matter() -> None:
-    e = Experiment(Features(4, 0.3, signed=True), Bottleneck(2), target=And(4))
+def test_of_pairs_signs_and_a_ReLU_are_no_matter() -> None:
+    e = Experiment(Features(4, 0.3, signed=True), Bottleneck(2, tied=False), target=And(4))
     assert e.n_targets == 4
     moments = collect([e], train([dataclasses.replace(e, training=RECIPE)]).parameters, 256)
     assert moments.t.shape == (1, 4)

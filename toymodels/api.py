@@ -19,7 +19,7 @@ from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.losses import CrossEntropy, Loss, Power, Softmax, Squared
 from toymodels.metrics import Measures, Tier, measure
-from toymodels.targets import AbsoluteValue, And, Identity, Target
+from toymodels.targets import AbsoluteValue, And, FeatureTarget, Identity, Target
 from toymodels.training.experiment import Experiment
 from toymodels.training.optimizers import SGD, Adam, RotatedAdam
 from toymodels.training.recipe import Training
@@ -51,6 +51,7 @@ __all__ = [
     "Embedding",
     "Experiment",
     "Exponential",
+    "FeatureTarget",
     "Features",
     "FoldedNormal",
     "Frequency",

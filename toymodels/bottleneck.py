@@ -28,6 +28,7 @@ from toymodels.checks import Flag, Number, OrNone, Part, Whole, setting, settle
 from toymodels.embedding import Embedding
 from toymodels.layer_norm import LayerNorm, normalise
 from toymodels.roles import OneOf
+from toymodels.targets import Target
 
 MAX_HIDDEN = 10**5
 ACTIVATION = OneOf(Activation, "ReLU()", names=ACTIVATIONS)
@@ -89,15 +90,16 @@ class Bottleneck:
                 "embedding: W_in reads the embedding and W_out says features, so they cannot be tied: tied = false"
             )
 
-    def check(self, n: int, n_targets: int) -> None:
-        """Raise ``ValueError`` where this cannot read ``n`` features and say ``n_targets`` numbers."""
+    def check(self, n: int, target: Target) -> None:
+        """Raise ``ValueError`` where this cannot read ``n`` features and say what the target asks for."""
         if self.embedding is not None and self.embedding.size > n:
             raise ValueError(
                 f"embedding: expected at most as many dimensions as features, {n}, got {self.embedding.size}"
             )
-        if self.tied and n_targets != n:
+        if self.tied and not target.of_features:
             raise ValueError(
-                f"tied: W_out = W_in^T says one number a feature, {n}, and the target has {n_targets}: tied = false"
+                f"tied: W_out = W_in^T says what each feature is, and target '{target.name}' is not of features: "
+                "tied = false"
             )
 
     @cached_property

@@ -27,4 +27,4 @@ class ClosedForms:
             if function in own and cls is not declaring:
                 for constant in constants:
                     if constant not in own:
-                        setattr(cls, constant, vars(declaring)[constant])
+                        setattr(cls, constant, getattr(declaring, constant))

@@ -84,7 +84,8 @@ class Data(ABC):
     def both_active(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """P(x_i != 0 and x_j != 0) of features i = ``first[q]`` and j = ``second[q]``, measured: float64 ``[q]``."""
         active = self.typical != 0
-        return (active[torch.from_numpy(first)] & active[torch.from_numpy(second)]).double().mean(1).numpy()
+        sides = (torch.from_numpy(np.array(side)) for side in (first, second))  # copies, as torch wants to write
+        return torch.stack([active[side] for side in sides]).all(0).double().mean(1).numpy()
 
     @cached_property
     def signed(self) -> bool:

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from scipy.special import entr
 from torch import Tensor
 
-from toymodels.activations import Activation, ReLU
+from toymodels.activations import Activation, Linear
 from toymodels.checks import Number, setting, settle
 from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.firing import One
+from toymodels.targets import Target, is_binary
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -40,34 +41,44 @@ class Loss(ABC):
         """The loss that this means for such features: itself, for all but one."""
         return self
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:  # noqa: B027
-        """Raise ``ValueError`` where this loss has no meaning: of a target that is ``of_features``, and 0 or 1 where it
-        is ``binary``."""
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:  # noqa: B027
+        """Raise ``ValueError`` where this loss has no meaning."""
 
     def prediction(self, output: Tensor) -> Tensor:
         """The prediction of t, of the shape of the output."""
         return output
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """argmin_c of the mean of loss(t, c) over the last axis, without that axis.
 
-        By golden section between the smallest and the largest target, to a millionth of their distance.
+        ``chance``, of the shape of ``target``, are the weights of that mean, which sum to 1; without them all are
+        equal. By golden section between the smallest and the largest target, to a millionth of their distance.
         """
         low, high = target.amin(-1, keepdim=True), target.amax(-1, keepdim=True)
         for _ in range(30):
             left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            nearer_left = self(target, left).mean(-1, keepdim=True) < self(target, right).mean(-1, keepdim=True)
+            nearer_left = _mean(self(target, left), chance) < _mean(self(target, right), chance)
+            nearer_left = nearer_left[..., None]
             low, high = torch.where(nearer_left, low, left), torch.where(nearer_left, right, high)
         return (low + high)[..., 0] / 2
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        """min_c of the mean of loss(t, c) over samples of t ``[target, sample]``: float64 ``[target]``."""
-        return self(target, self.best_constant(target)[:, None]).mean(1).numpy()
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
+        """What the best constant output loses, as samples of t say: float64 ``[target]``.
+
+        min_c of the mean of loss(t_i, c) over the samples of ``target`` ``[target, sample]``, weighted by ``chance``
+        as in `best_constant`. Importances ``[target]`` are no part of it, and matter only where the constants of all
+        targets hang together (`weighs_constants`).
+        """
+        return _mean(self(target, self.best_constant(target, chance)[:, None]), chance).numpy()
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
     ) -> np.ndarray | None:
-        """The same of targets of this mean, if known, and variance, where these say it: ``[target]``; else None."""
+        """What the best constant output loses, min_c E loss(t_i, c) as in `of_constant`, in closed form.
+
+        ``mean`` E t_i (None where it is not known) and ``variance`` Var(t_i) are ``[target]``, and so is what is
+        returned; None where these do not tell what this loss makes of a constant, so that samples must.
+        """
         return None
 
 
@@ -80,8 +91,8 @@ class Squared(Loss):
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return (target - output).square()
 
-    def best_constant(self, target: Tensor) -> Tensor:
-        return target.mean(-1)
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
+        return _mean(target, chance)
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -120,26 +131,26 @@ class CrossEntropy(Loss):
         exclusive = isinstance(features, Features) and isinstance(features.firing, One)
         return Softmax() if exclusive else self
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
-        if not binary:
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:
+        if not is_binary(features, target):
             raise ValueError(
                 "loss 'cross_entropy' is of targets that are 0 or 1: values = 'binary', and signs only of target "
                 "'absolute'"
             )
-        if type(output) is ReLU:
+        if type(output) is not Linear:
             raise ValueError(
-                "loss 'cross_entropy' reads an output as a logit, and a ReLU output has none below 0: output = 'linear'"
+                "loss 'cross_entropy' reads an output as a logit, which may be any number: output = 'linear'"
             )
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.sigmoid(output)
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """The logit of the mean; infinite where all targets are alike."""
-        return torch.logit(target.mean(-1))
+        return torch.logit(_mean(target, chance))
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        return _entropy(target.mean(1).numpy())
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
+        return _entropy(_mean(target, chance).numpy())
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -161,21 +172,21 @@ class Softmax(Loss):
     def __call__(self, target: Tensor, output: Tensor) -> Tensor:
         return target * (torch.logsumexp(output, -2, keepdim=True) - output)
 
-    def check(self, features: Inputs, output: Activation, *, of_features: bool, binary: bool) -> None:
+    def check(self, features: Inputs, target: Target, output: Activation) -> None:
         exclusive = isinstance(features, Features) and isinstance(features.firing, One)
-        if not (exclusive and of_features):
+        if not (exclusive and target.of_features):
             raise ValueError("loss 'softmax' is of features of which exactly one is active: firing = 'one'")
-        CrossEntropy().check(features, output, of_features=of_features, binary=binary)
+        CrossEntropy().check(features, target, output)
 
     def prediction(self, output: Tensor) -> Tensor:
         return torch.softmax(output, -2)
 
-    def best_constant(self, target: Tensor) -> Tensor:
+    def best_constant(self, target: Tensor, chance: Tensor | None = None) -> Tensor:
         """The logarithm of the mean, of equal importances; -infinite of a target that is never 1."""
-        return target.mean(-1).log()
+        return _mean(target, chance).log()
 
-    def of_constant(self, target: Tensor, importance: np.ndarray) -> np.ndarray:
-        return _shared_entropy(target.mean(1).numpy(), importance)
+    def of_constant(self, target: Tensor, importance: np.ndarray, chance: Tensor | None = None) -> np.ndarray:
+        return _shared_entropy(_mean(target, chance).numpy(), importance)
 
     def stated_of_constant(
         self, mean: np.ndarray | None, variance: np.ndarray, importance: np.ndarray
@@ -184,6 +195,11 @@ class Softmax(Loss):
 
 
 LOSSES: dict[str, Loss] = {"squared": Squared(), "l4": Power(4.0), "cross_entropy": CrossEntropy()}
+
+
+def _mean(samples: Tensor, chance: Tensor | None) -> Tensor:
+    """Over the last axis, without that axis; weighted by chances that sum to 1, if there are any."""
+    return samples.mean(-1) if chance is None else (samples * chance).sum(-1)
 
 
 def _entropy(mean: np.ndarray) -> np.ndarray:

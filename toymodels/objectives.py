@@ -14,28 +14,35 @@ import numpy as np
 from torch import Tensor
 
 from toymodels.activations import Activation
-from toymodels.data import Data, Inputs, measured_samples, samples_of
+from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.losses import Loss
 from toymodels.surroundings import undisturbed
-from toymodels.targets import Target
+from toymodels.targets import Distribution, Target, typical
 
 
 def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
     """Raise ``ValueError`` where target, loss, features and output together have no meaning."""
     target.check(features, output)
-    loss = loss.over(features)
-    if type(loss).check is not Loss.check:
-        loss.check(features, output, of_features=target.of_features, binary=_is_binary(features, target))
-    variance = stated_variance(features, target, seed)
-    if variance is None or not isinstance(features, Features):
+    if isinstance(features, Features):
+        _check_variance(features, target, seed)
+    loss.over(features).check(features, target, output)
+
+
+def _check_variance(features: Features, target: Target, seed: int) -> None:
+    """Raise ``ValueError`` where it is stated that there is nothing to learn."""
+    mean, variance = target.stated(features, seed)
+    if variance is None:
         return
-    if not target.of_features:
-        if not variance.any():
-            raise ValueError(f"target '{target.name}' is 0 always: the members of no pair are ever active together")
-        return
-    if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
-        raise ValueError("a feature that is always active with one value has no variance to learn: lower its density")
+    if target.of_features:
+        if not (variance > 1e-9 * features.probabilities() * features.values.second_moment).all():
+            raise ValueError(
+                "a feature that is always active with one value has no variance to learn: lower its density"
+            )
+    elif not variance.any():
+        if mean is None or mean.any():
+            raise ValueError(f"target '{target.name}' never varies, so there is nothing to learn: lower the density")
+        raise ValueError(f"target '{target.name}' is 0 always: the members of no pair are ever active together")
 
 
 def stated_variance(features: Inputs, target: Target, seed: int) -> np.ndarray | None:
@@ -55,7 +62,8 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
 def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np.ndarray, seed: int) -> np.ndarray:
     """min_c E loss(t_i, c), what the best constant predictor loses: float64 ``[target]``.
 
-    Of features in closed form where the target states its mean and variance and the loss is known by them; else
+    Of features in closed form where the target states its mean and variance and the loss is known by them, and by
+    quadrature where it states its distributions, once for each that differs, as thousands of seeds share them; else
     measured, on the whole population of data that have one, or on the evaluation data of seed 0, as features are
     distributed alike for every seed. ``importance`` ``[target]`` matters to a softmax alone.
     """
@@ -64,29 +72,21 @@ def constant_losses(features: Inputs, target: Target, loss: Loss, importance: np
         stated = None if variance is None else loss.stated_of_constant(mean, variance, importance)
         if stated is not None:
             return stated
+        distributions = None if loss.weighs_constants else target.distributions(features, seed)
+        if distributions is not None:
+            return np.array([_constant_loss(each, loss) for each in distributions])
     weights = tuple(importance.tolist()) if loss.weighs_constants else ()
     return _measured_constant_losses(features, target, loss, weights, 0 if target.of_features else seed)
+
+
+@lru_cache(maxsize=4096)
+def _constant_loss(distribution: Distribution, loss: Loss) -> float:
+    outcomes, chance = distribution.outcomes()
+    return float(loss.of_constant(outcomes[None], np.ones(1), chance[None])[0])
 
 
 @lru_cache(maxsize=32)
 def _measured_constant_losses(
     features: Inputs, target: Target, loss: Loss, importance: tuple[float, ...], seed: int
 ) -> np.ndarray:
-    return loss.of_constant(_typical(features, target, seed).double(), np.array(importance))
-
-
-def _typical(features: Inputs, target: Target, seed: int) -> Tensor:
-    """Targets of samples that stand for all: ``[target, sample]``."""
-    if isinstance(features, Data):
-        x = features.typical[None]
-    else:
-        x = samples_of([features], [0]).evaluation(0, measured_samples(features.n))
-    return target.of(features.n, np.array([seed]))(x)[0]
-
-
-def _is_binary(features: Inputs, target: Target) -> bool:
-    stated = target.binary(features) if isinstance(features, Features) else None
-    if stated is not None:
-        return stated
-    t = _typical(features, target, 0)
-    return bool(((t == 0) | (t == 1)).all())
+    return loss.of_constant(typical(features, target, seed).double(), np.array(importance))

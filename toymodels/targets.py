@@ -7,11 +7,11 @@ A target a feature (``identity``, ``absolute``), or other ones (``and``: a targe
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -21,10 +21,13 @@ from toymodels import random
 from toymodels.activations import Activation, ReLU
 from toymodels.checks import Whole, setting, settle
 from toymodels.closed_forms import ClosedForms
-from toymodels.data import Inputs
+from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
+from toymodels.quadrature import unit_interval
 from toymodels.random import Domain
 from toymodels.roles import by_name
+from toymodels.surroundings import undisturbed
+from toymodels.values import Values
 
 MAX_PAIRS = 10**6
 
@@ -32,31 +35,32 @@ Says = Callable[[Tensor], Tensor]
 """t [model, target, batch] as a function of x [model, feature, batch]."""
 
 
-class Target(ClosedForms, ABC):
-    """What a model must say. One that is the same function of x for every model, a number a feature, is a subclass that
-    defines ``name``, ``__call__(x)`` (t, of the shape of x) and, where it knows them, ``mean`` and ``variance``.
+class Distribution(Protocol):
+    """How one number is distributed; equal ones are the same distribution."""
 
-    A subclass of another kind defines `of` and `count` in the place of ``__call__``.
-    """
+    def __hash__(self) -> int: ...
+
+    def outcomes(self) -> tuple[Tensor, Tensor]:
+        """Numbers that stand for all, and their chances, which sum to 1: float64 ``[outcome]`` each."""
+        ...
+
+
+class Target(ClosedForms, ABC):
+    """What a model must say. A subclass defines ``name``, `of` and `count`; one that says a number a feature is a
+    `FeatureTarget`."""
 
     name: str
-    closed_forms: ClassVar = {"__call__": ("mean", "variance", "binary"), "of": ("stated", "binary")}
-    of_features = True
+    closed_forms: ClassVar = {"of": ("stated", "binary", "distributions")}
+    of_features: ClassVar[bool] = False
     """whether target i is of feature i"""
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Refuse what says nothing, as an abstract method would that two others may stand for."""
-        if cls.of is Target.of and not any("__call__" in vars(each) for each in cls.__mro__):
-            raise TypeError(f"{cls.__name__} defines neither __call__(x) nor of(n, seeds), one of which a target needs")
-        return super().__new__(cls)
-
+    @abstractmethod
     def of(self, n: int, seeds: np.ndarray) -> Says:
         """t as a function of x, for models of ``n`` features and these seeds."""
-        return cast(Says, self)
 
+    @abstractmethod
     def count(self, n: int) -> int:
         """How many numbers a model must say of ``n`` features."""
-        return n
 
     def check(self, features: Inputs, output: Activation) -> None:
         """Raise ``ValueError`` where this target has no meaning."""
@@ -65,9 +69,12 @@ class Target(ClosedForms, ABC):
         """What should be known before models of this structure are trained, a sentence each."""
         return ()
 
-    def importance(self, of_features: np.ndarray, seed: int) -> np.ndarray:
-        """What an error in each target costs, float64 ``[target]``, of what one in each feature costs."""
-        return of_features
+    def importance(self, feature_importance: np.ndarray, seed: int) -> np.ndarray:
+        """What an error in each target costs, float64 ``[target]``, of what one in each feature costs.
+
+        1 a target, unless a subclass says otherwise.
+        """
+        return np.ones(self.count(len(feature_importance)))
 
     def about(self, features: Inputs, seed: int) -> dict[str, np.ndarray]:
         """What each target is, where it is not of a feature: columns ``[target]`` by name."""
@@ -77,17 +84,67 @@ class Target(ClosedForms, ABC):
         """Whether t is 0 or 1 always; None where it is measured."""
         return None
 
+    def stated(self, features: Features, seed: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """E t_i and Var(t_i) for the model of this seed, float64 ``[target]`` each; None for what is measured."""
+        return None, None
+
+    def distributions(self, features: Features, seed: int) -> Sequence[Distribution] | None:
+        """How each t_i is distributed for the model of this seed; None where that is measured."""
+        return None
+
+
+class FeatureTarget(Target):
+    """The same function of x for every model, a number a feature.
+
+    A subclass defines ``name``, ``__call__(x)`` and, where it knows them, ``mean`` and ``variance``.
+    """
+
+    closed_forms: ClassVar = {"__call__": ("mean", "variance", "binary")}
+    of_features: ClassVar[bool] = True
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """t, of the shape of x."""
+
+    @final
+    def of(self, n: int, seeds: np.ndarray) -> Says:
+        return self
+
+    @final
+    def count(self, n: int) -> int:
+        return n
+
+    def importance(self, feature_importance: np.ndarray, seed: int) -> np.ndarray:
+        return feature_importance
+
     def mean(self, features: Features) -> np.ndarray | None:
-        """E t_i in closed form, float64 ``[target]``; None where it is measured on the evaluation data."""
+        """E t_i in closed form, float64 ``[feature]``; None where it is measured on the evaluation data."""
         return None
 
     def variance(self, features: Features) -> np.ndarray | None:
-        """Var(t_i) in closed form, float64 ``[target]``; None where it is measured on the evaluation data."""
+        """Var(t_i) in closed form, float64 ``[feature]``; None where it is measured on the evaluation data."""
         return None
 
     def stated(self, features: Features, seed: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """`mean` and `variance` for the model of this seed, where that matters too."""
         return self.mean(features), self.variance(features)
+
+
+def typical(features: Inputs, target: Target, seed: int) -> Tensor:
+    """Targets of samples that stand for all: ``[target, sample]``."""
+    if isinstance(features, Data):
+        x = features.typical[None]
+    else:
+        x = samples_of([features], [0]).evaluation(0, measured_samples(features.n))
+    return target.of(features.n, np.array([seed]))(x)[0]
+
+
+def is_binary(features: Inputs, target: Target) -> bool:
+    """Whether t is 0 or 1 always: as the target states it, or else as typical samples are, which takes a while."""
+    stated = target.binary(features) if isinstance(features, Features) else None
+    if stated is not None:
+        return stated
+    t = typical(features, target, 0)
+    return bool(((t == 0) | (t == 1)).all())
 
 
 def _mean_of_size(features: Features) -> np.ndarray:
@@ -101,7 +158,7 @@ def _variance_of_size(features: Features) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Identity(Target):
+class Identity(FeatureTarget):
     """t = x (Elhage et al. 2022, *Toy Models of Superposition*).
 
     Through a ReLU output, y >= 0, the negative half of signed x cannot be said: an error there is at least that of
@@ -135,7 +192,7 @@ class Identity(Target):
 
 
 @dataclass(frozen=True)
-class AbsoluteValue(Target):
+class AbsoluteValue(FeatureTarget):
     """t = |x|, of signed x (the "computation in superposition" of Elhage et al. 2022, section 8)."""
 
     name = "absolute"
@@ -168,7 +225,6 @@ class And(Target):
 
     pairs: int = field(metadata=setting(Whole(1, MAX_PAIRS), "of target 'and': how many pairs of features, x_i x_j"))
     name = "and"
-    of_features = False
 
     def __post_init__(self) -> None:
         settle(self)
@@ -203,9 +259,9 @@ class And(Target):
                 f"target.pairs: expected at most the {n * (n - 1) // 2} pairs of {n} features, got {self.pairs}"
             )
 
-    def importance(self, of_features: np.ndarray, seed: int) -> np.ndarray:
-        first, second = self.members(len(of_features), seed).T
-        return np.sqrt(of_features[first] * of_features[second])
+    def importance(self, feature_importance: np.ndarray, seed: int) -> np.ndarray:
+        first, second = self.members(len(feature_importance), seed).T
+        return np.sqrt(feature_importance[first] * feature_importance[second])
 
     def about(self, features: Inputs, seed: int) -> dict[str, np.ndarray]:
         """The members ``first`` and ``second`` of each pair, and its ``density`` P(both are active)."""
@@ -221,8 +277,35 @@ class And(Target):
         mean = np.zeros_like(both) if features.signed else both * values.mean**2
         return mean, both * values.second_moment**2 - mean**2
 
+    def distributions(self, features: Features, seed: int) -> Sequence[Distribution]:
+        both = self.about(features, seed)["density"].tolist()
+        return [Product(each, features.values, features.signed) for each in both]
 
-@lru_cache(maxsize=4096)
+
+@dataclass(frozen=True)
+class Product:
+    """x_i x_j of two features that are active together with probability ``both``: else it is 0.
+
+    Their values are independent, whatever the firing law: each is of the feature's own word.
+    """
+
+    both: float
+    values: Values
+    signed: bool
+
+    @undisturbed
+    def outcomes(self) -> tuple[Tensor, Tensor]:
+        """0, and the products of the values at Gauss-Legendre nodes of two uniforms, with their chances."""
+        nodes, weights = unit_interval(panels=4, order=8)
+        v = self.values.from_uniform(torch.ones_like(nodes) if self.values.binary else nodes).double()
+        t, chance = torch.outer(v, v).flatten(), self.both * torch.outer(weights, weights).flatten()
+        if self.signed:
+            t, chance = torch.cat([t, -t]), torch.cat([chance, chance]) / 2
+        nothing = torch.tensor([0.0, 1 - self.both], dtype=torch.float64)
+        return torch.cat([nothing[:1], t]), torch.cat([nothing[1:], chance])
+
+
+@lru_cache(maxsize=64)
 def _members(pairs: int, n: int, seed: int) -> np.ndarray:
     high, low = random.words(np.array([seed]), 2, pairs, 0, Domain.PAIRS)[0].tolist()
     there_are, moved = n * (n - 1) // 2, dict[int, int]()

@@ -1,8 +1,8 @@
 """What groups of models cost, told from the few of them that were timed.
 
 A group's *reference* is arithmetic on its sizes: seconds on an imagined machine of `SPEED`. How many times longer this
-machine takes is its *ratio*, which changes with the sizes and with the kind of model (activation, LayerNorm, optimizer,
-values, firing) less than the cost does. A group that was not timed is given the ratio of the nearest one that was. How
+machine takes is its *ratio*, which changes with the sizes and with the kind of model (activation, LayerNorm, embedding,
+optimizer, values, firing, target, loss) less than the cost does. A group that was not timed is given the ratio of the nearest one that was. How
 far that is off is seen on those that were timed: each of them told from the others.
 """
 
@@ -34,14 +34,15 @@ UNKNOWN = 3.0
 
 def of_step(e: Experiment) -> float:
     """Operations of one training step of one model."""
-    n, m = e.features.n, e.bottleneck.hidden
-    return e.training.batch * (10 * n * m + 60 * (n + m)) + 60 * n * m
+    sizes = e.sizes
+    width = sizes.said + sizes.embedding + sizes.hidden
+    return e.training.batch * (5 * sizes.weights + 60 * width) + 30 * sizes.weights
 
 
 def reference(e: Experiment, samples: int) -> np.ndarray:
     """Seconds on the imagined machine: float64 [part]."""
     n, m = e.features.n, e.bottleneck.hidden
-    measuring = samples * (8 * n * m + 6 * m * m) + DRAWS * (2 * m * m * n + 60 * m * n)
+    measuring = samples * (4 * e.sizes.weights + 6 * m * m) + DRAWS * (2 * m * m * n + 60 * m * n)
     beginning = DRAWS * (12 * m**3 + 60_000)
     return np.array([e.training.steps * of_step(e), measuring, beginning]) / SPEED
 
@@ -50,8 +51,9 @@ def kind(e: Experiment) -> Hashable:
     """What a model is, apart from its sizes."""
     f, b = e.features, e.bottleneck
     assert isinstance(f, Features)
-    parts = (b.activation, b.layer_norm, e.training.optimizer, f.values, f.firing, e.target)
-    return (b.tied, *(type(part) for part in parts))
+    parts = (b.activation, b.layer_norm, b.embedding, e.training.optimizer, f.values, f.firing, e.target, e.cost)
+    moves = b.embedding is not None and b.embedding.trained
+    return (b.tied, moves, *(type(part) for part in parts))
 
 
 @dataclass(frozen=True)

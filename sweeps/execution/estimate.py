@@ -113,5 +113,6 @@ def _factors(costs: Costs) -> np.ndarray:
 
 def _disk_bytes(e: Experiment) -> int:
     """Near what one model takes in its pack and its measures."""
-    n, m = e.features.n, e.bottleneck.hidden
-    return least_bytes(e, 1) + 8 * (25 * n + 3 * m + 20) + 500
+    sizes = e.sizes
+    of_targets = 0 if e.target.of_features else 15 * sizes.target
+    return least_bytes(e, 1) + 8 * (25 * sizes.feature + 3 * sizes.hidden + of_targets + 20) + 500

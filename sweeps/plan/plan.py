@@ -152,5 +152,5 @@ def make_plan(sweep: Sweep) -> Plan:
 
 def pack_size(e: Experiment) -> int:
     """Models a pack: what keeps one training batch of all of them near 4 MiB, at most 1,024."""
-    elements = e.training.batch * (e.features.n + e.bottleneck.hidden)
+    elements = e.training.batch * (e.sizes.said + e.sizes.embedding + e.sizes.hidden)
     return min(PACK_MODELS, max(1, PACK_ELEMENTS // elements))

@@ -8,7 +8,7 @@ where there is one, snapshots where asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -71,8 +71,7 @@ def tensors_of(e: Experiment, n_models: int) -> dict[str, Contents]:
     """The tensors of a pack of so many models like ``e``, by name."""
     b, recipe = e.bottleneck, e.training
     points, snapshots = len(recipe.curve_steps()), len(recipe.snapshot_steps())
-    sizes = {"model": n_models, "hidden": b.hidden, "feature": e.features.n, "target": e.n_targets, "point": points}
-    sizes["embedding"] = 0 if b.embedding is None else b.embedding.size
+    sizes = {"model": n_models, "point": points, **asdict(e.sizes)}
     own = {name: ("model", *axes) for name, axes in {**b.axes, **b.fixed}.items()}
     shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in (AXES | own).items()}
     if snapshots:

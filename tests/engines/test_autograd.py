@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 
@@ -15,8 +16,10 @@ from toymodels import (
     SGD,
     AbsoluteValue,
     Adam,
+    And,
     Bottleneck,
     Cosine,
+    Embedding,
     Experiment,
     Features,
     Frequency,
@@ -36,7 +39,7 @@ from toymodels import (
     forward,
     measure,
 )
-from toymodels.engines import ENGINES
+from toymodels.engines import ENGINES, autograd
 from toymodels.initialisation import initialise
 from toymodels.losses import Squared
 from toymodels.objectives import losses
@@ -286,6 +289,25 @@ def test_a_dropped_feature_costs_its_variance(p):
     variance = p / 3 - p**2 / 4
     error = (1 - measured.features["r2"][0, 1].item()) * variance
     assert error == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "embedding, target, threads",
+    [(None, Identity(), 2), (Embedding(4), Identity(), 1), (None, And(3), 1), (Embedding(20), And(20), 2)],
+)
+def test_a_model_with_a_short_axis_of_any_kind_is_trained_on_one_thread(monkeypatch, embedding, target, threads):
+    bottleneck = Bottleneck(20, tied=False, output=Linear(), embedding=embedding)
+    e = Experiment(Features(20, 0.3), bottleneck, Training(steps=2, batch=16), target)
+    asked = []
+
+    def spy(n):
+        asked.append(n)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(autograd, "torch_threads", spy)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    train([e])
+    assert asked[0] == threads
 
 
 @pytest.mark.parametrize("models, n, hidden", [(1, 5, 2), (1, 20, 5), (1, 64, 16), (1, 5, 40), (3, 5, 5)])

@@ -34,6 +34,7 @@ samples = 256
 seed = [0, 1]
 """
 SAID = {
+    "solu_neurons": tuple(f"density {d}, init_scale {s}" for d in (0.1, 0.3) for s in (0.5, 1)),
     "two_tiers": ("pooled over features.density, model.init_scale, seeds", "relu, uniform", "gelu, uniform"),
     "tms_intro": tuple(
         f"density {d}, activation {a}, init_scale {s} best of 2"

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from toymodels import (
+    And,
     Binary,
     Bottleneck,
+    Embedding,
     Experiment,
     Features,
     Frequency,
     GeLU,
     Geometric,
+    Identity,
     Importance,
     LayerNorm,
     Linear,
@@ -28,6 +31,7 @@ from toymodels import (
     Zipf,
     forward,
     measure,
+    metrics,
     train,
 )
 from toymodels.engines.moment_table import TAPS
@@ -225,6 +229,17 @@ def test_permuting_features_permutes_their_measures():
     a, b = measure([e], Parameters(W), 20_000), measure([e], Parameters(W[:, :, order]), 20_000)
     for name in ("norm", "interference", "dimensionality", "weight_alignment", "response_alignment"):
         assert torch.allclose(a.features[name][0, order], b.features[name][0], rtol=1e-4), name
+
+
+def test_a_slice_holds_fewer_models_of_more_targets_or_of_a_wide_embedding():
+    def at_once(**of):
+        target, embedding = of.get("target", Identity()), of.get("embedding")
+        bottleneck = Bottleneck(4, tied=False, output=Linear(), embedding=embedding)
+        return metrics._slices([Experiment(Features(32, 0.1), bottleneck, target=target)] * 500)[0].stop
+
+    assert at_once() == 2**22 // (32 * 1024)
+    assert at_once(target=And(32), embedding=Embedding(32)) == at_once()
+    assert at_once(target=And(320)) == at_once() // 10 + (at_once() % 10 > 9)
 
 
 @pytest.mark.slow

@@ -72,8 +72,18 @@ def test_other_errors_are_not_taken_for_memory():
         train_within(refuse_above(0, RuntimeError("something else")), EXPERIMENTS, needs=bytes_needed)
 
 
-@pytest.mark.parametrize("arm", ["Linear(), None", "SoLU(), LayerNorm()"])
-def test_the_estimate_is_above_the_measured_peak(arm):
+@pytest.mark.parametrize(
+    "arm, n, target",
+    [
+        ("64, Linear(), None", 128, "Identity()"),
+        ("64, SoLU(), LayerNorm()", 128, "Identity()"),
+        ("8, ReLU(), None", 32, "And(400)"),
+        ("8, ReLU(), None", 100, "And(100)"),
+        ("8, ReLU(), None, embedding=Embedding(128, trained=True)", 128, "Identity()"),
+        ("4, ReLU(), None, embedding=Embedding(64, trained=True)", 64, "And(300)"),
+    ],
+)
+def test_the_estimate_is_above_the_measured_peak(arm, n, target):
     """In a process of its own: the growth of its peak resident memory over one training step."""
     program = f"""
         import re
@@ -82,8 +92,9 @@ def test_the_estimate_is_above_the_measured_peak(arm):
         from toymodels.engines import ENGINES
         train, bytes_needed = ENGINES["autograd"].train, ENGINES["autograd"].bytes_needed
         def make(k, batch):
-            b = Bottleneck(64, *({arm}), tied=False)
-            return [Experiment(Features(128, 0.1), b, Training(steps=2, batch=batch), seed=s) for s in range(k)]
+            b = Bottleneck({arm}, tied=False)
+            recipe = Training(steps=2, batch=batch)
+            return [Experiment(Features({n}, 0.1), b, recipe, {target}, seed=s) for s in range(k)]
         def peak():  # of this process alone: ru_maxrss is inherited from whoever started it
             return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
         train(make(2, 8))

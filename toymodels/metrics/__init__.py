@@ -92,8 +92,8 @@ def measure(
 
 def _slices(experiments: Sequence[Experiment]) -> list[slice]:
     """The models in slices that keep the working set bounded, whatever their number."""
-    n, m = experiments[0].features.n, experiments[0].bottleneck.hidden
-    at_once = max(1, WORKING_SET // (max(n, m) * max(CHUNK, DRAWS_AT_ONCE * m)))
+    sizes = experiments[0].sizes
+    at_once = max(1, WORKING_SET // (sizes.most * max(CHUNK, DRAWS_AT_ONCE * sizes.hidden)))
     return [slice(start, start + at_once) for start in range(0, len(experiments), at_once)]
 
 

@@ -26,6 +26,37 @@ from toymodels.training.recipe import Training
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How long each axis of a model is; ``embedding`` is 0 where there is none. What things cost is told from these."""
+
+    feature: int
+    embedding: int
+    hidden: int
+    target: int
+
+    @property
+    def least(self) -> int:
+        """The shortest axis that there is."""
+        return min(size for size in (self.feature, self.embedding, self.hidden, self.target) if size)
+
+    @property
+    def most(self) -> int:
+        """The longest axis."""
+        return max(self.feature, self.embedding, self.hidden, self.target)
+
+    @property
+    def weights(self) -> int:
+        """Numbers in W_in, W_out and E, as if none were tied: so many products a sample of a forward pass."""
+        inputs = self.embedding or self.feature
+        return self.hidden * (inputs + self.target) + self.embedding * self.feature
+
+    @property
+    def said(self) -> int:
+        """Features or targets, whichever are more: how wide x and t are."""
+        return max(self.feature, self.target)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One model to train. Raises ``ValueError`` with one sentence where its parts contradict each other."""
 
@@ -56,12 +87,18 @@ class Experiment:
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
         check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
-        self.bottleneck.check(self.features.n, self.n_targets)
+        self.bottleneck.check(self.features.n, self.target)
 
     @property
     def n_targets(self) -> int:
         """How many numbers a model must say of x."""
         return self.target.count(self.features.n)
+
+    @property
+    def sizes(self) -> Sizes:
+        """How long each of its axes is."""
+        b = self.bottleneck
+        return Sizes(self.features.n, 0 if b.embedding is None else b.embedding.size, b.hidden, self.n_targets)
 
     @property
     def cost(self) -> Loss:

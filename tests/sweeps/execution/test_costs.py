@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import toymodels as tm
-from toymodels.sweeps.execution.costs import NOISE, UNKNOWN, Costs, reference
+from toymodels.sweeps.execution.costs import NOISE, UNKNOWN, Costs, kind, of_step, reference
 
 RELU, SOLU = tm.ReLU(), tm.SoLU()
 
@@ -27,6 +27,28 @@ def test_reference_counts_what_is_done() -> None:
     assert 1 < large[0] / small[0] < 2
     np.testing.assert_allclose(reference(one(64, 16, steps=20_000), 1000)[0], 2 * small[0])
     np.testing.assert_allclose(reference(one(64, 16, batch=512), 1000)[0] / small[0], 0.5, rtol=0.01)
+
+
+def test_an_embedding_and_targets_cost_what_they_are_and_make_another_kind() -> None:
+    def cost(embedding: tm.Embedding | None = None, target: tm.Target | None = None, **more: Any) -> tm.Experiment:
+        bottleneck = tm.Bottleneck(16, RELU, tied=False, output=tm.Linear(), embedding=embedding)
+        features = tm.Features(64, 0.1, values=tm.Binary())
+        return tm.Experiment(features, bottleneck, target=target or tm.Identity(), **more)
+
+    def products(e: tm.Experiment) -> float:  # the arithmetic of the two matrices in a step, and of all that is as wide
+        return e.training.batch * 5 * 16 * (64 + e.n_targets) + 30 * 16 * (64 + e.n_targets)
+
+    plain = cost()
+    assert of_step(plain) == products(plain) + plain.training.batch * 60 * (64 + 16)
+    many = cost(target=tm.And(640))
+    assert of_step(many) == products(many) + many.training.batch * 60 * (640 + 16)
+    assert reference(many, 1000)[1] > reference(plain, 1000)[1]
+    embedded = cost(tm.Embedding(32))
+    weights = 16 * 32 + 64 * 16 + 32 * 64
+    assert of_step(embedded) == plain.training.batch * (5 * weights + 60 * (64 + 32 + 16)) + 30 * weights
+    trained = cost(tm.Embedding(32, trained=True))
+    entropy = cost(loss=tm.CrossEntropy())
+    assert len({kind(e) for e in (plain, many, embedded, trained, entropy)}) == 5
 
 
 def test_on_a_machine_of_one_speed_every_group_is_told_from_one() -> None:

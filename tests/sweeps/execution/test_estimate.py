@@ -93,6 +93,14 @@ def test_memory_and_disk_are_counted_as_if_every_model_were_made(machine: Machin
     assert told.packs == len(packs)
 
 
+def test_pairs_take_disk_for_a_row_each() -> None:
+    def disk(pairs: int) -> int:
+        reads = tm.Bottleneck(4, tied=False, output=tm.Linear())
+        return estimating._disk_bytes(tm.Experiment(tm.Features(40, 0.1), reads, target=tm.And(pairs)))
+
+    assert disk(500) - disk(100) > 400 * (4 * 5 + 8 * 10)
+
+
 def test_a_group_of_which_nothing_can_be_timed_is_said_and_its_range_is_wide(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from itertools import pairwise, permutations
 
 import pytest
 
+from toymodels import And, Bottleneck, Embedding, Experiment, Features, Identity, Training
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.plan.plan import PACK_MODELS, Plan, make_plan, pack_size
 from toymodels.sweeps.spec.resolved import resolved_toml
@@ -133,6 +134,23 @@ def test_pack_shrinks_with_the_batch_but_never_below_one() -> None:
     one = plan('[grid]\n"train.batch" = [16, 1024, 1000000]\n')
     experiments = one.experiments(one.settings(range(3)))
     assert [pack_size(e) for e in experiments] == [1024, 128, 1]
+
+
+@pytest.mark.parametrize(
+    "embedding, pairs, models",
+    [
+        (None, 16, 1024 // 20),
+        (None, 100, 1024 // 104),
+        (12, None, 1024 // 32),
+        (16, 100, 1024 // 120),
+    ],
+)
+def test_pack_shrinks_with_the_embedding_and_with_more_targets_than_features(embedding, pairs, models) -> None:
+    size = None if embedding is None else Embedding(embedding)
+    bottleneck = Bottleneck(4, tied=False, embedding=size)
+    target = Identity() if pairs is None else And(pairs)
+    e = Experiment(Features(16, 0.1), bottleneck, Training(batch=1024), target)
+    assert pack_size(e) == models
 
 
 def test_plan_does_not_depend_on_the_process(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -23,7 +23,8 @@ from toymodels.training.trained import Trained
 
 SPLIT_BELOW = 16
 """MKL splits the sum in a product of small matrices between threads: of 590 shapes those of one model with fewer
-features or neurons than this had other bits. Such a model is trained on one thread."""
+features or neurons than this had other bits, and so it is of targets and an embedding. Such a model is trained on one
+thread."""
 FEATURE_COPIES, HIDDEN_COPIES, WEIGHT_COPIES = 10, 16, 8
 
 
@@ -41,14 +42,16 @@ class AutogradEngine(Engine):
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """Upper estimate of the memory that training these models at once takes.
 
-        Counted: about 10 arrays [model, feature, batch] and 16 [model, hidden, batch] alive at the peak of a backward
-        pass, weights with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
+        Counted: about 10 arrays [model, feature, batch], as many [model, embedding, batch] and, of targets that are not
+        features, [model, target, batch], and 16 [model, hidden, batch] alive at the peak of a backward pass, weights
+        with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
         """
         total = 0
         for e in experiments:
-            n, m, t = e.features.n, e.bottleneck.hidden, e.training
-            activations = t.batch * (FEATURE_COPIES * n + HIDDEN_COPIES * m)
-            weights = (2 * n * m + n + 3 * m) * (WEIGHT_COPIES + t.snapshots)
+            sizes, t = e.sizes, e.training
+            wide = sizes.feature + sizes.embedding + (0 if e.target.of_features else sizes.target)
+            activations = t.batch * (FEATURE_COPIES * wide + HIDDEN_COPIES * sizes.hidden)
+            weights = (sizes.weights + sizes.target + 3 * sizes.hidden) * (WEIGHT_COPIES + t.snapshots)
             total += dtype.itemsize * (activations + weights + t.curve_points)
         return total
 
@@ -67,7 +70,7 @@ class AutogradEngine(Engine):
         """See `Engine`. An interruption saves the last whole step into ``keep``."""
         check_one_structure(experiments)
         e = experiments[0]
-        alone = len(experiments) == 1 and min(e.features.n, e.bottleneck.hidden) < SPLIT_BELOW
+        alone = len(experiments) == 1 and e.sizes.least < SPLIT_BELOW
         with torch_threads(1 if alone else torch.get_num_threads()):
             return run.train(experiments, device, dtype, on_step, keep)
 
