@@ -60,12 +60,12 @@ def unchosen(sweep: Sweep) -> list[dict[str, Any]]:
 
 
 def carried_over(sweep: Sweep, made: Sweep) -> Sweep:
-    """A sweep with what another one, tuned in the same settings, has chosen for the arms that both have.
+    """A sweep with what another one, tuned in the same way, has chosen for the arms that both have.
 
     Arms are the same where all their settings are, however each of the sweeps says them.
     """
     tuning, before = sweep.tuning, made.tuning
-    if tuning is None or before is None or tuning.axes.keys() != before.axes.keys():
+    if tuning is None or before is None or tuning.changed(before):
         return sweep
     found = {_identity(made, choice.arm): choice for choice in before.chosen}
     same = [(arm, found.get(_identity(sweep, arm))) for arm in unchosen(sweep)]

@@ -78,6 +78,12 @@ class Tuning:
         axes = {name: list(values) for name, values in sorted(self.axes.items())}
         return {"seeds": list(self.seeds), "steps": self.share, **axes}
 
+    def changed(self, other: Tuning) -> list[str]:
+        """What another tuning says otherwise, seeds, steps and values, as it can stand in a sentence."""
+        mine, its = self.definition(), other.definition()
+        names = sorted(name for name in mine.keys() | its.keys() if mine.get(name) != its.get(name))
+        return [f"{name} of [tune]" if name in OWN else f"values of '{name}' in [tune]" for name in names]
+
     def document(self) -> dict[str, Any]:
         """The section as a sweep file has it."""
         chosen = {"chosen": [choice.document() for choice in self.chosen]} if self.chosen else {}

@@ -125,19 +125,20 @@ def test_a_tuned_sweep_is_another_one_even_where_its_models_are_the_same() -> No
     assert tuned.hash != untuned.hash
     assert make_plan(sweep("[1e-3]")).hash != tuned.hash
     for old, new in ((untuned, tuned), (tuned, untuned)):
-        assert not tuned_alike(old.sweep, new.sweep, extend=True)
+        assert not tuned_alike(old.sweep, new.sweep)
         assert continued(old, new, False) is new
         assert continued(old, new, True) is new
         sentence = refusal(old, new, Path("run/sweep.toml"), Path("run"))
         assert sentence == "holds another sweep (changed: tune): give --out another folder"
 
 
-def test_a_tuned_sweep_is_extended_by_one_that_tunes_the_same_settings() -> None:
+def test_a_tuned_sweep_is_extended_by_one_that_is_tuned_in_the_same_way() -> None:
     more = TINY.replace("[0, 2]", "[0, 3]")
     old = make_plan(sweep())
     assert extended(old, make_plan(sweep(rest=more))) is not None
-    assert extended(old, make_plan(sweep("[1e-3, 1.0]", rest=more))) is not None
+    assert extended(old, make_plan(sweep("[1e-3, 1.0]", rest=more))) is None
+    assert extended(old, make_plan(sweep(seeds="[1000]", rest=more))) is None
     assert extended(old, make_plan(parse(more, "tiny", "tiny.toml"))) is None
     wider = make_plan(sweep("[1e-3, 1.0]"))
     assert continued(old, wider, extend=False) is wider
-    assert continued(old, wider, extend=True) is old
+    assert continued(old, wider, extend=True) is wider

@@ -122,6 +122,8 @@ def test_nothing_is_carried_over_to_an_arm_of_other_settings() -> None:
     assert unchosen(carried_over(other, made)) == other.arms()
     fewer = sweep(tune='\n[tune]\nseeds = [1000]\n"train.learning_rate" = [1e-3]\n')
     assert carried_over(fewer, made) == fewer
+    for otherwise in (TUNE.replace("1001", "1002"), TUNE.replace("0.5", "1"), TUNE.replace("1e-2", "1e-1")):
+        assert carried_over(sweep(tune=otherwise), made) == sweep(tune=otherwise)
     untuned = parse(TINY, "tiny", "tiny.toml")
     assert carried_over(untuned, made) is untuned
     assert carried_over(sweep(), untuned) == sweep()
