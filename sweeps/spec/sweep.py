@@ -138,7 +138,8 @@ class Sweep:
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
         if self.tuning is not None:
             self.tuning.check(self.where, names, self.primary, self.seeds())
-            self.tuning.check_arms(self.where, self.arms() if self.tuning.chosen else [])
+            if self.tuning.chosen:
+                self.tuning.check_chosen(self.where, self.arms(), self.untuned)
 
 
 def stated(table: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ then runs with is a `Chosen`; ``[[tune.chosen]]`` holds them once they are made.
 from __future__ import annotations
 
 import itertools
-import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -115,12 +115,20 @@ class Tuning:
             several = f"seeds {short(shared)}" if len(shared) > 1 else f"seed {shared[0]}"
             raise SpecError(f"{where}: [tune]: the sweep has {several} too: tune on seeds of its own, such as 1000")
 
-    def check_arms(self, where: str, arms: Sequence[Mapping[str, Any]]) -> None:
-        """Raise `SpecError` where something was chosen for an arm that is not one of these."""
+    def check_chosen(self, where: str, arms: Sequence[Mapping[str, Any]], untuned: Mapping[str, Any]) -> None:
+        """Raise `SpecError` where something was chosen for an arm that is not one of these, or what is neither one of
+        the candidates nor the ``untuned`` settings.
+        """
         there = {spelled(arm) for arm in arms}
         for choice in self.chosen:
             if spelled(choice.arm) not in there:
                 raise SpecError(f"{where}: [tune]: chosen: the sweep has no arm {short(dict(choice.arm))}: take it out")
+            tried = all(value in self.axes[name] for name, value in choice.settings.items())
+            if not tried and choice.settings != untuned:
+                raise SpecError(
+                    f"{where}: [tune]: chosen: settings: expected one of the candidates, got "
+                    f"{short(dict(choice.settings))}: take the table out, and its arm is tuned"
+                )
 
 
 def spelled(settings: Mapping[str, Any]) -> str:
@@ -175,7 +183,8 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
             )
         if type(count) is not int or count < 1:
             raise SpecError(f"{at}: chosen: candidates: expected a whole number from 1, got {short(count)}")
-        if loss is not None and (type(loss) not in (int, float) or not math.isfinite(loss)):
+        # Not by math.isfinite, which cannot take a whole number that no float can be.
+        if loss is not None and (type(loss) not in (int, float) or not abs(loss) <= sys.float_info.max):
             raise SpecError(f"{at}: chosen: loss_fraction: expected a number, got {short(loss)}")
         if spelled(arm) in found:
             raise SpecError(f"{at}: chosen: the arm {short(dict(arm))} stands twice: keep one of them")

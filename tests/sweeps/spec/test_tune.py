@@ -86,6 +86,13 @@ def test_what_was_chosen_is_what_the_cells_of_its_arm_run_with() -> None:
     assert tuning.choice({**arm, "model.layer_norm": False}) is None
 
 
+def test_the_untuned_values_may_be_chosen_too() -> None:
+    said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5").replace("= 2\n", "= 2\ninit_scale = 3\n", 1)
+    chosen = CHOSEN.replace("= 0.01,", "= 0.5,").replace('"model.init_scale" = 2', '"model.init_scale" = 3')
+    assert set(tuned(sweep(TUNE + chosen, said))) == {(0.5, 3)}
+    assert "expected one of the candidates" in refusal(TUNE + chosen.replace("= 3", "= 4"), said)
+
+
 @pytest.mark.parametrize("tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")])
 @pytest.mark.parametrize("rest", [TINY, TINY.replace("hidden = 2", "hidden = 2\ninit_scale = 3.0")])
 def test_resolved_it_is_the_same_sweep(tune: str, rest: str) -> None:
@@ -172,6 +179,19 @@ REFUSED = {
     ),
     "chosen count": (TUNE + CHOSEN.replace("= 4", "= 0"), "chosen: candidates: expected a whole number from 1, got 0"),
     "chosen loss": (TUNE + CHOSEN.replace("= 0.5", "= inf"), "chosen: loss_fraction: expected a number, got inf"),
+    "chosen huge loss": (
+        TUNE + CHOSEN.replace("= 0.5", f"= 0x1{'0' * 400}"),
+        "chosen: loss_fraction: expected a number, got ",
+    ),
+    "chosen huger loss": (
+        TUNE + CHOSEN.replace("= 0.5", f"= 0x1{'0' * 9000}"),
+        "chosen: loss_fraction: expected a number, got a int too long to print",
+    ),
+    "chosen no candidate": (
+        TUNE + CHOSEN.replace("= 0.01,", "= 0.02,"),
+        "chosen: settings: expected one of the candidates, got {'model.init_scale': 2, 'train.learning_rate': 0.02}",
+    ),
+    "chosen no number": (TUNE + CHOSEN.replace("= 0.01,", "= [nan],"), "expected one of the candidates, got"),
     "chosen twice": (TUNE + CHOSEN + CHOSEN, "stands twice: keep one of them"),
     "chosen other arm": (TUNE + CHOSEN.replace('"solu"', '"gelu"'), "chosen: the sweep has no arm"),
 }
