@@ -25,8 +25,12 @@ STEPS = "train.steps"
 UNTUNED = {
     "seed": "the seeds of the tuning are given as seeds",
     STEPS: "steps is the share of it that a candidate trains for",
+    **dict.fromkeys(("train.curve_points", "train.snapshots"), "it says what is kept of a training, and not how"),
+    "eval.samples": "it says how models are measured, and not how they learn",
 }
 """Settings that cannot be tuned, and why."""
+TUNABLE = ("model", "train")
+"""the sections that say how something is learned; the others say what, and how it is measured"""
 
 MOST_LETTERS = 10**6
 """of a value, by which arms are told apart"""
@@ -145,8 +149,10 @@ def parse_tuning(raw: Any, where: str) -> Tuning:
     at, named = f"{where}: [tune]", [name for name in raw if name not in OWN]
     for name in named:
         check_dotted(name, raw[name], "tune", where, OWN)
-        if name in UNTUNED:
-            raise SpecError(f"{at}: '{name}' cannot be tuned: {UNTUNED[name]}")
+        of_learning = name.partition(".")[0] in TUNABLE
+        why_not = UNTUNED.get(name, None if of_learning else "it says what is learned, and not how")
+        if why_not:
+            raise SpecError(f"{at}: '{name}' cannot be tuned: {why_not}")
     if not named:
         raise SpecError(f'{at}: expected a setting to tune, such as "train.learning_rate" = [1e-3, 1e-2], got none')
     if "seeds" not in raw:

@@ -145,9 +145,22 @@ REFUSED = {
         "'train.learning_rate' is tuned in [tune] and named in [grid] or [[case]]",
     ),
     "inside": (
-        HEAD + '"features.frequency" = ["uniform"]\n"features.frequency.cap" = [0.5]',
-        "'features.frequency' and 'features.frequency.cap' are the same thing",
+        HEAD + '"model.embedding" = [4]\n"model.embedding.size" = [3]',
+        "'model.embedding' and 'model.embedding.size' are the same thing",
     ),
+    **{
+        name: (HEAD + f'"{name}" = [{value}]', f"[tune]: '{name}' cannot be tuned: it says what is learned, and not how")
+        for name, value in {
+            "features.density": "0.1, 0.2",
+            "features.frequency": '"uniform"',
+            "features.frequency.cap": "0.5",
+            "task.target": '"absolute"',
+            "task.loss": '"cross_entropy"',
+        }.items()
+    },
+    "samples": (HEAD + '"eval.samples" = [256, 512]', "cannot be tuned: it says how models are measured, and not how"),
+    "curve points": (HEAD + '"train.curve_points" = [1, 2]', "cannot be tuned: it says what is kept of a training"),
+    "snapshots": (HEAD + '"train.snapshots" = [1, 2]', "'train.snapshots' cannot be tuned: it says what is kept of"),
     "seed": (HEAD + "seed = [1, 2]", "'seed' cannot be tuned: the seeds of the tuning are given as seeds"),
     "steps": (HEAD + '"train.steps" = [1, 2]', "'train.steps' cannot be tuned: steps is the share of it"),
     "shared seed": (HEAD.replace("1000", "0, 1, 2") + ONE, "the sweep has seeds [0, 1] too"),
