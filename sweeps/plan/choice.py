@@ -1,8 +1,8 @@
 """The choice: which candidate each arm of a tuned sweep runs with, of what the models of its tuning came to.
 
 That is the candidate with the smallest mean loss fraction over the tuning's seeds, a diverged model counting as
-infinite; of equal ones the earlier. An arm of which every candidate diverges keeps the sweep's own settings, or has the
-first candidate's where the sweep says none.
+infinite; of equal ones the earlier. An arm of which every candidate diverges has what the sweep's sections say of each
+tuned setting, or the setting's default where they say nothing.
 """
 
 from __future__ import annotations

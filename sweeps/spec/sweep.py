@@ -65,11 +65,15 @@ class Sweep:
 
     @cached_property
     def untuned(self) -> dict[str, Any]:
-        """The tuned settings of an arm for which nothing was chosen: the base settings', or the first candidate's."""
-        if self.tuning is None:
-            return {}
-        said = {name: stated(self.base, name) for name in sorted(self.tuning.axes)}
-        return self.tuning.candidates[0] if None in said.values() else said
+        """The tuned settings of an arm for which nothing was chosen, each by itself: what the base settings say of it,
+        else its default, or the first of its values where it has no default that a file could say.
+        """
+        axes = {} if self.tuning is None else self.tuning.axes
+        found: dict[str, Any] = {}
+        for name in sorted(axes):
+            otherwise = (stated(self.base, name), DEFAULTS.get(name), axes[name][0])
+            found[name] = next(value for value in otherwise if value is not None)
+        return found
 
     def settings(self, cell: int) -> Settings:
         """The resolved settings of a cell; raises `SpecError`."""

@@ -92,7 +92,7 @@ def test_an_arm_that_always_diverges_keeps_what_the_file_says_and_that_is_said()
     assert len(notes) == 2
     assert notes[0] == (
         "model.activation solu, model.layer_norm False: every candidate diverged in the tuning, so it runs with "
-        "model.init_scale 1, train.learning_rate 0.001"
+        "model.init_scale 1.0, train.learning_rate 0.001"
     )
     said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5").replace(
         "hidden = 2", "hidden = 2\ninit_scale = 3"

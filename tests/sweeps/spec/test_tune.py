@@ -68,10 +68,11 @@ def test_a_share_of_the_steps_is_rounded_and_at_least_one(share: float, steps: i
     assert tuning.steps_of(30) == steps
 
 
-def test_before_the_choice_an_arm_has_the_first_candidate_or_what_the_file_says() -> None:
-    assert set(tuned(sweep())) == {(1e-3, 1)}
+def test_before_the_choice_each_setting_is_what_the_file_says_or_its_default() -> None:
+    other = TUNE.replace("[1e-3, 1e-2]", "[1e-2, 1e-1]").replace("[1, 2]", "[2, 4]")
+    assert set(tuned(sweep(other))) == {(1e-3, 1)}
     said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5")
-    assert set(tuned(sweep(rest=said))) == {(1e-3, 1)}  # half of it is no candidate
+    assert set(tuned(sweep(other, said))) == {(0.5, 1)}
     assert set(tuned(sweep(rest=said.replace("hidden = 2", "hidden = 2\ninit_scale = 3.0")))) == {(0.5, 3)}
 
 
@@ -91,6 +92,14 @@ def test_the_untuned_values_may_be_chosen_too() -> None:
     chosen = CHOSEN.replace("= 0.01,", "= 0.5,").replace('"model.init_scale" = 2', '"model.init_scale" = 3')
     assert set(tuned(sweep(TUNE + chosen, said))) == {(0.5, 3)}
     assert "expected one of the candidates" in refusal(TUNE + chosen.replace("= 3", "= 4"), said)
+
+
+def test_a_setting_without_a_default_falls_back_on_its_first_value() -> None:
+    rest = TINY.replace("hidden = 2", "tied = false")
+    assert sweep(HEAD + '"model.hidden" = [3, 4]', rest).untuned == {"model.hidden": 3}
+    inside = sweep(HEAD + '"model.embedding.size" = [3, 4]', TINY.replace("hidden = 2", "hidden = 2\ntied = false"))
+    assert inside.untuned == {"model.embedding.size": 3}
+    assert inside.settings(0)["model.embedding"] == 3
 
 
 @pytest.mark.parametrize("tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")])
