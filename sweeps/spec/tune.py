@@ -47,11 +47,14 @@ class Chosen:
     candidates: int
     loss_fraction: float | None = None
     """the mean over the tuning's seeds; None where every candidate diverged"""
+    near: int | None = None
+    """how many other candidates came within 1 % of that; None where none could, or where it is not known"""
 
     def document(self) -> dict[str, Any]:
         """The choice as a table of a sweep file has it."""
-        loss = {} if self.loss_fraction is None else {"loss_fraction": self.loss_fraction}
-        return {"candidates": self.candidates, **loss, "arm": dict(self.arm), "settings": dict(self.settings)}
+        known = {"loss_fraction": self.loss_fraction, "near": self.near}
+        known = {name: value for name, value in known.items() if value is not None}
+        return {"candidates": self.candidates, **known, "arm": dict(self.arm), "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True)
@@ -172,14 +175,14 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
     """The choices in ``[[tune.chosen]]`` tables. Raises `SpecError`."""
     if not isinstance(raw, list) or not all(isinstance(each, Mapping) for each in raw):
         raise SpecError(f"{at}: chosen: expected [[tune.chosen]] tables, got {short(raw)}")
-    keys = ("candidates", "loss_fraction", "arm", "settings")
+    keys = ("candidates", "loss_fraction", "near", "arm", "settings")
     found: dict[str, Chosen] = {}
     for each in raw:
         unknown = next((key for key in each if key not in keys), None)
         if unknown is not None:
             raise SpecError(f"{at}: chosen: unknown key '{unknown}'{did_you_mean(unknown, keys)}")
         arm, settings = each.get("arm"), each.get("settings")
-        count, loss = each.get("candidates"), each.get("loss_fraction")
+        count, loss, near = (each.get(key) for key in ("candidates", "loss_fraction", "near"))
         for key, table in (("arm", arm), ("settings", settings)):
             if not isinstance(table, Mapping):
                 raise SpecError(f"{at}: chosen: {key}: expected a table of settings by dotted name, got {short(table)}")
@@ -192,9 +195,10 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
         # Not by math.isfinite, which cannot take a whole number that no float can be.
         if loss is not None and (type(loss) not in (int, float) or not abs(loss) <= sys.float_info.max):
             raise SpecError(f"{at}: chosen: loss_fraction: expected a number, got {short(loss)}")
+        if near is not None and (type(near) is not int or not 0 <= near < count):
+            raise SpecError(f"{at}: chosen: near: expected a whole number from 0, below candidates, got {short(near)}")
         if spelled(arm) in found:
             raise SpecError(f"{at}: chosen: the arm {short(dict(arm))} stands twice: keep one of them")
-        found[spelled(arm)] = Chosen(
-            dict(sorted(arm.items())), dict(sorted(settings.items())), count, None if loss is None else float(loss)
-        )
+        loss = None if loss is None else float(loss)
+        found[spelled(arm)] = Chosen(dict(sorted(arm.items())), dict(sorted(settings.items())), count, loss, near)
     return tuple(found.values())

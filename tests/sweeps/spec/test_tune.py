@@ -102,7 +102,9 @@ def test_a_setting_without_a_default_falls_back_on_its_first_value() -> None:
     assert inside.settings(0)["model.embedding"] == 3
 
 
-@pytest.mark.parametrize("tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")])
+@pytest.mark.parametrize(
+    "tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN + "near = 3\n", TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")]
+)
 @pytest.mark.parametrize("rest", [TINY, TINY.replace("hidden = 2", "hidden = 2\ninit_scale = 3.0")])
 def test_resolved_it_is_the_same_sweep(tune: str, rest: str) -> None:
     chosen = sweep(tune, rest)
@@ -158,7 +160,10 @@ REFUSED = {
         "'model.embedding' and 'model.embedding.size' are the same thing",
     ),
     **{
-        name: (HEAD + f'"{name}" = [{value}]', f"[tune]: '{name}' cannot be tuned: it says what is learned, and not how")
+        name: (
+            HEAD + f'"{name}" = [{value}]',
+            f"[tune]: '{name}' cannot be tuned: it says what is learned, and not how",
+        )
         for name, value in {
             "features.density": "0.1, 0.2",
             "features.frequency": '"uniform"',
@@ -201,6 +206,11 @@ REFUSED = {
     ),
     "chosen count": (TUNE + CHOSEN.replace("= 4", "= 0"), "chosen: candidates: expected a whole number from 1, got 0"),
     "chosen loss": (TUNE + CHOSEN.replace("= 0.5", "= inf"), "chosen: loss_fraction: expected a number, got inf"),
+    "chosen near": (
+        TUNE + CHOSEN + "near = 4\n",
+        "chosen: near: expected a whole number from 0, below candidates, got 4",
+    ),
+    "chosen near true": (TUNE + CHOSEN + "near = true\n", "chosen: near: expected a whole number from 0"),
     "chosen huge loss": (
         TUNE + CHOSEN.replace("= 0.5", f"= 0x1{'0' * 400}"),
         "chosen: loss_fraction: expected a number, got ",
