@@ -116,8 +116,8 @@ class Tuning:
                 if clash:
                     both = f"'{name}' is" if name == clash else f"'{name}' and '{clash}' are the same thing,"
                     raise SpecError(f"{where}: {both} tuned in [tune] and named in {place}: keep one of them")
-        there = seeds if isinstance(seeds, range) else {seed for seed in seeds if type(seed) is int}
-        shared = sorted(seed for seed in self.seeds if seed in there)
+        own = self.seeds if isinstance(self.seeds, range) else set(self.seeds)
+        shared = sorted({seed for seed in seeds if type(seed) is int and seed in own})
         if shared:
             several = f"seeds {short(shared)}" if len(shared) > 1 else f"seed {shared[0]}"
             raise SpecError(f"{where}: [tune]: the sweep has {several} too: tune on seeds of its own, such as 1000")
@@ -138,11 +138,11 @@ class Tuning:
                 )
 
 
-def spelled(settings: Mapping[str, Any]) -> str:
-    """Settings by dotted name, the seed aside, as one text that is the same for the same ones: what they may be is not
-    known here.
+def spelled(settings: Mapping[str, Any], aside: str = "seed") -> str:
+    """Settings by dotted name, the seed or another one ``aside``, as one text that is the same for the same ones: what
+    they may be is not known here.
     """
-    return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != "seed"])
+    return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != aside])
 
 
 def parse_tuning(raw: Any, where: str) -> Tuning:

@@ -139,12 +139,12 @@ def check_choices_fit(sweep: Sweep) -> None:
     count = math.prod(map(len, tuning.axes.values()))
     largest = sys.float_info.max, count  # numbers of as many digits as there can be
     size = 0
-    for arm in sweep.arms():
+    for arm in sweep.arms:
         text = json.dumps(Chosen(arm, longest, count, *largest).document(), indent=2)
         size += len(text) + 4 * (text.count("\n") + 1)  # indented as they are in the manifest
         if size > MOST_BYTES - BESIDE_CHOICES:
             raise SpecError(
-                f"{sweep.where}: [tune]: what would be chosen for {len(sweep.arms()):,} arms is more than the "
+                f"{sweep.where}: [tune]: what would be chosen for {len(sweep.arms):,} arms is more than the "
                 f"{MOST_BYTES // 2**20} MiB that a manifest.json may have: share the arms out among several sweeps"
             )
 

@@ -334,7 +334,7 @@ def test_a_regime_has_arms_of_settings_of_their_own(tmp_path: Path) -> None:
     arms = '[grid]\n"model.activation" = ["gelu", "solu"]\n"model.layer_norm" = [false, true]\nseed = [0, 1]\n'
     chosen = sweep(arms)
     assert chosen.tuning is not None
-    each = zip(chosen.arms(), chosen.tuning.candidates, strict=False)
+    each = zip(chosen.arms, chosen.tuning.candidates, strict=False)
     assert go(tmp_path / "run", with_chosen(chosen, [Chosen(arm, candidate, 6) for arm, candidate in each])) == 0
     trained = tm.load(tmp_path / "run")
     assert trained.models["train.learning_rate"].nunique() == 3

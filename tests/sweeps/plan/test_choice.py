@@ -84,7 +84,7 @@ def with_rates(rates: list[float], axis: str = RATES, loss: float | None = 0.5) 
     of = sweep(axis)
     made = [
         Chosen(arm, {"model.init_scale": 1, "train.learning_rate": rate}, 6, loss)
-        for arm, rate in zip(of.arms(), rates, strict=True)
+        for arm, rate in zip(of.arms, rates, strict=True)
     ]
     tuning = with_chosen(of, made).tuning
     assert tuning is not None

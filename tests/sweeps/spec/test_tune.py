@@ -247,6 +247,8 @@ def test_a_value_that_a_candidate_cannot_have_is_refused_by_name() -> None:
 
 def test_a_sweep_of_one_arm_can_be_tuned() -> None:
     alone = sweep(TUNE, BODY)
-    assert alone.arms() == [{}]
+    assert alone.arms == [{}]
     assert alone.seeds() == [0]
     assert list(sweep(TUNE, BODY + GRID).seeds()) == [0, 1]
+    many = sweep(TUNE, BODY + GRID.replace("[0, 2]", "[2000, 3000]"))
+    assert many.seeds() == range(2000, 3000)  # no list of them

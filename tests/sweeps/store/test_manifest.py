@@ -33,7 +33,7 @@ def test_choices_that_no_manifest_may_hold_are_refused_before_they_are_made(monk
     sweep = parse(TINY + tune, "tiny", "tiny.toml")
     assert sweep.tuning is not None
     last = sweep.tuning.candidates[-2]
-    chosen = with_chosen(sweep, [Chosen(arm, last, 4, 0.12345678901234567, 3) for arm in sweep.arms()])
+    chosen = with_chosen(sweep, [Chosen(arm, last, 4, 0.12345678901234567, 3) for arm in sweep.arms])
     plan = make_plan(chosen)
     begun = Manifest.begun(plan, "autograd", "cpu")
     size = len(begun.to_bytes()) - len(dataclasses.replace(begun, tuned=()).to_bytes())
