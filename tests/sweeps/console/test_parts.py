@@ -189,6 +189,27 @@ def test_extending_tunes_what_is_added(run: Path) -> None:
     assert "tuning" not in again.err
 
 
+def test_status_says_that_an_extension_is_being_tuned(run: Path) -> None:
+    assert "part" not in door("status", "run", "--json").json()
+    extended = Path("run/tuning/packs/00000001.safetensors")
+    kept = extended.read_bytes()
+    extended.unlink()  # as if an extension had just lengthened the plan of the tuning
+    answer = door("status", "run")
+    assert answer.out.splitlines()[0].startswith(
+        "run: tuning: what --extend adds begins when it is complete: 1 of 2 packs (8 models, engine"
+    )
+    assert answer.out.splitlines()[-1] == "To continue: the same command as before, with --extend"
+    document = door("status", "run", "--json").json()
+    assert (document["part"], document["packs_done"], document["models"]) == ("tuning", 1, 8)
+    assert door("show", "run").code == 0  # the run is what it was
+    extended.write_bytes(kept)
+    assert "part" not in door("status", "run", "--json").json()
+    Path("run/tuning/manifest.json").write_text("{")  # not needed any more
+    assert "part" not in door("status", "run", "--json").json()
+    shutil.rmtree("run/tuning")
+    assert "part" not in door("status", "run", "--json").json()
+
+
 def test_a_foreign_folder_is_refused_before_anything_is_tuned() -> None:
     Path("foreign").mkdir()
     Path("foreign/notes.txt").write_text("mine")
