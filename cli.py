@@ -149,10 +149,11 @@ def show(run: RunArgument, as_json: Json = False) -> None:
 
     loaded = load(run)
     arms = summarise(loaded)
+    said = [*notes(arms), *loaded.tuned_at_ends]
     if as_json:
-        documents.print_document(documents.of_summary(run, loaded.question, arms, notes(arms)))
+        documents.print_document(documents.of_summary(run, loaded.question, arms, said))
         return
-    printing.print_summary(loaded.question or run.name, arms)
+    printing.print_summary(loaded.question or run.name, arms, said)
     if loaded.missing:
         say(loaded.missing)
 

@@ -65,12 +65,15 @@ def of_sweep(
 
 
 def of_choice(choice: Chosen) -> Document:
-    """What was chosen for one arm of a tuned sweep; its loss fraction is null where every candidate diverged."""
+    """What was chosen for one arm of a tuned sweep; its loss fraction, and how many others came
+    near, are null where every candidate diverged.
+    """
     return {
         "arm": dict(choice.arm),
         "settings": dict(choice.settings),
         "loss_fraction": choice.loss_fraction,
         "candidates": choice.candidates,
+        "near": choice.near,
     }
 
 

@@ -11,6 +11,7 @@ from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail, say, this_command
 from toymodels.sweeps.console.printing import print_summary
+from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.results import curves, tables
 from toymodels.sweeps.results.arms import hidden_layer
 from toymodels.sweeps.results.reading import Run
@@ -29,11 +30,12 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
     packs, folder = len(request.plan.packs), request.folder
     arms = summarise(trained) if len(outcome.failed) < packs else []
     all_diverged = outcome.diverged == outcome.models
+    tuning = request.plan.sweep.tuning
+    said = [*notes(arms), *(at_ends(tuning) if tuning is not None else [])]
     if as_json:
-        tuning = request.plan.sweep.tuning
-        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms, notes(arms), tuning))
+        documents.print_document(documents.of_sweep(folder, outcome, drawn, arms, said, tuning))
     else:
-        print_summary(request.sweep.question or request.sweep.stem, arms)
+        print_summary(request.sweep.question or request.sweep.stem, arms, said)
         names = (*tables.TABLES, tables.TARGETS, curves.NAME)
         written = [path for table in names if (path := folder / f"{table}.parquet").exists()]
         for path in [*written, *drawn]:
@@ -94,14 +96,18 @@ def fail_tuning(request: Request, outcome: Outcome) -> NoReturn:
     )
 
 
-def tuning_said(request: Request) -> str:
-    """A sentence on what a tuning chose, for a request in which that is done."""
+def say_tuned(request: Request) -> None:
+    """Say what a tuning chose, for a request in which that is done, and how much of a choice it was."""
     tuning = request.plan.sweep.tuning
     assert tuning is not None
     sizes = {"arm": len(tuning.chosen), "candidate": len(tuning.candidates), "seed": len(tuning.seeds)}
     arms, candidates, seeds = (f"{size:,} {name}{'s' if size > 1 else ''}" for name, size in sizes.items())
+    near = sum(bool(choice.near) for choice in tuning.chosen)
+    tied = f"in {near:,} of them another candidate came within 1 % of the chosen one" if near else "none a near tie"
     place = request.folder / "manifest.json"
-    return f"tuned: settings chosen for {arms}, among {candidates} on {seeds}: see tuned in {place}"
+    say(f"tuned: settings chosen for {arms}, among {candidates} on {seeds}, {tied}: see tuned in {place}")
+    for sentence in at_ends(tuning):
+        say(sentence)
 
 
 def can_be_judged(run: Run) -> bool:

@@ -43,5 +43,5 @@ def tuned(request: Request, retry_failed: bool, as_json: bool) -> Request | None
     if outcome.failed:
         ending.fail_tuning(request.tuning, outcome)
     chosen = request.chosen(Reporter(note=say))
-    say(ending.tuning_said(chosen))
+    ending.say_tuned(chosen)
     return chosen

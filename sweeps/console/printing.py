@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +14,7 @@ from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
-from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text, notes
+from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
 from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
@@ -36,14 +37,14 @@ class Out(Console):
 stdout = Out(width=WIDE)
 
 
-def print_summary(question: str, arms: list[ArmSummary]) -> None:
-    """Print the question of a sweep, its summary table, what the columns mean, and what should be known."""
+def print_summary(question: str, arms: list[ArmSummary], notes: Sequence[str]) -> None:
+    """Print the question of a sweep, its summary table, what the columns mean, and notes on what should be known."""
     stdout.print(f"[bold]{escape(question)}[/bold]", highlight=False)
     stdout.print(arm_table(arms))
     if len(arms) > MAX_ROWS:
         print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
     stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
-    for sentence in notes(arms):
+    for sentence in notes:
         stdout.print(escape(sentence), highlight=False)
 
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.store.locks import Lock
 from toymodels.sweeps.store.manifest import Manifest
 from toymodels.sweeps.store.store import Store
@@ -25,17 +26,22 @@ class Standing:
     in_use_by: list[str]
     """the processes that hold the folder, or shards of it, or its tuning"""
     part: str = ""
-    """``tuning`` where the sweep is still being tuned, of which the rest then speaks"""
+    """``tuning`` where the sweep, or what is added to it, is still being tuned, of which the rest then speaks"""
+    extending: bool = False
+    """whether what is being tuned is added to a run that was begun before"""
 
     @staticmethod
     def of(folder: Path) -> Standing:
         """Where the run in this folder stands now. Raises `FolderError` where it is none."""
         inside = tuning_folder(folder)
-        first = not Store(folder).begun and Store(inside).begun
-        store = Store.open_existing(inside if first else folder)
+        begun, trials = Store(folder).begun, Store(inside)
+        # A run that is begun needs its tuning no more: what it lacks is of an extension.
+        tuned = not trials.begun or (begun and not _lacks_packs(trials))
+        store = Store.open_existing(folder if tuned else inside)
         return Standing(
             folder=folder,
-            part="tuning" if first else "",
+            part="" if tuned else "tuning",
+            extending=begun and not tuned,
             manifest=store.manifest,
             packs_done=store.packs_done(),
             packs_failed=store.failures(),
@@ -50,8 +56,13 @@ class Standing:
 
     @property
     def following(self) -> str:
-        """The command that goes on with this run, or shows it if it is finished."""
+        """The command that goes on with this run, or shows it if it is finished.
+
+        For an extension that is being tuned it is words: only who gave that command has it.
+        """
         folder = shlex.quote(str(self.folder))
+        if self.extending:  # the folder has not got the sweep that extends it yet
+            return "the same command as before, with --extend"
         return f"toymodels show {folder}" if self.finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
 
     def print(self) -> None:
@@ -59,7 +70,8 @@ class Standing:
         manifest = self.manifest
         speed = f", {self.packs_a_minute:,.1f} packs a minute" if self.packs_a_minute else ""
         models = f"{manifest.models:,} models, engine {manifest.engine}, {manifest.device}"
-        part = f" {self.part}: the sweep begins when it is complete:" if self.part else ""
+        to_come = "what --extend adds" if self.extending else "the sweep"
+        part = f" {self.part}: {to_come} begins when it is complete:" if self.part else ""
         print(f"{self.folder}:{part} {self.packs_done:,} of {manifest.packs:,} packs ({models}){speed}")
         for holder in self.in_use_by:
             print(f"in use by {holder}")
@@ -68,3 +80,11 @@ class Standing:
             print(f"failed packs: {failed}; those that failed twice need --retry-failed")
         if not (self.finished or self.in_use_by):
             print(f"To continue: {self.following}")
+
+
+def _lacks_packs(store: Store) -> bool:
+    """Whether planned packs of a run folder have no file; not of one that cannot be read, or was emptied."""
+    try:
+        return store.packs.is_dir() and store.packs_done() < store.manifest.packs
+    except FolderError:
+        return False

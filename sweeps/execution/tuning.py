@@ -20,6 +20,7 @@ from toymodels.sweeps.plan.extending import extends
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.candidates import carried_over, tuning_sweep, unchosen
 from toymodels.sweeps.spec.sweep import Sweep
+from toymodels.sweeps.store.manifest import check_choices_fit
 from toymodels.sweeps.store.packing import DIVERGED
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged
@@ -35,8 +36,9 @@ def with_choices_of(folder: Path, sweep: Sweep) -> Sweep:
 def to_be_tuned(folder: Path, plan: Plan, extend: bool) -> Plan | None:
     """The plan of the tuning that must come before ``plan``, that of a sweep in this folder; None where none must.
 
-    None also where the folder will refuse the sweep.
+    None also where the folder will refuse the sweep. Raises `SpecError` where no manifest could hold the choices.
     """
+    check_choices_fit(plan.sweep)
     if not unchosen(plan.sweep):
         return None
     store = Store(folder)

@@ -1,8 +1,11 @@
 """The choice: which candidate each arm of a tuned sweep runs with, of what the models of its tuning came to.
 
 That is the candidate with the smallest mean loss fraction over the tuning's seeds, a diverged model counting as
-infinite; of equal ones the earlier. An arm of which every candidate diverges keeps the sweep's own settings, or has the
-first candidate's where the sweep says none.
+infinite; of equal ones the earlier. An arm of which every candidate diverges has what the sweep's sections say of each
+tuned setting, or the setting's default where they say nothing.
+
+With each choice goes how many other candidates came near it: among near ties it decides little. Where many arms chose
+an end of an axis, what suits them best may lie beyond (`at_ends`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,14 @@ from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.candidates import trials_of, unchosen, with_chosen
 from toymodels.sweeps.spec.settings import digest
 from toymodels.sweeps.spec.sweep import Sweep
-from toymodels.sweeps.spec.tune import Chosen
+from toymodels.sweeps.spec.tune import Chosen, Tuning
+
+NEAR = 1.01
+"""times the mean of the chosen candidate: what comes below is near it"""
+FEWEST_VALUES = 3
+"""of an axis, for its ends to be ends of something"""
+MANY = 0.25
+"""of the arms: a larger share at the ends of an axis is said"""
 
 
 def choose(sweep: Sweep, tried: Plan, losses: np.ndarray) -> tuple[Sweep, list[str]]:
@@ -36,12 +46,30 @@ def choose(sweep: Sweep, tried: Plan, losses: np.ndarray) -> tuple[Sweep, list[s
         means = [_mean(of.tolist()) for of in losses[models].reshape(len(candidates), -1)]
         best = min(range(len(candidates)), key=means.__getitem__)
         if math.isfinite(means[best]):
-            chosen.append(Chosen(arm, candidates[best], len(candidates), means[best]))
+            near = sum(mean <= NEAR * means[best] for mean in means) - 1
+            chosen.append(Chosen(arm, candidates[best], len(candidates), means[best], near))
             continue
         chosen.append(Chosen(arm, sweep.untuned, len(candidates)))
         named, kept = _said(arm) or "the only arm", _said(sweep.untuned)
         notes.append(f"{named}: every candidate diverged in the tuning, so it runs with {kept}")
     return with_chosen(sweep, chosen), notes
+
+
+def at_ends(tuning: Tuning) -> list[str]:
+    """A sentence for every numeric axis of which many arms chose the smallest or the largest value."""
+    made = [choice for choice in tuning.chosen if choice.loss_fraction is not None]
+    said = []
+    for name, values in sorted(tuning.axes.items()):
+        if len(values) < FEWEST_VALUES or not all(type(value) in (int, float) for value in values):
+            continue
+        ends = min(values), max(values)
+        count = sum(choice.settings[name] in ends for choice in made)
+        if count > MANY * len(made):
+            said.append(
+                f"{count:,} of {len(made):,} arms chose the smallest or the largest value of '{name}' in the tuning: "
+                "its best may lie beyond."
+            )
+    return said
 
 
 def _mean(losses: list[float]) -> float:

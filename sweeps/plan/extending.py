@@ -39,7 +39,7 @@ def difference(old: Plan, new: Plan) -> Difference:
 def extended(old: Plan, new: Plan) -> Plan | None:
     """The plan of a folder of plan ``old`` once a sweep, as planned by itself, was added; None where it cannot be."""
     found = difference(old, new)
-    if found.lacking or not found.more or not tuned_alike(old.sweep, new.sweep, extend=True):
+    if found.lacking or not found.more or not tuned_alike(old.sweep, new.sweep):
         return None
     added = np.ones(len(new), bool)
     added[found.cells] = False
@@ -48,15 +48,13 @@ def extended(old: Plan, new: Plan) -> Plan | None:
     return replace(new, keys=new.keys.of(cells), groups=new.groups[cells], cells=cells, starts=starts)
 
 
-def tuned_alike(old: Sweep, new: Sweep, extend: bool) -> bool:
-    """Whether one folder may hold models of both: neither is tuned, or both are in the same way.
+def tuned_alike(old: Sweep, new: Sweep) -> bool:
+    """Whether one folder may hold models of both: neither is tuned, or both with the same candidates, seeds and steps.
 
-    To ``extend`` it is enough that the same settings are tuned: more candidates are for the arms that are added.
+    Otherwise arms would have been chosen among other candidates than those that they are compared with.
     """
     was, now = old.tuning, new.tuning
-    if was is None or now is None:
-        return was is now
-    return was.axes.keys() == now.axes.keys() if extend else was.definition() == now.definition()
+    return was is now if was is None or now is None else not was.changed(now)
 
 
 def extends(new: Plan, old: Plan) -> bool:
@@ -75,7 +73,7 @@ def continued(old: Plan, new: Plan, extend: bool) -> Plan:
         return longer
     found = difference(old, new)
     in_order = extend or all(old.cell(model) == cell for model, cell in enumerate(found.cells.tolist()))
-    same = in_order and not (found.lacking or found.more) and tuned_alike(old.sweep, new.sweep, extend)
+    same = in_order and not (found.lacking or found.more) and tuned_alike(old.sweep, new.sweep)
     return old if same else new
 
 
@@ -85,7 +83,7 @@ def refusal(old: Plan, new: Plan, newest: Path, folder: Path) -> str:
         return "was extended just now: run the same command again"
     found, changed = difference(old, new), ", ".join(changed_keys(old.sweep, new.sweep)) or "its models"
     sentence, elsewhere = f"holds another sweep (changed: {changed})", "give --out another folder"
-    if not tuned_alike(old.sweep, new.sweep, extend=True):
+    if not tuned_alike(old.sweep, new.sweep):
         return f"{sentence}: {elsewhere}"
     if found.more and not found.lacking:
         return f"{sentence}: --extend adds the {found.more:,} models that it has not got, or {elsewhere}"

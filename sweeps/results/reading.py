@@ -18,6 +18,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, Taps, forward
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
 from toymodels.sweeps.results.tables import TARGETS
@@ -73,6 +74,12 @@ class Run:
         tuning = self._store.sweep().tuning
         columns = self.setting_columns if tuning is not None else ()
         return tuple(name for name in columns if tuning and any(overlap(name, each) for each in tuning.axes))
+
+    @property
+    def tuned_at_ends(self) -> list[str]:
+        """A sentence for each tuned setting of which many arms chose an end, so that its best may lie beyond."""
+        tuning = self._store.sweep().tuning
+        return [] if tuning is None else at_ends(tuning)
 
     def arms(self, models: pd.DataFrame | None = None, *, over: Sequence[str] = SEED_ALONE) -> list[Replicates]:
         """The run's models, or some rows of `models`, grouped by the settings that vary in them, in plan order; those

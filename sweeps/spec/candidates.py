@@ -13,7 +13,7 @@ from typing import Any
 from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, digest, override
-from toymodels.sweeps.spec.sweep import Sweep, stated
+from toymodels.sweeps.spec.sweep import Sweep, distinct_cases, stated
 from toymodels.sweeps.spec.tune import STEPS, Chosen, spelled
 
 
@@ -35,7 +35,7 @@ def tuning_sweep(sweep: Sweep) -> Sweep:
         question=f"Tuning: {sweep.question}" if sweep.question else "",
         base=base,
         grid=grid,
-        cases=tuple(case for place, case in enumerate(cases) if case not in cases[:place]),
+        cases=tuple(distinct_cases(cases)),
         primary={},
         tuning=None,
     )
@@ -56,16 +56,16 @@ def trials_of(sweep: Sweep, arm: Mapping[str, Any]) -> Iterator[Settings]:
 def unchosen(sweep: Sweep) -> list[dict[str, Any]]:
     """The arms of a sweep for which nothing is chosen yet; none of one that is not tuned."""
     tuning = sweep.tuning
-    return [] if tuning is None else [arm for arm in sweep.arms() if tuning.choice(arm) is None]
+    return [] if tuning is None else [arm for arm in sweep.arms if tuning.choice(arm) is None]
 
 
 def carried_over(sweep: Sweep, made: Sweep) -> Sweep:
-    """A sweep with what another one, tuned in the same settings, has chosen for the arms that both have.
+    """A sweep with what another one, tuned in the same way, has chosen for the arms that both have.
 
     Arms are the same where all their settings are, however each of the sweeps says them.
     """
     tuning, before = sweep.tuning, made.tuning
-    if tuning is None or before is None or tuning.axes.keys() != before.axes.keys():
+    if tuning is None or before is None or tuning.changed(before):
         return sweep
     found = {_identity(made, choice.arm): choice for choice in before.chosen}
     same = [(arm, found.get(_identity(sweep, arm))) for arm in unchosen(sweep)]
@@ -76,7 +76,7 @@ def with_chosen(sweep: Sweep, more: Sequence[Chosen]) -> Sweep:
     """A tuned sweep with so much more chosen, its choices in the order of its arms."""
     assert sweep.tuning is not None
     by_arm = {spelled(choice.arm): choice for choice in (*sweep.tuning.chosen, *more)}
-    in_order = [by_arm[spelled(arm)] for arm in sweep.arms() if spelled(arm) in by_arm]
+    in_order = [by_arm[spelled(arm)] for arm in sweep.arms if spelled(arm) in by_arm]
     return replace(sweep, tuning=replace(sweep.tuning, chosen=tuple(in_order)))
 
 

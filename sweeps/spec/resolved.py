@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.spec.settings import override
 from toymodels.sweeps.spec.sweep import Sweep, stated
 
@@ -45,9 +46,12 @@ def changed_keys(old: Sweep, new: Sweep) -> list[str]:
     was, now = old.settings(0).flat(), new.settings(0).flat()
     names = {name for name in was if was[name] != now.get(name)}
     names |= {name for name in {*old.grid, *new.grid} if old.grid.get(name) != new.grid.get(name)}
-    defined = [each.tuning.definition() if each.tuning is not None else None for each in (old, new)]
-    names |= {"tune"} if defined[0] != defined[1] else set()
-    return sorted(names | ({"case"} if old.cases != new.cases else set()))
+    names |= {"case"} if old.cases != new.cases else set()
+    if old.tuning is None or new.tuning is None:
+        return sorted(names | ({"tune"} if old.tuning is not new.tuning else set()))
+    chosen = {*old.tuning.axes, *new.tuning.axes}  # each arm's own: what differs there is said of [tune]
+    names = {name for name in names if not any(overlap(name, each) for each in chosen)}
+    return [*sorted(names), *old.tuning.changed(new.tuning)]
 
 
 def _drop(table: dict[str, Any], path: list[str]) -> None:

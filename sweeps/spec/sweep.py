@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from toymodels.sweeps.spec.names import check_dotted, check_name, overlap
 from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, override, validate
 from toymodels.sweeps.spec.shipped import find, shipped
-from toymodels.sweeps.spec.tune import Tuning, parse_tuning
+from toymodels.sweeps.spec.tune import Tuning, parse_tuning, spelled
 from toymodels.sweeps.spec.wording import short
 
 __all__ = ["Sweep", "find", "parse", "read", "shipped"]
@@ -65,11 +65,15 @@ class Sweep:
 
     @cached_property
     def untuned(self) -> dict[str, Any]:
-        """The tuned settings of an arm for which nothing was chosen: the base settings', or the first candidate's."""
-        if self.tuning is None:
-            return {}
-        said = {name: stated(self.base, name) for name in sorted(self.tuning.axes)}
-        return self.tuning.candidates[0] if None in said.values() else said
+        """The tuned settings of an arm for which nothing was chosen, each by itself: what the base settings say of it,
+        else its default, or the first of its values where it has no default that a file could say.
+        """
+        axes = {} if self.tuning is None else self.tuning.axes
+        found: dict[str, Any] = {}
+        for name in sorted(axes):
+            otherwise = (stated(self.base, name), DEFAULTS.get(name), axes[name][0])
+            found[name] = next(value for value in otherwise if value is not None)
+        return found
 
     def settings(self, cell: int) -> Settings:
         """The resolved settings of a cell; raises `SpecError`."""
@@ -111,10 +115,11 @@ class Sweep:
         """The sweep with this setting taken out of its grid, its cases and its tuning."""
         grid = {key: values for key, values in self.grid.items() if not overlap(key, name)}
         cases = [{k: v for k, v in case.items() if not overlap(k, name)} for case in self.cases]
-        distinct = [case for i, case in enumerate(cases) if case not in cases[:i]]
+        distinct = distinct_cases(cases)
         tuning = self.tuning and self.tuning.without(name)
         return replace(self, grid=grid, cases=tuple(distinct) if any(distinct) else (), tuning=tuning)
 
+    @cached_property
     def arms(self) -> list[dict[str, Any]]:
         """What each arm of a tuned sweep sets, by dotted name, in plan order: neither its seed nor what is tuned."""
         alone = replace(self.without("seed"), tuning=None)
@@ -123,9 +128,7 @@ class Sweep:
     def seeds(self) -> Sequence[Any]:
         """The seeds of its models, as they are given."""
         base = self.base.get("seed", DEFAULTS["seed"])
-        return (
-            list(self.grid["seed"]) if "seed" in self.grid else [case.get("seed", base) for case in self.cases or [{}]]
-        )
+        return self.grid["seed"] if "seed" in self.grid else [case.get("seed", base) for case in self.cases or [{}]]
 
     def check(self) -> None:
         """Raise `SpecError` where the grid as a whole makes no sense."""
@@ -138,7 +141,16 @@ class Sweep:
         check_size(math.prod(len(axis.values) for axis in self.axes), self.where)
         if self.tuning is not None:
             self.tuning.check(self.where, names, self.primary, self.seeds())
-            self.tuning.check_arms(self.where, self.arms() if self.tuning.chosen else [])
+            if self.tuning.chosen:
+                self.tuning.check_chosen(self.where, self.arms, self.untuned)
+
+
+def distinct_cases(cases: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Cases, the first of those that say the same."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for case in cases:
+        first.setdefault(spelled(case, aside=""), case)
+    return list(first.values())
 
 
 def stated(table: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ then runs with is a `Chosen`; ``[[tune.chosen]]`` holds them once they are made.
 from __future__ import annotations
 
 import itertools
-import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,8 +25,12 @@ STEPS = "train.steps"
 UNTUNED = {
     "seed": "the seeds of the tuning are given as seeds",
     STEPS: "steps is the share of it that a candidate trains for",
+    **dict.fromkeys(("train.curve_points", "train.snapshots"), "it says what is kept of a training, and not how"),
+    "eval.samples": "it says how models are measured, and not how they learn",
 }
 """Settings that cannot be tuned, and why."""
+TUNABLE = ("model", "train")
+"""the sections that say how something is learned; the others say what, and how it is measured"""
 
 MOST_LETTERS = 10**6
 """of a value, by which arms are told apart"""
@@ -43,11 +47,14 @@ class Chosen:
     candidates: int
     loss_fraction: float | None = None
     """the mean over the tuning's seeds; None where every candidate diverged"""
+    near: int | None = None
+    """how many other candidates came within 1 % of that; None where none could, or where it is not known"""
 
     def document(self) -> dict[str, Any]:
         """The choice as a table of a sweep file has it."""
-        loss = {} if self.loss_fraction is None else {"loss_fraction": self.loss_fraction}
-        return {"candidates": self.candidates, **loss, "arm": dict(self.arm), "settings": dict(self.settings)}
+        known = {"loss_fraction": self.loss_fraction, "near": self.near}
+        known = {name: value for name, value in known.items() if value is not None}
+        return {"candidates": self.candidates, **known, "arm": dict(self.arm), "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,12 @@ class Tuning:
         axes = {name: list(values) for name, values in sorted(self.axes.items())}
         return {"seeds": list(self.seeds), "steps": self.share, **axes}
 
+    def changed(self, other: Tuning) -> list[str]:
+        """What another tuning says otherwise, seeds, steps and values, as it can stand in a sentence."""
+        mine, its = self.definition(), other.definition()
+        names = sorted(name for name in mine.keys() | its.keys() if mine.get(name) != its.get(name))
+        return [f"{name} of [tune]" if name in OWN else f"values of '{name}' in [tune]" for name in names]
+
     def document(self) -> dict[str, Any]:
         """The section as a sweep file has it."""
         chosen = {"chosen": [choice.document() for choice in self.chosen]} if self.chosen else {}
@@ -103,25 +116,33 @@ class Tuning:
                 if clash:
                     both = f"'{name}' is" if name == clash else f"'{name}' and '{clash}' are the same thing,"
                     raise SpecError(f"{where}: {both} tuned in [tune] and named in {place}: keep one of them")
-        there = seeds if isinstance(seeds, range) else {seed for seed in seeds if type(seed) is int}
-        shared = sorted(seed for seed in self.seeds if seed in there)
+        own = self.seeds if isinstance(self.seeds, range) else set(self.seeds)
+        shared = sorted({seed for seed in seeds if type(seed) is int and seed in own})
         if shared:
             several = f"seeds {short(shared)}" if len(shared) > 1 else f"seed {shared[0]}"
             raise SpecError(f"{where}: [tune]: the sweep has {several} too: tune on seeds of its own, such as 1000")
 
-    def check_arms(self, where: str, arms: Sequence[Mapping[str, Any]]) -> None:
-        """Raise `SpecError` where something was chosen for an arm that is not one of these."""
+    def check_chosen(self, where: str, arms: Sequence[Mapping[str, Any]], untuned: Mapping[str, Any]) -> None:
+        """Raise `SpecError` where something was chosen for an arm that is not one of these, or what is neither one of
+        the candidates nor the ``untuned`` settings.
+        """
         there = {spelled(arm) for arm in arms}
         for choice in self.chosen:
             if spelled(choice.arm) not in there:
                 raise SpecError(f"{where}: [tune]: chosen: the sweep has no arm {short(dict(choice.arm))}: take it out")
+            tried = all(value in self.axes[name] for name, value in choice.settings.items())
+            if not tried and choice.settings != untuned:
+                raise SpecError(
+                    f"{where}: [tune]: chosen: settings: expected one of the candidates, got "
+                    f"{short(dict(choice.settings))}: take the table out, and its arm is tuned"
+                )
 
 
-def spelled(settings: Mapping[str, Any]) -> str:
-    """Settings by dotted name, the seed aside, as one text that is the same for the same ones: what they may be is not
-    known here.
+def spelled(settings: Mapping[str, Any], aside: str = "seed") -> str:
+    """Settings by dotted name, the seed or another one ``aside``, as one text that is the same for the same ones: what
+    they may be is not known here.
     """
-    return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != "seed"])
+    return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != aside])
 
 
 def parse_tuning(raw: Any, where: str) -> Tuning:
@@ -131,8 +152,10 @@ def parse_tuning(raw: Any, where: str) -> Tuning:
     at, named = f"{where}: [tune]", [name for name in raw if name not in OWN]
     for name in named:
         check_dotted(name, raw[name], "tune", where, OWN)
-        if name in UNTUNED:
-            raise SpecError(f"{at}: '{name}' cannot be tuned: {UNTUNED[name]}")
+        of_learning = name.partition(".")[0] in TUNABLE
+        why_not = UNTUNED.get(name, None if of_learning else "it says what is learned, and not how")
+        if why_not:
+            raise SpecError(f"{at}: '{name}' cannot be tuned: {why_not}")
     if not named:
         raise SpecError(f'{at}: expected a setting to tune, such as "train.learning_rate" = [1e-3, 1e-2], got none')
     if "seeds" not in raw:
@@ -152,14 +175,14 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
     """The choices in ``[[tune.chosen]]`` tables. Raises `SpecError`."""
     if not isinstance(raw, list) or not all(isinstance(each, Mapping) for each in raw):
         raise SpecError(f"{at}: chosen: expected [[tune.chosen]] tables, got {short(raw)}")
-    keys = ("candidates", "loss_fraction", "arm", "settings")
+    keys = ("candidates", "loss_fraction", "near", "arm", "settings")
     found: dict[str, Chosen] = {}
     for each in raw:
         unknown = next((key for key in each if key not in keys), None)
         if unknown is not None:
             raise SpecError(f"{at}: chosen: unknown key '{unknown}'{did_you_mean(unknown, keys)}")
         arm, settings = each.get("arm"), each.get("settings")
-        count, loss = each.get("candidates"), each.get("loss_fraction")
+        count, loss, near = (each.get(key) for key in ("candidates", "loss_fraction", "near"))
         for key, table in (("arm", arm), ("settings", settings)):
             if not isinstance(table, Mapping):
                 raise SpecError(f"{at}: chosen: {key}: expected a table of settings by dotted name, got {short(table)}")
@@ -169,11 +192,13 @@ def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]
             )
         if type(count) is not int or count < 1:
             raise SpecError(f"{at}: chosen: candidates: expected a whole number from 1, got {short(count)}")
-        if loss is not None and (type(loss) not in (int, float) or not math.isfinite(loss)):
+        # Not by math.isfinite, which cannot take a whole number that no float can be.
+        if loss is not None and (type(loss) not in (int, float) or not abs(loss) <= sys.float_info.max):
             raise SpecError(f"{at}: chosen: loss_fraction: expected a number, got {short(loss)}")
+        if near is not None and (type(near) is not int or not 0 <= near < count):
+            raise SpecError(f"{at}: chosen: near: expected a whole number from 0, below candidates, got {short(near)}")
         if spelled(arm) in found:
             raise SpecError(f"{at}: chosen: the arm {short(dict(arm))} stands twice: keep one of them")
-        found[spelled(arm)] = Chosen(
-            dict(sorted(arm.items())), dict(sorted(settings.items())), count, None if loss is None else float(loss)
-        )
+        loss = None if loss is None else float(loss)
+        found[spelled(arm)] = Chosen(dict(sorted(arm.items())), dict(sorted(settings.items())), count, loss, near)
     return tuple(found.values())

@@ -7,7 +7,9 @@ folder that was extended, ``sweeps`` says how many sweeps it is of, the first an
 from __future__ import annotations
 
 import json
+import math
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -15,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from toymodels.kernels.vector import processor
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.plan.plan import Plan
+from toymodels.sweeps.spec.sweep import Sweep
+from toymodels.sweeps.spec.tune import MOST_LETTERS, Chosen
+from toymodels.sweeps.spec.wording import short
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable
 from toymodels.sweeps.store.tensorfile import SCHEMA
@@ -29,6 +34,8 @@ FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": i
 """what every manifest says, and of which type"""
 MOST_BYTES = 2**26
 """of a manifest: what was chosen for a hundred thousand arms"""
+BESIDE_CHOICES = 2**20
+"""more than the rest of it takes"""
 MAX_SWEEPS = 1000
 """of which one folder may be"""
 
@@ -118,6 +125,28 @@ class Manifest:
         if isinstance(said.get("tuned"), list):
             known["tuned"] = tuple(said.pop("tuned"))
         return Manifest(**known, others=said)
+
+
+def check_choices_fit(sweep: Sweep) -> None:
+    """Raise `SpecError` where what will be chosen for a tuned sweep's arms is more than a manifest may hold, so that
+    the folder could not be read any more.
+    """
+    tuning = sweep.tuning
+    if tuning is None:
+        return
+    # As text: what the values may be is not known yet.
+    longest = {name: max((short(value, MOST_LETTERS) for value in of), key=len) for name, of in tuning.axes.items()}
+    count = math.prod(map(len, tuning.axes.values()))
+    largest = sys.float_info.max, count  # numbers of as many digits as there can be
+    size = 0
+    for arm in sweep.arms:
+        text = json.dumps(Chosen(arm, longest, count, *largest).document(), indent=2)
+        size += len(text) + 4 * (text.count("\n") + 1)  # indented as they are in the manifest
+        if size > MOST_BYTES - BESIDE_CHOICES:
+            raise SpecError(
+                f"{sweep.where}: [tune]: what would be chosen for {len(sweep.arms):,} arms is more than the "
+                f"{MOST_BYTES // 2**20} MiB that a manifest.json may have: share the arms out among several sweeps"
+            )
 
 
 def _tuned(plan: Plan) -> tuple[dict[str, Any], ...]:

@@ -55,7 +55,8 @@ def test_both_parts_are_said_and_nothing_is_trained_twice(finished: Path) -> Non
     lines = answer.err.splitlines()
     assert lines[0].startswith("tuned, tuning: 8 models, engine")
     assert lines[1] == (
-        "tuned: settings chosen for 2 arms, among 2 candidates on 2 seeds: see tuned in run/manifest.json"
+        "tuned: settings chosen for 2 arms, among 2 candidates on 2 seeds, none a near tie: see tuned in "
+        "run/manifest.json"
     )
     assert lines[2].startswith("tuned, sweep: 4 models, engine")
     assert "Next: toymodels report run" in answer.out
@@ -66,11 +67,28 @@ def test_both_parts_are_said_and_nothing_is_trained_twice(finished: Path) -> Non
         {"arm": {"model.activation": name}, "settings": {"train.learning_rate": 0.01}, **rest}
         for name, rest in zip(
             ("relu", "solu"),
-            [{key: each[key] for key in ("loss_fraction", "candidates")} for each in again.json()["tuned"]],
+            [{key: each[key] for key in ("loss_fraction", "candidates", "near")} for each in again.json()["tuned"]],
             strict=True,
         )
     ]
     assert listing(Path("run")) == listing(finished)
+
+
+def test_a_choice_of_an_end_and_near_ties_are_said() -> None:
+    Path("ends.toml").write_text(TUNED.replace("[1e-4, 1e-2]", "[1e-4, 1e-3, 1e-2]"))
+    end = (
+        "2 of 2 arms chose the smallest or the largest value of 'train.learning_rate' in the tuning: its best may lie "
+        "beyond."
+    )
+    answer = door("sweep", "./ends.toml", "--out", "run", "--json")
+    assert end in answer.err.splitlines()
+    assert end in answer.json()["notes"]
+    near = [each["near"] for each in answer.json()["tuned"]]
+    assert near == [each["near"] for each in json.loads(Path("run/manifest.json").read_text())["tuned"]]
+    tied = sum(each > 0 for each in near)
+    assert (f"in {tied} of them another candidate came within 1 %" if tied else "none a near tie") in answer.err
+    assert end in door("show", "run", "--json").json()["notes"]
+    assert end in " ".join(door("show", "run").out.split())
 
 
 def test_a_sweep_that_is_not_tuned_says_nothing_of_it() -> None:
@@ -169,6 +187,27 @@ def test_extending_tunes_what_is_added(run: Path) -> None:
     assert answer.json()["models"] == 9
     again = door("sweep", "tuned.toml", "--out", "run", *more, "--extend")
     assert "tuning" not in again.err
+
+
+def test_status_says_that_an_extension_is_being_tuned(run: Path) -> None:
+    assert "part" not in door("status", "run", "--json").json()
+    extended = Path("run/tuning/packs/00000001.safetensors")
+    kept = extended.read_bytes()
+    extended.unlink()  # as if an extension had just lengthened the plan of the tuning
+    answer = door("status", "run")
+    assert answer.out.splitlines()[0].startswith(
+        "run: tuning: what --extend adds begins when it is complete: 1 of 2 packs (8 models, engine"
+    )
+    assert answer.out.splitlines()[-1] == "To continue: the same command as before, with --extend"
+    document = door("status", "run", "--json").json()
+    assert (document["part"], document["packs_done"], document["models"]) == ("tuning", 1, 8)
+    assert door("show", "run").code == 0  # the run is what it was
+    extended.write_bytes(kept)
+    assert "part" not in door("status", "run", "--json").json()
+    Path("run/tuning/manifest.json").write_text("{")  # not needed any more
+    assert "part" not in door("status", "run", "--json").json()
+    shutil.rmtree("run/tuning")
+    assert "part" not in door("status", "run", "--json").json()
 
 
 def test_a_foreign_folder_is_refused_before_anything_is_tuned() -> None:

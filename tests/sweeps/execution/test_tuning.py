@@ -12,7 +12,7 @@ import torch
 
 import toymodels as tm
 from tests.conftest import BODY, listing
-from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.execution.deriving import rebuild
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import run
@@ -209,7 +209,7 @@ def test_where_all_candidates_diverge_the_file_decides(tmp_path: Path) -> None:
     notes: list[str] = []
     go(tmp_path / "run", sweep(tune=f"[tune]\nseeds = [7]\n{WILD}\n"), notes=notes)
     assert len(notes) == 2
-    assert set(tm.load(tmp_path / "run").models["train.learning_rate"]) == {1e30}
+    assert set(tm.load(tmp_path / "run").models["train.learning_rate"]) == {1e-3}  # the default
     assert all("loss_fraction" not in each for each in Store(tmp_path / "run").manifest.tuned)
     assert go(tmp_path / "run", sweep(tune=f"[tune]\nseeds = [7]\n{WILD}\n")) == 0
 
@@ -241,11 +241,34 @@ def test_more_seeds_need_no_tuning(run_folder: Path) -> None:
     assert len(tm.load(run_folder).models) == 6
 
 
-def test_more_candidates_are_for_the_arms_that_are_added(run_folder: Path) -> None:
-    wider = TUNE.replace("1e-1]", "1e-1, 2e-1]")
-    go(run_folder, sweep(MORE, wider), extend=True)
-    assert [each["candidates"] for each in Store(run_folder).manifest.tuned] == [8, 6, 6]
-    assert go(run_folder, sweep(MORE, wider)) == 0
+OTHERWISE = {
+    "seeds of [tune]": TUNE.replace("1002", "1003"),
+    "steps of [tune]": TUNE.replace("0.5", "1"),
+    "values of 'train.learning_rate' in [tune]": TUNE.replace("1e-1]", "1e-1, 2e-1]"),
+    "values of 'model.hidden_bias' in [tune]": TUNE + '"model.hidden_bias" = [false, true]\n',
+    "values of 'model.init_scale' in [tune]": TUNE.replace('"model.init_scale" = [1, 2]\n', ""),
+}
+"""what differs, as it is said"""
+
+
+@pytest.mark.parametrize("extend", [False, True])
+@pytest.mark.parametrize("changed", OTHERWISE)
+def test_another_tuning_is_another_sweep(run_folder: Path, whole: Path, changed: str, extend: bool) -> None:
+    for grid in (GRID, MORE):
+        with pytest.raises(FolderError) as caught:
+            go(run_folder, sweep(grid, OTHERWISE[changed]), extend=extend)
+        assert "holds another sweep (changed: " in str(caught.value)
+        assert f"{changed}): give --out another folder" in str(caught.value)
+        assert "train.learning_rate," not in str(caught.value)  # chosen, not changed
+    assert listing(run_folder) == listing(whole)
+
+
+def test_the_seeds_of_the_tuning_cannot_be_added_to_the_sweep(run_folder: Path) -> None:
+    leak = GRID.replace("[0, 1]", "[0, 1, 1000]")
+    with pytest.raises(SpecError, match="the sweep has seed 1000 too"):
+        go(run_folder, sweep(leak), extend=True)
+    with pytest.raises(FolderError, match=r"seeds of \[tune\]\): give --out another folder"):
+        go(run_folder, sweep(leak, TUNE.replace("1000, 1001, 1002", "2000, 2001, 2002")), extend=True)
 
 
 @pytest.mark.parametrize("extend", [False, True])
@@ -258,12 +281,6 @@ def test_tuned_and_untuned_refuse_each_others_folder(run_folder: Path, tmp_path:
     with pytest.raises(FolderError, match=r"holds another sweep .*tune"):
         go(tmp_path / "plain", sweep(MORE), extend=extend)
     assert listing(tmp_path / "plain") == before
-
-
-def test_another_tuning_is_another_sweep(run_folder: Path) -> None:
-    for tune in (TUNE.replace("1002", "1003"), TUNE.replace("0.5", "1"), TUNE.replace("1e-4", "1e-5")):
-        with pytest.raises(FolderError, match=r"holds another sweep \(changed: tune\): give --out another folder"):
-            go(run_folder, sweep(tune=tune))
 
 
 def test_an_untuned_sweep_does_not_begin_where_another_is_tuned(tmp_path: Path) -> None:
@@ -317,7 +334,7 @@ def test_a_regime_has_arms_of_settings_of_their_own(tmp_path: Path) -> None:
     arms = '[grid]\n"model.activation" = ["gelu", "solu"]\n"model.layer_norm" = [false, true]\nseed = [0, 1]\n'
     chosen = sweep(arms)
     assert chosen.tuning is not None
-    each = zip(chosen.arms(), chosen.tuning.candidates, strict=False)
+    each = zip(chosen.arms, chosen.tuning.candidates, strict=False)
     assert go(tmp_path / "run", with_chosen(chosen, [Chosen(arm, candidate, 6) for arm, candidate in each])) == 0
     trained = tm.load(tmp_path / "run")
     assert trained.models["train.learning_rate"].nunique() == 3

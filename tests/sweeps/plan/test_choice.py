@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY
-from toymodels.sweeps.plan.choice import choose
+from toymodels.sweeps.plan.choice import at_ends, choose
 from toymodels.sweeps.plan.extending import continued, extended, refusal, tuned_alike
 from toymodels.sweeps.plan.plan import Plan, make_plan
-from toymodels.sweeps.spec.candidates import tuning_sweep, unchosen
+from toymodels.sweeps.spec.candidates import tuning_sweep, unchosen, with_chosen
+from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import Sweep, parse
+from toymodels.sweeps.spec.tune import Chosen, Tuning
 
 RATES, SCALES = "[1e-3, 1e-2, 1e-1]", "[1, 2]"
 
@@ -56,6 +58,57 @@ def test_each_arm_gets_the_candidate_of_the_smallest_mean() -> None:
         assert choice.candidates == 6
 
 
+def test_candidates_within_one_percent_are_counted() -> None:
+    told = np.tile(np.array([0.5, 0.504, 0.5051, 0.506, 0.3, np.nan]).repeat(2), 4)
+    told[8::12] = 0.9  # of the fifth candidate one seed, so that its mean is far
+    order = sweep("[1, 2, 3, 4, 5, 6]", "[1]")
+    plan = plan_of(order)
+    settings = plan.settings(range(len(plan)))
+    place = {(rate, seed): i for i, (rate, seed) in enumerate((r, s) for r in range(1, 7) for s in (1000, 1001))}
+    chosen, _ = choose(
+        order, plan, np.array([told[place[each["train.learning_rate"], each["seed"]]] for each in settings])
+    )
+    assert chosen.tuning is not None
+    assert [(each.loss_fraction, each.near) for each in chosen.tuning.chosen] == [(0.5, 1)] * 4
+    assert parse(resolved_toml(chosen), "tiny", "tiny.toml").tuning == chosen.tuning
+    tied, _ = choose(order, plan, np.zeros(48))
+    assert tied.tuning is not None
+    assert [each.near for each in tied.tuning.chosen] == [5] * 4
+    lost, _ = choose(order, plan, np.full(48, np.nan))
+    assert lost.tuning is not None
+    assert ["near" in each.document() for each in lost.tuning.chosen] == [False] * 4
+
+
+def with_rates(rates: list[float], axis: str = RATES, loss: float | None = 0.5) -> Tuning:
+    """The tuning in which the four arms chose these rates."""
+    of = sweep(axis)
+    made = [
+        Chosen(arm, {"model.init_scale": 1, "train.learning_rate": rate}, 6, loss)
+        for arm, rate in zip(of.arms, rates, strict=True)
+    ]
+    tuning = with_chosen(of, made).tuning
+    assert tuning is not None
+    return tuning
+
+
+@pytest.mark.parametrize("axis", [RATES, "[1e-2, 1e-1, 1e-3]"])
+def test_many_arms_at_the_ends_of_an_axis_are_said(axis: str) -> None:
+    said = (
+        "2 of 4 arms chose the smallest or the largest value of 'train.learning_rate' in the tuning: its best may lie "
+        "beyond."
+    )
+    assert at_ends(with_rates([1e-1, 1e-2, 1e-2, 1e-3], axis)) == [said]
+    assert at_ends(with_rates([1e-1, 1e-2, 1e-2, 1e-2], axis)) == []  # a quarter is not more than that
+
+
+def test_ends_are_said_of_nothing_else() -> None:
+    assert at_ends(with_rates([1e-3] * 4, "[1e-3, 1e-2]")) == []
+    assert at_ends(with_rates([1e-3] * 4, loss=None)) == []
+    tuning = sweep().tuning
+    assert tuning is not None
+    assert at_ends(tuning) == []
+
+
 def test_of_equal_candidates_the_earlier_is_chosen() -> None:
     chosen, _ = choose(sweep(), plan_of(sweep()), np.full(48, 0.5))
     assert choices(chosen) == [{"model.init_scale": 1, "train.learning_rate": 1e-3}] * 4
@@ -92,7 +145,7 @@ def test_an_arm_that_always_diverges_keeps_what_the_file_says_and_that_is_said()
     assert len(notes) == 2
     assert notes[0] == (
         "model.activation solu, model.layer_norm False: every candidate diverged in the tuning, so it runs with "
-        "model.init_scale 1, train.learning_rate 0.001"
+        "model.init_scale 1.0, train.learning_rate 0.001"
     )
     said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5").replace(
         "hidden = 2", "hidden = 2\ninit_scale = 3"
@@ -125,19 +178,20 @@ def test_a_tuned_sweep_is_another_one_even_where_its_models_are_the_same() -> No
     assert tuned.hash != untuned.hash
     assert make_plan(sweep("[1e-3]")).hash != tuned.hash
     for old, new in ((untuned, tuned), (tuned, untuned)):
-        assert not tuned_alike(old.sweep, new.sweep, extend=True)
+        assert not tuned_alike(old.sweep, new.sweep)
         assert continued(old, new, False) is new
         assert continued(old, new, True) is new
         sentence = refusal(old, new, Path("run/sweep.toml"), Path("run"))
         assert sentence == "holds another sweep (changed: tune): give --out another folder"
 
 
-def test_a_tuned_sweep_is_extended_by_one_that_tunes_the_same_settings() -> None:
+def test_a_tuned_sweep_is_extended_by_one_that_is_tuned_in_the_same_way() -> None:
     more = TINY.replace("[0, 2]", "[0, 3]")
     old = make_plan(sweep())
     assert extended(old, make_plan(sweep(rest=more))) is not None
-    assert extended(old, make_plan(sweep("[1e-3, 1.0]", rest=more))) is not None
+    assert extended(old, make_plan(sweep("[1e-3, 1.0]", rest=more))) is None
+    assert extended(old, make_plan(sweep(seeds="[1000]", rest=more))) is None
     assert extended(old, make_plan(parse(more, "tiny", "tiny.toml"))) is None
     wider = make_plan(sweep("[1e-3, 1.0]"))
     assert continued(old, wider, extend=False) is wider
-    assert continued(old, wider, extend=True) is old
+    assert continued(old, wider, extend=True) is wider

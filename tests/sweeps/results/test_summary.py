@@ -89,7 +89,7 @@ def test_a_run_says_it_wherever_its_table_is(folder: Path, capsys: pytest.Captur
     assert notes(arms) == [SAID]
     assert [each.does_nothing for each in arms] == [False, True, False, False]
     assert SAID in write_report(load(folder)).read_text()
-    print_summary("idle?", arms)
+    print_summary("idle?", arms, notes(arms))
     assert SAID in " ".join(capsys.readouterr().out.split())
 
 

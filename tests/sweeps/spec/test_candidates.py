@@ -26,7 +26,7 @@ def with_first_chosen(of: Sweep) -> Sweep:
     """Everything chosen: of each arm another candidate, so that arms can be told apart."""
     assert of.tuning is not None
     candidates = itertools.cycle(of.tuning.candidates)
-    return with_chosen(of, [Chosen(arm, next(candidates), 4, float(place)) for place, arm in enumerate(of.arms())])
+    return with_chosen(of, [Chosen(arm, next(candidates), 4, float(place)) for place, arm in enumerate(of.arms)])
 
 
 def test_every_arm_is_tried_with_every_candidate_on_every_seed() -> None:
@@ -36,7 +36,7 @@ def test_every_arm_is_tried_with_every_candidate_on_every_seed() -> None:
     assert {cell["train.steps"] for cell in cells} == {15}
     assert {cell["seed"] for cell in cells} == {1000, 1001}
     assert trials.tuning is None
-    tried = [each.key() for arm in sweep().arms() for each in trials_of(sweep(), arm)]
+    tried = [each.key() for arm in sweep().arms for each in trials_of(sweep(), arm)]
     assert sorted(tried) == sorted(cell.key() for cell in cells)
 
 
@@ -49,7 +49,7 @@ def test_arms_that_differ_in_nothing_but_their_steps_may_share_their_trials() ->
     trials = tuning_sweep(sweep(steps))
     assert trials.grid["train.steps"] == (1, 2, 15)
     plan = make_plan(trials)
-    for arm in sweep(steps).arms():
+    for arm in sweep(steps).arms:
         assert {each.key() for each in trials_of(sweep(steps), arm)} <= set(plan.keys)
 
 
@@ -66,10 +66,18 @@ seed = 2
 """
     chosen = sweep(BODY, TUNE + cases)
     assert chosen.seeds() == [1, 2, 0]
-    assert chosen.arms() == [{"train.steps": 10}, {"train.batch": 8}]
+    assert chosen.arms == [{"train.steps": 10}, {"train.batch": 8}]
     trials = tuning_sweep(chosen)
     assert trials.cases == ({"train.steps": 5}, {"train.batch": 8})
     assert len(make_plan(trials)) == 2 * 4 * 2
+
+
+def test_thousands_of_cases_are_many_arms_each_once() -> None:
+    cases = "".join(f'[[case]]\n"train.batch" = {n}\nseed = {seed}\n' for n in range(1, 2001) for seed in (0, 1))
+    chosen = sweep(BODY, TUNE + cases)
+    assert chosen.arms == [{"train.batch": n} for n in range(1, 2001)]
+    assert chosen.arms is chosen.arms
+    assert tuning_sweep(chosen).cases == tuple(chosen.arms)
 
 
 def test_what_no_cell_falls_back_on_may_be_anything() -> None:
@@ -84,7 +92,7 @@ def test_the_tuning_is_a_sweep_file_again() -> None:
 
 
 def test_all_is_to_be_chosen_until_it_is() -> None:
-    assert unchosen(sweep()) == sweep().arms()
+    assert unchosen(sweep()) == sweep().arms
     assert unchosen(with_first_chosen(sweep())) == []
     assert unchosen(parse(TINY, "tiny", "tiny.toml")) == []
 
@@ -113,15 +121,17 @@ def test_arms_are_the_same_where_their_settings_are(name: str) -> None:
     before = {each.key(): each for each in map(made.settings, range(len(made)))}
     after = {each.key() for each in map(carried.settings, range(len(carried)))}
     assert before.keys() <= after
-    assert len(unchosen(carried)) == len(larger.arms()) - 4
+    assert len(unchosen(carried)) == len(larger.arms) - 4
 
 
 def test_nothing_is_carried_over_to_an_arm_of_other_settings() -> None:
     made = with_first_chosen(sweep())
     other = sweep(TINY.replace("batch = 16", "batch = 32"))
-    assert unchosen(carried_over(other, made)) == other.arms()
+    assert unchosen(carried_over(other, made)) == other.arms
     fewer = sweep(tune='\n[tune]\nseeds = [1000]\n"train.learning_rate" = [1e-3]\n')
     assert carried_over(fewer, made) == fewer
+    for otherwise in (TUNE.replace("1001", "1002"), TUNE.replace("0.5", "1"), TUNE.replace("1e-2", "1e-1")):
+        assert carried_over(sweep(tune=otherwise), made) == sweep(tune=otherwise)
     untuned = parse(TINY, "tiny", "tiny.toml")
     assert carried_over(untuned, made) is untuned
     assert carried_over(sweep(), untuned) == sweep()

@@ -68,10 +68,11 @@ def test_a_share_of_the_steps_is_rounded_and_at_least_one(share: float, steps: i
     assert tuning.steps_of(30) == steps
 
 
-def test_before_the_choice_an_arm_has_the_first_candidate_or_what_the_file_says() -> None:
-    assert set(tuned(sweep())) == {(1e-3, 1)}
+def test_before_the_choice_each_setting_is_what_the_file_says_or_its_default() -> None:
+    other = TUNE.replace("[1e-3, 1e-2]", "[1e-2, 1e-1]").replace("[1, 2]", "[2, 4]")
+    assert set(tuned(sweep(other))) == {(1e-3, 1)}
     said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5")
-    assert set(tuned(sweep(rest=said))) == {(1e-3, 1)}  # half of it is no candidate
+    assert set(tuned(sweep(other, said))) == {(0.5, 1)}
     assert set(tuned(sweep(rest=said.replace("hidden = 2", "hidden = 2\ninit_scale = 3.0")))) == {(0.5, 3)}
 
 
@@ -86,7 +87,24 @@ def test_what_was_chosen_is_what_the_cells_of_its_arm_run_with() -> None:
     assert tuning.choice({**arm, "model.layer_norm": False}) is None
 
 
-@pytest.mark.parametrize("tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")])
+def test_the_untuned_values_may_be_chosen_too() -> None:
+    said = TINY.replace("steps = 30", "steps = 30\nlearning_rate = 0.5").replace("= 2\n", "= 2\ninit_scale = 3\n", 1)
+    chosen = CHOSEN.replace("= 0.01,", "= 0.5,").replace('"model.init_scale" = 2', '"model.init_scale" = 3')
+    assert set(tuned(sweep(TUNE + chosen, said))) == {(0.5, 3)}
+    assert "expected one of the candidates" in refusal(TUNE + chosen.replace("= 3", "= 4"), said)
+
+
+def test_a_setting_without_a_default_falls_back_on_its_first_value() -> None:
+    rest = TINY.replace("hidden = 2", "tied = false")
+    assert sweep(HEAD + '"model.hidden" = [3, 4]', rest).untuned == {"model.hidden": 3}
+    inside = sweep(HEAD + '"model.embedding.size" = [3, 4]', TINY.replace("hidden = 2", "hidden = 2\ntied = false"))
+    assert inside.untuned == {"model.embedding.size": 3}
+    assert inside.settings(0)["model.embedding"] == 3
+
+
+@pytest.mark.parametrize(
+    "tune", [TUNE, TUNE + CHOSEN, TUNE + CHOSEN + "near = 3\n", TUNE + CHOSEN.replace("loss_fraction = 0.5\n", "")]
+)
 @pytest.mark.parametrize("rest", [TINY, TINY.replace("hidden = 2", "hidden = 2\ninit_scale = 3.0")])
 def test_resolved_it_is_the_same_sweep(tune: str, rest: str) -> None:
     chosen = sweep(tune, rest)
@@ -138,9 +156,25 @@ REFUSED = {
         "'train.learning_rate' is tuned in [tune] and named in [grid] or [[case]]",
     ),
     "inside": (
-        HEAD + '"features.frequency" = ["uniform"]\n"features.frequency.cap" = [0.5]',
-        "'features.frequency' and 'features.frequency.cap' are the same thing",
+        HEAD + '"model.embedding" = [4]\n"model.embedding.size" = [3]',
+        "'model.embedding' and 'model.embedding.size' are the same thing",
     ),
+    **{
+        name: (
+            HEAD + f'"{name}" = [{value}]',
+            f"[tune]: '{name}' cannot be tuned: it says what is learned, and not how",
+        )
+        for name, value in {
+            "features.density": "0.1, 0.2",
+            "features.frequency": '"uniform"',
+            "features.frequency.cap": "0.5",
+            "task.target": '"absolute"',
+            "task.loss": '"cross_entropy"',
+        }.items()
+    },
+    "samples": (HEAD + '"eval.samples" = [256, 512]', "cannot be tuned: it says how models are measured, and not how"),
+    "curve points": (HEAD + '"train.curve_points" = [1, 2]', "cannot be tuned: it says what is kept of a training"),
+    "snapshots": (HEAD + '"train.snapshots" = [1, 2]', "'train.snapshots' cannot be tuned: it says what is kept of"),
     "seed": (HEAD + "seed = [1, 2]", "'seed' cannot be tuned: the seeds of the tuning are given as seeds"),
     "steps": (HEAD + '"train.steps" = [1, 2]', "'train.steps' cannot be tuned: steps is the share of it"),
     "shared seed": (HEAD.replace("1000", "0, 1, 2") + ONE, "the sweep has seeds [0, 1] too"),
@@ -172,6 +206,24 @@ REFUSED = {
     ),
     "chosen count": (TUNE + CHOSEN.replace("= 4", "= 0"), "chosen: candidates: expected a whole number from 1, got 0"),
     "chosen loss": (TUNE + CHOSEN.replace("= 0.5", "= inf"), "chosen: loss_fraction: expected a number, got inf"),
+    "chosen near": (
+        TUNE + CHOSEN + "near = 4\n",
+        "chosen: near: expected a whole number from 0, below candidates, got 4",
+    ),
+    "chosen near true": (TUNE + CHOSEN + "near = true\n", "chosen: near: expected a whole number from 0"),
+    "chosen huge loss": (
+        TUNE + CHOSEN.replace("= 0.5", f"= 0x1{'0' * 400}"),
+        "chosen: loss_fraction: expected a number, got ",
+    ),
+    "chosen huger loss": (
+        TUNE + CHOSEN.replace("= 0.5", f"= 0x1{'0' * 9000}"),
+        "chosen: loss_fraction: expected a number, got a int too long to print",
+    ),
+    "chosen no candidate": (
+        TUNE + CHOSEN.replace("= 0.01,", "= 0.02,"),
+        "chosen: settings: expected one of the candidates, got {'model.init_scale': 2, 'train.learning_rate': 0.02}",
+    ),
+    "chosen no number": (TUNE + CHOSEN.replace("= 0.01,", "= [nan],"), "expected one of the candidates, got"),
     "chosen twice": (TUNE + CHOSEN + CHOSEN, "stands twice: keep one of them"),
     "chosen other arm": (TUNE + CHOSEN.replace('"solu"', '"gelu"'), "chosen: the sweep has no arm"),
 }
@@ -195,6 +247,8 @@ def test_a_value_that_a_candidate_cannot_have_is_refused_by_name() -> None:
 
 def test_a_sweep_of_one_arm_can_be_tuned() -> None:
     alone = sweep(TUNE, BODY)
-    assert alone.arms() == [{}]
+    assert alone.arms == [{}]
     assert alone.seeds() == [0]
     assert list(sweep(TUNE, BODY + GRID).seeds()) == [0, 1]
+    many = sweep(TUNE, BODY + GRID.replace("[0, 2]", "[2000, 3000]"))
+    assert many.seeds() == range(2000, 3000)  # no list of them

@@ -28,7 +28,7 @@ def trials(of: Sweep) -> Plan:
 
 
 def chosen(of: Sweep) -> Sweep:
-    return with_chosen(of, [Chosen(arm, {"train.learning_rate": 0.01}, 2, 0.5) for arm in of.arms()])
+    return with_chosen(of, [Chosen(arm, {"train.learning_rate": 0.01}, 2, 0.5) for arm in of.arms])
 
 
 def begin(folder: Path, of: Plan) -> None:
