@@ -30,8 +30,8 @@ TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 
 def draw(run: Run) -> Figure:
-    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained, or no target is of
-    features."""
+    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained, or no target
+    is of features."""
     models = run.models[run.models["status"] == "ok"]
     if models.empty:
         raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")

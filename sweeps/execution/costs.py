@@ -2,8 +2,8 @@
 
 A group's *reference* is arithmetic on its sizes: seconds on an imagined machine of `SPEED`. How many times longer this
 machine takes is its *ratio*, which changes with the sizes and with the kind of model (activation, LayerNorm, embedding,
-optimizer, values, firing, target, loss) less than the cost does. A group that was not timed is given the ratio of the nearest one that was. How
-far that is off is seen on those that were timed: each of them told from the others.
+optimizer, values, firing, target, loss) less than the cost does. A group that was not timed is given the ratio of the
+nearest one that was. How far that is off is seen on those that were timed: each of them told from the others.
 """
 
 from __future__ import annotations
