@@ -8,7 +8,7 @@ from pathlib import Path
 
 from toymodels import figures
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import LEGEND, as_text, notes, summarise
+from toymodels.sweeps.results.summary import as_text, legend, notes, summarise
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable, unwritable
 
@@ -48,7 +48,7 @@ def write_report(run: Run) -> Path:
         models=f"{sum(arm.models for arm in arms):,}",
         diverged=f"{sum(arm.diverged for arm in arms):,}",
         missing=html.escape(run.missing),
-        legend=html.escape(LEGEND),
+        legend=html.escape(legend(arms)),
         notes="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in notes(arms)),
         sweep=html.escape(run.sweep_text),
         head=_cells("th", titles),

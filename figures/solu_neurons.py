@@ -57,7 +57,7 @@ def draw(run: Run) -> Figure:
     for (left, right), regime in zip(grid, regimes, strict=False):
         for (activation, layer_norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
             _marks(left, right, arm, colours[str(activation), bool(layer_norm)], "^" if layer_norm else "o")
-        left.set(ylabel="features in one neuron")
+        left.set(ylabel="features in a neuron")
         right.set(ylabel="recovered, in none")
         left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=8, loc="left")
         for axis in (left, right):
@@ -102,10 +102,16 @@ def _colours(models: pd.DataFrame) -> dict[tuple[str, bool], tuple[float, float,
 
 
 def _legend(colours: dict[tuple[str, bool], tuple[float, float, float]]) -> list[Line2D]:
-    return [
+    arms = [
         Line2D([], [], linestyle="", marker="^" if norm else "o", color=colour, label=hidden_layer(activation, norm))
         for (activation, norm), colour in colours.items()
     ]
+    faces = {"in a neuron: R² > .5 at post": "0.3", "none above .3": "0.3", "none above .5": "white"}
+    marks = [
+        Line2D([], [], linestyle="", marker="s", color="0.3", markerfacecolor=face, label=said)
+        for said, face in faces.items()
+    ]
+    return [*arms, *marks]
 
 
 def _most(models: pd.DataFrame) -> int:

@@ -52,7 +52,7 @@ from toymodels import (
 )
 from toymodels.metrics.moments import collect
 from toymodels.metrics.population import population_loss
-from toymodels.targets import Says
+from toymodels.targets import Product, Says
 from toymodels.training.experiment import importances, sampler, target_of
 
 RECIPE = Training(steps=50, batch=64, learning_rate=1e-2)
@@ -251,6 +251,7 @@ def test_the_best_constant_of_a_loss_that_nobody_states_is_that_of_samples(value
     for law in And(6).distributions(features, 3):
         outcomes, chance = law.outcomes()
         second = features.values.second_moment
+        assert isinstance(law, Product)
         assert chance.sum().item() == pytest.approx(1, abs=1e-12)
         assert (outcomes**2 @ chance).item() == pytest.approx(law.both * second**2, rel=1e-3)
 

@@ -87,7 +87,7 @@ class Bottleneck:
             raise ValueError("hidden_bias_start: a hidden bias that starts somewhere needs hidden_bias = true")
         if self.embedding is not None and self.tied:
             raise ValueError(
-                "embedding: W_in reads the embedding and W_out says features, so they cannot be tied: tied = false"
+                "embedding: W_in reads the embedding and W_out says targets, so they cannot be tied: tied = false"
             )
 
     def check(self, n: int, target: Target) -> None:

@@ -14,7 +14,7 @@ from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
-from toymodels.sweeps.results.summary import LEGEND, MEASURED, ArmSummary, as_text
+from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend
 from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
@@ -43,7 +43,7 @@ def print_summary(question: str, arms: list[ArmSummary], notes: Sequence[str]) -
     stdout.print(arm_table(arms))
     if len(arms) > MAX_ROWS:
         print(f"the first {MAX_ROWS} of {len(arms)} arms; all are in models.parquet")
-    stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
+    stdout.print(f"[dim]{legend(arms)}[/dim]", highlight=False)
     for sentence in notes:
         stdout.print(escape(sentence), highlight=False)
 

@@ -44,10 +44,13 @@ SUMMARISED = (
 TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
-    "loss fraction: 1 is the best constant; R² > .5: features the model recovers (pairs, where these are targets); "
-    "one neuron: those that a single neuron there predicts with R² > .5; affine costs: by how much the loss fraction "
-    "grows when the activation becomes its best affine map; neuron / hidden / lost: features by tier. Mean ± 95 % over "
-    "models."
+    "loss fraction: 1 is the best constant; R² > .5: features the model recovers (pairs, where these are targets); one "
+    "neuron: those that a single neuron there predicts with R² > .5, whether or not the model does; affine costs: by how "
+    "much the loss fraction grows when the activation becomes its best affine map. Mean ± 95 % over models."
+)
+TIERS_LEGEND = (
+    " neuron / hidden / lost: features by the alignment of responses at mid, a measure of 0.1.0 that is withdrawn, as it "
+    "sees what LayerNorm deletes; it does not count what the columns before it count."
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 
@@ -71,12 +74,19 @@ class ArmSummary:
         return self.measures[TARGETS_RECOVERED] if found is None and name == "features_recovered" else found
 
     @property
+    def has_tiers(self) -> bool:
+        """Whether its features have tiers, as targets that are not features have not."""
+        return any(self.measures[name] is not None for name in TIER_COUNTS)
+
+    @property
     def does_nothing(self) -> bool:
         """Whether its activation is not linear and might as well be: the mean of ``affine_substitution`` and the upper
-        end of its interval are at most `ENGAGED`. A single model has no interval, and nothing is said of it.
+        end of its interval are at most `ENGAGED`. A single model has no interval, and nothing is said of it, nor of
+        models that learned nothing: whose loss fraction is 1 or more.
         """
-        costs = self.measures["affine_substitution"]
-        return not self.linear and costs is not None and costs.high <= ENGAGED
+        costs, loss = self.measures["affine_substitution"], self.measures["loss_fraction"]
+        learned = loss is not None and loss.mean < 1
+        return not self.linear and learned and costs is not None and costs.high <= ENGAGED
 
 
 @undisturbed
@@ -104,7 +114,8 @@ def notes(arms: list[ArmSummary]) -> list[str]:
 def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of the summary: the hidden layer, what else varies, means ± half widths, mean tier counts."""
     names = [name for name in dict.fromkeys(n for arm in arms for n in arm.settings) if name not in HIDDEN_LAYER]
-    titles = ["arm", *(title(name) for name in names), *MEASURED]
+    tiers = any(arm.has_tiers for arm in arms)
+    titles = ["arm", *(title(name) for name in names), *MEASURED][: None if tiers else -1]
     rows = [
         [
             arm.hidden_layer,
@@ -112,10 +123,15 @@ def as_text(arms: list[ArmSummary]) -> tuple[list[str], list[list[str]]]:
             f"{arm.models}" + (f" ({arm.diverged} diverged)" if arm.diverged else ""),
             *(_interval_text(arm.shown(name), 3 if name in FRACTIONS else 1) for name in INTERVALS),
             " / ".join(_interval_text(arm.measures[name], 1).partition(" ")[0] for name in TIER_COUNTS),
-        ]
+        ][: len(titles)]
         for arm in arms
     ]
     return titles, rows
+
+
+def legend(arms: list[ArmSummary]) -> str:
+    """What the columns of the summary mean."""
+    return LEGEND + (TIERS_LEGEND if any(arm.has_tiers for arm in arms) else "")
 
 
 def _interval_text(value: StudentInterval | None, digits: int) -> str:

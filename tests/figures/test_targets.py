@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
@@ -52,7 +53,11 @@ def test_models_of_pairs_are_left_out_and_that_is_said(name: str, tmp_path_facto
     plt.close(figure)
     written = [text.get_text().replace("\n", " ") for text in figure.findobj(Text) if isinstance(text, Text)]
     assert sum("2 models whose targets are not features are left out" in text for text in written) == 1
-    sizes = [len(axis.get_offsets()) for axis in figure.findobj(PathCollection) if isinstance(axis, PathCollection)]
+    sizes = [
+        len(np.asarray(axis.get_offsets()))
+        for axis in figure.findobj(PathCollection)
+        if isinstance(axis, PathCollection)
+    ]
     models = {"solu_neurons": 2, "two_tiers": 2 * 5}[name]
     assert max(sizes) == models
     if name == "two_tiers":
