@@ -45,12 +45,12 @@ TIERS_TITLE = " / ".join(TIER_COUNTS.values())
 MEASURED = ("models", *INTERVALS.values(), TIERS_TITLE)
 LEGEND = (
     "loss fraction: 1 is the best constant; R² > .5: features the model recovers (pairs, where these are targets); one "
-    "neuron: those that a single neuron there predicts with R² > .5, whether or not the model does; affine costs: by how "
-    "much the loss fraction grows when the activation becomes its best affine map. Mean ± 95 % over models."
+    "neuron: those that a single neuron there predicts with R² > .5, whether or not the model does; affine costs: by "
+    "how much the loss fraction grows when the activation becomes its best affine map. Mean ± 95 % over models."
 )
 TIERS_LEGEND = (
-    " neuron / hidden / lost: features by the alignment of responses at mid, a measure of 0.1.0 that is withdrawn, as it "
-    "sees what LayerNorm deletes; it does not count what the columns before it count."
+    " neuron / hidden / lost: features by the alignment of responses at mid, a measure of 0.1.0 that is withdrawn, as "
+    "it sees what LayerNorm deletes; it does not count what the columns before it count."
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 

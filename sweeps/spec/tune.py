@@ -119,7 +119,8 @@ class Tuning:
         own = self.seeds if isinstance(self.seeds, range) else set(self.seeds)
         shared = sorted({seed for seed in seeds if type(seed) is int and seed in own})
         if shared:
-            free = next(seed for seed in itertools.count(1000) if seed not in there)
+            taken = {seed for seed in seeds if type(seed) is int}
+            free = next(seed for seed in itertools.count(1000) if seed not in taken)
             several = f"seeds {short(shared)}" if len(shared) > 1 else f"seed {shared[0]}"
             raise SpecError(f"{where}: [tune]: the sweep has {several} too: tune on seeds of its own, such as {free}")
 
