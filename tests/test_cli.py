@@ -183,8 +183,12 @@ def test_set_and_grid_shape_the_sweep() -> None:
 
 def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
     small = ["train.steps=5", "train.batch=16", "eval.samples=64", "seed=0", "features.n=5"]
+    own = {
+        "two_tiers": ["--set=model.hidden=3"],
+        "solu_neurons": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
+    }
     for name in figures.OF_SWEEPS:
-        fixed = [f"--set={text}" for text in small] + (["--set=model.hidden=3"] if name == "two_tiers" else [])
+        fixed = [f"--set={text}" for text in small] + own.get(name, [])
         answer = door("sweep", name, "--json", *fixed, "--set=features.density=0.3")
         assert answer.code == 0
         assert answer.json()["figures"] == [f"runs/{name}/{name}.svg", f"runs/{name}/{name}.png"]

@@ -22,7 +22,10 @@ from toymodels.sweeps.spec.shipped import listed
 from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
 
 SMALL = {
+    "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
+    "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
     "first_look": {"seed": 0, "train.steps": 40},
+    "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
     "tms_geometry": {"train.steps": 20, "train.batch": 64},
     "tms_intro": {"train.steps": 100, "train.batch": 64},
@@ -95,7 +98,8 @@ def test_laws_hold_in_every_table(name, ran):
     assert neurons["monosemanticity"].dropna().between(0, 1 + 1e-6).all()
     tiers = models["features_neuron"] + models["features_hidden"] + models["features_lost"]
     seen = features[notna(features["tier"])].groupby("model").size().reindex(models["model"], fill_value=0)
-    assert (tiers.to_numpy() == seen.to_numpy()).all()
+    assert (tiers.fillna(0).to_numpy() == seen.to_numpy()).all()
+    assert (tiers.isna() == (models["task.target"] == "and")).all()
 
 
 @pytest.mark.parametrize("name", figures.OF_SWEEPS)
