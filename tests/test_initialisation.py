@@ -75,6 +75,8 @@ def test_a_trained_embedding_starts_as_a_fixed_one():
         assert torch.equal(tensor, trained.present()[name]), name
     assert fixed.E is not None
     assert "E" not in fixed.trained(DECODER)
+    with pytest.raises(TypeError, match="bottleneck"):  # only an architecture says whether E is trained
+        fixed.trained()  # pyright: ignore[reportCallIssue]
     assert "E" in trained.trained(dataclasses.replace(DECODER, embedding=Embedding(2, trained=True)))
 
 

@@ -95,7 +95,7 @@ def model(bottleneck, seed=0, dtype=torch.float64):
     start = initialise([bottleneck] * K, sampler(experiments_of(bottleneck)), dtype)
     moved = {
         name: tensor + 0.4 * torch.randn(tensor.shape, generator=generator, dtype=dtype)
-        for name, tensor in start.trained().items()
+        for name, tensor in start.trained(bottleneck).items()
     }
     return Parameters(**moved, ln_eps=start.ln_eps)
 

@@ -52,7 +52,8 @@ from toymodels import (
 )
 from toymodels.metrics.moments import collect
 from toymodels.metrics.population import population_loss
-from toymodels.targets import Product, Says
+from toymodels.pairs import Product, drawn_pairs
+from toymodels.targets import Says
 from toymodels.training.experiment import importances, sampler, target_of
 
 RECIPE = Training(steps=50, batch=64, learning_rate=1e-2)
@@ -158,6 +159,12 @@ def test_a_models_pairs_are_its_seeds_alone_and_cannot_be_changed() -> None:
     assert not torch.equal(t[0], t[1])
     with pytest.raises(ValueError, match="read-only"):
         And(5).members(8, 3)[0, 0] = 1
+
+
+def test_pairs_of_many_seeds_are_not_all_kept() -> None:
+    for seed in range(200):
+        And(3).members(9, seed)
+    assert drawn_pairs.cache_info().currsize <= 50
 
 
 def test_a_pair_costs_the_geometric_mean_of_what_its_members_cost() -> None:

@@ -160,12 +160,10 @@ class Parameters:
         """W_out, or W_in^T when tied: [model, target, hidden]."""
         return self.W_in.transpose(1, 2) if self.W_out is None else self.W_out
 
-    def trained(self, bottleneck: Bottleneck | None = None) -> dict[str, Tensor]:
-        """The tensors that training moves in this architecture, by name; without one, as where E stays as drawn."""
+    def trained(self, bottleneck: Bottleneck) -> dict[str, Tensor]:
+        """The tensors that training moves in this architecture, by name."""
         present = self.present()
-        if bottleneck is not None:
-            return {name: present[name] for name in bottleneck.axes}
-        return {name: tensor for name, tensor in present.items() if name not in ("ln_eps", "E")}
+        return {name: present[name] for name in bottleneck.axes}
 
     def present(self) -> dict[str, Tensor]:
         """The tensors this architecture has, by name."""

@@ -10,24 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels import random
 from toymodels.activations import Activation, ReLU
 from toymodels.checks import Whole, setting, settle
 from toymodels.closed_forms import ClosedForms
 from toymodels.data import Data, Inputs, measured_samples, samples_of
 from toymodels.features import Features
-from toymodels.quadrature import unit_interval
-from toymodels.random import Domain
+from toymodels.pairs import Product, drawn_pairs
 from toymodels.roles import by_name
-from toymodels.surroundings import undisturbed
-from toymodels.values import Values
 
 MAX_PAIRS = 10**6
 
@@ -230,13 +225,8 @@ class And(Target):
         settle(self)
 
     def members(self, n: int, seed: int) -> np.ndarray:
-        """The pairs {i, j}, i < j, in lexicographic order: int64 ``[target, 2]``, read-only.
-
-        A sample without replacement of the n (n - 1) / 2 pairs, each of the same probability: place q of a
-        Fisher-Yates shuffle is exchanged with place q + floor(w (n (n - 1) / 2 - q) / 2^64), w the stream's words
-        (0, q), the high half, and (1, q) of domain ``PAIRS``.
-        """
-        return _members(self.pairs, n, seed)
+        """The pairs {i, j}, i < j, in lexicographic order: int64 ``[target, 2]``, read-only; see `drawn_pairs`."""
+        return drawn_pairs(self.pairs, n, seed)
 
     def of(self, n: int, seeds: np.ndarray) -> Says:
         index = torch.from_numpy(np.stack([self.members(n, seed) for seed in np.asarray(seeds).tolist()]))
@@ -280,49 +270,6 @@ class And(Target):
     def distributions(self, features: Features, seed: int) -> Sequence[Distribution]:
         both = self.about(features, seed)["density"].tolist()
         return [Product(each, features.values, features.signed) for each in both]
-
-
-@dataclass(frozen=True)
-class Product:
-    """x_i x_j of two features that are active together with probability ``both``: else it is 0.
-
-    Their values are independent, whatever the firing law: each is of the feature's own word.
-    """
-
-    both: float
-    values: Values
-    signed: bool
-
-    @undisturbed
-    def outcomes(self) -> tuple[Tensor, Tensor]:
-        """0, and the products of the values at Gauss-Legendre nodes of two uniforms, with their chances."""
-        nodes, weights = unit_interval(panels=4, order=8)
-        v = self.values.from_uniform(torch.ones_like(nodes) if self.values.binary else nodes).double()
-        t, chance = torch.outer(v, v).flatten(), self.both * torch.outer(weights, weights).flatten()
-        if self.signed:
-            t, chance = torch.cat([t, -t]), torch.cat([chance, chance]) / 2
-        nothing = torch.tensor([0.0, 1 - self.both], dtype=torch.float64)
-        return torch.cat([nothing[:1], t]), torch.cat([nothing[1:], chance])
-
-
-@lru_cache(maxsize=64)
-def _members(pairs: int, n: int, seed: int) -> np.ndarray:
-    high, low = random.words(np.array([seed]), 2, pairs, 0, Domain.PAIRS)[0].tolist()
-    there_are, moved = n * (n - 1) // 2, dict[int, int]()
-    drawn = []
-    for q in range(pairs):
-        place = q + ((high[q] << 32 | low[q]) * (there_are - q) >> 64)
-        drawn.append(moved.get(place, place))
-        moved[place] = moved.get(q, q)
-    rank = np.sort(np.array(drawn, np.int64))
-    # The pairs {0, j} come first, then {1, j}: before those of i there are i (2n - i - 1) / 2.
-    begins = np.arange(n, dtype=np.int64)
-    begins = begins * (2 * n - begins - 1) // 2
-    first = np.searchsorted(begins, rank, side="right") - 1
-    first = np.minimum(first, n - 2)
-    members = np.stack([first, rank - begins[first] + first + 1], axis=1)
-    members.flags.writeable = False
-    return members
 
 
 TARGETS: dict[str, Any] = by_name(Identity, AbsoluteValue, And)

@@ -118,7 +118,7 @@ def test_a_run_is_that_of_one_model_written_with_torch_optim(act, norm, output, 
 
     data = Sampler([f], [5])
     start = initialise([b], data, torch.float64)
-    p = {name: torch.nn.Parameter(tensor[0].clone()) for name, tensor in start.trained().items()}
+    p = {name: torch.nn.Parameter(tensor[0].clone()) for name, tensor in start.trained(b).items()}
     theirs = (
         torch.optim.AdamW(p.values(), lr=0.01, weight_decay=decay)
         if isinstance(optimizer, Adam)
@@ -318,7 +318,7 @@ def test_the_weights_are_the_same_bits_on_any_number_of_threads(models, n, hidde
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(train(es).parameters.trained())
+            found.append(train(es).parameters.trained(es[0].bottleneck))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -87,8 +87,8 @@ def test_cuda_trains_the_models_of_the_cpu(arm, optimizer):
     es = experiments(features, bottleneck, optimizer)
     on_cpu, on_cuda = train(es), train(es, device="cuda")
     assert torch.allclose(on_cuda.curve, on_cpu.curve, rtol=1e-3)
-    for name, tensor in on_cuda.parameters.trained().items():
-        assert torch.allclose(tensor, on_cpu.parameters.trained()[name], atol=1e-3), name
+    for name, tensor in on_cuda.parameters.trained(es[0].bottleneck).items():
+        assert torch.allclose(tensor, on_cpu.parameters.trained(es[0].bottleneck)[name], atol=1e-3), name
     samples = 20_000
     ours, theirs = (measure(es, trained.parameters, samples).models["loss"] for trained in (on_cuda, on_cpu))
     assert torch.allclose(ours, theirs, rtol=1e-3)
@@ -98,8 +98,8 @@ def test_cuda_trains_the_models_of_the_cpu(arm, optimizer):
 def test_cuda_in_float64_is_the_cpu_in_float64():
     es = experiments(arms()[2][0], arms()[2][1])
     on_cpu, on_cuda = train(es, dtype=torch.float64), train(es, device="cuda", dtype=torch.float64)
-    for name, tensor in on_cuda.parameters.trained().items():
-        assert torch.allclose(tensor, on_cpu.parameters.trained()[name], rtol=1e-6, atol=1e-8), name
+    for name, tensor in on_cuda.parameters.trained(es[0].bottleneck).items():
+        assert torch.allclose(tensor, on_cpu.parameters.trained(es[0].bottleneck)[name], rtol=1e-6, atol=1e-8), name
 
 
 @CUDA

@@ -32,9 +32,8 @@ def make_arm() -> MakeArm:
         es = [Experiment(features, bottleneck, target=target, seed=seed) for seed in range(models)]
         start = initialise([bottleneck] * models, sampler(es), dtype)
         noise = torch.Generator().manual_seed(5)
-        moved = {
-            name: t + 0.3 * torch.randn(t.shape, generator=noise, dtype=dtype) for name, t in start.trained().items()
-        }
+        trained = start.trained(bottleneck)
+        moved = {name: t + 0.3 * torch.randn(t.shape, generator=noise, dtype=dtype) for name, t in trained.items()}
         return Arm(es, Parameters(**moved, ln_eps=start.ln_eps))
 
     return make

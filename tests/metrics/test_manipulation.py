@@ -69,7 +69,7 @@ def built(bottleneck, *, n=9, models=2, loss=None, target=None, dtype=torch.floa
     drawn = {
         name: tensor
         + (3 if name == "W_in" else 0.5) * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-        for name, tensor in start.trained().items()
+        for name, tensor in start.trained(bottleneck).items()
     }
     return es, tm.Parameters(**drawn, ln_eps=start.ln_eps).to("cpu", dtype)
 
@@ -251,7 +251,8 @@ def test_in_the_bottleneck_solu_does_nothing():
 def test_neurons_in_another_order_are_the_same_neurons(norm):
     es, parameters = built(tm.Bottleneck(6, tm.SoLU(), NORMS[norm], tied=False))
     order = torch.tensor([3, 5, 0, 2, 4, 1])
-    named = {name: tensor[:, order] for name, tensor in parameters.trained().items() if name not in ("W_out", "b_out")}
+    trained = parameters.trained(es[0].bottleneck)
+    named = {name: tensor[:, order] for name, tensor in trained.items() if name not in ("W_out", "b_out")}
     assert parameters.W_out is not None
     other = dataclasses.replace(parameters, W_out=parameters.W_out[:, :, order], **named)
     torch.testing.assert_close(measured(es, other), measured(es, parameters), rtol=0, atol=1e-9)
