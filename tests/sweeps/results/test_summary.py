@@ -28,15 +28,18 @@ tied = false
 hidden_bias = true
 hidden_bias_start = 9.0
 output = "linear"
-[task]
-target = "absolute"
 [train]
-steps = 3
-batch = 16
+steps = 300
+batch = 64
+learning_rate = 1e-2
 [eval]
 samples = 512
+[[case]]
+"task.target" = "absolute"
+"model.hidden_bias_start" = 0.0
+[[case]]
+"task.target" = "identity"
 [grid]
-"model.hidden_bias_start" = [0.0, 9.0]
 "model.activation" = ["relu", "linear"]
 seed = { range = [0, 3] }
 """
@@ -53,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def arm(name: str, *costs: float) -> ArmSummary:
+def arm(name: str, *costs: float, loss_fraction: float = 0.3) -> ArmSummary:
     interval = student_interval(list(costs)) if costs else None
-    linear = name.startswith("linear")
-    return ArmSummary(name, linear, {}, len(costs), 0, {"affine_substitution": interval})
+    linear, loss = name.startswith("linear"), student_interval([loss_fraction] * 2)
+    return ArmSummary(name, linear, {}, len(costs), 0, {"affine_substitution": interval, "loss_fraction": loss})
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,12 @@ def test_an_activation_does_nothing_where_the_whole_interval_says_so(costs: tupl
     assert not arm("linear + LN", *costs).does_nothing
 
 
+def test_of_what_learned_nothing_nothing_is_said() -> None:
+    assert arm("gelu", 0.01, 0.012, loss_fraction=0.99).does_nothing
+    assert not arm("gelu", 0.01, 0.012, loss_fraction=1.0).does_nothing
+    assert not arm("gelu", 0.01, 0.012, loss_fraction=1.2).does_nothing
+
+
 def test_one_sentence_names_the_hidden_layers() -> None:
     idle, busy = (0.0, 0.001), (0.4, 0.41)
     assert notes([]) == notes([arm("gelu", *busy), arm("linear", *idle)]) == []
@@ -87,7 +96,7 @@ def test_one_sentence_names_the_hidden_layers() -> None:
 def test_a_run_says_it_wherever_its_table_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arms = summarise(load(folder))
     assert notes(arms) == [SAID]
-    assert [each.does_nothing for each in arms] == [False, True, False, False]
+    assert [each.does_nothing for each in arms] == [False, False, True, False]
     assert SAID in write_report(load(folder)).read_text()
     print_summary("idle?", arms, notes(arms))
     assert SAID in " ".join(capsys.readouterr().out.split())
