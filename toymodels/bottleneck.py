@@ -108,11 +108,9 @@ class Bottleneck:
 
         An axis is ``hidden``, ``feature``, ``embedding`` or ``target``.
         """
-        inputs, affine = "feature", self.layer_norm is not None and self.layer_norm.affine
-        axes: dict[str, tuple[str, ...]] = {}
-        if self.embedding is not None:
-            inputs = "embedding"
-        axes["W_in"] = ("hidden", inputs)
+        affine = self.layer_norm is not None and self.layer_norm.affine
+        inputs = "feature" if self.embedding is None else "embedding"
+        axes: dict[str, tuple[str, ...]] = {"W_in": ("hidden", inputs)}
         axes |= {} if self.tied else {"W_out": ("target", "hidden")}
         axes |= {"b_in": ("hidden",)} if self.hidden_bias else {}
         axes |= {"b_out": ("target",)} if self.output_bias else {}

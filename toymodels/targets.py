@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -272,4 +272,4 @@ class And(Target):
         return [Product(each, features.values, features.signed) for each in both]
 
 
-TARGETS: dict[str, Any] = by_name(Identity, AbsoluteValue, And)
+TARGETS: dict[str, type[Target]] = by_name(Identity, AbsoluteValue, And)

@@ -25,6 +25,7 @@ from toymodels.bottleneck import Bottleneck, Parameters, preactivation
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.losses import Loss, Squared
 from toymodels.metrics.linearity import AffineMap, affine_map
+from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import FOLDS, Moments, collect, together
 from toymodels.metrics.probe import ridge
 from toymodels.surroundings import undisturbed
@@ -144,12 +145,9 @@ def _refitted(parameters: Parameters, moments: Moments) -> Parameters:
 
 def _fraction(experiments: Sequence[Experiment], parameters: Parameters, first: int, samples: int) -> Tensor:
     """The loss fraction on the ``samples`` samples from ``first`` on: float64 [model]."""
-    moments, weights = (
-        collect(experiments, parameters, samples, first, folds=1),
-        torch.from_numpy(importances(experiments)),
-    )
+    moments = collect(experiments, parameters, samples, first, folds=1)
     if isinstance(experiments[0].loss, Squared):
-        constant = (weights * moments.target_variance).sum(1)
+        constant = (torch.from_numpy(importances(experiments)) * moments.target_variance).sum(1)
     else:
         constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)
-    return torch.where(constant > 0, (weights * moments.cost).sum(1) / constant, torch.nan)
+    return torch.where(constant > 0, loss(experiments, moments) / constant, torch.nan)
