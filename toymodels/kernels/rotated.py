@@ -44,6 +44,8 @@ from toymodels.kernels.workspace import aligned, clear, room_of
 
 CHUNK = 512
 """Samples whose sums are float32: of `NATIVE` neurons, so many samples of post stay in the first cache (32 KiB)."""
+STILL = 1e-12
+"""Var(post_k) / (E post_k)^2 up to which a neuron counts as one that does not vary: what varies then is rounding."""
 ONE = np.uint64(1)
 
 
@@ -236,9 +238,9 @@ def _largest(shape, samples, stretch, found):
     m, sums, wide, outputs = shape.m, stretch.sums, len(stretch.centred) // LANES, shape.outputs
     for k in range(m):
         mean = sums[k] / samples
-        variance = sums[wide + k] / samples - mean * mean
+        variance, whole = sums[wide + k] / samples - mean * mean, mean + stretch.shift[k]
         sums[k] = mean
-        sums[wide + k] = 1 / variance if variance > 0 else 0.0
+        sums[wide + k] = 1 / variance if variance > STILL * whole * whole else 0.0
     for i in range(outputs):
         mean = stretch.target[i] / samples
         variance = stretch.target[outputs + i] / samples - mean * mean

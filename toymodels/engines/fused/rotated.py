@@ -33,7 +33,11 @@ def r2(
 ) -> Tensor:
     """float64 [model, draw, target]; see `Engine.rotated_r2`."""
     shape = shape_of(as_given(experiments[0], parameters))._replace(batch=samples)
-    source, theta, own = source_of(sampler(experiments)), pack(shape, parameters), own_of(experiments, shape, parameters)
+    source, theta, own = (
+        source_of(sampler(experiments)),
+        pack(shape, parameters),
+        own_of(experiments, shape, parameters),
+    )
     Q = np.ascontiguousarray(rotations.detach().float().numpy())
     found = np.full((len(theta), len(Q), shape.outputs), np.nan)
     threads = torch.get_num_threads()
