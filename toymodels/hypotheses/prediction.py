@@ -6,7 +6,7 @@ statistics of the parts put together.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
+from toymodels.hypotheses.statistics.contrasts import beyond_controls
 from toymodels.hypotheses.statistics.findings import Finding, from_seeds, unknown
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import AnalysisSetting, Tiers, too_small
@@ -103,6 +104,8 @@ class Prediction(ABC):
     """the name of its figure, that of its file"""
     margin: ClassVar[float]
     """what the interval of a statistic must lie above for the claim to be supported, in the statistic's units"""
+    margins: ClassVar[Mapping[str, float]] = {}
+    """the same of those kinds of statistic that have a margin of their own"""
     decisive: ClassVar[tuple[str, ...]]
     """the kinds of statistic that must all agree; others stand beside them"""
     compares: ClassVar[tuple[Tier, ...]] = ()
@@ -120,9 +123,22 @@ class Prediction(ABC):
         del arm, samples
         return {}
 
-    @abstractmethod
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """Its statistics of one arm alone, by kind: a number a seed [model], NaN where undefined.
+
+        ``tiers.neuron`` and ``tiers.hidden``, bool [model, feature], are those of SoLU + LN.
+        """
+        del measured, tiers
+        return {}
+
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
         """Its statistics, by kind, for these tiers: a number a seed, or a reason why there is none."""
+        by_arm = {name: dict(self.of_arm(measured, tiers)) for name, measured in evidence.of(self.key).items()}
+        return {kind: beyond_controls(by_arm, lambda of, kind=kind: of[kind]) for kind in by_arm.get(MAIN, {})}
+
+    def margin_of(self, kind: str) -> float:
+        """The margin of one kind of statistic."""
+        return self.margins.get(kind, self.margin)
 
     def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
         """Its findings that are of all seeds at once and not of one number a seed, by kind of statistic."""
@@ -157,8 +173,8 @@ class Prediction(ABC):
         found = dict(self.pooled(statistics, at))
         for kind, numbers in at.numbers[self.key].items():
             if isinstance(numbers, str):
-                found[kind] = unknown(kind, self.margin, numbers)
+                found[kind] = unknown(kind, self.margin_of(kind), numbers)
                 continue
-            finding = from_seeds(kind, numbers, self.margin, enough)
+            finding = from_seeds(kind, numbers, self.margin_of(kind), enough)
             found[kind] = replace(finding, status=Status.NOT_SUPPORTED, reason=reason) if reason else finding
         return found

@@ -18,7 +18,7 @@ from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
 from toymodels.metrics.alignment import response_alignment
 from toymodels.metrics.moments import Moments
-from toymodels.metrics.recovery import r2
+from toymodels.metrics.recovery import best_neuron_r2, r2
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.rotation_null import rotation_nulls_of
 from toymodels.metrics.tiers import Tier
@@ -50,9 +50,15 @@ def settings(eps: str) -> list[AnalysisSetting]:
 
 
 def measure(arm: Arm, first_half: Moments) -> Quantities:
-    """What tiers are made of, each [model, feature]: ``r2`` of the model and ``active``, the number of examples in
-    which a feature is active, on the first half of the samples; ``percentile`` as `alignment_percentile` has it."""
-    return {"r2": r2(first_half), "active": first_half.active, "percentile": alignment_percentile(arm)}
+    """What tiers are made of, each [model, feature]: ``r2`` of the model, ``active``, the number of examples in which a
+    feature is active, and ``alignment``, the best neuron's R^2 at post, on the first half of the samples;
+    ``percentile`` as `alignment_percentile` has it."""
+    return {
+        "r2": r2(first_half),
+        "active": first_half.active,
+        "alignment": best_neuron_r2(first_half, "post"),
+        "percentile": alignment_percentile(arm),
+    }
 
 
 def alignment_percentile(arm: Arm) -> Tensor:
