@@ -1,7 +1,8 @@
 """P2: how much the layer changes when a feature is taken away, at mid against post, an arm a panel.
 
-The change at mid is about its mean over neurons, which LayerNorm takes off. Two tiers would show in SoLU + LN as the hidden tier well to the left of the neuron tier, and nearly as high:
-suppressed by SoLU, then brought back by LayerNorm; in the controls both tiers would lie together.
+The change at mid is about its mean over neurons, which LayerNorm takes off. Two tiers would show in SoLU
++ LN as the hidden tier well to the left of the neuron tier, and nearly as high: suppressed by SoLU, then brought back
+by LayerNorm; in the controls both tiers would lie together.
 """
 
 from __future__ import annotations

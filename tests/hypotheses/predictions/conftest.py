@@ -100,7 +100,7 @@ PAIRS: dict[str, Callable[[], Alike]] = {
 }
 
 
-@pytest.fixture(scope="session", params=PAIRS.values(), ids=PAIRS.keys())
+@pytest.fixture(scope="session", params=PAIRS.values(), ids=list(PAIRS))
 def alike(request: pytest.FixtureRequest) -> Alike:
     """The same models in two ways, one pair after the other."""
     return request.param()
