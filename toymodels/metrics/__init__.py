@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, directions
+from toymodels.bottleneck import Parameters
 from toymodels.checks import expect
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.engines.moment_table import TAPS
+from toymodels.layer_norm import about_median
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.evaluation import Evaluation
+from toymodels.metrics.gauge import gauged_dimensions, gauged_directions, gauged_moments
 from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, welch_gap
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_error, loss_fraction
@@ -107,6 +109,7 @@ LEVELS = ("models", "features", "neurons", "targets")
 
 
 def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
+    moments = gauged_moments(experiments[0].bottleneck, moments)
     quantities = _quantities(experiments, parameters, moments)
     ask, failed = Ask(quantities), {}
     columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
@@ -150,7 +153,9 @@ def _feature_columns(
     moments: Moments,
     nulls: Callable[[], Mapping[str, Null]],
 ) -> dict[str, Quantity]:
-    W, of_features = directions(parameters), experiments[0].target.of_features
+    bottleneck, of_features = experiments[0].bottleneck, experiments[0].target.of_features
+    W = gauged_directions(bottleneck, parameters)
+    W_about_median = gauged_directions(bottleneck, parameters, about_median)
 
     def percentile(name: str) -> Quantity:
         return lambda ask: nulls()[name].percentile(ask(f"features.{name}"))
@@ -169,7 +174,7 @@ def _feature_columns(
         "norm": lambda ask: norms(W),
         "interference": lambda ask: interference(W),
         "dimensionality": lambda ask: dimensionality(W),
-        "weight_alignment": lambda ask: weight_alignment(W),
+        "weight_alignment": lambda ask: weight_alignment(W_about_median),
         "response_alignment": lambda ask: response_alignment(ask("response sizes")),
         "participation_ratio": lambda ask: participation_ratio(ask("response sizes")),
         "active_examples": lambda ask: moments.active,
@@ -217,7 +222,8 @@ def _target_columns(experiments: Sequence[Experiment], moments: Moments) -> dict
 
 
 def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
-    W, population = directions(parameters), lru_cache(lambda: population_loss(experiments, parameters))
+    bottleneck, population = experiments[0].bottleneck, lru_cache(lambda: population_loss(experiments, parameters))
+    W = gauged_directions(bottleneck, parameters)
     of_features = experiments[0].target.of_features
     level = "features" if of_features else "targets"
 
@@ -249,7 +255,7 @@ def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, mo
         "dead_neurons": lambda ask: ask("neurons.dead").sum(1),
         "dimensionality_sum": lambda ask: ask("features.dimensionality").sum(1),
         "coherence": lambda ask: coherence(W),
-        "welch_gap": lambda ask: welch_gap(W),
+        "welch_gap": lambda ask: welch_gap(W, gauged_dimensions(bottleneck)),
         "unexplained_by_affine": lambda ask: unexplained_by_affine(moments),
         "effective_neurons": lambda ask: effective_neurons(experiments, parameters, moments.samples),
         "affine_substitution": lambda ask: affine_substitution(experiments, parameters, moments),

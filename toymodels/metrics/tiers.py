@@ -28,6 +28,6 @@ class Tier(IntEnum):
 
 def tiers(r2: Tensor, alignment: Tensor, null: Null) -> Tensor:
     """int64 [model, feature] of `Tier`, from the model's R^2 and the response alignment with its null."""
-    aligned = alignment > null.quantile(ALIGNED_PERCENTILE)[:, None]
+    aligned = null.percentile(alignment) >= ALIGNED_PERCENTILE
     tier = torch.where(r2 > RECOVERED, torch.where(aligned, Tier.NEURON, Tier.HIDDEN), Tier.LOST)
     return torch.where(r2.isnan(), Tier.UNDEFINED, tier)
