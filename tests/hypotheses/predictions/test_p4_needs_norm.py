@@ -175,7 +175,7 @@ def test_without_norm_nothing_drops_when_it_is_held(make_arm):
 def test_the_statistic_by_hand(make_tiers):
     one = torch.tensor([[True, True, False, False]] * 3)
     drop = torch.tensor([[0.1, 0.3, 0.6, torch.nan], [0.6, 0.4, 0.1, 0.1], [0.2, 0.2, torch.nan, torch.nan]])
-    measured = {kind: drop for kind in (*DECISIVE, *BESIDE)}
+    measured = dict.fromkeys((*DECISIVE, *BESIDE), drop)
     found = NeedsNorm().of_arm(measured, make_tiers(one, ~one))
     assert set(found) == set(measured)
     for value in found.values():
