@@ -27,7 +27,8 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from toymodels.hypotheses.evidence import Evidence
-from toymodels.hypotheses.prediction import AtSetting, Numbers, Prediction, Statistics
+from toymodels.hypotheses.numbers import AtSetting, Numbers, Statistics
+from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.findings import Finding, from_jackknife, unknown
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
 from toymodels.hypotheses.tiers import Tiers
@@ -57,7 +58,7 @@ class CommonOrImportant(Prediction):
         reason = unanswerable(statistics.covariates)
         if reason is not None:
             return {kind: unknown(kind, margin, reason) for kind, margin in margins.items()}
-        found = coefficients(statistics.covariates, at.neuron, at.hidden)
+        found = coefficients(statistics.covariates, at.own.neuron, at.own.hidden)
         return {kind: from_jackknife(kind, *found[kind], margin) for kind, margin in margins.items()}
 
 

@@ -24,9 +24,11 @@ from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
+from toymodels.hypotheses.numbers import Numbers, Statistics
+from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
-from toymodels.hypotheses.tiers import Tiers
+from toymodels.hypotheses.statistics.findings import Finding
+from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
 from toymodels.metrics.dictionaries import activations, choose, directions, fit, matching, score, top_k
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
@@ -76,6 +78,11 @@ class HarderToFind(Prediction):
             kind: (both[1][kind] - both[0][kind])[:, None] if all(kind in of for of in both) else "not measured"
             for kind in KINDS
         }
+
+    def beyond(self, statistics: Statistics, setting: AnalysisSetting) -> dict[str, Finding]:
+        """Nothing: SoLU + LN is compared with GeLU already."""
+        del statistics, setting
+        return {}
 
     def own_rows(self, measured: Quantities) -> dict[str, np.ndarray]:
         """A row a model x dictionary that was trained."""
