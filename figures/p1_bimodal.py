@@ -32,8 +32,8 @@ def draw(run: Run) -> Figure:
             colour, label = TIER_COLOURS.get(tier, ARM_COLOURS[arm]), TIER_LABELS.get(tier)
             axis.stairs(top, BINS, baseline=base, fill=True, color=colour, alpha=0.7, label=label)
             base = top
-        axis.text(0.03, 0.95, f"{len(counted):,} features", transform=axis.transAxes, va="top", fontsize=7)
-    axes[MAIN].legend(fontsize=6.5, loc="center left")
+        axis.text(0.97, 0.95, f"{len(counted):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7)
+    axes[MAIN].legend(fontsize=6.5, loc="center right")
     figure.supxlabel("R² of the best neuron at post", fontsize=9)
     figure.supylabel("share of recovered features", fontsize=9)
     return figure

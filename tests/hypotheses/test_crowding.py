@@ -18,6 +18,7 @@ def observed(error, target, present):
         "squared_error": torch.as_tensor(error, dtype=torch.float32)[None],
         "target": torch.as_tensor(target, dtype=torch.float32)[None],
         "present": torch.as_tensor(present)[None],
+        "crowd": torch.as_tensor(present.sum(0))[None],
     }
 
 
@@ -144,5 +145,6 @@ def test_what_is_observed_is_what_the_models_say(make_arm, values, signed):
     x = sampler(arm.experiments).evaluation(256, 1024)
     t, y = x.abs(), forward(bottleneck, arm.parameters, x).out
     assert torch.equal(found["present"], x != 0)
+    assert torch.equal(found["crowd"], (x != 0).sum(1))
     torch.testing.assert_close(found["target"], t)
     torch.testing.assert_close(found["squared_error"], (t - y).square())

@@ -46,7 +46,7 @@ Cell = Callable[[Tensor, Tensor], Tensor]
 def observe(arm: Arm, first: int, last: int) -> Quantities:
     """By sample, [model, feature, sample] each, of as many samples from ``first`` to ``last`` as make up `NUMBERS`:
     ``squared_error`` (t - y)^2, ``target`` t minus what it is where the feature is inactive, and ``present``, where it
-    is active."""
+    is active; and ``crowd`` [model, sample], how many are."""
     samples = max(1, min(NUMBERS // arm.experiments[0].features.n, last - first))
     parts = [_observe(part, first, samples) for part in arm.slices(samples)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -57,12 +57,18 @@ def _observe(arm: Arm, first: int, samples: int) -> Quantities:
     x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
     t, y = target(x), e.cost.prediction(forward(e.bottleneck, p, x).out)
     at_rest = target(torch.zeros_like(x[:, :, :1]))
-    return {"squared_error": (t - y).square().float(), "target": (t - at_rest).float(), "present": x != 0}
+    present = x != 0
+    return {
+        "squared_error": (t - y).square().float(),
+        "target": (t - at_rest).float(),
+        "present": present,
+        "crowd": present.sum(1),
+    }
 
 
 def drops(observed: Quantities, gates: Tensor) -> Tensor:
     """drop_i for the features ``gates``, bool [model, feature], as the ones in question: float64 [model, feature]."""
-    sizes = int(observed["present"].sum(1).max()) + 1
+    sizes = int(observed["crowd"].max()) + 1
     sums = _sums(observed, gates, 2 * sizes, lambda c, u: 2 * c + (u > 0)).unflatten(3, (sizes, 2))[:, :, :, 1:]
     samples = sums[0]  # [model, feature, c, group]
     rarer = samples.amin(3, keepdim=True)
@@ -85,9 +91,9 @@ def _sums(observed: Quantities, gates: Tensor, cells: int, cell: Cell) -> Tensor
 
 
 def _of_model(observed: Quantities, k: int, gates: Tensor, cells: int, cell: Cell) -> Tensor:
-    present, error, target = (observed[name][k] for name in ("present", "squared_error", "target"))
+    present, error, target, c = (observed[name][k] for name in ("present", "squared_error", "target", "crowd"))
     i, s = present.nonzero(as_tuple=True)
-    c, u = torch.bincount(s, minlength=present.shape[1]), present[gates].sum(0)
+    u = present[gates].sum(0)
     out = torch.zeros(ROWS, len(present), cells, dtype=torch.float64)
     # Where a feature is inactive all others are as many as there are; and few cells have any sample at all.
     there, of_sample = torch.unique(cell(c, u), return_inverse=True)

@@ -181,6 +181,7 @@ def company(error):
     present = torch.tensor(list(itertools.product([False, True], repeat=N_MADE))).T.repeat(1, 5)
     u = [(present & of.T).sum(0) - (present & of.T).long() for of in (ONE, TWO)]
     observed = {"squared_error": error(*u)[None].float(), "target": present[None].float(), "present": present[None]}
+    observed["crowd"] = present.sum(0)[None]
     never = {"gated": torch.zeros(1, N_MADE, N_MADE), "alone": torch.ones(1, N_MADE)}
     return observed | never
 
