@@ -69,7 +69,8 @@ def statistics(
     )
     spread = torch.from_numpy(engagement + 0.01 * rng.normal(size=SEEDS))
     covariates = rng.normal(size=(SEEDS, N, 2))
-    return Statistics(name, eps, covariates, spread, dict.fromkeys(settings(eps), made))
+    losses = dict.fromkeys(made.tiers, torch.full((SEEDS,), 0.4))
+    return Statistics(name, eps, covariates, spread, losses, dict.fromkeys(settings(eps), made))
 
 
 def judged(**made) -> battery.Verdict:
@@ -181,7 +182,7 @@ def test_an_eps_not_run_takes_support_back():
 
 
 def test_exploratory_regimes_are_corrected_for_their_number_and_the_primary_is_not():
-    weak = {key: 1.04 for key in DECIDING}
+    weak: dict[str, float] = {str(key): 1.04 for key in DECIDING}
     primary = [statistics(eps, weak) for eps in EPS_LABELS]
     alone = battery.judge(primary)[0]
     among = battery.judge(primary, [primary] * 40)

@@ -57,6 +57,8 @@ class Verdict:
     findings: Mapping[AnalysisSetting, Findings]
     tiers: Mapping[AnalysisSetting, Mapping[str, Mapping[Tier, float]]]
     """the mean number of features in a tier, at each setting and of each arm"""
+    losses: Mapping[str, float]
+    """the mean loss fraction of every arm, at the default eps"""
     marks: Mapping[AnalysisSetting, Mapping[str, Tensor]]
     """what a reader should know of each seed, [seed], at each setting"""
     notes: tuple[str, ...] = ()
@@ -71,7 +73,8 @@ def statistics(evidence: Evidence) -> Statistics:
         numbers = {prediction.key: prediction.numbers(evidence, tiers[MAIN]) for prediction in PREDICTIONS}
         at[setting] = AtSetting(tiers, numbers, _marks(evidence, tiers[MAIN]))
     engagement = evidence.arms[MAIN][OF_ENGAGEMENT]["affine substitution"]
-    return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, at)
+    losses = {arm: of[OF_TIERS]["loss fraction"] for arm, of in evidence.arms.items()}
+    return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, losses, at)
 
 
 def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
@@ -157,6 +160,7 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
             }
             for setting, e in by_setting.items()
         },
+        losses={arm: float(of.double().mean()) for arm, of in first.losses.items()},
         marks={setting: each.marks for setting, each in by_setting.items()},
         notes=(*notes, *_notes(by_setting[default].marks, first.seeds)),
     )
