@@ -68,8 +68,7 @@ def planes(run: Run) -> tuple[list[Plane], list[str]]:
 
     Raises `FolderError` where no model of SoLU + LN has tiers: then there is nothing to say of any cell.
     """
-    shown = with_tiers(run)
-    models = shown.models
+    models, left_out = with_tiers(run)
     named = pd.Series([hidden_layer(*layer) for layer in models[list(HIDDEN_LAYER)].itertuples(index=False)], dtype=str)
     models = models.assign(arm=named.to_numpy())
     if not (models["arm"] == MAIN).any():
@@ -90,7 +89,7 @@ def planes(run: Run) -> tuple[list[Plane], list[str]]:
         )
         for each in found
     ]
-    return planes, [*shown.left_out, *_absent(run, models)]
+    return planes, [*left_out, *_absent(run, models)]
 
 
 def judged(planes: list[Plane]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,16 +17,11 @@ PARTS_OF_LAWS = ("exponent", "ratio", "values", "cap")
 """What a frequency or importance law has beside its name, which is enough to tell it from others."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Rows of the table of models, and a sentence for each kind of model that is not among them."""
+def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    """Models of a run that have tiers, at the first eps that it names, and a sentence for each kind that is left out.
 
-    models: pd.DataFrame
-    left_out: tuple[str, ...]
-
-
-def with_tiers(run: Run) -> Shown:
-    """Models of a run that have tiers, at the first eps that it names; raises `FolderError` where there are none."""
+    Raises `FolderError` where there are none.
+    """
     models = run.models[run.models["status"] == "ok"]
     if models.empty:
         raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
@@ -41,7 +35,7 @@ def with_tiers(run: Run) -> Shown:
     if at_eps.nunique() > 1:
         models = _at(models, at_eps.iloc[0], [name for name in run.setting_columns if name != EPS])
         left_out.append(f"LayerNorm eps {value_text(as_python(at_eps.iloc[0]))}")
-    return Shown(models, tuple(left_out))
+    return models, left_out
 
 
 def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.DataFrame:

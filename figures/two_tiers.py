@@ -62,8 +62,8 @@ def draw(run: Run) -> Figure:
 
 def regime(run: Run) -> tuple[pd.DataFrame, list[str]]:
     """The models of the regime that is shown, ``arm`` what their hidden layer is called, and what to say of them."""
-    shown = with_tiers(run)
-    regimes = run.arms(shown.models, over=(*SEED_ALONE, *HIDDEN_LAYER, "model.layer_norm_eps", *run.tuned))
+    models, left_out = with_tiers(run)
+    regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, "model.layer_norm_eps", *run.tuned))
     primary = [each for each in regimes if run.plan.is_primary(int(each.models["model"].iloc[0]))]
     chosen = (primary or regimes)[0]
     kind = "primary" if primary else "exploratory"
@@ -75,7 +75,7 @@ def regime(run: Run) -> tuple[pd.DataFrame, list[str]]:
     seeds = chosen.models["seed"].nunique()
     said += [f"{seeds} seeds"] * (seeds > 1)
     named = [hidden_layer(*layer) for layer in chosen.models[list(HIDDEN_LAYER)].itertuples(index=False)]
-    return chosen.models.assign(arm=named), [*said, *shown.left_out]
+    return chosen.models.assign(arm=named), [*said, *left_out]
 
 
 def counts(arms: pd.DataFrame) -> pd.DataFrame:
