@@ -80,10 +80,9 @@ def draw(run: Run) -> Figure:
             _panel(axis, [[cells.get((d, p)) for p in densities] for d in embeddings], of)
             axis.set_xticks(range(len(densities)), [f"{p:g}" for p in densities], fontsize=6)
             axis.set_yticks(range(len(embeddings)), [d or "none" for d in embeddings], fontsize=6)
-        heading = line[0].set_title(name, fontsize=7, loc="left")
-        if len(line) > 1:  # it may reach over the panels beside it, which keep the room above
-            heading.set_in_layout(False)
-            line[-1].set_title(" ", fontsize=7)
+        line[0].set_title(" ", fontsize=7)  # keeps the room for what may reach over the panels beside it
+        heading = line[0].annotate(name, (0, 1), (0, 4), "axes fraction", textcoords="offset points", fontsize=7)
+        heading.set_in_layout(False)
     for ratio, axis in zip(ratios, grid[-1], strict=True):
         axis.set_xlabel(f"density, n/m = {ratio:g}", fontsize=6.5)
     above.supylabel("size of the embedding", fontsize=6.5)
@@ -93,8 +92,8 @@ def draw(run: Run) -> Figure:
         above.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=6, handlelength=1)
     _strip(below.subplots(), found)
     below.supxlabel("of each condition (its cells), in how many cells", fontsize=6.5)
-    heading = "; ".join([f"map: {first.condition}", *said])
-    figure.suptitle(textwrap.fill(heading, TITLE_WIDTH), fontsize=6.5, color="0.3")
+    sentences = "; ".join([f"map: {first.condition}", *said])
+    figure.suptitle(textwrap.fill(sentences, TITLE_WIDTH), fontsize=6.5, color="0.3")
     return figure
 
 
