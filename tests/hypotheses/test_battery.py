@@ -191,9 +191,7 @@ def test_exploratory_regimes_are_corrected_for_their_number_and_the_primary_is_n
     for verdict in among[1:]:
         own, corrected = alone.findings[AT]["P3"]["gating"], verdict.findings[AT]["P3"]["gating"]
         assert corrected.p_above == pytest.approx(min(1.0, 40 * own.p_above))
-        assert verdict.findings[AT][LINES][SECOND].p_above == pytest.approx(
-            40 * alone.findings[AT][LINES][SECOND].p_above
-        )
+        assert verdict.findings[AT][LINES] == alone.findings[AT][LINES]  # which say what can be asked
 
 
 def test_regimes_need_not_have_the_same_arms():

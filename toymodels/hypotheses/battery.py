@@ -108,7 +108,9 @@ def beyond(key: str) -> str:
 def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statistics]] = ()) -> list[Verdict]:
     """The verdict of every regime, each given as its statistics at one or more eps; the primary one first.
 
-    Exploratory regimes are corrected for how many there are, the primary one, named before the data was seen, is not.
+    Exploratory regimes are corrected for how many there are, the primary one, named before the data was seen, is not;
+    nor are the lines that say which question can be asked of a regime: a binomial test of eight seeds, corrected for
+    more than six regimes, could say nothing.
     """
     regimes = [primary, *exploratory] if primary else list(exploratory)
     by_regime: list[dict[AnalysisSetting, Findings]] = [
@@ -118,7 +120,7 @@ def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statisti
     for setting in dict.fromkeys(s for of in by_regime[first:] for s in of):
         holding = [of for of in by_regime[first:] if setting in of]
         for of, adjusted in zip(holding, corrected([of[setting] for of in holding]), strict=True):
-            of[setting] = adjusted
+            of[setting] = adjusted | {answers.LINES: of[setting][answers.LINES]}
     return [
         _verdict(regime, of, bool(primary) and place == 0)
         for place, (regime, of) in enumerate(zip(regimes, by_regime, strict=True))
