@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from toymodels.hypotheses import battery
-from toymodels.hypotheses.answers import DECIDING, ENGAGEMENT, LINES, SECOND, Answer
+from toymodels.hypotheses.answers import DECIDING, ENGAGEMENT, LINES, Answer
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.battery import beyond
 from toymodels.hypotheses.numbers import AtSetting, Statistics
