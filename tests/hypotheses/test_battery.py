@@ -23,7 +23,7 @@ from toymodels.metrics.tiers import Tier
 YES, NO, OPEN = Status.SUPPORTED, Status.NOT_SUPPORTED, Status.UNDETERMINED
 SEEDS, N, LARGE = 16, 30, 8
 """Of `N` features the first `LARGE` are in the neuron tier, the next 12 hidden."""
-CONTROLS = LN_ONLY[:2]
+CONTROLS = LN_ONLY
 COMPARED = {p.key: p for p in PREDICTIONS}
 AT = AnalysisSetting("1e-05")
 
@@ -127,6 +127,16 @@ def test_two_tiers_that_a_control_has_as_well_are_not_added():
     verdict = battery.judge(made)[0]
     assert verdict.answer is Answer.TWO_TIERS
     assert verdict.adds is NO
+
+
+def test_what_is_beyond_some_of_the_controls_only_is_not_said_to_be_added():
+    made = []
+    for each in (statistics(eps) for eps in EPS_LABELS):
+        losses = {arm: of for arm, of in each.losses.items() if arm != CONTROLS[2]}
+        made.append(dataclasses.replace(each, losses=losses))
+    verdict = battery.judge(made)[0]
+    assert (verdict.answer, verdict.adds) == (Answer.TWO_TIERS, OPEN)
+    assert f"no {CONTROLS[2]} to compare with" in verdict.notes[0]
 
 
 def test_without_controls_there_is_an_answer_and_no_more():
