@@ -169,11 +169,16 @@ def verdict(
     dictionaries: Annotated[
         str, typer.Option(help="Train dictionaries for P9 in which regimes: none, primary or all.")
     ] = "none",
+    untuned: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The same sweep without its [tune], judged before: show its arms beside."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say of each prediction of the two-tier hypothesis whether a run supports it, and write verdicts.json."""
+    """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
     from toymodels import figures
-    from toymodels.sweeps.console import listing, printing, proofs
+    from toymodels.sweeps.console import listing, proofs
+    from toymodels.sweeps.console import verdicts as printing
     from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.results.reading import load
     from toymodels.sweeps.verdict import document
@@ -187,12 +192,15 @@ def verdict(
         proofs.say_proofs(as_json)
         return
     loaded = load(run)
+    beside = None if untuned is None else load(untuned).verdicts["regimes"][0]
     judgement = verdicts.judge(loaded, dictionaries, say)
     path = document.write(loaded, judgement)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
     printing.print_judgement(judgement)
+    if beside is not None:
+        printing.print_untuned(beside)
     drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded)]
     listing.print_files([path, *drawn], as_json)
 

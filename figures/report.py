@@ -78,13 +78,15 @@ def _verdict(run: Run) -> str:
     rows = [
         [
             regime["name"] + (" (primary)" if regime["primary"] else ""),
-            regime["verdict"],
-            *(regime["predictions"][key]["status"] for key in keys),
+            regime["answer"],
+            regime["decided_by"],
+            regime["adds"],
+            *(regime["predictions"][key]["status"] or "describes" for key in keys),
         ]
         for regime in regimes
     ]
     return VERDICT.format(
-        head=_cells("th", ["regime", "two tiers?", *keys]),
+        head=_cells("th", ["regime", "answer", "decided by", "SoLU adds two tiers", *keys]),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         claims=html.escape("; ".join(claims)),
     )

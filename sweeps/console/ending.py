@@ -111,9 +111,9 @@ def say_tuned(request: Request) -> None:
 
 
 def can_be_judged(run: Run) -> bool:
-    """Whether a run has SoLU with LayerNorm and a control, without which there is no verdict."""
-    if run.models["features_recovered"].isna().all() or run.models["model.embedding"].notna().any():
-        return False  # targets are not features, nothing was learned, or decoders, which the battery was not made for
+    """Whether a run has SoLU with LayerNorm and a control, and features to put into tiers."""
+    if run.models["features_recovered"].isna().all():
+        return False  # targets are not features, or nothing was learned
     with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
     arms = {hidden_layer(activation, layer_norm=True) for activation in with_norm}
     return MAIN in arms and bool(arms & {*LN_ONLY})

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toymodels.hypotheses.battery import Verdict
-from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.console import documents
-from toymodels.sweeps.console.door import say
 from toymodels.sweeps.execution.estimate import Estimate
 from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend
-from toymodels.sweeps.verdict.judging import Judgement
 
 MAX_ROWS = 60
-VERDICT_LEGEND = (
-    "here: R² > .5 and the 99th percentile of alignment at mid, at the eps named; in all settings: the same for every "
-    "eps, threshold and percentile, or undetermined. In brackets: shown beside, decides nothing. See docs/VERDICT.md."
-)
 WIDE = 160
 """Columns of a table: a narrower terminal breaks lines, never cells."""
 
@@ -57,45 +48,6 @@ def arm_table(arms: list[ArmSummary]) -> Table:
     for row in rows[:MAX_ROWS]:
         table.add_row(*row)
     return table
-
-
-def print_verdict(verdict: Verdict) -> None:
-    """One regime: the overall verdict and a row a statistic, at the default setting of the analysis."""
-    neuron, hidden = verdict.tiers[verdict.default]
-    kind = "primary" if verdict.primary else "exploratory"
-    stdout.print(f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds): [bold]{verdict.said}[/bold]")
-    tiers = f"in tier neuron {neuron:.1f}, in tier hidden {hidden:.1f}"
-    print(f"features a model {tiers} (LayerNorm eps {verdict.default.eps})")
-    for sentence in verdict.notes:
-        print(sentence)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "prediction", "in all settings", "statistic", "mean", "95 % interval", "margin", "here"):
-        table.add_column(title, justify="right" if title in ("mean", "margin") else "left")
-    for prediction in PREDICTIONS:
-        first = (prediction.key, prediction.claim, verdict.predictions[prediction.key].value)
-        for name, finding in verdict.findings[verdict.default][prediction.key].items():
-            defined = finding.mean == finding.mean
-            table.add_row(
-                *first,
-                name if name in prediction.decisive else f"({name})",
-                f"{finding.mean:.3f}" if defined else "-",
-                f"{finding.low:.3f} to {finding.high:.3f}"
-                if abs(finding.low) < math.inf
-                else f"of {finding.n} seeds: none",
-                f"{finding.margin:.3g}",
-                finding.status.value + (f": {finding.reason}" if finding.reason else ""),
-            )
-            first = ("", "", "")
-    stdout.print(table)
-
-
-def print_judgement(judgement: Judgement) -> None:
-    """Print what the battery says of a run: its notes on stderr, every regime, and what the columns mean."""
-    for sentence in judgement.notes:
-        say(sentence)
-    for verdict in judgement.verdicts:
-        print_verdict(verdict)
-    stdout.print(f"[dim]{VERDICT_LEGEND}[/dim]", highlight=False)
 
 
 def print_estimate(sweep: str, as_json: bool, estimate: Estimate, tuning: Estimate | None = None) -> None:

@@ -49,8 +49,8 @@ LEGEND = (
     "how much the loss fraction grows when the activation becomes its best affine map. Mean ± 95 % over models."
 )
 TIERS_LEGEND = (
-    " neuron / hidden / lost: features by the alignment of responses at mid, a measure of 0.1.0 that is withdrawn, as "
-    "it sees what LayerNorm deletes; it does not count what the columns before it count."
+    " neuron: recovered, and one neuron at post stands for it, beyond what rotations of the basis give; hidden: no "
+    "neuron does, and it is recovered where no feature of tier neuron is active; lost: the others."
 )
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ import numpy as np
 
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.predictions import PREDICTIONS
-from toymodels.hypotheses.predictions.p1_bimodal import DIP_P
+from toymodels.hypotheses.questions import MARGIN, QUESTIONS
 from toymodels.hypotheses.statistics.findings import Finding
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import AnalysisSetting
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
 from toymodels.sweeps.verdict.judging import Judgement
 
-SCHEMA = 2
-"""The version of the document's form: 1 called the tiers ``tier_one`` and ``tier_two``."""
+SCHEMA = 3
+"""The version of the document's form. Before 3 tiers came from response alignment, and the answer was ``two tiers``,
+``no`` or ``undetermined``."""
 
 
 def document(judgement: Judgement) -> dict[str, Any]:
@@ -35,18 +38,21 @@ def document(judgement: Judgement) -> dict[str, Any]:
                 "primary": verdict.primary,
                 "settings": dict(regime.settings),
                 "seeds": list(regime.seeds),
-                "overall": verdict.overall.value,
-                "verdict": verdict.said,
+                "answer": verdict.answer.value,
+                "decided_by": verdict.decided_by,
+                "adds": verdict.adds.value,
+                "tuned": list(judgement.tuned),
                 "notes": list(verdict.notes),
                 "predictions": {
                     p.key: {
                         "claim": p.claim,
-                        "margin": p.margin,
                         "decisive": list(p.decisive),
-                        "status": verdict.predictions[p.key].value,
+                        "status": _status(verdict.predictions, p.key),
+                        "beyond_controls": _status(verdict.beyond, p.key),
                     }
                     for p in PREDICTIONS
                 },
+                "questions": {q.key: {"asks": q.asks, "margin": MARGIN} for q in QUESTIONS},
                 "settings_of_analysis": [_at(verdict, setting) for setting in verdict.findings],
             }
             for verdict, regime in zip(judgement.verdicts, judgement.regimes, strict=True)
@@ -54,20 +60,27 @@ def document(judgement: Judgement) -> dict[str, Any]:
     }
 
 
+def _status(statuses: Mapping[str, Status], key: str) -> str | None:
+    """The status of a prediction; null of one that describes, or that has no controls to be beyond."""
+    return statuses[key].value if key in statuses else None
+
+
 def _at(verdict: Verdict, setting: AnalysisSetting) -> dict[str, Any]:
-    neuron, hidden = verdict.tiers[setting]
+    decided, findings = verdict.at[setting], verdict.findings[setting]
+    tiers = {
+        arm: {tier.name.lower(): number for tier, number in of_arm.items()}
+        for arm, of_arm in verdict.tiers[setting].items()
+    }
     return {
         "eps": setting.eps,
         "recovered": setting.recovered,
+        "aligned": setting.aligned,
         "percentile": setting.percentile,
         "default": setting == verdict.default,
-        "neuron": neuron,
-        "hidden": hidden,
-        "dip_p": [round(p, 6) for p in verdict.marks[setting][DIP_P].tolist()],
-        "predictions": {
-            key: {"status": verdict.at(setting)[key].value, "statistics": [_finding(f) for f in kinds.values()]}
-            for key, kinds in verdict.findings[setting].items()
-        },
+        "answer": decided.answer.value,
+        "decided_by": decided.by,
+        "tiers": tiers,
+        "statistics": {key: [_finding(finding) for finding in kinds.values()] for key, kinds in findings.items()},
     }
 
 
@@ -84,6 +97,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "p_above": finding.p_above,
         "p_below": finding.p_below,
         "status": finding.status.value,
+        "margin": finding.margin,
         "reason": finding.reason,
     }
 

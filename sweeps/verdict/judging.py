@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from toymodels.engines.engine import OnNote, unheard
 from toymodels.hypotheses import battery
-from toymodels.hypotheses.arms import PLAIN, Arm, Regime
+from toymodels.hypotheses.arms import WITHOUT_NORM, Arm, Regime
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.evidence import Measured, halves
 from toymodels.hypotheses.measuring import gather
@@ -19,7 +19,7 @@ from toymodels.sweeps.verdict.regimes import RunRegime, regimes
 
 DICTIONARY_CHOICES = ("none", "primary", "all")
 """The regimes in which dictionaries can be trained."""
-MOST_SEEDS = 256
+MOST_SEEDS = 64
 """How many seeds are measured at once at most."""
 PAIRS_AT_ONCE = 2**25
 """How many pairs of features the seeds that are measured at once may have together, in one arm."""
@@ -31,14 +31,18 @@ class Judgement:
 
     verdicts: list[Verdict]
     regimes: list[RunRegime]
+    tuned: tuple[str, ...] = ()
+    """the settings that were chosen for each arm; without any the arms have what the sweep file says"""
     notes: tuple[str, ...] = field(default=())
 
 
 @undisturbed
-def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard) -> Judgement:
+def judge(
+    run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard, *, null_seed: int = 0
+) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
-    Raises `FolderError` where the run holds no regime that can be judged.
+    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Raises `FolderError` where the run holds no regime that can be judged.
     """
     found, notes = regimes(run)
     for regime in found:
@@ -48,27 +52,36 @@ def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unhear
         for place, regime in enumerate(found):
             on_note(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
             wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
-            of_all.append(_statistics(run, regime, wanted, tables))
+            of_all.append(_statistics(run, regime, wanted, null_seed, tables))
     first = found[0].primary
     verdicts = battery.judge(of_all[0] if first else [], of_all[1:] if first else of_all)
     verdicts = [replace(v, notes=(*v.notes, *r.notes)) for v, r in zip(verdicts, found, strict=True)]
-    return Judgement(verdicts, found, notes)
+    return Judgement(verdicts, found, tuple(run.tuned), notes)
 
 
-def _statistics(run: Run, regime: RunRegime, with_dictionaries: bool, tables: evidence.Writer) -> list[Statistics]:
+def _statistics(
+    run: Run, regime: RunRegime, with_dictionaries: bool, null_seed: int, tables: evidence.Writer
+) -> list[Statistics]:
     """What a regime is judged by, an eps each; measured some seeds at a time, so that memory does not grow."""
     (settings,) = run.plan.settings([next(iter(next(iter(regime.arms.values())).values()))[0]])
     at_once = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // settings["features.n"] ** 2))
     parts: dict[str, list[Statistics]] = {eps: [] for eps in regime.arms}
     for start in range(0, len(regime.seeds), at_once):
         some = slice(start, start + at_once)
-        # GeLU without LayerNorm is the same models at every eps.
+        # Without LayerNorm it is the same models at every eps.
         known: dict[str, Measured] = {}
         for eps, arms in regime.arms.items():
             models = {name: of[some] for name, of in arms.items()}
             loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
-            measured = gather(loaded, eps, settings["eval.samples"], dictionaries=with_dictionaries, known=known)
-            known = {PLAIN: measured.arms[PLAIN]} if PLAIN in measured.arms else {}
+            measured = gather(
+                loaded,
+                eps,
+                settings["eval.samples"],
+                dictionaries=with_dictionaries,
+                known=known,
+                null_seed=null_seed,
+            )
+            known = {name: measured.arms[name] for name in WITHOUT_NORM if name in measured.arms}
             tables.add(measured, regime.primary, regime.seeds[some], models)
             parts[eps].append(battery.statistics(measured))
     return [Statistics.together(of) for of in parts.values()]

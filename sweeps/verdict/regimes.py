@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
+from toymodels.hypotheses.arms import ARMS, LN_ONLY, MAIN, WITHOUT_NORM
 from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import as_python, hidden_layer
@@ -87,16 +87,17 @@ def _arms(rows: pd.DataFrame) -> tuple[tuple[int, ...], dict[str, dict[str, list
     notes = [
         f"{name}{f' at LayerNorm eps {eps}' if eps else ''}: every model diverged"
         for (eps, name), of_arm in by_arm.items()
-        if not of_arm and name in (MAIN, *LN_ONLY, PLAIN)
+        if not of_arm and name in ARMS
     ]
     by_arm = {key: of_arm for key, of_arm in by_arm.items() if of_arm}
     judged: dict[str, dict[str, dict[int, int]]] = {}
     for eps in [e for e, name in by_arm if name == MAIN]:
         arms = {name: by_arm[eps, name] for name in (MAIN, *LN_ONLY) if (eps, name) in by_arm}
         if len(arms) == 1:
-            notes.append(f"no LN-only control ({', '.join(LN_ONLY)}) at LayerNorm eps {eps}")
-            continue
-        judged[eps] = arms | ({PLAIN: by_arm["", PLAIN]} if ("", PLAIN) in by_arm else {})
+            notes.append(
+                f"no LN-only control ({', '.join(LN_ONLY)}) at LayerNorm eps {eps}: whether SoLU adds anything is open"
+            )
+        judged[eps] = arms | {name: by_arm["", name] for name in WITHOUT_NORM if ("", name) in by_arm}
     if not judged:
         return (), {}, tuple(notes) or (f"no models of {MAIN}",)
     shared = set.intersection(*(set(of) for arms in judged.values() for of in arms.values()))

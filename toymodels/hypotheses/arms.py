@@ -1,8 +1,8 @@
 """Arms: the models that a prediction compares, paired by seed.
 
 A regime holds one set of seeds and all settings but the hidden layer: SoLU + LN, from which the tiers come; its
-LN-only controls, each with another activation before the same LayerNorm; and GeLU without LayerNorm. The k-th model of
-every arm has the same seed, and so has seen the same data.
+LN-only controls, each with another activation before the same LayerNorm; and layers without LayerNorm, of which GeLU's
+is the usual one. The k-th model of every arm has the same seed, and so has seen the same data.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from toymodels.training.experiment import Experiment
 MAIN = "solu + LN"
 LN_ONLY = ("gelu + LN", "relu + LN", "linear + LN")
 PLAIN = "gelu"
+WITHOUT_NORM = (PLAIN, "relu", "solu")
+ARMS = (MAIN, *LN_ONLY, *WITHOUT_NORM)
 NUMBERS_AT_ONCE = 2**24
 """Numbers of one array that a slice of models may take."""
 
@@ -44,19 +46,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Regime:
-    """The arms of one regime by name: `MAIN`, at least one of `LN_ONLY`, and `PLAIN` if there is one.
+    """The arms of one regime by name: `MAIN`, and those others of `ARMS` that there are.
 
-    Raises ``ValueError`` where these are not there or not paired.
+    Raises ``ValueError`` where `MAIN` is not there, another is not one of `ARMS`, or they are not paired.
     """
 
     name: str
     arms: Mapping[str, Arm]
 
     def __post_init__(self) -> None:
-        if MAIN not in self.arms or not self.controls:
-            raise ValueError(
-                f"{self.name}: expected the arms {MAIN} and one of {', '.join(LN_ONLY)}, got {[*self.arms]}"
-            )
+        if MAIN not in self.arms or not set(self.arms) <= set(ARMS):
+            others = ", ".join(ARMS[1:])
+            raise ValueError(f"{self.name}: expected the arm {MAIN} and some of {others}, got {[*self.arms]}")
         seeds = [e.seed for e in self.arms[MAIN].experiments]
         for name, arm in self.arms.items():
             if [e.seed for e in arm.experiments] != seeds:

@@ -1,12 +1,14 @@
-"""The battery: does SoLU + LN have two tiers of features? By prediction and over all, each with the rule that says so.
+"""The battery: does SoLU + LN have two tiers of features, does SoLU add them, and what decided?
 
-    P1 bimodal    P2 rescaled    P3 gated    P4 needs LayerNorm              together: two tiers
-    P6 common or important       P7 weak activity       P9 harder to find    beside them
+    lines    engaged? learned? a first tier? a second one?      `toymodels.hypotheses.answers` has the rule
+    P2 suppressed, then rescaled    P3 gated    P4 needs LayerNorm          together: two tiers, or a continuum
+    P1 two groups    P6 common or important    P7 weak activity    P9 harder to find       beside them
+    Q1 more neurons    Q2 more hidden                           questions about counts, arm by arm
 
-A prediction is *supported* if the interval of its statistic over seeds lies above its margin, *not supported* if below,
-else *undetermined*. Over all: supported if P1 to P4 are, not supported ("no") if any of them is not, else undetermined.
-All of it is repeated over thresholds of what counts as recovered, percentiles of what counts as aligned, and
-LayerNorm's eps: what does not stay the same under all of these is undetermined.
+A statistic is *supported* if its interval over seeds lies above its margin, *not supported* if below, else
+*undetermined*. Two claims are kept apart: that SoLU + LN *has* two tiers, by its own statistics; and that SoLU *adds*
+them, by what it has beyond each LN-only control. Everything is repeated at other places of the lines between tiers and
+at every LayerNorm eps.
 """
 
 from __future__ import annotations
@@ -16,51 +18,48 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from toymodels.hypotheses import answers
+from toymodels.hypotheses.answers import DECIDING, Answer, Decided, Findings
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.evidence import OF_TIERS, Evidence
-from toymodels.hypotheses.prediction import AtSetting, Statistics
+from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence
+from toymodels.hypotheses.numbers import AtSetting, Statistics
 from toymodels.hypotheses.predictions import PREDICTIONS
+from toymodels.hypotheses.questions import QUESTIONS
 from toymodels.hypotheses.statistics.findings import Finding, corrected
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, Status, all_of, unanimous
-from toymodels.hypotheses.tiers import EPS_LABELS, FEWEST_FEATURES, AnalysisSetting, Tiers, settings
+from toymodels.hypotheses.tiers import EPS_LABELS, AnalysisSetting, Tiers, settings
+from toymodels.metrics.tiers import Tier
 from toymodels.surroundings import undisturbed
 
-OVERALL = ("P1", "P2", "P3", "P4")
-"""The predictions that together say whether there are two tiers."""
 FEWEST_EXAMPLES = 200
 """The examples of the first half of the samples in which a feature is active: with fewer it counts, and is marked."""
-
-SAID = {Status.SUPPORTED: "two tiers", Status.NOT_SUPPORTED: "no", Status.UNDETERMINED: "undetermined"}
-
-Findings = dict[str, dict[str, Finding]]
-"""What every statistic says at one setting of the analysis, by the key of its prediction and by its kind."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data say of one regime: over all, by prediction, and at every setting of the analysis."""
+    """What the data say of one regime: the answer, by prediction and question, and at every setting of the analysis."""
 
     regime: str
     primary: bool
     seeds: int
-    overall: Status
+    answer: Answer
+    decided_by: str
+    """in words, what decided the answer"""
+    adds: Status
+    """whether SoLU adds the two tiers"""
     predictions: Mapping[str, Status]
+    """by key: the status that all settings agree on, of SoLU + LN itself"""
+    beyond: Mapping[str, Status]
+    """the same beyond every LN-only control, of the predictions that have one"""
     default: AnalysisSetting
+    at: Mapping[AnalysisSetting, Decided]
+    """the answer at every setting"""
     findings: Mapping[AnalysisSetting, Findings]
-    tiers: Mapping[AnalysisSetting, tuple[float, float]]
-    """the mean number of features in the neuron tier and in the hidden tier, at each setting"""
+    tiers: Mapping[AnalysisSetting, Mapping[str, Mapping[Tier, float]]]
+    """the mean number of features in a tier, at each setting and of each arm"""
     marks: Mapping[AnalysisSetting, Mapping[str, Tensor]]
     """what a reader should know of each seed, [seed], at each setting"""
     notes: tuple[str, ...] = ()
-
-    @property
-    def said(self) -> str:
-        """The answer: ``two tiers``, ``no`` or ``undetermined``."""
-        return SAID[self.overall]
-
-    def at(self, setting: AnalysisSetting) -> Mapping[str, Status]:
-        """The status of every prediction at one setting."""
-        return at_setting(self.findings[setting])
 
 
 @undisturbed
@@ -68,17 +67,18 @@ def statistics(evidence: Evidence) -> Statistics:
     """The tiers, and the numbers of every prediction, at every setting of the analysis at this eps."""
     at = {}
     for setting in settings(evidence.eps):
-        tiers = Tiers.of(evidence, setting)
-        numbers = {prediction.key: prediction.numbers(evidence, tiers) for prediction in PREDICTIONS}
-        at[setting] = AtSetting(tiers.neuron, tiers.hidden, numbers, _marks(evidence, tiers))
-    return Statistics(evidence.regime, evidence.eps, evidence.covariates, at)
+        tiers = {arm: Tiers.of(evidence, setting, arm) for arm in evidence.arms}
+        numbers = {prediction.key: prediction.numbers(evidence, tiers[MAIN]) for prediction in PREDICTIONS}
+        alignment = evidence.arms[MAIN][OF_TIERS]["alignment"]
+        at[setting] = AtSetting(tiers, alignment, numbers, _marks(evidence, tiers[MAIN]))
+    engagement = evidence.arms[MAIN][OF_ENGAGEMENT]["affine substitution"]
+    return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, at)
 
 
 def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
-    """The features of SoLU + LN in a tier, those of them with few active examples, and what predictions mark."""
-    in_a_tier = tiers.neuron | tiers.hidden
+    """The features of SoLU + LN in a tier with few active examples, and what predictions mark."""
     few = evidence.arms[MAIN][OF_TIERS]["active"] < FEWEST_EXAMPLES
-    marks = {"recovered": in_a_tier.sum(1), "undersampled": (in_a_tier & few).sum(1)}
+    marks = {"undersampled": ((tiers.neuron | tiers.hidden) & few).sum(1)}
     for prediction in PREDICTIONS:
         marks |= prediction.marks(evidence, tiers)
     return marks
@@ -86,8 +86,20 @@ def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
 
 @undisturbed
 def findings(statistics: Statistics, setting: AnalysisSetting) -> Findings:
-    """What every statistic of every prediction says at one setting of the analysis."""
-    return {prediction.key: prediction.findings(statistics, setting) for prediction in PREDICTIONS}
+    """What every statistic says at one setting of the analysis: of the lines, of every prediction, of every prediction
+    beyond the LN-only controls (under `beyond`), and of every question."""
+    found: Findings = {answers.LINES: answers.lines(statistics, setting)}
+    for prediction in PREDICTIONS:
+        found[prediction.key] = prediction.findings(statistics, setting)
+        further = prediction.beyond(statistics, setting)
+        if further:
+            found[beyond(prediction.key)] = further
+    return found | {question.key: question.findings(statistics.at[setting]) for question in QUESTIONS}
+
+
+def beyond(key: str) -> str:
+    """Where in findings a prediction's stand of what SoLU + LN has beyond the LN-only controls."""
+    return f"{key} beyond"
 
 
 @undisturbed
@@ -113,42 +125,61 @@ def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statisti
 
 def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings], primary: bool) -> Verdict:
     first = next((at_eps for at_eps in regime if at_eps.eps == EPS_LABELS[0]), regime[0])
-    statuses = [at_setting(findings) for findings in of.values()]
-    predictions = {p.key: unanimous([status[p.key] for status in statuses]) for p in PREDICTIONS}
-    overall = unanimous([all_of([status[key] for key in OVERALL]) for status in statuses])
+    at = {setting: answers.at_setting(findings, statuses(findings)) for setting, findings in of.items()}
+    decided = answers.over_all(at)
+    every = [statuses(findings) for findings in of.values()]
+    further = [statuses(findings, beyond_controls=True) for findings in of.values()]
+    agreed = {key: unanimous([status[key] for status in every]) for key in every[0]}
+    agreed_beyond = {key: unanimous([status[key] for status in further]) for key in further[0]}
     missing = [eps for eps in EPS_LABELS if eps not in {at_eps.eps for at_eps in regime}]
     notes: tuple[str, ...] = ()
     if missing:
         notes = (f"no models at LayerNorm eps {', '.join(missing)}: nothing can be called supported",)
         kept = {status: status for status in Status} | {Status.SUPPORTED: Status.UNDETERMINED}
-        overall, predictions = kept[overall], {key: kept[status] for key, status in predictions.items()}
-    sizes = {
-        setting: (float(at.neuron.sum(1).double().mean()), float(at.hidden.sum(1).double().mean()))
-        for at_eps in regime
-        for setting, at in at_eps.at.items()
-    }
+        agreed = {key: kept[status] for key, status in agreed.items()}
+        agreed_beyond = {key: kept[status] for key, status in agreed_beyond.items()}
     default = AnalysisSetting(first.eps)
-    marks = {setting: at.marks for at_eps in regime for setting, at in at_eps.at.items()}
-    notes = (*notes, *_notes(marks[default], first.seeds))
-    return Verdict(first.regime, primary, first.seeds, overall, predictions, default, of, sizes, marks, notes)
+    by_setting = {setting: each for at_eps in regime for setting, each in at_eps.at.items()}
+    return Verdict(
+        regime=first.regime,
+        primary=primary,
+        seeds=first.seeds,
+        answer=decided.answer,
+        decided_by=decided.by,
+        adds=answers.adds(decided.answer, [agreed_beyond.get(key, Status.UNDETERMINED) for key in DECIDING]),
+        predictions=agreed,
+        beyond=agreed_beyond,
+        default=default,
+        at=at,
+        findings=of,
+        tiers={
+            setting: {arm: {t: float(n.double().mean()) for t, n in of_arm.sizes.items()} for arm, of_arm in e.tiers.items()}
+            for setting, e in by_setting.items()
+        },
+        marks={setting: each.marks for setting, each in by_setting.items()},
+        notes=(*notes, *_notes(by_setting[default].marks, first.seeds)),
+    )
 
 
 def _notes(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
     """Sentences on what is not as it should be in the models, at the default setting."""
     if seeds < FEWEST_SEEDS:
         yield f"{seeds} seeds are too few for an interval, so nothing is decided: {FEWEST_SEEDS} at least"
-    few = int((marks["recovered"] < FEWEST_FEATURES).sum())
-    if 2 * few > seeds:
-        yield (
-            f"SoLU + LN recovers fewer than {FEWEST_FEATURES} features in {few} of {seeds} seeds: it has learned too "
-            "little for its tiers to mean anything"
-        )
     if rare := float(marks["undersampled"].double().mean()):
         yield f"{rare:.1f} features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
     for prediction in PREDICTIONS:
         yield from prediction.notes(marks)
 
 
-def at_setting(findings: Findings) -> dict[str, Status]:
-    """The status of every prediction: supported if its decisive statistics all are, and so on."""
-    return {p.key: all_of([findings[p.key][kind].status for kind in p.decisive]) for p in PREDICTIONS}
+def statuses(findings: Findings, *, beyond_controls: bool = False) -> dict[str, Status]:
+    """The status of every prediction that decides something: supported if its decisive statistics all are, and so on;
+    or of every one that can be put beyond the controls, there."""
+    return {
+        p.key: all_of([_of(findings, p.key, beyond_controls)[kind].status for kind in p.decisive])
+        for p in PREDICTIONS
+        if p.decisive and (not beyond_controls or beyond(p.key) in findings)
+    }
+
+
+def _of(findings: Findings, key: str, beyond_controls: bool) -> Mapping[str, Finding]:
+    return findings[beyond(key) if beyond_controls else key]

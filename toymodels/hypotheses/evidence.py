@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.metrics.moments import EDGE, Moments, fold_edges
 
 Quantities = dict[str, Tensor]
 """What one prediction, or the tiers, measured of one arm, by name; the first axis of each is the model."""
 Measured = dict[str, Quantities]
-"""What was measured of one arm: `Quantities` by the key of the prediction, or by `OF_TIERS`."""
+"""What was measured of one arm: `Quantities` by the key of the prediction, `OF_TIERS` or `OF_ENGAGEMENT`."""
 OF_TIERS = "tiers"
 """The place in `Measured` of what tiers are made of: `toymodels.hypotheses.tiers.measure`."""
+OF_ENGAGEMENT = "engagement"
+"""The place in `Measured` of SoLU + LN's affine substitution (`toymodels.metrics.manipulation`), [model]."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,6 @@ class Evidence:
     arms: Mapping[str, Measured]
     covariates: np.ndarray
     """log-frequency and log-importance of every feature, float64 [model, feature, 2]"""
-
-    @property
-    def with_norm(self) -> dict[str, Measured]:
-        """What was measured of SoLU + LN and of its LN-only controls, by arm."""
-        return {name: measured for name, measured in self.arms.items() if name == MAIN or name in LN_ONLY}
 
     def of(self, key: str) -> dict[str, Quantities]:
         """What was measured for the prediction of this key, by arm; arms that it did not ask are not there."""

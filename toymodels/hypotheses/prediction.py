@@ -1,14 +1,10 @@
-"""Prediction: what one claims, what it measures of a model, and the numbers a seed that it is judged by.
-
-Evidence is large, and grows with the models; its statistics are small. So seeds can be measured part by part, and the
-statistics of the parts put together.
-"""
+"""Prediction: what one claims, what it measures of a model, and the numbers a seed that it is judged by."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,65 +13,10 @@ from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
+from toymodels.hypotheses.numbers import AtSetting, Numbers, Statistics
 from toymodels.hypotheses.statistics.findings import Finding, from_seeds, unknown
-from toymodels.hypotheses.statistics.intervals import Status
-from toymodels.hypotheses.tiers import AnalysisSetting, Tiers, too_small
+from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
 from toymodels.metrics.tiers import Tier
-
-Numbers = Mapping[str, Tensor | str]
-"""By kind of statistic: one number a seed [seed], or one a seed and control [seed, control], or why there is none."""
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Everything that the predictions are judged by, of one regime at one LayerNorm eps."""
-
-    regime: str
-    eps: str
-    covariates: np.ndarray
-    """log-frequency and log-importance of every feature, float64 [seed, feature, 2]"""
-    at: Mapping[AnalysisSetting, AtSetting]
-
-    @property
-    def seeds(self) -> int:
-        """How many seeds the statistics are of."""
-        return len(self.covariates)
-
-    @staticmethod
-    def together(parts: Sequence[Statistics]) -> Statistics:
-        """The statistics of all seeds, from those of some seeds each."""
-        first = parts[0]
-        covariates = np.concatenate([part.covariates for part in parts])
-        at = {setting: AtSetting.together([part.at[setting] for part in parts]) for setting in first.at}
-        return Statistics(first.regime, first.eps, covariates, at)
-
-
-@dataclass(frozen=True)
-class AtSetting:
-    """What one setting of the analysis makes of a regime: its tiers, and the numbers of every prediction by its key."""
-
-    neuron: Tensor
-    """which features are in the neuron tier, bool [seed, feature]"""
-    hidden: Tensor
-    """which features are in the hidden tier, bool [seed, feature]"""
-    numbers: Mapping[str, Numbers]
-    marks: Mapping[str, Tensor]
-    """what a reader should know of each seed beside them, [seed]"""
-
-    @staticmethod
-    def together(parts: Sequence[AtSetting]) -> AtSetting:
-        """The seeds of all parts, one part after another. A statistic that some part lacks, the whole lacks."""
-        numbers: dict[str, dict[str, Tensor | str]] = {}
-        for key, kinds in parts[0].numbers.items():
-            numbers[key] = {}
-            for kind in kinds:
-                values = [part.numbers[key][kind] for part in parts]
-                missing = [value for value in values if isinstance(value, str)]
-                numbers[key][kind] = missing[0] if missing else torch.cat([v for v in values if isinstance(v, Tensor)])
-        marks = {name: torch.cat([part.marks[name] for part in parts]) for name in parts[0].marks}
-        neuron, hidden = torch.cat([part.neuron for part in parts]), torch.cat([part.hidden for part in parts])
-        return AtSetting(neuron, hidden, numbers, marks)
-
 
 @dataclass(frozen=True)
 class OwnTable:
@@ -103,10 +44,12 @@ class Prediction(ABC):
     """the name of its figure, that of its file"""
     margin: ClassVar[float]
     """what the interval of a statistic must lie above for the claim to be supported, in the statistic's units"""
+    margins: ClassVar[Mapping[str, float]] = {}
+    """the same of those kinds of statistic that have one of their own"""
     decisive: ClassVar[tuple[str, ...]]
-    """the kinds of statistic that must all agree; others stand beside them"""
+    """the kinds of statistic that must all agree; others stand beside them. None: it describes, and decides nothing"""
     compares: ClassVar[tuple[Tier, ...]] = ()
-    """the tiers that it compares, which need features in over half of the seeds"""
+    """the tiers that it compares: a seed counts where each has `FEWEST_FEATURES` features or more"""
     arms: ClassVar[tuple[str, ...]] = (MAIN, *LN_ONLY)
     """the arms that it measures"""
     columns: ClassVar[Mapping[str, str]] = {}
@@ -120,9 +63,16 @@ class Prediction(ABC):
         del arm, samples
         return {}
 
-    @abstractmethod
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """Its statistics of one arm alone, by kind, a number a seed [model]; NaN where one is undefined. ``tiers`` are
+        those of SoLU + LN of the same seeds, whatever the arm."""
+        del measured, tiers
+        return {}
+
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """Its statistics, by kind, for these tiers: a number a seed, or a reason why there is none."""
+        """Its statistics, by kind, for these tiers: a number a seed and arm, or a reason why there is none."""
+        each = [self.of_arm(of, tiers) for name, of in evidence.of(self.key).items() if name in (MAIN, *LN_ONLY)]
+        return {kind: torch.stack([of[kind] for of in each], 1) for kind in (each[0] if each else {})}
 
     def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
         """Its findings that are of all seeds at once and not of one number a seed, by kind of statistic."""
@@ -151,14 +101,32 @@ class Prediction(ABC):
         return {}
 
     def findings(self, statistics: Statistics, setting: AnalysisSetting) -> dict[str, Finding]:
-        """What its statistics say at one setting of the analysis, by kind."""
+        """What its statistics of SoLU + LN say at one setting of the analysis, by kind."""
+        return dict(self.pooled(statistics, statistics.at[setting])) | self._judged(
+            statistics, setting, lambda numbers: numbers[:, 0]
+        )
+
+    def beyond(self, statistics: Statistics, setting: AnalysisSetting) -> dict[str, Finding]:
+        """What SoLU + LN has of its statistics beyond each LN-only control, at one setting, by kind."""
+
+        def differences(numbers: Tensor) -> Tensor | str:
+            return numbers[:, :1] - numbers[:, 1:] if numbers.shape[1] > 1 else "no LN-only control"
+
+        return self._judged(statistics, setting, differences)
+
+    def _judged(
+        self, statistics: Statistics, setting: AnalysisSetting, of: Callable[[Tensor], Tensor | str]
+    ) -> dict[str, Finding]:
+        """Each kind judged by what ``of`` makes of its numbers, over the seeds that have features to compare."""
         at = statistics.at[setting]
-        enough, reason = too_small(at.neuron, at.hidden, self.compares)
-        found = dict(self.pooled(statistics, at))
+        enough, found = torch.ones(statistics.seeds, dtype=torch.bool), {}
+        for tier in self.compares:
+            enough &= at.own.sizes[tier] >= FEWEST_FEATURES
         for kind, numbers in at.numbers[self.key].items():
-            if isinstance(numbers, str):
-                found[kind] = unknown(kind, self.margin, numbers)
-                continue
-            finding = from_seeds(kind, numbers, self.margin, enough)
-            found[kind] = replace(finding, status=Status.NOT_SUPPORTED, reason=reason) if reason else finding
+            margin = self.margins.get(kind, self.margin)
+            chosen = numbers if isinstance(numbers, str) else of(numbers)
+            if isinstance(chosen, str):
+                found[kind] = unknown(kind, margin, chosen)
+            else:
+                found[kind] = from_seeds(kind, chosen, margin, enough)
         return found

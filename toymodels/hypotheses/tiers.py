@@ -1,37 +1,49 @@
-"""Tiers: which features of SoLU + LN are in a neuron, which are hidden, and every way of drawing the line.
+"""Tiers: which features of a model are in a neuron, which are hidden, and every way of drawing the lines.
 
-neuron    recovered, and aligned at or above a percentile of the rotation null: called tier one in the literature
-hidden    recovered, and aligned below it: tier two
-lost      not recovered
+    a_i        functional alignment: R^2 of the best affine read-out of feature i from one neuron at ``post``
+    aligned    a_i above a cut *and* at or above a percentile of the feature's own rotation null
+    neuron     recovered (R^2_i of the model above a threshold) and aligned: called tier one in the literature
+    hidden     not aligned, and recovered where no feature of tier neuron is active: tier two
+    lost       the others
+
+A hidden feature that tier one silences has an R^2 of at most about P(none of tier one is active), over all data; so it
+is judged on the samples in which none is. A tier does not depend on where a continuum is cut: every line is drawn in
+several places, one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN, Arm
 from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
-from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
-from toymodels.metrics.alignment import response_alignment
+from toymodels.metrics.functional_alignment import NULL_ON, functional_null
 from toymodels.metrics.moments import Moments
-from toymodels.metrics.recovery import r2
-from toymodels.metrics.responses import response_sizes_of
-from toymodels.metrics.rotation_null import rotation_nulls_of
+from toymodels.metrics.recovery import best_neuron_r2, r2
 from toymodels.metrics.tiers import Tier
+from toymodels.metrics.ungated import r2_ungated
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55)
-"""The R^2 above which a feature counts as recovered, one after another."""
+"""The R^2 above which a feature counts as recovered."""
+CUTS = (0.3, 0.4, 0.5, 0.6)
+"""The functional alignment above which a feature can count as aligned."""
 PERCENTILES = (95.0, 99.0, 99.9)
-"""The percentiles of the rotation null from which on a feature counts as aligned, one after another."""
+"""The percentiles of its own rotation null from which on it then does; with 200 draws the last is above all of them."""
 EPS_LABELS = ("1e-05", "1e-12", "matched")
 """The values of LayerNorm's eps at which a claim about LayerNorm is shown."""
 FEWEST_FEATURES = 3
-"""With fewer features in a tier in over half of the seeds, nothing that compares tiers is supported."""
-COLUMNS = {"active_examples": "active", "r2": "r2", "response_alignment_percentile": "percentile"}
+"""With fewer features it is no tier, and nothing is compared with it."""
+COLUMNS = {
+    "active_examples": "active",
+    "r2": "r2",
+    "functional_alignment": "alignment",
+    "functional_alignment_percentile": "percentile",
+    "r2_ungated": "r2_ungated",
+}
 """The columns of evidence that say what tiers are made of, and the quantity of `measure` that each one shows."""
 
 
@@ -41,61 +53,76 @@ class AnalysisSetting:
 
     eps: str
     recovered: float = 0.5
+    aligned: float = 0.5
     percentile: float = 99.0
+
+    @property
+    def drawn(self) -> AnalysisSetting:
+        """Where the lines are drawn, whatever the eps."""
+        return replace(self, eps="")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether every line is drawn where it is by default."""
+        return self == AnalysisSetting(self.eps)
 
 
 def settings(eps: str) -> list[AnalysisSetting]:
-    """Every way of doing the analysis at one eps."""
-    return [AnalysisSetting(eps, recovered, percentile) for recovered in THRESHOLDS for percentile in PERCENTILES]
+    """Every way of doing the analysis at one eps: the default, and then one line at a time drawn elsewhere."""
+    default = AnalysisSetting(eps)
+    moved = [replace(default, recovered=value) for value in THRESHOLDS]
+    moved += [replace(default, aligned=value) for value in CUTS]
+    moved += [replace(default, percentile=value) for value in PERCENTILES]
+    return list(dict.fromkeys([default, *moved]))
 
 
-def measure(arm: Arm, first_half: Moments) -> Quantities:
-    """What tiers are made of, each [model, feature]: ``r2`` of the model and ``active``, the number of examples in
-    which a feature is active, on the first half of the samples; ``percentile`` as `alignment_percentile` has it."""
-    return {"r2": r2(first_half), "active": first_half.active, "percentile": alignment_percentile(arm)}
+def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
+    """What tiers are made of, on the first half of the samples, each [model, feature].
+
+    ``r2`` of the model; ``active``, the number of examples in which a feature is active; ``alignment``, a_i;
+    ``percentile``, that of a_i in the feature's own null; ``r2_ungated``, R^2 where no feature of the model's own tier
+    neuron is active, at the default setting, and as ``r2_ungated everywhere`` [model, feature, setting] at each of
+    `settings`, in their order.
+    """
+    null = functional_null(arm.experiments, arm.parameters, min(NULL_ON, first_half.samples), seed=null_seed)
+    found = {
+        "r2": r2(first_half),
+        "active": first_half.active,
+        "alignment": best_neuron_r2(first_half, "post"),
+        "percentile": null.percentile,
+    }
+    gates = torch.stack([_neuron(found, setting) for setting in settings("")])
+    ungated, _ = r2_ungated(arm.experiments, arm.parameters, gates, first_half.samples)
+    return found | {"r2_ungated": ungated[0], "r2_ungated everywhere": ungated.permute(1, 2, 0).float()}
 
 
-def alignment_percentile(arm: Arm) -> Tensor:
-    """The percentile of each feature's response alignment in its model's rotation null: [model, feature], 0 to 100."""
-    alignment = response_alignment(response_sizes_of(arm.experiments, arm.parameters))
-    null = rotation_nulls_of(arm.experiments, arm.parameters, ["response_alignment"])["response_alignment"]
-    return null.percentile(alignment)
+def _neuron(of: Quantities, setting: AnalysisSetting) -> Tensor:
+    aligned = (of["alignment"] > setting.aligned) & (of["percentile"] >= setting.percentile)
+    return (of["r2"] > setting.recovered) & aligned
 
 
 @dataclass(frozen=True)
 class Tiers:
-    """Which features of SoLU + LN are in which tier, bool [model, feature]; and which ones every arm recovers."""
+    """Which features of the models of an arm are in which tier, bool [model, feature]."""
 
     neuron: Tensor
     hidden: Tensor
-    recovered: Mapping[str, Tensor]
 
     @staticmethod
-    def of(evidence: Evidence, setting: AnalysisSetting) -> Tiers:
-        """The tiers at a setting of the analysis."""
-        arms = {name: measured[OF_TIERS] for name, measured in evidence.with_norm.items()}
-        recovered = {name: of["r2"] > setting.recovered for name, of in arms.items()}
-        aligned = arms[MAIN]["percentile"] >= setting.percentile
-        return Tiers(recovered[MAIN] & aligned, recovered[MAIN] & ~aligned, recovered)
+    def of(evidence: Evidence, setting: AnalysisSetting, arm: str = MAIN) -> Tiers:
+        """The tiers of an arm at a setting of the analysis."""
+        of = evidence.arms[arm][OF_TIERS]
+        neuron = _neuron(of, setting)
+        aligned = (of["alignment"] > setting.aligned) & (of["percentile"] >= setting.percentile)
+        ungated = of["r2_ungated everywhere"][:, :, settings("").index(setting.drawn)]
+        return Tiers(neuron, ~aligned & (ungated > setting.recovered))
 
     @property
     def each(self) -> Tensor:
         """The `Tier` of every feature, int64 [model, feature]."""
         return Tier.NEURON * self.neuron.long() + Tier.HIDDEN * self.hidden.long()
 
-
-def too_small(neuron: Tensor, hidden: Tensor, compared: Sequence[Tier]) -> tuple[Tensor, str]:
-    """The seeds in which each of the tiers ``compared`` has enough features, bool [seed], and a reason why nothing that
-    compares them can be supported: that a tier has too few in over half of the seeds; "" where none has.
-
-    ``neuron`` and ``hidden`` are the tiers, bool [seed, feature].
-    """
-    features = {Tier.NEURON: neuron, Tier.HIDDEN: hidden}
-    enough, reasons = torch.ones(len(hidden), dtype=torch.bool), []
-    for tier in compared:
-        there = features[tier].sum(1) >= FEWEST_FEATURES
-        enough &= there
-        if 2 * int(there.sum()) < len(there) and len(there) >= FEWEST_SEEDS:
-            seeds = f"{int((~there).sum())} of {len(there)} seeds"
-            reasons.append(f"tier {tier.name.lower()} has fewer than {FEWEST_FEATURES} features in {seeds}")
-    return enough, "; ".join(reasons)
+    @property
+    def sizes(self) -> Mapping[Tier, Tensor]:
+        """How many features each model has in a tier, [model] each."""
+        return {Tier.NEURON: self.neuron.sum(1), Tier.HIDDEN: self.hidden.sum(1)}

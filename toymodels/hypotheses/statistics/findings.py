@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.stats import binom, binomtest
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -18,7 +19,10 @@ from toymodels.hypotheses.statistics.intervals import TAIL, Status, bootstrap_in
 
 @dataclass(frozen=True)
 class Finding:
-    """One statistic at one setting: its mean over ``n`` seeds, its interval, and what that says against the margin."""
+    """One statistic at one setting: its mean over ``n`` seeds, its interval, and what that says against the margin.
+
+    ``reason`` is why there is none, or what a reader must know of it.
+    """
 
     kind: str
     mean: float
@@ -73,6 +77,21 @@ def from_jackknife(kind: str, mean: float, low: float, high: float, n: int, marg
     return judged(Finding(kind, mean, low, high, n, margin, above, below, Status.UNDETERMINED))
 
 
+def from_most(kind: str, there: Tensor) -> Finding:
+    """What seeds say of "it is so in most models", ``there`` bool [seed]: the share of seeds in which it is so, against
+    1/2.
+
+    An exact binomial test over seeds, with the interval of Clopper and Pearson (1934). Of up to five seeds nothing can
+    follow; of six, all must agree; of sixteen, thirteen.
+    """
+    n, k = len(there), int(there.sum())
+    if n == 0:
+        return unknown(kind, 0.5, "no seeds")
+    interval = binomtest(k, n).proportion_ci(1 - 2 * TAIL)
+    above, below = float(binom.sf(k - 1, n, 0.5)), float(binom.cdf(k, n, 0.5))
+    return judged(Finding(kind, k / n, interval.low, interval.high, n, 0.5, above, below, Status.UNDETERMINED))
+
+
 def judged(finding: Finding) -> Finding:
     """The finding with the status that its p-values give: the interval excludes the margin where a p is below .025, and
     p-values, unlike intervals, can be corrected for how many there are."""
@@ -83,13 +102,13 @@ def judged(finding: Finding) -> Finding:
 
 def corrected(regimes: Sequence[dict[str, dict[str, Finding]]]) -> list[dict[str, dict[str, Finding]]]:
     """The findings of exploratory regimes at one setting, by prediction and kind of statistic, with their p-values
-    Holm-corrected over the regimes, and judged anew."""
+    Holm-corrected over the regimes that have them, and judged anew."""
     out: list[dict[str, dict[str, Finding]]] = [{key: dict(kinds) for key, kinds in of.items()} for of in regimes]
-    for key, kinds in regimes[0].items() if regimes else ():
-        for kind in kinds:
-            each = [of[key][kind] for of in regimes]
-            above, below = holm([f.p_above for f in each]), holm([f.p_below for f in each])
-            for place, (finding, up, down) in enumerate(zip(each, above, below, strict=True)):
-                adjusted = replace(finding, p_above=up, p_below=down)
-                out[place][key][kind] = adjusted if finding.reason else judged(adjusted)
+    for key, kind in dict.fromkeys((key, kind) for of in regimes for key, kinds in of.items() for kind in kinds):
+        places = [place for place, of in enumerate(regimes) if kind in of.get(key, {})]
+        each = [regimes[place][key][kind] for place in places]
+        above, below = holm([f.p_above for f in each]), holm([f.p_below for f in each])
+        for place, finding, up, down in zip(places, each, above, below, strict=True):
+            adjusted = replace(finding, p_above=up, p_below=down)
+            out[place][key][kind] = adjusted if finding.reason else judged(adjusted)
     return out
