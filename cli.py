@@ -173,6 +173,9 @@ def verdict(
         Path | None,
         typer.Option(metavar="RUN", help="The same sweep without its [tune], judged before: show its arms beside."),
     ] = None,
+    null_seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the rotations that alignment is compared with.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
@@ -193,7 +196,7 @@ def verdict(
         return
     loaded = load(run)
     beside = None if untuned is None else load(untuned).verdicts["regimes"][0]
-    judgement = verdicts.judge(loaded, dictionaries, say)
+    judgement = verdicts.judge(loaded, dictionaries, say, null_seed=null_seed)
     path = document.write(loaded, judgement)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")

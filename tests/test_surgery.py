@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,9 @@ from toymodels import (
     forward,
 )
 from toymodels.activations import ACTIVATIONS
+from toymodels.bottleneck import live_norm
 from toymodels.initialisation import initialise
-from toymodels.layer_norm import normalise
+from toymodels.layer_norm import centred, normalise
 from toymodels.rotations import haar
 from toymodels.surgery import (
     FrozenMask,
@@ -249,13 +251,52 @@ def test_the_mask_of_solu_is_its_softmax_however_it_is_written():
 @given(st.lists(st.integers(-3, 3), min_size=M, max_size=M), st.integers(0, M + 2))
 def test_exactly_the_k_largest_are_kept_and_ties_go_to_the_lower_index(values, k):
     mid = torch.tensor(values).double()[None, :, None] + 0.0
-    kept = KeepLargest(k).on_mid(mid)[0, :, 0].tolist()
+    kept = KeepLargest(k).on_mid(mid, None)[0, :, 0].tolist()
     order = sorted(range(M), key=lambda i: (-abs(values[i]), i))[:k]
     assert kept == [values[i] if i in order else 0 for i in range(M)]
 
 
+@given(
+    st.lists(st.integers(-3, 3), min_size=M, max_size=M) | st.lists(st.integers(-3, 3), min_size=4, max_size=4),
+    st.integers(0, M + 2),
+    st.integers(-9, 9),
+)
+def test_before_a_layer_norm_the_k_farthest_from_the_median_are_kept_whatever_is_added_to_all(values, k, c):
+    mid = torch.tensor(values).double()[None, :, None]
+    kept = KeepLargest(k).on_mid(mid, centred)[0, :, 0].tolist()
+    middle = statistics.median(values)
+    order = sorted(range(len(values)), key=lambda i: (-abs(values[i] - middle), i))[:k]
+    if k < len(values):
+        assert kept == [values[i] if i in order else middle for i in range(len(values))]
+    assert (KeepLargest(k).on_mid(mid + c, centred)[0, :, 0] - c).tolist() == kept
+    small = [value if abs(value - middle) >= 1.5 else middle for value in values]
+    assert (Threshold(1.5).on_mid(mid + c, centred)[0, :, 0] - c).tolist() == small
+
+
+def test_whether_a_layer_norm_follows_is_asked_when_all_interventions_are_known():
+    b = Bottleneck(M, Linear(), LayerNorm())
+    parameters, x = model(b), data()
+    bare = dataclasses.replace(b, layer_norm=None)
+    for order in ([KeepLargest(2), WithoutNorm()], [WithoutNorm(), KeepLargest(2)]):
+        close(operate(b, parameters, x, *order), operate(bare, parameters, x, KeepLargest(2)), 0)
+
+
+@pytest.mark.parametrize("intervention", [KeepLargest(2), Threshold(0.3)], ids=lambda each: type(each).__name__)
+def test_what_is_kept_of_a_layer_does_not_depend_on_what_layer_norm_cannot_see(intervention):
+    b = Bottleneck(M, Linear(), LayerNorm(), tied=False)
+    parameters, x = model(b), data()
+    v = torch.linspace(-2, 3, N).double()
+    shifted = dataclasses.replace(parameters, W_in=parameters.W_in + v)
+    out = operate(b, parameters, x, intervention).out
+    assert torch.allclose(operate(b, shifted, x, intervention).out, out, atol=1e-9)
+    assert not torch.allclose(forward(b, parameters, x).out, out, atol=1e-3)
+    bare = dataclasses.replace(b, layer_norm=None)
+    seen = operate(bare, parameters, x, intervention).out
+    assert not torch.allclose(operate(bare, shifted, x, intervention).out, seen, atol=1e-3)
+
+
 def test_the_largest_are_chosen_example_by_example():
-    b = Bottleneck(M, GeLU(), LayerNorm())
+    b = Bottleneck(M, GeLU())
     parameters, x = model(b), data()
     taps, whole = operate(b, parameters, x, KeepLargest(2)), forward(b, parameters, x).mid
     assert ((taps.mid != 0).sum(1) == 2).all()
@@ -265,8 +306,8 @@ def test_the_largest_are_chosen_example_by_example():
 
 def test_what_is_below_the_threshold_is_set_to_zero_and_what_is_at_it_stays():
     mid = torch.tensor([[0.5, -0.5, 0.4, -2.0]] * K)[:, :, None]
-    assert Threshold(0.5).on_mid(mid)[0, :, 0].tolist() == [0.5, -0.5, 0, -2]
-    each = Threshold(torch.tensor([0.0, 1.0, 9.0])).on_mid(mid)
+    assert Threshold(0.5).on_mid(mid, None)[0, :, 0].tolist() == [0.5, -0.5, 0, -2]
+    each = Threshold(torch.tensor([0.0, 1.0, 9.0])).on_mid(mid, None)
     assert (each != 0).sum(1)[:, 0].tolist() == [4, 1, 0]
 
 
@@ -325,14 +366,14 @@ def test_each_place_sees_the_interventions_in_order():
     mid, size = forward(b, parameters, x).mid, 0.3
 
     @dataclass(frozen=True)
-    class Shifted(Intervention):
-        def on_mid(self, mid):
-            return mid - 1
+    class Doubled(Intervention):
+        def on_mid(self, mid, norm):
+            return 2 * mid
 
-    for order in ([Shifted(), Threshold(size)], [Threshold(size), Shifted()]):
+    for order in ([Doubled(), Threshold(size)], [Threshold(size), Doubled()]):
         expected = mid
         for intervention in order:
-            expected = intervention.on_mid(expected)
+            expected = intervention.on_mid(expected, live_norm(b, parameters))
         assert torch.equal(operate(b, parameters, x, *order).mid, expected)
     last = operate(b, parameters, x, Switched([0], 1.0), Switched([0], 2.0))
     close(last, operate(b, parameters, x, Switched([0], 2.0)), 0)

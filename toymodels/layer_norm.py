@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,29 @@ def centred(a: Tensor, dim: int = 1) -> Tensor:
     """a - mean(a) along ``dim``, about the first entry: exactly 0 where all are equal."""
     a = a - a.narrow(dim, 0, 1)
     return a - a.mean(dim, keepdim=True)
+
+
+def median(a: Tensor, dim: int = 1) -> Tensor:
+    """The median along ``dim``, which is kept with size 1: of an even number the mean of the two in the middle."""
+    low, high = _middle(a, dim)
+    return low + (high - low) / 2
+
+
+def about_median(a: Tensor, dim: int = 1) -> Tensor:
+    """a - median(a) along ``dim``: the one, of all a + c 1 that LayerNorm cannot tell apart, that is least in sum |a|.
+
+    It treats a and -a alike. Of two entries it leaves exact opposites, of equal ones exactly 0.
+    """
+    low, high = _middle(a, dim)
+    return (a - low) - (high - low) / 2
+
+
+def _middle(a: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The two entries in the middle, of an odd number the same one twice; NaN counts as larger than every number."""
+    # NumPy's sort is by the processor's vector instructions and takes a tenth as long as torch's.
+    ordered = torch.from_numpy(np.sort(a.numpy(force=True), axis=dim)).to(a)
+    size = a.shape[dim]
+    return ordered.narrow(dim, (size - 1) // 2, 1), ordered.narrow(dim, size // 2, 1)
 
 
 def normalise(a: Tensor, eps: Tensor | float, dim: int = -1) -> Tensor:

@@ -28,7 +28,7 @@ from toymodels.sweeps.store.tensorfile import SCHEMA
 
 NUMERICS = 3
 """Raised when the same plan on the same machine would give other bytes."""
-MEASURES = 3
+MEASURES = 4
 """Raised when the same pack would be measured otherwise: what older versions measured is measured again."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 """what every manifest says, and of which type"""

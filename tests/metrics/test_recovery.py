@@ -199,7 +199,7 @@ def test_dead_features_have_an_output_that_does_not_move():
 
 
 def test_tiers_by_hand():
-    null = Null(torch.linspace(0.0, 0.5, 101)[None])
+    null = Null(torch.linspace(0.0, 0.5, 101).expand(1, 5, 101))
     r2_values = torch.tensor([[0.9, 0.9, 0.4, 0.6, math.nan]])
     alignment = torch.tensor([[0.9, 0.3, 0.9, math.nan, 0.9]])
     assert tiers(r2_values, alignment, null)[0].tolist() == [

@@ -160,11 +160,14 @@ def test_permuting_neurons_or_features_permutes_signed_sizes():
 def test_the_null_of_signed_features_sees_both_sides():
     W, b, value = random_layer(n_models=1)
     null = rotation_nulls(*layer(ReLU(), W, b), value, signed=True)["response_alignment"]
-    assert null.values.shape == (1, DRAWS * 7)
+    assert null.values.shape == (1, 7, DRAWS)
     first = torch.cat([haar(torch.zeros(1, dtype=torch.int64).numpy(), 5, step=1 + draw) for draw in range(3)]).float()
     for Q in first:
-        expected = response_alignment(response_sizes(*layer(ReLU(), (Q @ W[0])[None], b), value, signed=True))[0]
-        assert all((null.values[0] - value_).abs().min() < 1e-6 for value_ in expected)
+        turned = layer(ReLU(), (Q @ W[0])[None], b @ Q.T)
+        expected = response_alignment(response_sizes(*turned, value, signed=True))[0]
+        found = [(null.values[0, i] - value_).abs().nan_to_num(1).min() < 1e-6 for i, value_ in enumerate(expected)]
+        assert found == (~expected.isnan()).tolist()
+        assert sum(found) > 3
     one_sided = rotation_nulls(*layer(ReLU(), W, b), value, signed=False)["response_alignment"]
     assert not torch.equal(null.values, one_sided.values)
 

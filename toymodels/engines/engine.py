@@ -110,6 +110,18 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def rotated_r2(
+        self, experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
+    ) -> Tensor:
+        """R^2 of the best affine read-out of each target from one neuron, of models whose hidden basis is rotated.
+
+        max_k corr(t_i, post_k)^2 with post of Q z, z = W_in x + b_in (of a decoder W_in E x + b_in), for every Q of
+        ``rotations [draw, hidden, hidden]``: float64 [model, draw, target]. On the ``samples`` samples from ``first``
+        on, a multiple of 64, of each model's own evaluation stream. A neuron that does not vary explains 0; NaN where
+        the target does not vary.
+        """
+
+    @abstractmethod
     def fingerprint(self) -> Mapping[str, str]:
         """What, beside the experiments and the device, the bytes depend on that it makes: by name, in words."""
 

@@ -80,7 +80,11 @@ def at_setting(findings: Findings, statuses: Mapping[str, Status]) -> Decided:
     """The answer at one setting; ``statuses`` are those of the predictions there."""
     of = findings[LINES]
     said = {
-        ENGAGEMENT: (Answer.NOT_TESTABLE, "SoLU + LN is not engaged: an affine map does as well", "whether it is engaged"),
+        ENGAGEMENT: (
+            Answer.NOT_TESTABLE,
+            "SoLU + LN is not engaged: an affine map does as well",
+            "whether it is engaged",
+        ),
         LEARNED: (Answer.NOT_TESTABLE, "SoLU + LN has learned too little", "whether it has learned enough"),
         FIRST: (Answer.NO_FIRST_TIER, "too few features sit in a neuron", "whether there is a first tier"),
         SECOND: (Answer.NO_SECOND_TIER, "too few recovered features sit in none", "whether there is a second tier"),
@@ -110,7 +114,9 @@ def over_all(at: Mapping[AnalysisSetting, Decided]) -> Decided:
     """The answer of a regime from those at every setting."""
     for missing in (Answer.NO_FIRST_TIER, Answer.NO_SECOND_TIER):
         for cut in (AnalysisSetting("").aligned, *CUTS):
-            of_cut = [decided for setting, decided in at.items() if setting == AnalysisSetting(setting.eps, aligned=cut)]
+            of_cut = [
+                decided for setting, decided in at.items() if setting == AnalysisSetting(setting.eps, aligned=cut)
+            ]
             if all(decided.answer is missing for decided in of_cut):
                 where = "" if AnalysisSetting("", aligned=cut).is_default else f"with features aligned above {cut:g}: "
                 return Decided(missing, where + of_cut[0].by)

@@ -153,7 +153,9 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
         at=at,
         findings=of,
         tiers={
-            setting: {arm: {t: float(n.double().mean()) for t, n in of_arm.sizes.items()} for arm, of_arm in e.tiers.items()}
+            setting: {
+                arm: {t: float(n.double().mean()) for t, n in of_arm.sizes.items()} for arm, of_arm in e.tiers.items()
+            }
             for setting, e in by_setting.items()
         },
         marks={setting: each.marks for setting, each in by_setting.items()},

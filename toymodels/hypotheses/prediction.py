@@ -18,6 +18,7 @@ from toymodels.hypotheses.statistics.findings import Finding, from_seeds, unknow
 from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
 from toymodels.metrics.tiers import Tier
 
+
 @dataclass(frozen=True)
 class OwnTable:
     """A table of evidence that has a row for something else than a feature: a neuron, a dictionary."""

@@ -100,20 +100,33 @@ def embed(shape, theta, given, x, room):
 
 
 @inner
+def preactivation(shape, theta, inputs, z, turned):
+    """z = W_in x + b_in in ``shape.pitch`` rows, of what W_in reads, sorted in ``inputs``."""
+    fill(z, shape.m, shape.pitch, theta, shape.b_in)
+    encode(theta, shape.W_in, shape.pitch, shape.m, inputs, z, turned)
+
+
+@inner
+def hidden_from(shape, theta, eps, room):
+    """From ``z`` to the end of the hidden layer; returns post, or mid where there is no LayerNorm."""
+    m = shape.m
+    activate(shape.activation, m, room.z, room.mid, room.slope)
+    if not shape.layer_norm:
+        return room.mid
+    normalise(m, room.mid, eps, room.unit, room.scale)
+    if shape.gain < 0:
+        return room.unit
+    affine(m, room.unit, theta, shape.gain, shape.bias, room.post)
+    return room.post
+
+
+@inner
 def forward(shape, theta, eps, inputs, room):
     """From what W_in reads, sorted in ``inputs``, to the read-out; returns post, or mid where there is no LayerNorm."""
-    m, post = shape.m, room.mid
-    fill(room.z, m, shape.pitch, theta, shape.b_in)
-    encode(theta, shape.W_in, shape.pitch, m, inputs, room.z, room.turned)
-    activate(shape.activation, m, room.z, room.mid, room.slope)
-    if shape.layer_norm:
-        normalise(m, room.mid, eps, room.unit, room.scale)
-        post = room.unit
-        if shape.gain >= 0:
-            affine(m, room.unit, theta, shape.gain, shape.bias, room.post)
-            post = room.post
+    preactivation(shape, theta, inputs, room.z, room.turned)
+    post = hidden_from(shape, theta, eps, room)
     fill(room.r, shape.outputs, shape.outputs, theta, shape.b_out)
-    decode(theta, shape.W_out, shape.pitch, shape.outputs, m, post, room.r)
+    decode(theta, shape.W_out, shape.pitch, shape.outputs, shape.m, post, room.r)
     return post
 
 

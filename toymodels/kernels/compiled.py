@@ -96,7 +96,10 @@ def kernel(body: Callable[..., Any]) -> Any:
 
 def compiled() -> bool:
     """Whether this version's kernels were compiled before, and can be read here."""
-    found = ([*FOLDER.glob(f"{name}-*.nbc")] if FOLDER else [] for name in ("steps.train", "moments.collect"))
+    found = (
+        [*FOLDER.glob(f"{name}-*.nbc")] if FOLDER else []
+        for name in ("steps.train", "moments.collect", "rotated.rotate")
+    )
     return all(any(_can_be_read(path) for path in paths) for paths in found)
 
 

@@ -46,12 +46,13 @@ def coherence(W: Tensor) -> Tensor:
     return torch.where(present.sum(1) >= 2, cosines.amax((1, 2)), torch.nan)
 
 
-def welch_gap(W: Tensor) -> Tensor:
+def welch_gap(W: Tensor, dimensions: int | None = None) -> Tensor:
     """coherence - sqrt((n - m) / (m (n - 1))), n the non-zero columns: [model]; NaN with fewer than two.
 
-    0 for an equiangular tight frame, never below (Welch 1974); the bound is 0 where n <= m.
+    m is the number of ``dimensions`` in which the columns lie, that of the hidden space where it is not given. 0 for an
+    equiangular tight frame, never below (Welch 1974); the bound is 0 where n <= m.
     """
-    n, m = _present(W).sum(1).to(W.dtype), W.shape[1]
+    n, m = _present(W).sum(1).to(W.dtype), dimensions or W.shape[1]
     bound = ((n - m).clamp(min=0) / (m * (n - 1).clamp(min=1))).sqrt()
     return coherence(W) - bound
 

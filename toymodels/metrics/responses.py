@@ -4,6 +4,8 @@
     s_ki = |Delta_ki(+)|                             of unsigned features
     s_ki = (|Delta_ki(+)| + |Delta_ki(-)|) / 2       of signed ones
 
+In models with LayerNorm each Delta_i is taken about its median over the neurons, because LayerNorm cannot see what is
+added to all of them (`toymodels.metrics.gauge`).
 Taken at ``mid``: after LayerNorm a perfect one-neuron feature would show 1/2, not 1. Features that take both signs are
 switched on at both, because a neuron may answer to one of them only: the two neurons that make |x| of a feature do, and
 seen from the positive side alone one of them would be dead. What is measured of responses (alignment, participation,
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck, Parameters, directions, mid_of
+from toymodels.metrics.gauge import gauged
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
@@ -36,10 +39,11 @@ def sides(*, signed: bool) -> tuple[float, ...]:
 
 def responses(bottleneck: Bottleneck, parameters: Parameters, values: Tensor) -> Tensor:
     """Delta ``[model, hidden, feature]`` on the side of the sign of ``values``, one a model [model] or one a
-    feature [model, feature]: act(W_i value + b_in) - act(b_in)."""
+    feature [model, feature]: act(W_i value + b_in) - act(b_in), gauged."""
     moves = directions(parameters)
     bias = torch.zeros_like(moves[:, :, :1]) if parameters.b_in is None else parameters.b_in[:, :, None]
-    return mid_of(bottleneck, moves * values.view(len(values), 1, -1) + bias) - mid_of(bottleneck, bias)
+    moved = mid_of(bottleneck, moves * values.view(len(values), 1, -1) + bias) - mid_of(bottleneck, bias)
+    return gauged(bottleneck, moved)
 
 
 def response_sizes(bottleneck: Bottleneck, parameters: Parameters, values: Tensor, *, signed: bool) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from toymodels.activations import Activation, Elementwise, SoLU
 from toymodels.bottleneck import Norm, Parameters
-from toymodels.layer_norm import centred
+from toymodels.layer_norm import about_median, centred, median
 
 
 class Intervention:
@@ -31,8 +31,11 @@ class Intervention:
         """The hidden layer's activation, called with ``dim=1``."""
         return activation
 
-    def on_mid(self, mid: Tensor) -> Tensor:
-        """The hidden layer before LayerNorm, [model, hidden, batch]."""
+    def on_mid(self, mid: Tensor, norm: Norm | None) -> Tensor:
+        """The hidden layer before LayerNorm, [model, hidden, batch]; ``norm`` is what follows it, None for nothing.
+
+        A LayerNorm cannot see what is added to all neurons alike, so what is done to ``mid`` should not depend on it.
+        """
         return mid
 
     def on_norm(self, norm: Norm | None) -> Norm | None:
@@ -133,7 +136,11 @@ class FrozenMask(Intervention):
 
 @dataclass(frozen=True)
 class KeepLargest(Intervention):
-    """Only the ``k`` largest |mid| of each example are kept, ties to the lower index; the others are set to 0."""
+    """Only the ``k`` largest |mid| of each example are kept, ties to the lower index; the others are set to 0.
+
+    Where a LayerNorm follows, which cannot see what is added to all neurons alike: those ``k`` that are farthest from
+    the median over neurons, and the others are set to the median.
+    """
 
     k: int
 
@@ -141,21 +148,26 @@ class KeepLargest(Intervention):
         if self.k < 0:
             raise ValueError(f"k: expected at least 0 neurons, got {self.k}")
 
-    def on_mid(self, mid: Tensor) -> Tensor:
+    def on_mid(self, mid: Tensor, norm: Norm | None) -> Tensor:
         if self.k >= mid.shape[1]:
             return mid
-        order = mid.abs().sort(dim=1, descending=True, stable=True).indices
-        return mid.scatter(1, order[:, self.k :], 0.0)
+        distance, origin = _from_origin(mid, norm)
+        order = distance.sort(dim=1, descending=True, stable=True).indices
+        return mid.scatter(1, order[:, self.k :], origin.expand_as(mid))
 
 
 @dataclass(frozen=True)
 class Threshold(Intervention):
-    """Entries with |mid| < ``size`` are set to 0; ``size`` is a number, or one a model [model]."""
+    """Entries with |mid| < ``size`` are set to 0; ``size`` is a number, or one a model [model].
+
+    Where a LayerNorm follows: entries nearer than ``size`` to the median over neurons are set to the median.
+    """
 
     size: float | Tensor
 
-    def on_mid(self, mid: Tensor) -> Tensor:
-        return torch.where(mid.abs() < per_model("size", self.size, mid), 0.0, mid)
+    def on_mid(self, mid: Tensor, norm: Norm | None) -> Tensor:
+        distance, origin = _from_origin(mid, norm)
+        return torch.where(distance < per_model("size", self.size, mid), origin, mid)
 
 
 @dataclass(frozen=True)
@@ -186,6 +198,13 @@ class WithoutNorm(Intervention):
 
     def on_norm(self, norm: Norm | None) -> None:
         return None
+
+
+def _from_origin(mid: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor]:
+    """How far each entry of ``mid`` is from what counts as nothing, and that, [model, 1, batch]: 0, or the median."""
+    if norm is None:
+        return mid.abs(), torch.zeros_like(mid[:, :1])
+    return about_median(mid).abs(), median(mid)
 
 
 def per_model(name: str, value: float | Tensor, like: Tensor) -> Tensor:

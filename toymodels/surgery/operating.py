@@ -33,7 +33,7 @@ def operate(bottleneck: Bottleneck, parameters: Parameters, x: Tensor, *interven
     pre = preactivation(parameters, x)
     mid = mid_of(dataclasses.replace(bottleneck, activation=activation), pre)
     for intervention in interventions:
-        mid = intervention.on_mid(mid)
+        mid = intervention.on_mid(mid, norm)
     return read_out(bottleneck, parameters, Hidden(pre, mid, normed(parameters, mid, norm)))
 
 

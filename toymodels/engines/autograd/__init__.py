@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.engines.autograd import moments, run
+from toymodels.engines.autograd import moments, rotated, run
 from toymodels.engines.engine import Engine, OnNote, OnStep, unheard
 from toymodels.kernels import compiled
 from toymodels.surroundings import torch_threads, undisturbed
@@ -79,6 +79,12 @@ class AutogradEngine(Engine):
     ) -> list[dict[str, Tensor]]:
         """See `Engine`; in the precision of the parameters within a chunk of samples."""
         return moments.sums(experiments, parameters, edges)
+
+    def rotated_r2(
+        self, experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
+    ) -> Tensor:
+        """See `Engine`; in the precision of the parameters within a chunk of samples."""
+        return rotated.r2(experiments, parameters, rotations, first, samples)
 
     def fingerprint(self) -> Mapping[str, str]:
         """The versions of PyTorch and SciPy, the vector instructions that PyTorch uses, and the kernels that draw x."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.engines.engine import Advance, Engine, OnNote, OnProgress, OnStep, Unsupported, unheard
-from toymodels.engines.fused import batch, moments, preparing
+from toymodels.engines.fused import batch, moments, preparing, rotated
 from toymodels.engines.fused.codes import knows_every_setting, unsupported
 from toymodels.engines.fused.crew import Crew
 from toymodels.kernels import compiled, vector
@@ -119,6 +119,12 @@ class FusedEngine(Engine):
     ) -> list[dict[str, Tensor]]:
         """See `Engine`; in float32 within a chunk of samples."""
         return moments.sums(experiments, parameters, edges)
+
+    def rotated_r2(
+        self, experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
+    ) -> Tensor:
+        """See `Engine`; in float32 within a chunk of samples, and the same bits on any number of threads."""
+        return rotated.r2(experiments, parameters, rotations, first, samples)
 
     def fingerprint(self) -> Mapping[str, str]:
         """The kernels with the versions of what compiles them, the processor, and what makes the starting weights."""

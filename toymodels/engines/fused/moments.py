@@ -33,7 +33,7 @@ SAMPLES_A_CALL = 64 * kernels.CHUNK
 def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]) -> list[dict[str, Tensor]]:
     """Sums over the samples between two edges, for each fold; see `Engine.moments`."""
     samples, folds = edges[-1], list(pairwise(edges))
-    shape = shape_of(_as_given(experiments[0], parameters))._replace(batch=samples)
+    shape = shape_of(as_given(experiments[0], parameters))._replace(batch=samples)
     source, theta, size = source_of(sampler(experiments)), pack(shape, parameters), kernels.places(shape)
     own = own_of(experiments, shape, parameters)
     found = np.zeros((len(folds), len(theta), size.by_lane + size.products))
@@ -62,7 +62,7 @@ def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Seque
     return [_named(of_fold, size) for of_fold in found]
 
 
-def _as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
+def as_given(experiment: Experiment, parameters: Parameters) -> Experiment:
     """The experiment with the architecture that the parameters have, which someone may have built by hand."""
     b = experiment.bottleneck
     norm = b.layer_norm and dataclasses.replace(b.layer_norm, affine=parameters.ln_gain is not None)

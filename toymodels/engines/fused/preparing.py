@@ -9,7 +9,7 @@ import numpy as np
 from toymodels.bottleneck import Bottleneck
 from toymodels.engines.fused.batch import Batch
 from toymodels.features import Features
-from toymodels.kernels import moments, steps
+from toymodels.kernels import moments, rotated, steps
 from toymodels.kernels.workspace import workspace
 from toymodels.training.experiment import Experiment
 from toymodels.training.recipe import Training
@@ -20,7 +20,8 @@ HEARD_SECONDS = 0.1
 
 def prepared(wide: bool = False) -> bool:
     """Whether this process has the kernels already."""
-    return bool(steps.part_gradient.signatures if wide else steps.train.signatures and moments.collect.signatures)
+    needed = (steps.part_gradient,) if wide else (steps.train, moments.collect, rotated.rotate)
+    return all(kernel.signatures for kernel in needed)
 
 
 def prepare(wide: bool = False) -> None:
@@ -45,7 +46,11 @@ def prepare(wide: bool = False) -> None:
                 steps.train(*arguments, 0, 1, 1, 2)
                 sums = np.zeros((1, moments.places(shape).by_lane))
                 sheet = moments.sheet(shape)
-                moments.collect(shape, batch.source, batch.state.theta, batch.own, 1, work, sheet, sums, 0, 1, 0, 1)
+                theta, own, source = batch.state.theta, batch.own, batch.source
+                moments.collect(shape, source, theta, own, 1, work, sheet, sums, 0, 1, 0, 1)
+                stretch, one = rotated.stretch(shape, 1), np.ones((1, 1, 1), np.float32)
+                rotated.keep(shape, source, theta, own, 0, 1, work, stretch, 0, 0, 1)
+                rotated.rotate(shape, theta, own, one, 1, work, stretch, np.zeros((1, 1, 1)), 0, 0, 1)
         except BaseException as error:
             failures.append(error)
 

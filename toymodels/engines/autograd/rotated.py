@@ -1,0 +1,64 @@
+"""R^2 of single neurons of rotated models by torch operations, the reference.
+
+Products within a chunk have the precision of the parameters; sums over chunks are float64. Neurons are taken about
+their value on the first sample, so that one pass loses no digits to a large mean, and one that is constant gives 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters, hidden_from, preactivation
+from toymodels.engines.autograd.moments import CHUNK
+from toymodels.training.experiment import Experiment, sampler, target_of
+
+AT_ONCE = 2**24
+"""numbers of post at most that are in memory at once, of one sample chunk"""
+
+
+def r2(
+    experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
+) -> Tensor:
+    """float64 [model, draw, target]; see `Engine.rotated_r2`."""
+    W = parameters.W_in
+    models, hidden = W.shape[:2]
+    draws = rotations.to(W)
+    some = max(1, AT_ONCE // (models * hidden * min(samples, CHUNK)))
+    found = [_of_draws(experiments, parameters, part, first, samples) for part in draws.split(some)]
+    return torch.cat(found, dim=1) if found else W.new_zeros(models, 0, experiments[0].n_targets).double()
+
+
+def _of_draws(
+    experiments: Sequence[Experiment], parameters: Parameters, draws: Tensor, first: int, samples: int
+) -> Tensor:
+    """The same of so few draws that all of them are computed at once."""
+    data, says, dtype = sampler(experiments, parameters.W_in.device), target_of(experiments), parameters.W_in.dtype
+    models = torch.arange(len(experiments), device=draws.device)
+    each = parameters[models.repeat_interleave(len(draws))]
+    shift, sums = None, None
+    for start in range(first, first + samples, CHUNK):
+        x = data.evaluation(start, min(CHUNK, first + samples - start)).to(dtype)
+        t, z = says(x), preactivation(parameters, x)
+        pre = torch.einsum("dkh,mhs->mdks", draws, z).flatten(0, 1)
+        post = hidden_from(experiments[0].bottleneck, each, pre).post.unflatten(0, (-1, len(draws)))
+        shift = post[..., :1] if shift is None else shift
+        post = post - shift
+        of_chunk = (
+            t.sum(2),
+            t.square().sum(2),
+            post.sum(3),
+            post.square().sum(3),
+            torch.einsum("mdks,mts->mdkt", post, t),
+        )
+        of_chunk = tuple(each.double() for each in of_chunk)
+        sums = of_chunk if sums is None else tuple(a + b for a, b in zip(sums, of_chunk, strict=True))
+    assert sums is not None
+    t, tt, p, pp, pt = (each / samples for each in sums)
+    target_variance, variance = (tt - t.square())[:, None], pp - p.square()
+    covariance = pt - p[..., None] * t[:, None, None]
+    product = variance[..., None] * target_variance[:, :, None]
+    largest = torch.where(product > 0, covariance.square() / product, 0.0).clamp(max=1).amax(2)
+    return torch.where(target_variance > 0, largest, torch.nan)

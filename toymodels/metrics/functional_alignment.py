@@ -1,0 +1,92 @@
+"""Functional alignment: does one neuron stand for a feature over the data, and would it in any other basis?
+
+    a_i = max_k R^2 of the best affine read-out of t_i from post_k = max_k corr(t_i, post_k)^2
+    null of i: the same of post(Q z),   z = W_in x + b_in (of a decoder W_in E x + b_in),   Q Haar-random
+
+The measure does not change with the order, gain or bias of neurons, nor with what LayerNorm deletes, mid -> mid +
+c(x) 1. That a response to one feature alone is sharp is no evidence: SoLU sends whatever it gets to few neurons, and
+against such responses the null has no power. What counts is that over all data a neuron follows *this* feature.
+
+The null asks what a model would show whose hidden basis means nothing. It rotates all of z, *before* the activation,
+because activations sharpen: directions at random through SoLU look aligned, and rotating what comes out of it would
+call them so. Where a LayerNorm follows, the vector 1 is a direction apart, since LayerNorm takes the mean over neurons away:
+Q is random among the rotations that leave 1 where it is. Every feature has a null of its own, on the same samples: a
+long column of W_in looks more aligned than a short one, and a null pooled over features is no feature's. a_i counts as
+beyond its null by its `FunctionalNull.percentile`. Rotating the pre-activations of a model to ask whether its basis is
+privileged follows Elhage, Lasenby, Olah 2023, *Privileged Bases in the Transformer Residual Stream*, who rotate
+activations; the correlation of single neurons with known features is of Jermyn, Schiefer, Hubinger 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters
+from toymodels.engines.registry import choose
+from toymodels.rotations import drawn_rotations
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment
+
+DRAWS = 200
+"""rotations: the 99th percentile is then the third largest"""
+NULL_ON = 2**12
+"""samples, at most, on which a null and what is compared with it are measured: all rotations on more would take longer
+than training the model"""
+
+
+@dataclass(frozen=True)
+class FunctionalNull:
+    """Each target's alignment beside its own null, on the same samples."""
+
+    own: Tensor
+    """a_i on the null's samples: float64 [model, target], NaN where the target does not vary"""
+    draws: Tensor
+    """of rotated models: float64 [model, target, draw], sorted, NaN where ``own`` is"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", self.draws.sort(dim=-1).values)
+
+    @property
+    def percentile(self) -> Tensor:
+        """Percent of draws strictly below a_i: float64 [model, target], 0 to 100; NaN where a_i is undefined."""
+        below = 100 * (self.draws < self.own[:, :, None]).double().mean(-1)
+        return torch.where(self.own.isnan(), torch.nan, below)
+
+    def quantile(self, percent: float) -> Tensor:
+        """The smallest draw with at least ``percent`` percent of draws at or below it: float64 [model, target].
+
+        NaN where a_i is undefined. ``percent`` is above 0 and at most 100: raises ``ValueError`` of others.
+        """
+        if not 0 < percent <= 100:
+            raise ValueError(f"percent: expected a number above 0 and at most 100, got {percent!r}")
+        draws = self.draws.shape[-1]
+        at_or_below = 100 * torch.arange(1, draws + 1, dtype=torch.float64) / draws
+        return self.draws[..., int((at_or_below < percent).sum())]
+
+
+@undisturbed
+def functional_null(
+    experiments: Sequence[Experiment],
+    parameters: Parameters,
+    samples: int,
+    *,
+    first: int = 0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> FunctionalNull:
+    """a_i of models of one structure at `post`, with the null of each feature.
+
+    On the ``samples`` samples from ``first`` on, a multiple of 64, of each model's own evaluation stream, at most
+    `NULL_ON`. The ``draws`` rotations are those of ``seed``, the same for every model; a_i itself is of the identity
+    among them, so that what is compared was computed alike. By the engine that "auto" means for these models.
+    """
+    b, W_in = experiments[0].bottleneck, parameters.W_in
+    drawn = drawn_rotations(b.hidden, draws, seed, about_ones=b.layer_norm is not None)
+    rotations = torch.cat([torch.eye(b.hidden)[None], drawn])
+    engine = choose("auto", [experiments], W_in.device.type, W_in.dtype).engine
+    found = engine.rotated_r2(experiments, parameters, rotations, first, min(samples, NULL_ON)).cpu()
+    return FunctionalNull(own=found[:, 0], draws=found[:, 1:].transpose(1, 2))
