@@ -1,4 +1,4 @@
-"""Haar-random rotations of the hidden basis, from the stream; all of them, or those that leave the vector 1 where it is.
+"""Haar-random rotations of the hidden basis, from the stream: of all, or of those that leave the vector 1 where it is.
 
 LayerNorm subtracts the mean over neurons, which singles out the direction of 1 = (1, ..., 1): a basis that LayerNorm
 acts on may be rotated about it, and no further.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
 from toymodels.hypotheses import arms
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
-from toymodels.hypotheses.evidence import OF_TIERS, Evidence, halves
+from toymodels.hypotheses.arms import ARMS, LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.moments import EDGE
 from toymodels.training.experiment import sampler
@@ -35,11 +35,17 @@ def test_controls_are_those_that_are_there_in_their_order(make_arm):
     assert set(regime.controls) < set(LN_ONLY)
 
 
-@pytest.mark.parametrize("names", [(MAIN,), (MAIN, PLAIN), ("gelu + LN", "relu + LN")])
-def test_a_regime_without_its_arms_is_refused(make_arm, names):
+@pytest.mark.parametrize("names", [(), ("gelu + LN", "relu + LN"), (MAIN, "tanh + LN")])
+def test_a_regime_without_its_main_arm_or_with_others_is_refused(make_arm, names):
     arm = make_arm(Bottleneck(3))
-    with pytest.raises(ValueError, match=r"r: expected the arms solu \+ LN and one of"):
+    with pytest.raises(ValueError, match=r"r: expected the arm solu \+ LN and some of"):
         Regime("r", {name: arm for name in names})  # noqa: C420
+
+
+@pytest.mark.parametrize("names", [(MAIN,), (MAIN, PLAIN), ARMS])
+def test_a_regime_needs_its_main_arm_only(make_arm, names):
+    arm = make_arm(Bottleneck(3))
+    assert len(Regime("r", {name: arm for name in names})) == 2  # noqa: C420
 
 
 @pytest.mark.parametrize("seeds", [[1, 0], [0], [0, 2]])
@@ -76,12 +82,20 @@ def test_a_model_measured_alone_is_measured_alike(make_arm):
         assert len(together) == 3, name
 
 
-def test_only_models_with_norm_are_asked_about_tiers(make_arm):
+def test_every_arm_has_tiers_and_each_is_asked_what_concerns_it(make_arm):
     evidence = gather(small(make_arm), "1e-05", 1024)
-    assert set(evidence.with_norm) == {MAIN, "linear + LN"}
-    assert set(evidence.arms[PLAIN]) == {"P9"}
-    assert {OF_TIERS, "P1", "P2", "P3", "P4", "P6", "P7", "P9"} == set(evidence.arms[MAIN])
+    with_norm = {OF_TIERS, "P1", "P2", "P3", "P4", "P6", "P7", "P9"}
+    assert set(evidence.arms[PLAIN]) == {OF_TIERS, "P9"}
+    assert set(evidence.arms["linear + LN"]) == with_norm
+    assert set(evidence.arms[MAIN]) == with_norm | {OF_ENGAGEMENT}
     assert evidence.covariates.shape[0] == 3
+
+
+def test_other_rotations_change_the_percentile_alone(make_arm):
+    one, other = (gather(small(make_arm), "1e-05", 1024, null_seed=seed).arms[MAIN] for seed in (0, 1))
+    assert not torch.equal(one[OF_TIERS]["percentile"], other[OF_TIERS]["percentile"])
+    assert torch.equal(one[OF_TIERS]["alignment"], other[OF_TIERS]["alignment"])
+    assert torch.equal(one["P3"]["alone"], other["P3"]["alone"])
 
 
 def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
@@ -92,11 +106,13 @@ def test_recovery_is_of_the_first_half_and_neurons_of_the_second(make_arm):
     arm = regime.arms[MAIN]
     x = sampler(arm.experiments).evaluation(0, 2048).double()[0]
     taps = forward(arm.experiments[0].bottleneck, arm.parameters.to("cpu", torch.float64), x[None])
-    y, mid = taps.out[0], taps.mid[0]
+    y, post = taps.out[0], taps.post[0]
     first = 1 - (x - y)[:, :middle].square().mean(1) / x[:, :middle].var(1, correction=0)
     assert torch.allclose(evidence.arms[MAIN][OF_TIERS]["r2"][0], first, rtol=1e-3, atol=1e-4)
     assert torch.equal(evidence.arms[MAIN][OF_TIERS]["active"][0], (x[:, :middle] != 0).sum(1))
-    second = torch.corrcoef(torch.cat([x[:, middle:], mid[:, middle:]]))[:9, 9:].square().amax(1)
+    best = torch.corrcoef(torch.cat([x[:, :middle], post[:, :middle]]))[:9, 9:].square().amax(1)
+    assert torch.allclose(evidence.arms[MAIN][OF_TIERS]["alignment"][0], best, rtol=1e-3, atol=1e-4)
+    second = torch.corrcoef(torch.cat([x[:, middle:], post[:, middle:]]))[:9, 9:].square().amax(1)
     assert torch.allclose(evidence.arms[MAIN]["P9"]["best neuron"][0], second, rtol=1e-3, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from toymodels.metrics.tiers import Tier
 NAN = torch.nan
 R2 = torch.tensor([[0.9, 0.9, 0.6, 0.45, 0.2, NAN, 0.9, 0.9]])
 ALIGNMENT = torch.tensor([[0.9, 0.45, 0.55, 0.7, 0.1, NAN, 0.9, 0.2]])
-PERCENTILE = torch.tensor([[100.0, 100.0, 99.0, 100.0, 50.0, NAN, 98.5, 10.0]])
+PERCENTILE = torch.tensor([[100.0, 100.0, 99.5, 100.0, 50.0, NAN, 98.5, 10.0]])
 UNGATED = torch.tensor([[0.95, 0.9, 0.6, 0.9, 0.8, NAN, 0.9, 0.52]])
 
 

@@ -24,6 +24,7 @@ from toymodels.metrics.geometry import welch_gap
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.responses import response_sizes, responses
 from toymodels.metrics.rotation_null import DRAWS, WITH_NULLS, rotation_nulls
+from toymodels.rotations import haar, haar_about_ones
 from toymodels.training.experiment import sampler, start
 
 SAMPLES = 2048
@@ -316,6 +317,28 @@ def test_percentiles_of_random_layers_are_uniform_for_each_feature(activation, n
             # 201 values at equal distances; between them it is the same anywhere.
             u = percentile[:, feature] / 100 * DRAWS / (DRAWS + 1) + torch.rand(models, generator=g) / (DRAWS + 1)
             assert kstest(u.numpy(), "uniform").pvalue > 1e-3, (name, feature)
+
+
+@pytest.mark.parametrize("norm", [None, tm.LayerNorm()], ids=["bare", "LN"])
+def test_percentiles_of_one_layer_in_any_basis_are_uniform(norm):
+    """Columns that share a direction with b_in, or with 1: a null that turned W_in alone, or that turned 1 away where a
+    LayerNorm keeps it, would find such layers aligned, or not, in any basis."""
+    models, m = 600, 9
+    turns = (haar if norm is None else haar_about_ones)(np.arange(10**6, 10**6 + models), m, step=1).float()
+    common = torch.linspace(-1, 1, m) if norm is None else torch.ones(m)
+    W = torch.stack([2 * common + torch.eye(m)[0], common - torch.eye(m)[1]], 1)
+    bottleneck = tm.Bottleneck(m, tm.GeLU(), norm, hidden_bias=True)
+    found = []
+    for seed, Q in enumerate(turns.split(200)):
+        parameters = tm.Parameters(W_in=Q @ W, b_in=-2 * Q @ common)
+        null = rotation_nulls(bottleneck, parameters, torch.ones(len(Q)), signed=False, seed=seed)["response_alignment"]
+        found.append(
+            null.percentile(
+                response_alignment(response_sizes(bottleneck, parameters, torch.ones(len(Q)), signed=False))
+            )
+        )
+    for percentile in torch.cat(found).T:
+        assert kstest((percentile / 100).numpy(), "uniform").statistic < 0.08
 
 
 def test_of_two_neurons_before_a_layer_norm_no_basis_means_anything():

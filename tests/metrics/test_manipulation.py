@@ -13,6 +13,7 @@ import torch
 import toymodels as tm
 from toymodels.initialisation import initialise
 from toymodels.losses import LOSSES
+from toymodels.metrics.gauge import gauged_moments
 from toymodels.metrics.linearity import affine_map
 from toymodels.metrics.manipulation import (
     ENGAGED,
@@ -269,6 +270,39 @@ def test_what_layer_norm_deletes_changes_nothing():
     straight = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=Straight())) for e in es]
     torch.testing.assert_close(measured(straight, shifted), measured(straight, parameters), rtol=0, atol=1e-9)
     torch.testing.assert_close(effective_neurons(es, shifted, SAMPLES), effective_neurons(es, parameters, SAMPLES))
+
+
+@dataclasses.dataclass(frozen=True)
+class Raised(tm.Activation):
+    """act(z) + c(z) 1, the same for every neuron."""
+
+    act: tm.Activation
+    name = "raised"
+
+    def __call__(self, z, dim=-1):
+        return self.act(z, dim) + (3 * z).sin().sum(dim, keepdim=True)
+
+    def jvp(self, z, v, dim=-1):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("activation", [tm.ReLU(), tm.SoLU()], ids=lambda each: each.name)
+def test_nor_does_what_layer_norm_deletes_of_an_activation_that_bends(activation):
+    """No affine map says c(z) either, but before a LayerNorm that is nothing lost."""
+    found = {}
+    for norm in (None, tm.LayerNorm()):
+        bottleneck = tm.Bottleneck(6, activation, norm, tm.Linear(), tied=False)
+        es, parameters = built(bottleneck)
+        raised = [
+            dataclasses.replace(e, bottleneck=dataclasses.replace(bottleneck, activation=Raised(activation)))
+            for e in es
+        ]
+        moments = collect(raised, parameters, SAMPLES)
+        found[norm] = (measured(es, parameters), affine_substitution(raised, parameters, moments))
+        about_mean = affine_substitution(raised, parameters, gauged_moments(bottleneck, moments))
+        torch.testing.assert_close(about_mean, found[norm][1], rtol=0, atol=1e-9)
+    torch.testing.assert_close(*found[tm.LayerNorm()], rtol=0, atol=1e-9)
+    assert ((found[None][0] - found[None][1]).abs() > 0.01).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -1,7 +1,7 @@
 """Tiers: which features of a model are in a neuron, which are hidden, and every way of drawing the lines.
 
     a_i        functional alignment: R^2 of the best affine read-out of feature i from one neuron at ``post``
-    aligned    a_i above a cut *and* at or above a percentile of the feature's own rotation null
+    aligned    a_i above a cut *and* above a percentile of the feature's own rotation null
     neuron     recovered (R^2_i of the model above a threshold) and aligned: called tier one in the literature
     hidden     not aligned, and recovered where no feature of tier neuron is active: tier two
     lost       the others
@@ -32,7 +32,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.55)
 CUTS = (0.3, 0.4, 0.5, 0.6)
 """The functional alignment above which a feature can count as aligned."""
 PERCENTILES = (95.0, 99.0, 99.9)
-"""The percentiles of its own rotation null from which on it then does; with 200 draws the last is above all of them."""
+"""The percentiles of its own rotation null above which it then does; with 200 draws the last is all of them."""
 EPS_LABELS = ("1e-05", "1e-12", "matched")
 """The values of LayerNorm's eps at which a claim about LayerNorm is shown."""
 FEWEST_FEATURES = 3
@@ -97,7 +97,7 @@ def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
 
 
 def _neuron(of: Quantities, setting: AnalysisSetting) -> Tensor:
-    aligned = (of["alignment"] > setting.aligned) & (of["percentile"] >= setting.percentile)
+    aligned = (of["alignment"] > setting.aligned) & (of["percentile"] > setting.percentile)
     return (of["r2"] > setting.recovered) & aligned
 
 
@@ -113,7 +113,7 @@ class Tiers:
         """The tiers of an arm at a setting of the analysis."""
         of = evidence.arms[arm][OF_TIERS]
         neuron = _neuron(of, setting)
-        aligned = (of["alignment"] > setting.aligned) & (of["percentile"] >= setting.percentile)
+        aligned = (of["alignment"] > setting.aligned) & (of["percentile"] > setting.percentile)
         ungated = of["r2_ungated everywhere"][:, :, settings("").index(setting.drawn)]
         return Tiers(neuron, ~aligned & (ungated > setting.recovered))
 

@@ -23,6 +23,7 @@ from toymodels.metrics.gauge import gauged_moments
 from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE
+from toymodels.metrics.tiers import Tier as Tier
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure
 

@@ -20,7 +20,7 @@ from toymodels.metrics.recovery import RECOVERED
 ALIGNED = 0.5
 """The functional alignment above which a feature can count as aligned,"""
 ALIGNED_PERCENTILE = 99.0
-"""and the percentile of its own null from which on it then does."""
+"""and the percentile of its own null above which it then does."""
 
 
 class Tier(IntEnum):
@@ -35,7 +35,7 @@ class Tier(IntEnum):
 def aligned(alignment: Tensor, percentile: Tensor) -> Tensor:
     """Whether one neuron stands for a feature, bool [model, feature], from its functional alignment and the percentile
     of that in its null."""
-    return (alignment > ALIGNED) & (percentile >= ALIGNED_PERCENTILE)
+    return (alignment > ALIGNED) & (percentile > ALIGNED_PERCENTILE)
 
 
 def in_neuron(r2: Tensor, alignment: Tensor, percentile: Tensor) -> Tensor:

@@ -30,14 +30,14 @@ def test_tiers_of_the_evidence_are_those_of_the_verdict(judged):
     rows = judged.evidence()
     for regime in judged.verdicts["regimes"]:
         for at in regime["settings_of_analysis"]:
-            if (at["recovered"], at["percentile"]) != (0.5, 99.0):
+            if (at["recovered"], at["aligned"], at["percentile"]) != (0.5, 0.5, 99.0):
                 continue
             main = rows[(rows["regime"] == regime["name"]) & (rows["eps"] == at["eps"]) & (rows["arm"] == "solu + LN")]
             sizes = [(main["tier"] == tier).sum() / len(regime["seeds"]) for tier in ("neuron", "hidden")]
-            assert sizes == pytest.approx([at["neuron"], at["hidden"]])
-            recovered = main[main["tier"] != "lost"]
-            assert (recovered["r2"] > 0.5).all()
-            assert ((recovered["response_alignment_percentile"] >= 99) == (recovered["tier"] == "neuron")).all()
+            assert sizes == pytest.approx([at["tiers"]["solu + LN"][tier] for tier in ("neuron", "hidden")])
+            aligned = (main["functional_alignment"] > 0.5) & (main["functional_alignment_percentile"] > 99)
+            assert ((aligned & (main["r2"] > 0.5)) == (main["tier"] == "neuron")).all()
+            assert ((~aligned & (main["r2_ungated"] > 0.5)) == (main["tier"] == "hidden")).all()
 
 
 def test_effects_in_company_are_the_means_that_p3_compares(judged):

@@ -20,4 +20,4 @@ def test_seeds_measured_in_parts_give_the_same_verdict(judged, monkeypatch):
     for a, b in zip(whole["regimes"], parts["regimes"], strict=True):
         assert a["predictions"] == b["predictions"]
         for at_a, at_b in zip(a["settings_of_analysis"], b["settings_of_analysis"], strict=True):
-            assert (at_a["neuron"], at_a["hidden"]) == (at_b["neuron"], at_b["hidden"])
+            assert at_a["tiers"] == at_b["tiers"]

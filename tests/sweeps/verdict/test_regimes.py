@@ -118,10 +118,11 @@ def test_an_eps_at_which_solu_diverged_is_named_and_left_out(tiny):
     assert found[0].notes == ("solu + LN at LayerNorm eps matched: every model diverged",)
 
 
-def test_an_eps_without_a_control_is_left_out_and_not_the_regime(tiny):
+def test_an_eps_without_a_control_is_judged_and_said(tiny):
     diverged = {"model__activation": "gelu", "model__layer_norm": True, "model__layer_norm_eps": "matched"}
     found, _ = regimes.regimes(with_diverged(tiny, **diverged))
-    assert list(found[0].arms) == ["1e-05"]
+    assert list(found[0].arms) == ["1e-05", "matched"]
+    assert set(found[0].arms["matched"]) == {"solu + LN", "gelu"}
     assert "no LN-only control" in found[0].notes[1]
 
 
