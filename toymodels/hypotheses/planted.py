@@ -1,8 +1,7 @@
 """Planted models: trained models of the primary regime, moved by degrees to two tiers that are known to be there.
 
     W_in(s) = (1 - s) W_in + s C A'        E(s) = (1 - s) E + s A S        s from 0, as trained, to 1, the planted model
-    LayerNorm's gain and bias move alike, to the mean gain and to 0, and b_in to .3 of itself; the read-out is refitted at
-    every s
+    LayerNorm's gain and bias move alike, to the mean gain and to 0, and b_in to .3 of itself; W_out, b_out are refitted
 
     S [axis, feature]       1 and -1 for the two features of an axis
     C [hidden, axis]        what an axis drives: a neuron, or two against each other, in tier one; several in tier two
@@ -12,12 +11,14 @@ At s = 1 feature i adds C S_i to the pre-activations. For K features in tier one
 
 * the K features that single neurons of the trained model say best (each another neuron) move to these neurons, with
   ``drive``: the pre-activation there;
-* r = min(d - ceil(K / 2), (m - K) / 2) pairs of other features, those that the trained model says best, get columns of
-  length ``amplitude``, equal in size on ``spread`` of the other neurons and of random sign: none has its own neuron;
-* both tiers are in antipodal pairs, so that twice as many features as dimensions come through. That takes an
+* pairs of other features, those that the trained model says best, get columns of length ``amplitude``, equal in size on
+  ``spread`` of the other neurons and of random sign: none has its own neuron;
+* the two of a pair are antipodal, e_a and -e_a, so that more features than dimensions come through. That takes an
   activation: an affine map of z says x_i - x_j of a pair, and no more. With each feature on an axis of its own the same
   two tiers are *not testable*, as SoLU can be replaced by an affine map (measured: the loss fraction moves by -.01 to
-  -.02, and by .10 to .13 with pairs);
+  -.02, and by .08 to .13 with pairs);
+* tier one has an axis a feature, but leaves half of all axes to tier two: of K > d / 2 some are in pairs as well. The
+  two of a pair cancel, which is a cost of company that is no gate;
 * E of all other features moves to .03 of itself: at .3, where nothing else is active, LayerNorm makes them so large
   in the neurons of tier one that of K = 3 none stays aligned;
 * of b_in .3 is left: where it is 0, an input without tiers has no variance but that of the lost features, which
@@ -100,7 +101,7 @@ def trained(seeds: Sequence[int], eps: str, steps: int = 6000) -> Arm:
 def plant(
     arm: Arm, aligned: int, strength: float, *, drive: float = DRIVE, amplitude: float = AMPLITUDE, spread: int = SPREAD
 ) -> Arm:
-    """The decoders of an arm with two tiers planted to this ``strength``, from 0 to 1; ``aligned`` is K. See the module.
+    """The decoders of an arm with two tiers planted to this ``strength``, from 0 to 1; ``aligned`` is K.
 
     Raises ``ValueError`` where there is no room for both tiers.
     """
@@ -129,7 +130,7 @@ def plant(
 
 @undisturbed
 def turn(arm: Arm, strength: float) -> Arm:
-    """The models of an arm with z rotated by Q^strength, Q Haar-random about 1, one a seed; the read-out is refitted."""
+    """The models of an arm with z rotated by Q^strength, Q Haar-random about 1, one a seed; read-outs are refitted."""
     p, seeds = arm.parameters, np.array([e.seed for e in arm.experiments])
     whole = haar_about_ones(seeds, p.W_in.shape[1], TURN).numpy()
     Q = torch.from_numpy(np.stack([np.real(expm(strength * logm(q))) for q in whole])).to(p.W_in)
@@ -164,12 +165,13 @@ def _codes(
 ) -> tuple[Tensor, Tensor]:
     """C [hidden, axis] and S [axis, feature] of one model; ``sizes`` are m, d, n, ``knobs`` as in `plant`."""
     (m, d, n), (drive, amplitude, spread) = sizes, knobs
-    of_first = -(-len(first) // 2)
+    of_first = max(-(-len(first) // 2), min(len(first), d - d // 2))
     pairs = min(d - of_first, (m - len(first)) // 2, len(second) // 2)
     C, S = np.zeros((m, of_first + pairs)), np.zeros((of_first + pairs, n))
     for place, (feature, neuron) in enumerate(first.items()):
-        S[place // 2, feature] = 1 - 2 * (place % 2)
-        C[neuron, place // 2] = drive * (1 - 2 * (place % 2))
+        sign = 1 if place < of_first else -1
+        S[place % of_first, feature] = sign
+        C[neuron, place % of_first] = sign * drive
     free, used = np.setdiff1d(np.arange(m), list(first.values())), np.zeros(m - len(first))
     for axis in range(pairs):
         S[of_first + axis, [second[axis], second[pairs + axis]]] = 1, -1
