@@ -4,8 +4,8 @@ the largest resident memory, of a run and of one several times as large.
     python -m benchmarks.verdict [--seeds 16 67] [--out benchmarks/results]
 
 The runs are the primary regime of two_tiers (64 features in 16 dimensions, 32 neurons), untuned, at three LayerNorm
-eps: 15 models a seed are judged, on 50,000 samples each. Beside it stands what training those models took, in the same run, by the fused engine.
-Every command is a process of its own.
+eps: 15 models a seed are judged, on 50,000 samples each. Beside it stands what training those models took, in the
+same run, by the fused engine. Every command is a process of its own.
 """
 
 from __future__ import annotations

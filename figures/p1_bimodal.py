@@ -1,7 +1,7 @@
-"""P1: the null percentile of recovered features' response alignment, an arm a panel.
+"""P1: how much of each recovered feature the best single neuron says at post, an arm a panel.
 
-Under the null, a random rotation of the same hidden layer, percentiles are uniform: the dashed line. Two tiers would
-show in SoLU + LN as a peak at 100 beside features spread like the null, and in no control.
+Two tiers would show in SoLU + LN as two heaps, one near 1 and one well below, and in no control. The tiers of SoLU + LN
+are shaded apart in its own panel. Of the second half of the samples; what the verdict says is of the first.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import ARM_COLOURS, panels, shown
+from toymodels.figures.regime import ARM_COLOURS, TIER_COLOURS, TIER_LABELS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.results.reading import Run
 
-BINS = np.linspace(0, 100, 26)
+BINS = np.linspace(0, 1, 26)
 
 
 def draw(run: Run) -> Figure:
@@ -23,14 +23,17 @@ def draw(run: Run) -> Figure:
     figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title)
     for arm, axis in axes.items():
         rows = what.of(arm)
-        percentiles = rows.loc[rows["r2"] > RECOVERED, "response_alignment_percentile"].dropna()
-        share = np.histogram(percentiles, BINS)[0] / max(1, len(percentiles))
-        axis.stairs(share, BINS, fill=True, color=ARM_COLOURS[arm], alpha=0.7)
-        axis.axhline(1 / (len(BINS) - 1), color="0.3", linewidth=0.9, linestyle="--")
-        axis.text(
-            0.97, 0.95, f"{len(percentiles):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7
-        )
-    axes[MAIN].text(50, 1 / (len(BINS) - 1), "null", fontsize=7, ha="center", va="bottom", color="0.3")
-    figure.supxlabel("percentile of response alignment at mid among random rotations", fontsize=9)
+        rows = rows[rows["tier"] != "lost"] if arm == MAIN else rows[rows["r2"] > RECOVERED]
+        counted = rows.dropna(subset=["best_neuron_r2"])
+        parts = {"": counted} if arm != MAIN else {tier: counted[counted["tier"] == tier] for tier in TIER_COLOURS}
+        base = np.zeros(len(BINS) - 1)
+        for tier, of_tier in parts.items():
+            top = base + np.histogram(of_tier["best_neuron_r2"], BINS)[0] / max(1, len(counted))
+            colour, label = TIER_COLOURS.get(tier, ARM_COLOURS[arm]), TIER_LABELS.get(tier)
+            axis.stairs(top, BINS, baseline=base, fill=True, color=colour, alpha=0.7, label=label)
+            base = top
+        axis.text(0.97, 0.95, f"{len(counted):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7)
+    axes[MAIN].legend(fontsize=6.5, loc="center right")
+    figure.supxlabel("R² of the best neuron at post", fontsize=9)
     figure.supylabel("share of recovered features", fontsize=9)
     return figure

@@ -1,7 +1,8 @@
 """P2: how much the layer changes when a feature is taken away, at mid against post, an arm a panel.
 
-Two tiers would show in SoLU + LN as the hidden tier well to the left of the neuron tier, and nearly as high:
-suppressed by SoLU, then brought back by LayerNorm; in the controls both tiers would lie together.
+The change at mid is about its mean over neurons, which LayerNorm takes off. Two tiers would show in SoLU
++ LN as the hidden tier well to the left of the neuron tier, and nearly as high: suppressed by SoLU, then brought back
+by LayerNorm; in the controls both tiers would lie together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def draw(run: Run) -> Figure:
         scatter(axis, rows, "change_mid", "change_post")
         if not rows.empty:
             axis.set(xscale="log", yscale="log")
-    figure.supxlabel("change at mid without the feature, where it is active", fontsize=9)
+    figure.supxlabel("change at mid (about its mean over neurons) without the feature, where it is active", fontsize=9)
     figure.supylabel("change at post", fontsize=9)
     legend_of_tiers([*axes.values()][-1])
     return figure

@@ -1,35 +1,57 @@
-"""P3: the effect of a feature alone, against its effect in the company of one of the other tier, an arm a panel.
+"""P3: what company does to a feature, in its effect and in the data, an arm a column.
 
-On the dashed line company changes nothing. Two tiers would show in SoLU + LN as the hidden tier far below the line and
-the neuron tier on it, and in the controls less so: LayerNorm alone makes every effect smaller in company.
+Above, the effect of a feature alone, against its effect in the company of one of the other tier. On the dashed line
+company changes nothing. Two tiers would show in SoLU + LN as the hidden tier far below the line and the neuron tier on
+it, and in the controls less so: LayerNorm alone makes every effect smaller in company. Below, R^2 of either tier (the
+mean over its features, and over seeds) with so many other features of the neuron tier active: crowding lowers both
+lines, a gate the hidden tier's more.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import diagonal, legend_of_tiers, panels, scatter, shown
+from toymodels.figures.regime import ARM_COLOURS, TIER_COLOURS, diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
+from toymodels.hypotheses.predictions.p3_gated import IN_COMPANY
 from toymodels.sweeps.results.reading import Run
 
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where it has no verdict yet."""
     what = shown(run, __name__)
-    figure, axes = panels([arm for arm in what.arms if arm != PLAIN], what.title, height=2.7)
+    arms = [arm for arm in what.arms if arm != PLAIN]
+    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.0))
+    axes = figure.subplots(2, len(arms), sharey="row", squeeze=False)
+    figure.suptitle(what.title, fontsize=9)
     rows = what.rows.assign(
         in_company=np.where(what.rows["tier"] == "hidden", what.rows.effect_with_neuron, what.rows.effect_with_hidden)
     )
-    rows = rows[rows["tier"] != "lost"].dropna(subset=["effect_alone", "in_company"])
-    low, high = np.quantile(rows[["effect_alone", "in_company"]], [0, 1]) if len(rows) else (0, 1)
-    for arm, axis in axes.items():
-        if rows.empty:
-            axis.text(0.5, 0.9, "no features to compare", ha="center", transform=axis.transAxes, fontsize=7)
-        scatter(axis, rows[rows["arm"] == arm], "effect_alone", "in_company")
-        diagonal(axis, low, high)
-        axis.set(xlim=(low - 0.05, high + 0.05), ylim=(low - 0.05, high + 0.05))
-    figure.supxlabel("effect on its own output, alone", fontsize=9)
-    figure.supylabel("in company of the other tier", fontsize=9)
-    legend_of_tiers([*axes.values()][-1])
+    rows = rows[rows["tier"] != "lost"]
+    paired = rows.dropna(subset=["effect_alone", "in_company"])
+    low, high = np.quantile(paired[["effect_alone", "in_company"]], [0, 1]) if len(paired) else (0, 1)
+    for arm, above, below in zip(arms, *axes, strict=True):
+        if paired.empty:
+            above.text(0.5, 0.9, "no features to compare", ha="center", transform=above.transAxes, fontsize=7)
+        scatter(above, paired[paired["arm"] == arm], "effect_alone", "in_company")
+        diagonal(above, low, high)
+        above.set(xlim=(low - 0.05, high + 0.05), ylim=(low - 0.05, high + 0.05))
+        above.set_title(arm, color=ARM_COLOURS[arm])
+        above.set_xlabel("effect alone", fontsize=8)
+        _in_company(below, rows[rows["arm"] == arm])
+    axes[0, 0].set_ylabel("effect in company\nof the other tier")
+    axes[1, 0].set_ylabel("R², mean over\nfeatures and seeds")
+    figure.supxlabel("below: other features of the neuron tier active", fontsize=9)
+    legend_of_tiers(axes[0, -1])
     return figure
+
+
+def _in_company(axis: Axes, rows: pd.DataFrame) -> None:
+    """A line a tier: the mean over the features of each seed in which R^2 is defined, then over seeds."""
+    for tier, colour in TIER_COLOURS.items():
+        of_tier = rows[rows["tier"] == tier].groupby("seed")[list(IN_COMPANY)].mean().mean()
+        axis.plot(range(len(IN_COMPANY)), of_tier.to_numpy(), color=colour, marker="o", markersize=3)
+    axis.set_xticks(range(len(IN_COMPANY)), ["0", "1", "2", "3+"])

@@ -1,6 +1,6 @@
-"""P6: the share of recovered features that are in a neuron, by how common and how important they are.
+"""P6: the share of the features of either tier that are in a neuron, by how common and how important they are.
 
-Columns and rows are quintiles over all seeds. The number is how many recovered features a cell holds; an empty cell
+Columns and rows are quintiles over all seeds. The number is how many features of a tier a cell holds; an empty cell
 holds none. Shading along the columns alone says frequency decides, along the rows alone importance.
 """
 
@@ -23,12 +23,12 @@ def draw(run: Run) -> Figure:
     what = shown(run, __name__)
     rows = what.of(MAIN)
     edges = {name: _edges(rows[name]) for name in ("density", "importance")}
-    recovered = rows[rows["tier"] != "lost"]
-    places = [np.clip(np.searchsorted(e, recovered[name], "right") - 1, 0, len(e) - 2) for name, e in edges.items()]
+    in_a_tier = rows[rows["tier"] != "lost"]
+    places = [np.clip(np.searchsorted(e, in_a_tier[name], "right") - 1, 0, len(e) - 2) for name, e in edges.items()]
     shape = tuple(len(e) - 1 for e in edges.values())
     count, aligned = np.zeros(shape), np.zeros(shape)
     np.add.at(count, tuple(places), 1)
-    np.add.at(aligned, tuple(places), recovered["tier"] == "neuron")
+    np.add.at(aligned, tuple(places), in_a_tier["tier"] == "neuron")
     share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
 
     figure = Figure(figsize=(7.2, 3.9))
@@ -46,11 +46,11 @@ def draw(run: Run) -> Figure:
             color="w",
             path_effects=[withStroke(linewidth=1.2, foreground="0.25")],
         )
-    axis.set(xlabel="P(feature active); numbers: features recovered", ylabel="importance")
+    axis.set(xlabel="P(feature active); numbers: features in a tier", ylabel="importance")
     axis.set_xticks(np.arange(shape[0] + 1) - 0.5, [f"{value:.2g}" for value in edges["density"]])
     axis.set_yticks(np.arange(shape[1] + 1) - 0.5, [f"{value:.2g}" for value in edges["importance"]])
     axis.grid(visible=False)
-    figure.colorbar(shades, label="P(in a neuron | recovered)")
+    figure.colorbar(shades, label="P(in a neuron | in a tier)")
     return figure
 
 

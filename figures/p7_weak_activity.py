@@ -1,7 +1,8 @@
 """P7: the share of neurons' activity that is not of their main feature, from their weakest to their strongest tenth.
 
-A line an arm, at mid and at post: the mean over live neurons and its 95 % interval over seeds (Student's t). Elhage et
-al. 2022, *Softmax Linear Units*, figure 9, show one neuron of a language model this way.
+A line an arm, at mid (about the median over neurons where a LayerNorm follows) and at post: the mean over live neurons
+and its 95 % interval over seeds (Student's t). Elhage et al. 2022, *Softmax Linear Units*, figure 9, show one neuron of
+a language model this way.
 """
 
 from __future__ import annotations

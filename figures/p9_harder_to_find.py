@@ -14,9 +14,9 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 
 WAYS = {
-    "best_neuron_r2": "best neuron at mid, R²",
-    "f1_top_k": "TopK dictionary of mid, F1",
-    "f1_l1": "L1 dictionary of mid, F1",
+    "best_neuron_r2": "best neuron at post, R²",
+    "f1_top_k": "TopK dictionary of post, F1",
+    "f1_l1": "L1 dictionary of post, F1",
 }
 
 

@@ -53,7 +53,7 @@ def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
 
     Raises `FolderError` before ``toymodels verdict`` ran, and where an older version ran it.
     """
-    (key,) = [prediction.key for prediction in PREDICTIONS if prediction.figure == figure.rpartition(".")[2]]
+    (prediction,) = [each for each in PREDICTIONS if each.figure == figure.rpartition(".")[2]]
     if run.verdicts["schema"] != SCHEMA:
         raise FolderError(f"{run.path}/verdicts.json: of another version: run 'toymodels verdict {run.path}' again")
     first = run.verdicts["regimes"][0]
@@ -62,11 +62,12 @@ def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
     rows = rows[(rows["regime"] == first["name"]) & (rows["eps"] == at["eps"])]
     if rows.empty:
         raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
-    said = first["predictions"][key]
+    said = first["predictions"][prediction.key]
+    status = said["status"] if prediction.decisive else "described"
     kind = "primary" if first["primary"] else "exploratory"
     seeds = len(first["seeds"])
     where = f"{kind}: {first['name']}; eps {at['eps']}; pooled over {seeds} seed{'s' if seeds > 1 else ''}"
-    title = f"{key}  {said['claim']}: {said['status']}\n{where}"
+    title = f"{prediction.key}  {said['claim']}: {status}\n{where}"
     return Shown(rows, "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.splitlines()))
 
 

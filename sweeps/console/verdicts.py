@@ -45,7 +45,9 @@ def print_verdict(verdict: Verdict) -> None:
     kind = "primary" if verdict.primary else "exploratory"
     name = f"[bold]{escape(verdict.regime)}[/bold] ({kind}, {verdict.seeds} seeds)"
     stdout.print(f"{name}: [bold]{verdict.answer.value}[/bold]", highlight=False)
-    stdout.print(f"decided by: {escape(verdict.decided_by)}. SoLU adds two tiers: {verdict.adds.value}", highlight=False)
+    stdout.print(
+        f"decided by: {escape(verdict.decided_by)}. SoLU adds two tiers: {verdict.adds.value}", highlight=False
+    )
     for sentence in verdict.notes:
         stdout.print(escape(sentence), highlight=False)
     print_arms(verdict)

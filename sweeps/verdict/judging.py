@@ -19,7 +19,7 @@ from toymodels.sweeps.verdict.regimes import RunRegime, regimes
 
 DICTIONARY_CHOICES = ("none", "primary", "all")
 """The regimes in which dictionaries can be trained."""
-MOST_SEEDS = 64
+MOST_SEEDS = 24
 """How many seeds are measured at once at most."""
 PAIRS_AT_ONCE = 2**25
 """How many pairs of features the seeds that are measured at once may have together, in one arm."""
@@ -37,9 +37,7 @@ class Judgement:
 
 
 @undisturbed
-def judge(
-    run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard, *, null_seed: int = 0
-) -> Judgement:
+def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard, *, null_seed: int = 0) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
     ``null_seed`` is that of the rotations which the null of alignment is drawn from. Raises `FolderError` where the run holds no regime that can be judged.

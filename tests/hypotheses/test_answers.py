@@ -34,7 +34,7 @@ def answer(lines: dict[str, Status], predictions: dict[str, Status]) -> Decided:
     return answers.at_setting(found, {key: predictions.get(key, YES) for key in DECIDING})
 
 
-@pytest.mark.parametrize("statuses", product((YES, NO, OPEN), repeat=4))
+@pytest.mark.parametrize("statuses", list(product((YES, NO, OPEN), repeat=4)))
 @pytest.mark.parametrize("predictions", [(YES, YES, YES), (YES, NO, OPEN), (YES, OPEN, YES), (NO, NO, NO)])
 def test_the_first_line_that_applies_answers(statuses, predictions):
     decided = answer(dict(zip(ORDER, statuses, strict=True)), dict(zip(DECIDING, predictions, strict=True)))
@@ -122,7 +122,7 @@ def test_negative_answers_stand_without_some_eps():
 
 
 @pytest.mark.parametrize("of", Answer)
-@pytest.mark.parametrize("beyond", product((YES, NO, OPEN), repeat=3))
+@pytest.mark.parametrize("beyond", list(product((YES, NO, OPEN), repeat=3)))
 def test_solu_adds_what_there_is_beyond_every_control(of, beyond):
     said = answers.adds(of, beyond)
     if of in (OPENED, Answer.NOT_TESTABLE):

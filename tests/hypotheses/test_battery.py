@@ -14,7 +14,7 @@ from toymodels.hypotheses.answers import DECIDING, ENGAGEMENT, LINES, SECOND, An
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.battery import beyond
 from toymodels.hypotheses.numbers import AtSetting, Statistics
-from toymodels.hypotheses.predictions import PREDICTIONS
+from toymodels.hypotheses.predictions import PREDICTIONS, p1_bimodal, p3_gated
 from toymodels.hypotheses.questions import EACH
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import EPS_LABELS, AnalysisSetting, Tiers, settings
@@ -41,6 +41,7 @@ def numbers(effects: dict[str, float], rng: np.random.Generator) -> dict[str, di
         for kind in p.decisive if p.key not in ("P1", "P6") else ():
             arms = 1 if p.key == "P9" else 1 + len(CONTROLS)
             noise = torch.from_numpy(rng.normal(scale=0.05, size=(SEEDS, arms)))
+            noise -= noise.mean(0)
             noise[:, 0] += effects.get(p.key, 2.0)
             found[p.key][kind] = noise * p.margins.get(kind, p.margin)
     return found
@@ -58,9 +59,13 @@ def statistics(
     own, other = tiers or in_tiers(LARGE, 12), others or in_tiers(2, 2)
     made = AtSetting(
         tiers={MAIN: own} | dict.fromkeys((*CONTROLS, PLAIN), other),
-        alignment=torch.from_numpy(rng.random((SEEDS, N))),
         numbers=numbers(effects or {}, rng),
-        marks={"undersampled": torch.zeros(SEEDS)} | {m: torch.zeros(SEEDS) for m in ("left out of P3",)},
+        marks={
+            "undersampled": torch.zeros(SEEDS),
+            p3_gated.LEFT_OUT: torch.zeros(SEEDS),
+            p1_bimodal.ALIGNMENT: torch.from_numpy(rng.random((SEEDS, N))),
+            p1_bimodal.DIP_P: torch.ones(SEEDS),
+        },
     )
     spread = torch.from_numpy(engagement + 0.01 * rng.normal(size=SEEDS))
     covariates = rng.normal(size=(SEEDS, N, 2))

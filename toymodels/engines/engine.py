@@ -117,8 +117,8 @@ class Engine(ABC):
 
         max_k corr(t_i, post_k)^2 with post of Q z, z = W_in x + b_in (of a decoder W_in E x + b_in), for every Q of
         ``rotations [draw, hidden, hidden]``: float64 [model, draw, target]. On the ``samples`` samples from ``first``
-        on, a multiple of 64, of each model's own evaluation stream. A neuron that does not vary explains 0; NaN where
-        the target does not vary.
+        on, a multiple of 64, of each model's own evaluation stream. A neuron that does not vary, or by less than a
+        millionth of its mean, explains 0; NaN where the target does not vary.
         """
 
     @abstractmethod

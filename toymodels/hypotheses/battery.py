@@ -69,8 +69,7 @@ def statistics(evidence: Evidence) -> Statistics:
     for setting in settings(evidence.eps):
         tiers = {arm: Tiers.of(evidence, setting, arm) for arm in evidence.arms}
         numbers = {prediction.key: prediction.numbers(evidence, tiers[MAIN]) for prediction in PREDICTIONS}
-        alignment = evidence.arms[MAIN][OF_TIERS]["alignment"]
-        at[setting] = AtSetting(tiers, alignment, numbers, _marks(evidence, tiers[MAIN]))
+        at[setting] = AtSetting(tiers, numbers, _marks(evidence, tiers[MAIN]))
     engagement = evidence.arms[MAIN][OF_ENGAGEMENT]["affine substitution"]
     return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, at)
 

@@ -59,8 +59,6 @@ class AtSetting:
 
     tiers: Mapping[str, Tiers]
     """the tiers of every arm, each by its own measures"""
-    alignment: Tensor
-    """the functional alignment of SoLU + LN's features, [seed, feature]"""
     numbers: Mapping[str, Numbers]
     marks: Mapping[str, Tensor]
     """what a reader should know of each seed beside them, [seed]"""
@@ -88,7 +86,7 @@ class AtSetting:
             )
             for arm in parts[0].tiers
         }
-        return AtSetting(tiers, torch.cat([part.alignment for part in parts]), numbers, marks)
+        return AtSetting(tiers, numbers, marks)
 
     def of_seeds(self, chosen: Sequence[int]) -> AtSetting:
         """The same of some of the seeds, by their places."""
@@ -99,4 +97,4 @@ class AtSetting:
             for key, kinds in self.numbers.items()
         }
         marks = {name: mark[places] for name, mark in self.marks.items()}
-        return AtSetting(tiers, self.alignment[places], numbers, marks)
+        return AtSetting(tiers, numbers, marks)

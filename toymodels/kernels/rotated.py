@@ -44,16 +44,18 @@ from toymodels.kernels.workspace import aligned, clear, room_of
 
 CHUNK = 512
 """Samples whose sums are float32: of `NATIVE` neurons, so many samples of post stay in the first cache (32 KiB)."""
+STILL = 1e-12
+"""Var(post_k) / (E post_k)^2 up to which a neuron counts as one that does not vary: what varies then is rounding."""
 ONE = np.uint64(1)
 
 
-class Stretch(NamedTuple):
-    """What one thread keeps of one model on a stretch of samples, and the sums of one rotation."""
+class Held(NamedTuple):
+    """What one thread keeps of one model on some samples, and the sums of one rotation."""
 
     z: np.ndarray
     """tiles of ``shape.pitch`` rows"""
     rows: np.ndarray
-    """targets of a chunk: tiles of a row each"""
+    """targets of a chunk: `CHUNK` samples of one, then of the next"""
     place: np.ndarray
     """int32: by chunk and target, where in ``turned`` its active examples are"""
     value: np.ndarray
@@ -86,10 +88,10 @@ def chunks(samples: int) -> int:
     return -(-samples // CHUNK)
 
 
-def stretch(shape: Shape, samples: int) -> Stretch:
+def held(shape: Shape, samples: int) -> Held:
     """Room for one thread; memory that is not needed, as most of the lists, is never touched."""
     of, outputs, wide = chunks(samples), shape.outputs, width(shape.m)
-    return Stretch(
+    return Held(
         z=aligned(of * CHUNK * shape.pitch),
         rows=aligned(CHUNK * outputs),
         place=np.empty(of * CHUNK * outputs, np.int32),
@@ -106,12 +108,12 @@ def stretch(shape: Shape, samples: int) -> Stretch:
 
 
 @kernel
-def keep(shape, source, theta, own, first, samples, work, stretch, model, first_chunk, last_chunk):
+def keep(shape, source, theta, own, first, samples, work, held, model, first_chunk, last_chunk):
     """z and targets of some chunks of the samples [first, first + samples) of one model, from the first chunk on."""
     n, room, given = shape.n, room_of(work), given_of(own, model)
     weights, draw = shifted(pointer(theta), model * shape.size), draw_of(source, model)
     if first_chunk == 0:
-        stretch.target[:] = 0
+        held.target[:] = 0
     for begin in range(first_chunk * CHUNK, last_chunk * CHUNK, CHUNK):
         end = min(samples, begin + CHUNK)
         for sample in range(begin, end, LANES):
@@ -121,21 +123,21 @@ def keep(shape, source, theta, own, first, samples, work, stretch, model, first_
                 store(room.x, i * LANES, load(room.x, i * LANES) * counts)
             x = sort_rows(room.x, n, read_pitch(shape), room.input_lists, room.input_lanes)
             inputs = embed(shape, weights, given, x, room)
-            preactivation(shape, weights, inputs, shifted(pointer(stretch.z), sample * shape.pitch), room.turned)
-            rows = shifted(pointer(stretch.rows), sample - begin)
+            preactivation(shape, weights, inputs, shifted(pointer(held.z), sample * shape.pitch), room.turned)
+            rows = shifted(pointer(held.rows), sample - begin)
             for i in range(shape.outputs):
                 store(rows, i * CHUNK, target_of(shape.target, room.x, given.members, i) * known(shape))
-        _list(shape, begin, end, stretch)
+        _list(shape, begin, end, held)
 
 
 @inner
-def _list(shape, begin, end, stretch):
+def _list(shape, begin, end, held):
     """The active examples of every target in a chunk, whose rows are there."""
-    first, ends = begin * shape.outputs, shifted(pointer(stretch.ends), begin // CHUNK * (shape.outputs + 1))
-    place, value = shifted(pointer(stretch.place), first), shifted(pointer(stretch.value), first)
+    first, ends = begin * shape.outputs, shifted(pointer(held.ends), begin // CHUNK * (shape.outputs + 1))
+    place, value = shifted(pointer(held.place), first), shifted(pointer(held.value), first)
     listed = 0
     for i in range(shape.outputs):
-        row = shifted(pointer(stretch.rows), i * CHUNK)
+        row = shifted(pointer(held.rows), i * CHUNK)
         t, tt = 0.0, 0.0
         for sample in range(0, end - begin, LANES):
             bits = lanes_of(load(row, sample) != np.float32(0))
@@ -148,45 +150,45 @@ def _list(shape, begin, end, stretch):
                 put(value, listed, at(row, lane))
                 listed += 1
         put(ends, i + 1, listed)
-        stretch.target[i] += t
-        stretch.target[shape.outputs + i] += tt
+        held.target[i] += t
+        held.target[shape.outputs + i] += tt
 
 
 @kernel
-def rotate(shape, theta, own, rotations, samples, work, stretch, found, model, first_draw, last_draw):
+def rotate(shape, theta, own, rotations, samples, work, held, found, model, first_draw, last_draw):
     """``found[model, draw, target]`` float64 of some draws, on the samples of this model that `keep` went through.
 
     ``rotations[draw, neuron, neuron]`` is float32. NaN where a target does not vary; 0 where no neuron does.
     """
     m, room, eps = shape.m, room_of(work), own.eps[model]
-    weights, z = shifted(pointer(theta), model * shape.size), pointer(stretch.z)
+    weights, z = shifted(pointer(theta), model * shape.size), pointer(held.z)
     for draw in range(first_draw, last_draw):
         Q = shifted(pointer(rotations), draw * m * m)
-        stretch.sums[:] = 0
+        held.sums[:] = 0
         for begin in range(0, samples, CHUNK):
             end = min(samples, begin + CHUNK)
-            clear(pointer(stretch.by_lane), len(stretch.by_lane))
+            clear(pointer(held.by_lane), len(held.by_lane))
             for sample in range(begin, end, LANES):
                 fill(room.z, 0, m, weights, -1)
                 decode(Q, 0, m, m, m, shifted(z, sample * shape.pitch), room.z)
                 post = hidden_from(shape, weights, eps, room)
                 if sample == 0:
                     for k in range(m):
-                        put(pointer(stretch.shift), k, at(post, k * LANES))
+                        put(pointer(held.shift), k, at(post, k * LANES))
                 counts = load(room.valid, LANES if sample + LANES > samples else 0)
-                _add_neurons(m, post, counts, stretch)
+                _add_neurons(m, post, counts, held)
                 for k in range(0, m, NATIVE):
                     place = k * CHUNK + (sample - begin) * NATIVE
-                    transpose(pointer(stretch.centred), k * LANES, pointer(stretch.turned), place)
-            _multiply(shape, begin, stretch)
-            _add_chunk(shape, stretch)
-        _largest(shape, samples, stretch, found[model, draw])
+                    transpose(pointer(held.centred), k * LANES, pointer(held.turned), place)
+            _multiply(shape, begin, held)
+            _add_chunk(shape, held)
+        _largest(shape, samples, held, found[model, draw])
 
 
 @inner
-def _add_neurons(m, post, counts, stretch):
+def _add_neurons(m, post, counts, held):
     """The rows of post about their shift; their sums and those of their squares, by lane."""
-    shift, centred, sums = pointer(stretch.shift), pointer(stretch.centred), pointer(stretch.by_lane)
+    shift, centred, sums = pointer(held.shift), pointer(held.centred), pointer(held.by_lane)
     squares = shifted(sums, m * NATIVE)
     for k in range(m):
         row, place = (load(post, k * LANES) - at(shift, k)) * counts, k * NATIVE
@@ -196,13 +198,13 @@ def _add_neurons(m, post, counts, stretch):
 
 
 @inner
-def _multiply(shape, begin, stretch):
+def _multiply(shape, begin, held):
     """The products of a chunk; four sums at a time, so that none waits for the one before it."""
-    first, ends = begin * shape.outputs, shifted(pointer(stretch.ends), begin // CHUNK * (shape.outputs + 1))
-    places, values = shifted(pointer(stretch.place), first), shifted(pointer(stretch.value), first)
-    products, wide = pointer(stretch.products), len(stretch.centred) // LANES
+    first, ends = begin * shape.outputs, shifted(pointer(held.ends), begin // CHUNK * (shape.outputs + 1))
+    places, values = shifted(pointer(held.place), first), shifted(pointer(held.value), first)
+    products, wide = pointer(held.products), len(held.centred) // LANES
     for k in range(0, shape.m, NATIVE):
-        post = shifted(pointer(stretch.turned), k * CHUNK)
+        post = shifted(pointer(held.turned), k * CHUNK)
         for i in range(shape.outputs):
             j, end = at(ends, i), at(ends, i + 1)
             a = b = c = d = splat_native(np.float32(0))
@@ -219,29 +221,29 @@ def _multiply(shape, begin, stretch):
 
 
 @inner
-def _add_chunk(shape, stretch):
+def _add_chunk(shape, held):
     """The sums of a chunk, added to those of all samples."""
-    m, sums, by_lane, products = shape.m, stretch.sums, pointer(stretch.by_lane), pointer(stretch.products)
-    wide = len(stretch.centred) // LANES
+    m, sums, by_lane, products = shape.m, held.sums, pointer(held.by_lane), pointer(held.products)
+    wide = len(held.centred) // LANES
     for k in range(m):
         sums[k] += np.float64(total(load_native(by_lane, k * NATIVE)))
         sums[wide + k] += np.float64(total(load_native(by_lane, (m + k) * NATIVE)))
-    for p in range(len(stretch.products)):
+    for p in range(len(held.products)):
         sums[2 * wide + p] += np.float64(at(products, p))
 
 
 @inner
-def _largest(shape, samples, stretch, found):
+def _largest(shape, samples, held, found):
     """``found[target]``, from the sums over all samples."""
-    m, sums, wide, outputs = shape.m, stretch.sums, len(stretch.centred) // LANES, shape.outputs
+    m, sums, wide, outputs = shape.m, held.sums, len(held.centred) // LANES, shape.outputs
     for k in range(m):
         mean = sums[k] / samples
-        variance = sums[wide + k] / samples - mean * mean
+        variance, whole = sums[wide + k] / samples - mean * mean, mean + held.shift[k]
         sums[k] = mean
-        sums[wide + k] = 1 / variance if variance > 0 else 0.0
+        sums[wide + k] = 1 / variance if variance > STILL * whole * whole else 0.0
     for i in range(outputs):
-        mean = stretch.target[i] / samples
-        variance = stretch.target[outputs + i] / samples - mean * mean
+        mean = held.target[i] / samples
+        variance = held.target[outputs + i] / samples - mean * mean
         largest = 0.0
         for k in range(m):
             covariance = sums[(2 + i) * wide + k] / samples - sums[k] * mean

@@ -8,14 +8,14 @@ c(x) 1. That a response to one feature alone is sharp is no evidence: SoLU sends
 against such responses the null has no power. What counts is that over all data a neuron follows *this* feature.
 
 The null asks what a model would show whose hidden basis means nothing. It rotates all of z, *before* the activation,
-because activations sharpen: directions at random through SoLU look aligned, and rotating what comes out of it would
-call them so. Where a LayerNorm follows, the vector 1 is a direction apart, as LayerNorm takes the mean over neurons
+because activations sharpen: directions at random through SoLU look aligned, and rotating what comes out of SoLU would
+call them so. Where a LayerNorm follows, the vector 1 is a direction apart, since LayerNorm takes the mean over neurons
 away: Q is random among the rotations that leave 1 where it is. Every feature has a null of its own, on the same
-samples: a long column of W_in looks more aligned than a short one, and a null pooled over features is no feature's.
-a_i counts as beyond its null by its `FunctionalNull.percentile`. Rotating the pre-activations of a model to ask
-whether its basis is privileged follows Elhage, Lasenby, Olah 2023, *Privileged Bases in the Transformer Residual
-Stream*, who rotate activations; the correlation of single neurons with known features is of Jermyn, Schiefer,
-Hubinger 2022.
+samples: a long column of W_in looks more aligned than a short one, and a null pooled over features is no feature's. Of
+a model whose W_in (and b_in) could as well have been any rotation of it, percentiles are uniform.
+
+That a basis shows itself as privileged against rotations of it is of Elhage, Lasenby, Olah 2023, *Privileged Bases in
+the Transformer Residual Stream*; that neurons are judged by known features, of Jermyn, Schiefer, Hubinger 2022.
 """
 
 from __future__ import annotations

@@ -1,123 +1,105 @@
-"""P1: the numbers of its docstring simulated, its scores by hand, its percentiles against a null drawn here."""
+"""P1: samples of which it is known how many groups they are, the floor of two groups, and what it says of models."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
 
-from toymodels import Bottleneck, LayerNorm, Linear, ReLU, SoLU
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.predictions import p1_bimodal
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence
+from toymodels.hypotheses.prediction import AtSetting, Statistics
+from toymodels.hypotheses.predictions.p1_bimodal import ALIGNMENT, DESCRIBES, DIP, DIP_P, FLOOR, Bimodal, modes
 from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
-from toymodels.hypotheses.tiers import alignment_percentile
-from toymodels.metrics.rotation_null import DRAWS
+from toymodels.hypotheses.statistics.intervals import Status
+
+SEEDS, N = 6, 20
+NEURON = torch.arange(N).expand(SEEDS, N) < 6
+HIDDEN = (torch.arange(N).expand(SEEDS, N) >= 6) & (torch.arange(N).expand(SEEDS, N) < 18)
 
 
-def test_the_shares_its_docstring_gives():
-    """40 features, 12 of them above all but .1 % of the null: found in percentiles and in normal scores, at 5 %."""
-    rng = np.random.default_rng(8)
-    null = rng.random((2000, 40))
-    tiers = null.copy()
-    tiers[:, :12] = 0.999 + 0.001 * rng.random((2000, 12))
-
-    def found(percent: np.ndarray) -> list[float]:
-        percentile = torch.from_numpy(100 * percent)
-        scores = p1_bimodal.normal_scores(percentile, torch.ones_like(percentile, dtype=torch.bool))
-        return [float((p_values(x) < 0.05).double().mean()) for x in (percentile, scores)]
-
-    assert found(tiers) == pytest.approx([0.15, 0.99], abs=0.03)
-    assert found(null) == pytest.approx([0.04, 0.003], abs=0.015)
-
-
-def test_normal_scores_are_quantiles_clipped_where_the_null_ends():
-    percentile = torch.tensor([[0.0, 50.0, 97.5, 100.0, 99.0, torch.nan]])
-    recovered = torch.tensor([[True, True, True, True, False, True]])
-    z = p1_bimodal.normal_scores(percentile, recovered)[0]
-    edge = norm.isf(0.5 / (DRAWS * 6))
-    assert z[:4].numpy() == pytest.approx([-edge, 0.0, norm.ppf(0.975), edge], abs=1e-5)
-    assert z[4:].isnan().all()
-
-
-def test_the_statistic_is_its_dip_beyond_chance_minus_each_controls():
+def alignments(of_neuron, of_hidden, spread=0.03):
+    """a_i around two values, with the last two features, in no tier, in between."""
     rng = np.random.default_rng(1)
-    measured = {name: {"percentile": torch.from_numpy(100 * rng.random((6, 15)))} for name in (MAIN, "gelu + LN", "b")}
-    recovered = {name: torch.from_numpy(rng.random((6, 15)) < 0.7) for name in measured}
-    recovered["b"][0] = False
-    recovered["b"][0, :3] = True  # three features have no modes to count
-    found = p1_bimodal.statistic(measured, recovered)
-    assert found.shape == (6, 2)
-    for seed in range(6):
-        beyond = {}
-        for name in measured:
-            chosen = measured[name]["percentile"][seed][recovered[name][seed]].numpy() / 100
-            by_chance = expected_of_normals(len(chosen))
-            beyond[name] = dip(torch.from_numpy(norm.ppf(chosen))[None]).item() - by_chance
-        assert found[seed, 0].item() == pytest.approx(beyond[MAIN] - beyond["gelu + LN"], abs=1e-6)
-        if seed == 0:
-            assert found[seed, 1].isnan()
-        else:
-            assert found[seed, 1].item() == pytest.approx(beyond[MAIN] - beyond["b"], abs=1e-6)
+    centre = torch.where(NEURON, of_neuron, torch.where(HIDDEN, of_hidden, (of_neuron + of_hidden) / 2))
+    return centre.double() + torch.from_numpy(spread * rng.standard_normal((SEEDS, N)))
 
 
-def test_without_four_recovered_features_of_its_own_there_is_no_statistic():
-    percentile = torch.linspace(5, 95, 8).expand(3, -1)
-    measured = {MAIN: {"percentile": percentile}, "gelu + LN": {"percentile": percentile}}
-    place = torch.arange(8).expand(3, -1)
-    recovered = {MAIN: place < torch.tensor([[0], [3], [4]]), "gelu + LN": place < 8}
-    assert p1_bimodal.statistic(measured, recovered).isfinite().tolist() == [[False], [False], [True]]
+def evidence(values):
+    return Evidence("made up", "1e-05", {MAIN: {OF_TIERS: {"alignment": values}}}, np.zeros((len(values), N, 2)))
 
 
-@pytest.mark.parametrize("own, control", [(20, 40), (40, 20), (6, 40)])
-def test_how_many_features_an_arm_recovers_does_not_matter(own, control):
-    """Both arms are like their null; one recovers more features, and so has the smaller dip."""
-    rng, seeds = np.random.default_rng([own, control]), 3000
-    measured = {name: {"percentile": torch.from_numpy(100 * rng.random((seeds, 40)))} for name in (MAIN, "gelu + LN")}
-    place = torch.arange(40).expand(seeds, -1)
-    recovered = {MAIN: place < own, "gelu + LN": place < control}
-    assert p1_bimodal.statistic(measured, recovered).mean().item() == pytest.approx(0, abs=0.003)
-    raw = {name: dip(p1_bimodal.normal_scores(m["percentile"], recovered[name])).mean() for name, m in measured.items()}
-    assert abs(raw[MAIN] - raw["gelu + LN"]).item() > p1_bimodal.Bimodal.margin  # else there is nothing to take off
+def statistics():
+    return Statistics("made up", "1e-05", np.zeros((SEEDS, N, 2)), {})
 
 
-@pytest.mark.parametrize("activation", [SoLU(), ReLU()])
-def test_percentiles_are_places_among_rotated_models(make_arm, activation):
-    """Against rotations drawn here, by QR with NumPy's normals, the activation applied after the rotation."""
-    bottleneck = Bottleneck(5, activation, LayerNorm(), Linear(), hidden_bias=True)
-    arm = make_arm(bottleneck, models=2, n=6)
-    arm.parameters.W_in[:, 1:, 0] *= 0.02  # one feature in one neuron, to have one beyond the null
-    found = alignment_percentile(arm)
-    rng = np.random.default_rng(0)
-    for model in range(2):
-        assert arm.parameters.b_in is not None
-        W, b = arm.parameters.W_in[model], arm.parameters.b_in[model]
-
-        def alignment(W, b=b):
-            delta = (activation(W * 0.5 + b[:, None], dim=0) - activation(b[:, None], dim=0)).abs()
-            return delta.amax(0) / delta.sum(0)
-
-        null = []
-        for _ in range(3000):
-            q, r = np.linalg.qr(rng.standard_normal((5, 5)))
-            null.append(alignment(torch.from_numpy(q * np.sign(np.diag(r))).float() @ W))
-        pooled = torch.cat(null)
-        pooled = pooled[~pooled.isnan()]
-        expected = (pooled[None] < alignment(W)[:, None]).double().mean(1) * 100
-        assert found[model].numpy() == pytest.approx(expected.numpy(), abs=4)
+def test_two_groups_are_found_and_reach_their_floor():
+    found = modes(alignments(0.9, 0.3, spread=0.001), NEURON, HIDDEN)
+    assert found.features == SEEDS * 18
+    assert found.floor == pytest.approx(1 / 6 - expected_of_normals(SEEDS * 18), abs=0.003)  # half of a third
+    assert found.dip == pytest.approx(found.floor, abs=0.005)
+    wider = modes(alignments(0.9, 0.3, spread=0.03), NEURON, HIDDEN)
+    assert 0.05 < wider.dip < found.dip
+    assert wider.p == found.p == pytest.approx(1 / 2001)
 
 
-def test_a_feature_that_nothing_responds_to_has_no_percentile_and_no_score(make_arm):
-    arm = make_arm(Bottleneck(5, SoLU(), LayerNorm(), Linear()), n=6)
-    arm.parameters.W_in[:, :, 2] = 0
-    percentile = alignment_percentile(arm)
-    assert percentile[:, 2].isnan().all()
-    assert percentile[:, [0, 1, 3, 4, 5]].isfinite().all()
-    z = p1_bimodal.normal_scores(percentile, torch.ones(2, 6, dtype=torch.bool))
-    assert z[:, 2].isnan().all()
+def test_one_group_is_not_two():
+    found = modes(alignments(0.6, 0.6), NEURON, HIDDEN)
+    assert abs(found.dip) < 0.02 < found.floor / 3
+    assert found.p > 0.3
 
 
-def test_its_own_p_is_that_of_its_dip():
-    percentile = torch.cat([torch.linspace(20, 40, 20), torch.linspace(99.99, 100, 20)])[None]
-    p = p1_bimodal.dip_p_values({"percentile": percentile}, torch.ones(1, 40, dtype=torch.bool))
-    assert p.item() == pytest.approx(1 / 2001)
+def test_it_is_the_dip_of_the_features_of_all_seeds_minus_that_of_as_many_normal_numbers():
+    values = alignments(0.7, 0.5, spread=0.1)
+    values[2, 3] = math.nan  # never seen
+    found = modes(values, NEURON, HIDDEN)
+    chosen = values[NEURON | HIDDEN]
+    chosen = chosen[chosen.isfinite()][None]
+    assert found.features == chosen.shape[1] == SEEDS * 18 - 1
+    assert found.dip == pytest.approx(dip(chosen).item() - expected_of_normals(SEEDS * 18 - 1))
+    assert found.p == p_values(chosen).item()
+
+
+def test_neither_the_order_of_features_and_seeds_nor_the_unit_of_alignment_matters():
+    values, order = alignments(0.7, 0.4, spread=0.1), torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    one = modes(values, NEURON, HIDDEN)
+    other = modes(2 + 3 * values.flip(0)[:, order], NEURON[:, order], HIDDEN[:, order])
+    assert other.dip == pytest.approx(one.dip, abs=1e-9)
+    assert (other.features, other.p, other.floor) == (one.features, one.p, one.floor)
+
+
+@pytest.mark.parametrize("features", [0, 3, 4])
+def test_of_fewer_than_four_features_nothing_is_said(features):
+    tier = torch.arange(N).expand(1, N) < features
+    found = modes(torch.linspace(0, 1, N).expand(1, N), tier, torch.zeros_like(tier))
+    assert found.features == features
+    assert math.isfinite(found.dip) is math.isfinite(found.floor) is (features >= 4)
+
+
+def test_it_describes_and_decides_nothing(make_tiers):
+    values = alignments(0.9, 0.3)
+    marks = Bimodal().marks(evidence(values), make_tiers(NEURON, HIDDEN))
+    assert marks[ALIGNMENT].isfinite().equal(NEURON | HIDDEN)
+    assert marks[DIP_P].shape == (SEEDS,)
+    found = Bimodal().pooled(statistics(), AtSetting(NEURON, HIDDEN, {}, marks))
+    expected = modes(values, NEURON, HIDDEN)
+    assert set(found) == {DIP, FLOOR}
+    assert (found[DIP].mean, found[DIP].p_above, found[DIP].margin) == (expected.dip, expected.p, expected.floor)
+    assert found[FLOOR].mean == expected.floor
+    assert {(each.status, each.reason, each.n) for each in found.values()} == {(Status.UNDETERMINED, DESCRIBES, SEEDS)}
+    assert Bimodal.decisive == ()
+    none = torch.zeros_like(NEURON)
+    empty = Bimodal().pooled(statistics(), AtSetting(none, none, {}, marks))
+    assert {each.n for each in empty.values()} == {0}
+
+
+def test_marks_of_parts_are_those_of_the_whole(make_tiers):
+    """Seeds are measured some at a time; what is pooled over them must not notice."""
+    values, parts = alignments(0.8, 0.5, spread=0.1), []
+    for some in (slice(0, 2), slice(2, SEEDS)):
+        marks = Bimodal().marks(evidence(values[some]), make_tiers(NEURON[some], HIDDEN[some]))
+        parts.append(AtSetting(NEURON[some], HIDDEN[some], {}, marks))
+    found = Bimodal().pooled(statistics(), AtSetting.together(parts))
+    assert found[DIP].mean == modes(values, NEURON, HIDDEN).dip

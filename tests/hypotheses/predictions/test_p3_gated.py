@@ -1,6 +1,8 @@
-"""P3: effects alone and in company by running the models on e_i, e_j and e_i + e_j, and gating by hand."""
+"""P3: effects alone and in company by running models on e_i, e_j and e_i + e_j; models made with and without a gate."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -19,8 +21,11 @@ from toymodels import (
     UniformValues,
     forward,
 )
-from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.predictions import p3_gated
+from toymodels.hypotheses.predictions.p3_gated import BOTH_WAYS, GATING, IN_COMPANY, MATCHED, Gated
+from toymodels.surgery import refit
+from toymodels.training.experiment import sampler
 
 N = 7
 SHAPES = {
@@ -121,77 +126,108 @@ def test_a_linear_model_gates_nothing(make_arm):
     assert gated.isfinite().any()
     assert gated[gated.isfinite()].abs().max() < 1e-4
     one = (torch.arange(N) < 3).expand(2, -1)
-    assert p3_gated.gating(gated, one, ~one, torch.ones_like(one)).abs().max() < 1e-4
+    assert p3_gated.gating(gated, one, ~one).abs().max() < 1e-4
 
 
 def test_gating_by_hand():
     nan = torch.nan
     gated = torch.tensor([[[nan, 9.0, 0.2, 0.4], [9.0, nan, 0.6, nan], [0.9, 0.7, nan, 9.0], [nan, nan, nan, nan]]])
     one = torch.tensor([[True, True, False, False]])
-    every = torch.ones_like(one)
-    # small by large: (.9 + .7) / 2; large by small: (.2 + .4 + .6) / 3.
-    assert p3_gated.gating(gated, one, ~one, every).item() == pytest.approx(0.8 - 0.4)
+    # hidden by neuron: (.9 + .7) / 2; neuron by hidden: (.2 + .4 + .6) / 3.
+    assert p3_gated.gating(gated, one, ~one).item() == pytest.approx(0.8 - 0.4)
     # Gated by oneself in the same tier does not count; which is gated by which does.
-    assert p3_gated.gating(gated, ~one, one, every).item() == pytest.approx(0.4 - 0.8)
-    assert p3_gated.gating(gated, one, torch.zeros_like(one), every).isnan().all()
+    assert p3_gated.gating(gated, ~one, one).item() == pytest.approx(0.4 - 0.8)
+    assert p3_gated.gating(gated, one, torch.zeros_like(one)).isnan().all()
+    gated[0, 2] = nan  # of the hidden tier nothing is left
+    assert p3_gated.gating(gated, one, ~one).isnan().all()
 
 
-def test_what_is_not_counted_is_not_gated_but_gates():
-    """|a_i| small makes a_ij / a_i unsure, as to i; as company it is like any other."""
-    gated = torch.tensor([[[torch.nan, 9.0, 0.2, 0.4], [9.0, torch.nan, 0.6, 0.8], [0.9, 0.7, 9.0, 9.0], [0.1] * 4]])
-    one = torch.tensor([[True, True, False, False]])
-    # Feature 0 is not counted: large by small is (.6 + .8) / 2; small by large still has it as company.
-    found = p3_gated.gating(gated, one, ~one, torch.tensor([[False, True, True, True]]))
-    assert found.item() == pytest.approx((0.9 + 0.7 + 0.1 + 0.1) / 4 - 0.7)
-    found = p3_gated.gating(gated, one, ~one, torch.tensor([[True, True, True, False]]))
-    assert found.item() == pytest.approx((0.9 + 0.7) / 2 - (0.2 + 0.4 + 0.6 + 0.8) / 4)
-    assert p3_gated.gating(gated, one, ~one, one).isnan().all()  # of tier two nothing is left
+def test_features_of_the_tiers_with_too_small_an_effect_are_counted_as_left_out():
+    alone = {"alone": torch.tensor([[1.0, -0.04, 0.06, 0.05, -0.05, 0.0]])}
+    in_a_tier = torch.tensor([[True, True, True, True, True, False]])
+    assert p3_gated.left_out(alone, in_a_tier).tolist() == [1]  # .05 is enough, and the last is in no tier
+    assert p3_gated.left_out(alone, ~in_a_tier).tolist() == [1]
 
 
-def test_the_statistic_is_beyond_each_control():
-    one = torch.tensor([[True, False]])
-
-    def of(small_by_large, large_by_small):
-        gated = torch.tensor([[[torch.nan, large_by_small], [small_by_large, torch.nan]]])
-        return {"gated": gated, "alone": torch.ones(1, 2)}
-
-    measured = {"gelu + LN": of(0.5, 0.2), MAIN: of(0.9, 0.1), "linear + LN": of(0.6, 0.5)}
-    found = p3_gated.statistic(measured, one, ~one)
-    assert found.shape == (1, 2)
-    assert found[0].tolist() == pytest.approx([0.8 - 0.3, 0.8 - 0.1])
+N_MADE = 8
+ONE, TWO = torch.arange(N_MADE)[None] < 3, torch.arange(N_MADE)[None] >= 3
 
 
-def rows(own, alone):
-    """Feature i is gated by ``own[i]`` in any company."""
-    n = len(own)
-    gated = torch.tensor(own)[None, :, None].expand(1, n, n).clone()
-    gated[:, torch.tensor(alone).abs() < p3_gated.SMALLEST] = torch.nan
-    return {"gated": gated, "alone": torch.tensor([alone])}
+def made(activation, layer_norm, small, split):
+    """Three features large in a neuron each and five ``small`` ones, read out by the best linear map of the data."""
+    bottleneck = Bottleneck(10, activation, layer_norm, Linear(), tied=False)
+    columns = torch.zeros(10, N_MADE)
+    columns[[0, 1, 2], [0, 1, 2]] = 4.0
+    columns[3:8, 3:] = small * torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)))[0]
+    e = Experiment(Features(N_MADE, 0.1, values=Binary()), bottleneck)
+    eps = {} if layer_norm is None else {"ln_eps": torch.full((1,), 1e-5, dtype=torch.float64)}
+    raw = Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, N_MADE), **eps)
+    arm = Arm([e], refit([e], raw).to("cpu", torch.float32))
+    return arm, Gated().measure(arm, split(arm, 16384))
 
 
-ONE = torch.tensor([[True, True, False, False, False, False]])
-TWO = torch.tensor([[False, False, True, True, True, False]])
-PAIRED = {
-    MAIN: rows([0.1, 0.3, 0.9, 0.6, 0.3, 9.0], [1.0, -1.0, 0.06, 1.0, -0.05, 0.0]),
-    # Feature 2 is small here: beyond this control it does not count in SoLU + LN either.
-    "gelu + LN": rows([0.1, 0.1, 7.0, 0.2, 0.1, 9.0], [1.0, 1.0, -0.04, 0.5, 0.5, 0.0]),
-    "relu + LN": rows([0.0, 7.0, 0.4, 0.4, 0.1, 9.0], [1.0, 0.0, 0.5, 0.5, -0.5, 1.0]),
-}
+def test_a_gate_is_found_in_solu_with_norm(split, make_tiers):
+    _, measured = made(SoLU(), LayerNorm(affine=False), 1.5, split)
+    found = Gated().of_arm(measured, make_tiers(ONE, TWO))
+    for kind in (GATING, MATCHED, BOTH_WAYS):
+        assert found[kind].item() > Gated().margin_of(kind), kind
+    turned = Gated().of_arm(measured, make_tiers(TWO, ONE))
+    for kind in (GATING, BOTH_WAYS):  # the other way round, where the tiers change their names
+        assert turned[kind].item() == pytest.approx(-found[kind].item(), abs=1e-6)
 
 
-def test_each_control_is_compared_over_features_of_enough_effect_in_both():
-    found = p3_gated.statistic(PAIRED, ONE, TWO)
-    own, control = (0.6 + 0.3) / 2 - (0.1 + 0.3) / 2, (0.2 + 0.1) / 2 - 0.1
-    assert found[0, 0].item() == pytest.approx(own - control)
-    own, control = (0.9 + 0.6 + 0.3) / 3 - 0.1, (0.4 + 0.4 + 0.1) / 3 - 0.0
-    assert found[0, 1].item() == pytest.approx(own - control)
-    # A tier of which one control leaves nothing is undefined beyond that one only.
-    first = torch.zeros_like(TWO)
-    first[0, 2] = True
-    assert p3_gated.statistic(PAIRED, ONE, first).isnan().tolist() == [[True, False]]
+def company(error):
+    """What P3 is told of errors made by hand, of eight binary features in every combination there is, five times."""
+    present = torch.tensor(list(itertools.product([False, True], repeat=N_MADE))).T.repeat(1, 5)
+    u = [(present & of.T).sum(0) - (present & of.T).long() for of in (ONE, TWO)]
+    observed = {"squared_error": error(*u)[None].float(), "target": present[None].float(), "present": present[None]}
+    observed["crowd"] = present.sum(0)[None]
+    never = {"gated": torch.zeros(1, N_MADE, N_MADE), "alone": torch.ones(1, N_MADE)}
+    return observed | never
 
 
-def test_features_of_the_tiers_that_are_small_in_any_arm_are_counted_as_left_out():
-    assert p3_gated.left_out(PAIRED, ONE, TWO).tolist() == [2]  # 1 and 2; the last is in no tier, .05 is enough
-    assert p3_gated.left_out({MAIN: PAIRED[MAIN]}, ONE, TWO).tolist() == [0]
-    assert p3_gated.left_out(PAIRED, ONE, ~ONE).tolist() == [3]
+def test_matched_company_by_hand(make_tiers):
+    """A gate of tier two of size .4; company that costs everybody the same; and tiers that each hurt themselves."""
+    kinds = {
+        "gate": (lambda u, v: 0.02 * (u + v) + 0.1 * (TWO.T & (u > 0)), (0.4, 0.4)),
+        "crowd": (lambda u, v: 0.02 * (u + v), (0.0, 0.0)),
+        "a gate for all": (lambda u, v: 0.02 * (u + v) + 0.1 * (u > 0), (0.0, None)),
+        "each itself": (lambda u, v: 0.1 * torch.where(TWO.T, v > 0, u > 0), (None, None)),
+    }
+    found = {}
+    for name, (error, expected) in kinds.items():
+        of = found[name] = Gated().of_arm(company(error), make_tiers(ONE, TWO))
+        for kind, value in zip((MATCHED, BOTH_WAYS), expected, strict=True):
+            if value is not None:
+                assert of[kind].item() == pytest.approx(value, abs=1e-5), (name, kind)
+    assert found["each itself"][MATCHED].item() < -Gated.margins[MATCHED]
+
+
+def test_a_linear_layer_has_no_gate(split, make_tiers):
+    _, measured = made(Linear(), None, 1.5, split)
+    found = Gated().of_arm(measured, make_tiers(ONE, TWO))
+    assert abs(found[GATING].item()) < 1e-3
+    assert abs(found[MATCHED].item()) < Gated.margins[MATCHED] / 2
+
+
+def test_a_tier_without_features_is_undefined(split, make_tiers):
+    _, measured = made(SoLU(), LayerNorm(affine=False), 1.5, split)
+    none = torch.zeros_like(ONE)
+    for neuron, hidden in ((none, TWO), (ONE, none)):
+        assert all(value.isnan().all() for value in Gated().of_arm(measured, make_tiers(neuron, hidden)).values())
+
+
+def test_columns_are_effects_and_what_company_leaves(split, make_tiers):
+    arm, measured = made(SoLU(), LayerNorm(affine=False), 1.5, split)
+    found = Gated().evidence_columns(measured, make_tiers(ONE, TWO))
+    assert set(found) == set(Gated.columns)
+    samples = split(arm, 16384)
+    x = sampler(arm.experiments).evaluation(samples.middle, samples.last - samples.middle)
+    error = (x - forward(arm.experiments[0].bottleneck, arm.parameters, x).out).square()[0]
+    for i in (0, 5):
+        others = (x[0] * (ONE.T & (torch.arange(N_MADE) != i)[:, None])).sum(0)
+        for k, column in enumerate(IN_COMPANY):
+            where = others >= 3 if k == 3 else others == k
+            t, e = x[0, i, where].double().numpy(), error[i, where].double().numpy()
+            r2 = 1 - e.mean() / t.var() if t.sum() >= 5 else float("nan")
+            assert found[column][0, i].item() == pytest.approx(r2, rel=1e-4, abs=1e-5, nan_ok=True)

@@ -6,12 +6,32 @@ import numpy as np
 import pytest
 import torch
 
-from toymodels import Binary, Bottleneck, GeLU, LayerNorm, Linear, Parameters, ReLU, SoLU, UniformValues, forward
-from toymodels.hypotheses.arms import MAIN, Arm
-from toymodels.hypotheses.predictions import p4_needs_norm
-from toymodels.hypotheses.predictions.p4_needs_norm import BESIDE, DECISIVE, drops, held, rescaled_r2
+from toymodels import (
+    Binary,
+    Bottleneck,
+    Experiment,
+    Features,
+    GeLU,
+    LayerNorm,
+    Linear,
+    Parameters,
+    ReLU,
+    SoLU,
+    UniformValues,
+    forward,
+)
+from toymodels.hypotheses.arms import Arm
+from toymodels.hypotheses.predictions.p4_needs_norm import (
+    AS_IT_IS,
+    BESIDE,
+    DECISIVE,
+    NeedsNorm,
+    drops,
+    held,
+    rescaled_r2,
+)
 from toymodels.metrics.moments import collect
-from toymodels.surgery import FrozenNorm, KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
+from toymodels.surgery import FrozenNorm, KeepLargest, geometric_mean_scale, loss_optimal_scale, operate, refit
 from toymodels.training.experiment import sampler
 
 SHAPES = {
@@ -128,7 +148,7 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
         "live": correlated(out()),
         "geometric": correlated(out()) - correlated(out(FrozenNorm(geometric))),
         "optimal": correlated(out()) - correlated(out(FrozenNorm(optimal))),
-        "optimal, R² as it is": as_it_is(out()) - as_it_is(out(FrozenNorm(optimal))),
+        AS_IT_IS: as_it_is(out()) - as_it_is(out(FrozenNorm(optimal))),
         **{f"keep {k}": correlated(out()) - correlated(out(KeepLargest(k))) for k in (1, 2, 4)},
     }
     assert set(found) == set(expected)
@@ -148,21 +168,40 @@ def test_keeping_every_neuron_drops_nothing_and_keeping_one_does(make_arm):
 def test_without_norm_nothing_drops_when_it_is_held(make_arm):
     arm = make_arm(WITHOUT)
     found = drops(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
-    assert all((found[kind] == 0).all() for kind in DECISIVE)
+    assert all((found[kind] == 0).all() for kind in (*DECISIVE, AS_IT_IS))
     assert (found["keep 1"] != 0).any()
 
 
-def test_the_statistic_by_hand():
-    one = torch.tensor([[True, True, False, False]])
-    arms = {
-        MAIN: [[0.1, 0.3, 0.6, torch.nan]],
-        "gelu + LN": [[0.0, 0.2, 0.2, 0.4]],
-        "relu + LN": [[0.5, 0.5, 0.0, 0.0]],
-    }
-    measured = {name: {"geometric": torch.tensor(drops)} for name, drops in arms.items()}
-    found = p4_needs_norm.statistic(measured, "geometric", one, ~one)
-    assert found.shape == (1, 2)
-    assert found[0].tolist() == pytest.approx([0.4 - 0.2, 0.4 + 0.5])
+def test_the_statistic_by_hand(make_tiers):
+    one = torch.tensor([[True, True, False, False]] * 3)
+    drop = torch.tensor([[0.1, 0.3, 0.6, torch.nan], [0.6, 0.4, 0.1, 0.1], [0.2, 0.2, torch.nan, torch.nan]])
+    measured = dict.fromkeys((*DECISIVE, *BESIDE), drop)
+    found = NeedsNorm().of_arm(measured, make_tiers(one, ~one))
+    assert set(found) == set(measured)
+    for value in found.values():
+        assert value[:2].tolist() == pytest.approx([0.4, -0.4])
+        assert value[2].isnan()
+
+
+def test_the_smaller_of_two_tiers_needs_norm_whichever_it_is(split, make_tiers):
+    """Three features of one size and five of another, a neuron each; with no LayerNorm nothing is needed."""
+    neuron = (torch.arange(8) < 3).expand(1, -1)
+
+    def statistics(layer_norm, of_neuron, of_hidden):
+        columns = torch.diag(torch.where(neuron[0], of_neuron, of_hidden))
+        columns = torch.cat([columns, torch.zeros(2, 8)])
+        bottleneck = Bottleneck(10, SoLU(), layer_norm, Linear(), tied=False)
+        e = Experiment(Features(8, 0.1, values=Binary()), bottleneck)
+        eps = {} if layer_norm is None else {"ln_eps": torch.full((1,), 1e-5, dtype=torch.float64)}
+        raw = Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, 8), **eps)
+        arm = Arm([e], refit([e], raw).to("cpu", torch.float32))
+        found = NeedsNorm().of_arm(NeedsNorm().measure(arm, split(arm, 16384)), make_tiers(neuron, ~neuron))
+        return [found[kind].item() for kind in DECISIVE]
+
+    assert min(statistics(LayerNorm(affine=False), 4.0, 1.5)) > NeedsNorm.margin
+    assert max(statistics(LayerNorm(affine=False), 1.5, 4.0)) < -NeedsNorm.margin
+    assert max(map(abs, statistics(LayerNorm(affine=False), 4.0, 4.0))) < NeedsNorm.margin / 2
+    assert statistics(None, 4.0, 1.5) == [0.0, 0.0]
 
 
 def test_a_dead_hidden_layer_has_no_scale_and_no_verdict(make_arm):

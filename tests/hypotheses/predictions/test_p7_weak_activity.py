@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from toymodels import Binary, Bottleneck, GeLU, LayerNorm, Linear, Parameters, ReLU, SoLU, forward
-from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.predictions import p7_weak_activity
+from toymodels.hypotheses.predictions.p7_weak_activity import WeakActivity, weak_minus_strong
 from toymodels.training.experiment import sampler
 
 SHAPES = {
@@ -26,8 +29,12 @@ def test_shares_by_sorting(make_arm, bottleneck, tap):
     x = sampler(arm.experiments).evaluation(512, 1536)
     lone = torch.cat([0.5 * torch.eye(8), torch.zeros(8, 1)], 1)[None].expand(2, -1, -1)
     alone = forward(bottleneck, arm.parameters, lone)
-    u = (getattr(forward(bottleneck, arm.parameters, x), tap) - getattr(alone, tap)[:, :, -1:]).abs().numpy()
-    main = (alone.mid[:, :, :8] - alone.mid[:, :, 8:]).abs().numpy().argmax(2)
+    delta = (getattr(forward(bottleneck, arm.parameters, x), tap) - getattr(alone, tap)[:, :, -1:]).numpy()
+    main = (alone.mid[:, :, :8] - alone.mid[:, :, 8:]).numpy()
+    if bottleneck.layer_norm is not None:
+        main = main - np.median(main, 1, keepdims=True)
+        delta = delta - np.median(delta, 1, keepdims=True) if tap == "mid" else delta
+    u, main = np.abs(delta), np.abs(main).argmax(2)
     for model in range(2):
         for neuron in range(bottleneck.hidden):
             of = u[model, neuron]
@@ -74,29 +81,52 @@ def test_a_neuron_of_the_negative_side_has_a_main_feature_too(make_arm):
 
 @pytest.mark.parametrize("activation", [ReLU(), SoLU()])
 def test_a_dead_neuron_is_undefined_and_spoils_no_mean(make_arm, activation):
-    arm = make_arm(Bottleneck(4, activation, LayerNorm(), Linear()), n=8)
+    arm = make_arm(Bottleneck(4, activation, None, Linear()), n=8)
     whole = p7_weak_activity.shares(arm, 0, 2048)["mid"]
     arm.parameters.W_in[0, 2] = 0
     share = p7_weak_activity.shares(arm, 0, 2048)["mid"]
     assert share[0, 2].isnan().all()
     assert share[0, [0, 1, 3]].isfinite().all()
     assert torch.equal(share[1], whole[1])
-    flat = {"mid": torch.zeros_like(share)}
     of = share[0, [0, 1, 3]].double().numpy()
     expected = (of[:, :5].mean(1) - of[:, 9]).mean()
-    found = p7_weak_activity.statistic({MAIN: {"mid": share}, "gelu + LN": flat}, "mid")
-    assert found[0].item() == pytest.approx(expected, abs=1e-6)
+    assert weak_minus_strong(share)[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_neuron_that_does_what_all_do_is_dead_where_a_norm_follows(make_arm):
+    """Five linear neurons, of which one reads a feature: the others move alike, as far as LayerNorm can see not."""
+    arm = make_arm(Bottleneck(5, Linear(), LayerNorm(), Linear(), tied=False), n=3, models=1)
+    W_in = torch.ones(1, 5, 3)
+    W_in[0, 0] = torch.tensor([3.0, 2.0, 1.5])
+    share = p7_weak_activity.shares(Arm(arm.experiments, replace(arm.parameters, W_in=W_in)), 0, 2048)["mid"]
+    assert share[0, 0].isfinite().all()
+    assert share[0, 1:].isnan().all()
 
 
 def test_a_model_that_never_moves_has_no_statistic(make_arm):
     arm = make_arm(Bottleneck(4, ReLU(), LayerNorm(), Linear()), n=8, density=1e-9)
-    measured = {name: p7_weak_activity.shares(arm, 0, 256) for name in (MAIN, "relu + LN")}
-    assert p7_weak_activity.statistic(measured, "mid").isnan().all()
+    assert all(weak_minus_strong(share).isnan().all() for share in p7_weak_activity.shares(arm, 0, 256).values())
 
 
-def test_the_statistic_is_weak_half_minus_strongest_beyond_each_control():
+def test_the_statistic_is_weak_half_minus_strongest(make_tiers):
     classes = torch.tensor([[[0.9, 0.8, 0.7, 0.6, 0.5, 0.0, 0.0, 0.0, 0.0, 0.2], [0.1] * 10]])
-    controls = {"gelu + LN": {"mid": 0 * classes}, "relu + LN": {"mid": classes / 2}}
-    found = p7_weak_activity.statistic({MAIN: {"mid": classes}, **controls}, "mid")
-    assert found.shape == (1, 2)
-    assert found[0].tolist() == pytest.approx([(0.7 - 0.2 + 0.0) / 2, (0.7 - 0.2 + 0.0) / 2 - 0.25 / 2])
+    none = torch.zeros(2, 4, dtype=torch.bool)  # no tier is needed
+    measured = {"mid": torch.cat([classes, classes.flip(2)]), "post": torch.cat([classes, 0 * classes])}
+    found = WeakActivity().of_arm(measured, make_tiers(none, none))
+    assert found["mid"].tolist() == pytest.approx([(0.7 - 0.2 + 0.0) / 2, (0.04 - 0.9) / 2])
+    assert found["post"].tolist() == pytest.approx([(0.7 - 0.2 + 0.0) / 2, 0.0])
+
+
+@pytest.mark.parametrize(
+    "activation, reads, expected",
+    [
+        (ReLU(), [5.0, 1.0, 1.0, 1.0], 1),  # weak activations are of features that are not its own
+        (ReLU(), [5.0, 0.0, 0.0, 0.0], 0),
+        (Linear(), [-1.05, 1.0, 1.0, 1.0], -1),  # its own takes away from the others: alone they are the strongest
+    ],
+)
+def test_it_can_come_out_either_way(make_arm, activation, reads, expected):
+    arm = make_arm(Bottleneck(1, activation, None, Linear(), tied=False), Binary(), n=4, models=1, density=0.3)
+    arm = Arm(arm.experiments, Parameters(W_in=torch.tensor([[reads]]), W_out=torch.ones(1, 4, 1)))
+    found = weak_minus_strong(p7_weak_activity.shares(arm, 0, 8192)["mid"]).item()
+    assert (found > WeakActivity.margin) - (found < -WeakActivity.margin) == expected

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.statistics.contrasts import beyond_controls, defined, mean_over
 
 NAN, INF = math.nan, math.inf
 
@@ -53,3 +53,7 @@ def test_a_control_that_diverged_is_undefined_too(diverged):
 def test_what_is_undefined_in_the_model_itself_is_undefined(own):
     """Also beyond a control that diverged alike."""
     assert same(beyond([own, 5.0], [1.0, 1.0], [own, 2.0]), [[NAN, NAN], [4.0, 3.0]])
+
+
+def test_what_is_not_finite_is_undefined():
+    assert defined(torch.tensor([1.0, INF, -INF, NAN])).isnan().tolist() == [False, True, True, True]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.stats import kstest
 
-from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
+from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, expected_of_two_groups, p_values
 
 
 def nearest_unimodal(sample: np.ndarray) -> float:
@@ -124,3 +124,19 @@ def test_the_mean_dip_of_normals_falls_as_they_get_more():
     assert means == sorted(means, reverse=True)
     assert means[0] > 0.12
     assert means[-1] < 0.03
+
+
+@pytest.mark.parametrize("few, count, beyond", [(3, 40, -0.002), (4, 40, 0.004), (5, 40, 0.016), (5, 64, 0.004)])
+def test_few_in_a_group_of_their_own_are_hardly_more_than_chance(few, count, beyond):
+    """The floor that SCIENCE.md, trap 20, gives, by another simulation."""
+    found = expected_of_two_groups(few, count - few) - expected_of_normals(count)
+    assert found == pytest.approx(beyond, abs=0.0012)
+    assert expected_of_two_groups(count - few, few) == expected_of_two_groups(few, count - few)
+
+
+def test_two_groups_that_stand_still_have_half_the_share_of_the_smaller():
+    """The floor without chance, and beside it what is expected of groups large enough."""
+    values = torch.cat([torch.zeros(30), torch.ones(70)])[None]
+    assert dip(values).item() == pytest.approx(0.15)
+    assert expected_of_two_groups(30, 70) == pytest.approx(0.15, abs=0.002)
+    assert expected_of_two_groups(0, 40) == expected_of_normals(40)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, hidden_from, preactivation
 from toymodels.engines.autograd.moments import CHUNK
+from toymodels.kernels.rotated import STILL
 from toymodels.training.experiment import Experiment, sampler, target_of
 
 AT_ONCE = 2**24
@@ -35,7 +36,7 @@ def _of_draws(
     experiments: Sequence[Experiment], parameters: Parameters, draws: Tensor, first: int, samples: int
 ) -> Tensor:
     """The same of so few draws that all of them are computed at once."""
-    data, says, dtype = sampler(experiments, parameters.W_in.device), target_of(experiments), parameters.W_in.dtype
+    data, says, dtype = sampler(experiments, parameters.W_in.device.type), target_of(experiments), parameters.W_in.dtype
     models = torch.arange(len(experiments), device=draws.device)
     each = parameters[models.repeat_interleave(len(draws))]
     shift, sums = None, None
@@ -43,12 +44,12 @@ def _of_draws(
         x = data.evaluation(start, min(CHUNK, first + samples - start)).to(dtype)
         t, z = says(x), preactivation(parameters, x)
         pre = torch.einsum("dkh,mhs->mdks", draws, z).flatten(0, 1)
-        post = hidden_from(experiments[0].bottleneck, each, pre).post.unflatten(0, (-1, len(draws)))
+        post = hidden_from(experiments[0].bottleneck, each, pre).post.unflatten(0, (len(experiments), len(draws)))
         shift = post[..., :1] if shift is None else shift
         post = post - shift
         of_chunk = (
-            t.sum(2),
-            t.square().sum(2),
+            t.double().sum(2),
+            t.double().square().sum(2),
             post.sum(3),
             post.square().sum(3),
             torch.einsum("mdks,mts->mdkt", post, t),
@@ -56,9 +57,11 @@ def _of_draws(
         of_chunk = tuple(each.double() for each in of_chunk)
         sums = of_chunk if sums is None else tuple(a + b for a, b in zip(sums, of_chunk, strict=True))
     assert sums is not None
+    assert shift is not None
     t, tt, p, pp, pt = (each / samples for each in sums)
     target_variance, variance = (tt - t.square())[:, None], pp - p.square()
+    varies = (variance > STILL * (p + shift[..., 0].double()).square())[..., None]
     covariance = pt - p[..., None] * t[:, None, None]
     product = variance[..., None] * target_variance[:, :, None]
-    largest = torch.where(product > 0, covariance.square() / product, 0.0).clamp(max=1).amax(2)
+    largest = torch.where(varies & (product > 0), covariance.square() / product, 0.0).clamp(max=1).amax(2)
     return torch.where(target_variance > 0, largest, torch.nan)

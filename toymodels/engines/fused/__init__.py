@@ -53,11 +53,11 @@ class FusedEngine(Engine):
         return batch.bytes_needed(experiments)
 
     def prepare(self, on_note: OnNote = unheard) -> None:
-        """Compile the kernels, or load them: 20 seconds once a machine and version, unless they cannot be kept."""
+        """Compile the kernels, or load them: 25 seconds once a machine and version, unless they cannot be kept."""
         if preparing.prepared():
             return
         if not compiled.compiled():
-            on_note("compiling the fused engine for this processor, once: about 20 seconds")
+            on_note("compiling the fused engine for this processor, once: about 25 seconds")
         preparing.prepare()
         if unkept := compiled.why_not_kept():
             on_note(unkept)

@@ -48,9 +48,9 @@ def prepare(wide: bool = False) -> None:
                 sheet = moments.sheet(shape)
                 theta, own, source = batch.state.theta, batch.own, batch.source
                 moments.collect(shape, source, theta, own, 1, work, sheet, sums, 0, 1, 0, 1)
-                stretch, one = rotated.stretch(shape, 1), np.ones((1, 1, 1), np.float32)
-                rotated.keep(shape, source, theta, own, 0, 1, work, stretch, 0, 0, 1)
-                rotated.rotate(shape, theta, own, one, 1, work, stretch, np.zeros((1, 1, 1)), 0, 0, 1)
+                held, one = rotated.held(shape, 1), np.ones((1, 1, 1), np.float32)
+                rotated.keep(shape, source, theta, own, 0, 1, work, held, 0, 0, 1)
+                rotated.rotate(shape, theta, own, one, 1, work, held, np.zeros((1, 1, 1)), 0, 0, 1)
         except BaseException as error:
             failures.append(error)
 

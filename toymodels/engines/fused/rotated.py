@@ -46,18 +46,18 @@ def r2(
     stop = Event()
 
     def measure(models: range, drawn: range) -> None:
-        work, stretch = workspace(shape), kernels.stretch(shape, samples)
+        work, held = workspace(shape), kernels.held(shape, samples)
         for model in models:
             for begin in range(0, kernels.chunks(samples), chunks):
                 if stop.is_set():
                     return
                 end = min(kernels.chunks(samples), begin + chunks)
-                kernels.keep(shape, source, theta, own, first, samples, work, stretch, model, begin, end)
+                kernels.keep(shape, source, theta, own, first, samples, work, held, model, begin, end)
             for begin in range(drawn.start, drawn.stop, draws):
                 if stop.is_set():
                     return
                 end = min(drawn.stop, begin + draws)
-                kernels.rotate(shape, theta, own, Q, samples, work, stretch, found, model, begin, end)
+                kernels.rotate(shape, theta, own, Q, samples, work, held, found, model, begin, end)
 
     prepare()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,78 +1,97 @@
-"""P1: the alignment of recovered features has two modes.
+"""P1: are the features that a model recovers two groups, in a neuron and in none, or one?
 
-    z_i = Phi^-1 of the null percentile of feature i's response alignment       (clipped to where the null can tell)
-    statistic = dip of z over the recovered features - its mean under the null, minus each LN-only control's
+    a_i = max_k R^2 of the best affine read-out of feature i from neuron k at ``post``     (functional alignment)
+    statistic = dip of a_i over the features of either tier, of all seeds together - its mean of as many normal numbers
 
-The dip is Hartigan's (`toymodels.hypotheses.statistics.dip`), with a Monte Carlo p a model. Percentiles are taken to
-normal scores first: where one tier is aligned and the other is like its null, percentiles are uniform with an atom at
-100, which *is* unimodal. In 40,000 simulated models of 40 features, 12 of them above all but .1 % of the null, the dip
-test at 5 % finds them 15 % of the time in percentiles and 99 % in normal scores, and calls 4 % and .3 % of pure nulls
-bimodal. A dip falls as the sample grows, and arms differ in how many features they recover: so each has the mean dip of
-as many normal numbers taken off, which is what z are under the null. Of signed features the alignment is that of both
-sides together (`toymodels.metrics.responses`), in the models as in the null. Margin .01.
+The dip is Hartigan's (`toymodels.hypotheses.statistics.dip`), with its Monte Carlo p: P(as large of as many uniform
+numbers). A dip falls as the sample grows, so what chance gives is taken off. Seeds are pooled, and a_i itself is: ranks
+within a model, or places in a uniform null, are uniform by construction, and of them the dip says nothing.
+
+It describes and decides nothing, for how large a dip can be depends on how many features a group has: in two groups as
+far apart as can be, of the sizes that the tiers have here, it is about half the share of the smaller one. 3 features of
+40 in neurons cannot be told from one group (.001 below its mean by chance), 4 come .005 above it and 5 .016. So what
+such a sample has (`expected_of_two_groups`), the *floor* below which two groups may hide, stands beside it: near the
+floor, features are as much in two groups as the tiers say; near 0, in one; and where the floor is near 0 itself, there
+are too few in a group to tell. Groups that are wide, or not far apart, lie in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import MAIN
-from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
-from toymodels.hypotheses.prediction import Numbers, Prediction
-from toymodels.hypotheses.statistics.contrasts import beyond_controls
-from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
+from toymodels.hypotheses.evidence import OF_TIERS, Evidence
+from toymodels.hypotheses.numbers import AtSetting, Statistics
+from toymodels.hypotheses.prediction import Prediction
+from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, expected_of_two_groups, p_values
+from toymodels.hypotheses.statistics.findings import Finding, unknown
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import Tiers
-from toymodels.metrics.rotation_null import DRAWS
 
+DIP, FLOOR = "dip", "dip of two groups"
 DIP_P = "dip p"
-"""The mark that is the Monte Carlo p of the dip of SoLU + LN's own alignment."""
-FEWEST_RECOVERED = 4
-"""With fewer recovered features a model has no modes to count: its dip is undefined."""
+"""The mark that is the Monte Carlo p of the dip of each model of SoLU + LN alone."""
+ALIGNMENT = "alignment of the features of either tier"
+"""The mark that is a_i, [seed, feature], NaN of a feature in no tier."""
+FEWEST = 4
+"""With fewer features there are no modes to count: the dip is undefined."""
+DESCRIBES = "it describes, and decides nothing"
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Whether the alignment of some features has two modes."""
+
+    features: int
+    dip: float
+    """beyond what as many normal numbers have on average; NaN of fewer than `FEWEST` features"""
+    p: float
+    """P(a dip as large, of as many uniform numbers); 1 of fewer than `FEWEST` features"""
+    floor: float
+    """the ``dip`` of two groups of these sizes as far apart as can be; NaN of fewer than `FEWEST` features"""
 
 
 class Bimodal(Prediction):
-    """The prediction that alignment has two modes. It measures nothing: percentiles are what tiers are made of."""
+    """The prediction that alignment has two modes. It measures nothing: alignment is what tiers are made of."""
 
     key = "P1"
-    claim = "The alignment of recovered features has two modes"
+    claim = "The alignment of features is in two groups"
     figure = "p1_bimodal"
-    margin = 0.01
-    decisive = ("dip",)
-
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed and control."""
-        measured = {name: of[OF_TIERS] for name, of in evidence.with_norm.items()}
-        return {"dip": statistic(measured, tiers.recovered)}
+    margin = 0.0
+    decisive = ()
 
     def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
-        """The p of the dip of SoLU + LN alone."""
-        return {DIP_P: dip_p_values(evidence.arms[MAIN][OF_TIERS], tiers.neuron | tiers.hidden)}
+        """The alignment of SoLU + LN's features, and the p of the dip of each of its models alone."""
+        alignment = evidence.arms[MAIN][OF_TIERS]["alignment"].double()
+        alignment = torch.where(tiers.neuron | tiers.hidden, alignment, torch.nan)
+        return {ALIGNMENT: alignment, DIP_P: p_values(alignment)}
+
+    def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
+        """The `modes` of all seeds together: the dip, with its floor for a margin and its p for that of being above;
+        and the floor. Both without an interval, and undetermined."""
+        del statistics
+        found = modes(at.marks[ALIGNMENT], at.own.neuron, at.own.hidden)
+        if found.features < FEWEST:
+            reason = f"fewer than {FEWEST} features in a tier"
+            return {kind: unknown(kind, self.margin, reason) for kind in (DIP, FLOOR)}
+        nan, seeds, undecided = float("nan"), int((at.own.neuron | at.own.hidden).any(1).sum()), Status.UNDETERMINED
+        return {
+            DIP: Finding(DIP, found.dip, nan, nan, seeds, found.floor, found.p, 1.0, undecided, DESCRIBES),
+            FLOOR: Finding(FLOOR, found.floor, nan, nan, seeds, self.margin, 1.0, 1.0, undecided, DESCRIBES),
+        }
 
 
-def normal_scores(percentile: Tensor, recovered: Tensor) -> Tensor:
-    """The z of every feature [model, feature]; NaN for what is not recovered."""
-    edge = 0.5 / (DRAWS * percentile.shape[1])
-    share = (percentile.double() / 100).clamp(edge, 1 - edge)
-    return torch.where(recovered & percentile.isfinite(), torch.special.ndtri(share), torch.nan)
-
-
-def statistic(measured: Mapping[str, Quantities], recovered: Mapping[str, Tensor]) -> Tensor:
-    """The statistic of every seed, [model, control]; ``recovered`` bool [model, feature] by arm: each its own."""
-    of = {name: {"z": normal_scores(m["percentile"], recovered[name])} for name, m in measured.items()}
-    return beyond_controls(of, lambda arm: _dip(arm["z"]))
-
-
-def dip_p_values(measured: Quantities, recovered: Tensor) -> Tensor:
-    """The Monte Carlo p of each model's own dip, [model]."""
-    return p_values(normal_scores(measured["percentile"], recovered))
-
-
-def _dip(z: Tensor) -> Tensor:
-    counts = z.isfinite().sum(1)
-    by_chance = torch.tensor(
-        [expected_of_normals(int(count)) if count >= FEWEST_RECOVERED else torch.nan for count in counts]
-    )
-    return dip(z) - by_chance
+def modes(alignment: Tensor, neuron: Tensor, hidden: Tensor) -> Modes:
+    """The modes of a_i [model, feature] over the features of the tiers, bool [model, feature], of all models."""
+    counted = (neuron | hidden) & alignment.isfinite()
+    values, of_neuron = alignment[counted].double()[None], int((neuron & counted).sum())
+    features = values.shape[1]
+    if features < FEWEST:
+        return Modes(features, torch.nan, 1.0, torch.nan)
+    by_chance = expected_of_normals(features)
+    floor = expected_of_two_groups(of_neuron, features - of_neuron) - by_chance
+    return Modes(features, dip(values).item() - by_chance, p_values(values).item(), floor)

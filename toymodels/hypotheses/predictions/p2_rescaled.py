@@ -2,11 +2,16 @@
 
     r_i(tap) = E |tap(x) - tap(x without i)| over data in which feature i is active
     rho(tap) = mean of r_i(tap) over the hidden tier / mean over the neuron tier
-    statistic = log(rho(post) / rho(mid)), minus each LN-only control's
+    suppressed = -log rho(mid),    rescaled = log(rho(post) / rho(mid))
 
-of the same features. Above 0: LayerNorm brings the small tier closer to the large one, by more than it does where no
-SoLU has pushed them apart. Margin log 1.25. Elhage et al. 2022, *Softmax Linear Units*, suspect this. A signed
-feature is active with either sign, so the mean over data is over both of its sides.
+Where a LayerNorm follows, the change at ``mid`` is taken about its mean over neurons, which LayerNorm subtracts: what
+all neurons do alike changes nothing downstream (and the mean, among all that could be taken off, leaves the shortest
+change). Suppressed above 0: SoLU lets hidden features move the layer less than the others. Rescaled above 0: LayerNorm
+brings them closer to the others again. Both decide, each with the margin log 1.25. Either may come out below 0: hidden
+features that move the layer more, or a LayerNorm that sets the tiers further apart.
+
+Elhage et al. 2022, *Softmax Linear Units*, suspect this. A signed feature is active with either sign, so the mean over
+data is over both of its sides.
 """
 
 from __future__ import annotations
@@ -20,15 +25,17 @@ from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from, preactivation
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, Prediction
-from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Quantities, SplitSamples
+from toymodels.hypotheses.prediction import Prediction
+from toymodels.hypotheses.statistics.contrasts import defined, mean_over
 from toymodels.hypotheses.tiers import Tiers
+from toymodels.layer_norm import centred
 from toymodels.metrics.tiers import Tier
 from toymodels.training.experiment import sampler
 
 EXAMPLES = 512
 """The most active examples of a feature that are used: the first of the stretch of samples."""
+SUPPRESSED, RESCALED = "suppressed", "rescaled"
 
 
 class Rescaled(Prediction):
@@ -38,7 +45,7 @@ class Rescaled(Prediction):
     claim = "Tier two is suppressed at mid, then rescaled"
     figure = "p2_rescaled"
     margin = math.log(1.25)
-    decisive = ("log ratio",)
+    decisive = (SUPPRESSED, RESCALED)
     compares = (Tier.HIDDEN, Tier.NEURON)
     columns: ClassVar = {"change_mid": "mid", "change_post": "post"}
 
@@ -46,9 +53,13 @@ class Rescaled(Prediction):
         """The `changes` that taking a feature away makes, on the second half of the samples."""
         return changes(arm, samples.middle, samples.last)
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed and control."""
-        return {"log ratio": statistic(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """How far hidden features are suppressed at mid, and rescaled from mid to post: [model] each."""
+        mid, post = (
+            torch.log(mean_over(measured[tap], tiers.hidden) / mean_over(measured[tap], tiers.neuron))
+            for tap in ("mid", "post")
+        )
+        return {SUPPRESSED: defined(-mid), RESCALED: defined(post - mid)}
 
 
 def changes(arm: Arm, first: int, last: int) -> Quantities:
@@ -71,18 +82,11 @@ def _changes(arm: Arm, first: int, last: int) -> Quantities:
         present = preactivation(own, x[k : k + 1])[:, :, s]
         absent = present - directions(own)[:, :, i] * x[k, i, s]
         with_i, without_i = (hidden_from(e.bottleneck, own, z) for z in (present, absent))
+        moved = {"mid": with_i.mid - without_i.mid, "post": with_i.post - without_i.post}
+        if e.bottleneck.layer_norm is not None:
+            moved["mid"] = centred(moved["mid"])
         counts = torch.zeros(x.shape[1]).index_add_(0, i, torch.ones(len(i)))
         for tap in found:
-            change = torch.linalg.vector_norm((getattr(with_i, tap) - getattr(without_i, tap))[0], dim=0).float()
+            change = torch.linalg.vector_norm(moved[tap][0], dim=0).float()
             found[tap][k] = torch.zeros(x.shape[1]).index_add_(0, i, change) / counts
     return found
-
-
-def statistic(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature]."""
-
-    def log_ratio(of: Quantities) -> Tensor:
-        rho = {tap: mean_over(of[tap], hidden) / mean_over(of[tap], neuron) for tap in ("mid", "post")}
-        return torch.log(rho["post"] / rho["mid"])
-
-    return beyond_controls(measured, log_ratio)

@@ -1,13 +1,29 @@
 """P3: hidden features (tier two) have a large effect only where no feature of the neuron tier is present.
 
+*Gating*, feature by feature:
+
     a_i  = readout_i(e_i) - readout_i(0)                     the effect of feature i alone, before ``out``
     a_ij = readout_i(e_i + e_j) - readout_i(e_j)             its effect in the company of j
     G = mean over hidden i, j in the neuron tier of (1 - a_ij / a_i) - mean over i in the neuron tier, hidden j
-    statistic = G, minus each LN-only control's
 
-e_i at the feature's mean active value; features with |a_i| < .05 are left out, and counted. Before ``out``, because a
-ReLU output counterfeits gating by clipping; minus the controls, because LayerNorm alone gates small features by large
-ones. Margin .1.
+e_i at the feature's mean active value; features with |a_i| < .05 in an arm are left out there, and counted. Before
+``out``, because a ReLU output counterfeits gating by clipping. Margin .1.
+
+*Crowding-matched*, on data (the second half of the samples): what the company of a feature of the neuron tier costs a
+feature in R^2, beyond what company of the same size costs it without one, `toymodels.hypotheses.crowding.drops`;
+
+    M = mean of drop_i over the hidden tier - mean over the neuron tier
+
+so that neither crowding, which hurts everybody, nor what the neuron tier does to everybody counts. Margin .05.
+
+Both decide. G = 0 of a model that is linear before ``out``, and changes its sign when the tiers change their names. M
+does not: company without the neuron tier is of hidden features alone, so M is what the tiers do to each other minus
+what each does to itself, and 0 of a model in which all company costs the same. Below 0: features are hurt most by their
+own tier, as where hidden features share neurons and nothing is gated.
+
+Beside them, and not decisive: *matched, both ways*, mean of drop_i over the hidden tier in the company of neuron
+features minus its mean over the neuron tier in the company of hidden ones, which does change its sign; and feature by
+feature, R^2 with 0, 1, 2, and 3 or more other features of the neuron tier active.
 
 A signed feature has two sides, e_i and -e_i, each with an effect a_i of its own: 1 - a_ij / a_i is then the mean over
 both sides of i and both of j, and a feature is left out where either side's |a_i| < .05.
@@ -23,8 +39,9 @@ from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from
 from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hypotheses.crowding import COMPANY, drops, explained_in_company, observe
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, Prediction
+from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.responses import mean_active_values, sides
@@ -34,8 +51,11 @@ SMALLEST = 0.05
 """The size of an effect alone below which a feature is left out."""
 WITH_NEURON, WITH_HIDDEN = "effect_with_neuron", "effect_with_hidden"
 """The columns of evidence that are effects in company, which is of either tier."""
+IN_COMPANY = tuple(f"r2_with_{k}" for k in range(COMPANY))
+"""The columns of evidence that are R^2 with so many other features of the neuron tier active; the last, or more."""
+GATING, MATCHED, BOTH_WAYS = "gating", "crowding-matched", "matched, both ways"
 LEFT_OUT = "left out of P3"
-"""The mark that counts the features of the tiers that are left out."""
+"""The mark that counts the features of the tiers that are left out of gating in SoLU + LN."""
 
 
 class Gated(Prediction):
@@ -45,26 +65,33 @@ class Gated(Prediction):
     claim = "Tier two is gated by tier one"
     figure = "p3_gated"
     margin = 0.1
-    decisive = ("gating",)
+    margins: ClassVar = {MATCHED: 0.05, BOTH_WAYS: 0.05}
+    decisive = (GATING, MATCHED)
     compares = (Tier.HIDDEN, Tier.NEURON)
     columns: ClassVar = {
         "effect_alone": "alone",
         WITH_NEURON: "gated",
         WITH_HIDDEN: "gated",
+        **dict.fromkeys(IN_COMPANY, "squared_error"),
     }
 
     def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
-        """The `effects` of features alone and in company, which need no samples."""
-        del samples
-        return effects(arm)
+        """The `effects` of features alone and in company, and what to `observe` of the second half of the samples."""
+        return effects(arm) | observe(arm, samples.middle, samples.last)
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed and control."""
-        return {"gating": statistic(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """G, M, and M both ways: [model] each."""
+        by_neuron, by_hidden = drops(measured, tiers.neuron), drops(measured, tiers.hidden)
+        of_hidden = mean_over(by_neuron, tiers.hidden)
+        return {
+            GATING: gating(measured["gated"], tiers.neuron, tiers.hidden),
+            MATCHED: of_hidden - mean_over(by_neuron, tiers.neuron),
+            BOTH_WAYS: of_hidden - mean_over(by_hidden, tiers.neuron),
+        }
 
     def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
-        """How many features of the tiers are left out."""
-        return {LEFT_OUT: left_out(evidence.of(self.key), tiers.neuron, tiers.hidden)}
+        """How many features of the tiers are left out in SoLU + LN."""
+        return {LEFT_OUT: left_out(evidence.arms[MAIN][self.key], tiers.neuron | tiers.hidden)}
 
     def notes(self, marks: Mapping[str, Tensor]) -> Iterator[str]:
         """That features are left out, where any are."""
@@ -72,9 +99,10 @@ class Gated(Prediction):
             yield f"P3 leaves out {count:.1f} features a model: their effect alone is below {SMALLEST}"
 
     def evidence_columns(self, measured: Quantities, tiers: Tiers) -> dict[str, Tensor]:
-        """The effect of each feature alone, and in the company of one feature of either tier."""
+        """The effect of each feature alone, in the company of one feature of either tier, and its R^2 in company."""
         company = {WITH_NEURON: in_company(measured, tiers.neuron), WITH_HIDDEN: in_company(measured, tiers.hidden)}
-        return super().evidence_columns(measured, tiers) | company
+        explained = explained_in_company(measured, tiers.neuron).unbind(2)
+        return super().evidence_columns(measured, tiers) | company | dict(zip(IN_COMPANY, explained, strict=True))
 
 
 def effects(arm: Arm) -> Quantities:
@@ -119,32 +147,13 @@ def in_company(measured: Quantities, of: Tensor) -> Tensor:
     return measured["alone"] * (1 - mean_over(gated, of[:, None, :].expand_as(gated), dim=2))
 
 
-def gating(gated: Tensor, neuron: Tensor, hidden: Tensor, counted: Tensor) -> Tensor:
-    """G of every model, [model], over the features i that are ``counted``, bool [model, feature]."""
-    small_by_large = mean_over(gated, (hidden & counted)[:, :, None] & neuron[:, None, :], dim=(1, 2))
-    large_by_small = mean_over(gated, (neuron & counted)[:, :, None] & hidden[:, None, :], dim=(1, 2))
-    return small_by_large - large_by_small
+def gating(gated: Tensor, neuron: Tensor, hidden: Tensor) -> Tensor:
+    """G of every model, [model], over what is not NaN in ``gated`` [model, feature i, feature j]."""
+    hidden_by_neuron = mean_over(gated, hidden[:, :, None] & neuron[:, None, :], dim=(1, 2))
+    neuron_by_hidden = mean_over(gated, neuron[:, :, None] & hidden[:, None, :], dim=(1, 2))
+    return hidden_by_neuron - neuron_by_hidden
 
 
-def statistic(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature].
-
-    Against each control over the features whose effect is large enough in both.
-    """
-    own, differences = measured[MAIN], []
-    for name, control in measured.items():
-        if name != MAIN:
-            counted = ~(_small(own) | _small(control))
-            of_own, of_control = (gating(of["gated"], neuron, hidden, counted) for of in (own, control))
-            differences.append(of_own - of_control)
-    return torch.stack(differences, 1)
-
-
-def left_out(measured: Mapping[str, Quantities], neuron: Tensor, hidden: Tensor) -> Tensor:
-    """How many features of the tiers are left out because of their effect in SoLU + LN or some control: [model]."""
-    small = torch.stack([_small(of) for of in measured.values()]).any(0)
-    return (small & (neuron | hidden)).sum(1)
-
-
-def _small(of: Quantities) -> Tensor:
-    return of["alone"].abs() < SMALLEST
+def left_out(measured: Quantities, in_a_tier: Tensor) -> Tensor:
+    """How many of the features ``in_a_tier``, bool [model, feature], are left out of one arm: [model]."""
+    return ((measured["alone"].abs() < SMALLEST) & in_a_tier).sum(1)

@@ -1,17 +1,20 @@
 """P4: the hidden tier (tier two) needs LayerNorm.
 
     drop_i = R^2_i - R^2_i with LayerNorm's scale held at one constant
-    statistic = mean drop over the hidden tier - mean over the neuron tier, minus each LN-only control's
+    statistic = mean drop over the hidden tier - mean over the neuron tier
 
-The constants, both taken from other samples: the geometric mean of the scale over non-empty inputs, and the one of
-least loss. R^2 here is after the best affine rescaling of each output that turns no sign, max(0, corr(t_i, y_i))^2, for
-otherwise the size of the constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself
-calls the *neuron* tier the one that needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits
-the many weak inputs makes the strong ones several times too large, which loses nothing that is said. At the
-loss-optimal constant R^2 as it is must agree as well: three statistics, and all must be supported. Margin .05.
+at two constants, both taken from other samples: *geometric*, the geometric mean of the scale over non-empty inputs, and
+*optimal*, the constant of least loss. Both decide and must agree; margin .05. Without LayerNorm there is no scale to
+hold, and both are 0. Below 0: it is the neuron tier that needs LayerNorm.
 
-Beside them, and not decisive: the same with only the k = 1, 2, 4 largest |mid| kept and LayerNorm live. That a tier
-lives in small entries shows there only while k is small against the neurons it uses.
+R^2 here is after the best affine rescaling of each output that turns no sign, max(0, corr(t_i, y_i))^2, for otherwise
+the size of the constant rules: on the constructed two-tier model (64 models, both value laws) R^2 itself calls the
+*neuron* tier the one that needs LayerNorm at the geometric mean (-7 to -85), because a constant that suits the many
+weak inputs makes the strong ones several times too large, which loses nothing that is said.
+
+Beside them, and not decisive: R^2 as it is, at the optimal constant; and the rescaled R^2 with only the k = 1, 2, 4
+largest |mid| kept and LayerNorm live (about the median over neurons, where a LayerNorm follows: `KeepLargest`). That a
+tier lives in small entries shows there only while k is small against the neurons it uses.
 """
 
 from __future__ import annotations
@@ -24,9 +27,9 @@ import torch
 from torch import Tensor
 
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, Prediction
-from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Quantities, SplitSamples
+from toymodels.hypotheses.prediction import Prediction
+from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.recovery import r2
@@ -34,9 +37,11 @@ from toymodels.metrics.tiers import Tier
 from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
 from toymodels.training.experiment import sampler, target_of
 
-DECISIVE = ("geometric", "optimal", "optimal, R² as it is")
+DECISIVE = ("geometric", "optimal")
+AS_IT_IS = "optimal, R² as it is"
 KEPT = (1, 2, 4)
-BESIDE = tuple(f"keep {k}" for k in KEPT)
+KEEPING = tuple(f"keep {k}" for k in KEPT)
+BESIDE = (AS_IT_IS, *KEEPING)
 SAMPLES = 8192
 STRETCH = 256
 
@@ -54,18 +59,20 @@ class NeedsNorm(Prediction):
         "affine_r2": "live",
         "drop_geometric": "geometric",
         "drop_optimal": "optimal",
-        "drop_optimal_r2": "optimal, R² as it is",
-        **{f"drop_keep_{k}": kind for k, kind in zip(KEPT, BESIDE, strict=True)},
+        "drop_optimal_r2": AS_IT_IS,
+        **{f"drop_keep_{k}": kind for k, kind in zip(KEPT, KEEPING, strict=True)},
     }
 
     def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """The `drops` on the second half of the samples, by constants of the first."""
         return drops(arm, samples.second_half, samples.middle, samples.last)
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed and control, by every way of taking LayerNorm away."""
-        measured = evidence.of(self.key)
-        return {kind: statistic(measured, kind, tiers.neuron, tiers.hidden) for kind in (*DECISIVE, *BESIDE)}
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """The mean drop over the hidden tier minus that over the neuron tier, [model], by kind of intervention."""
+        return {
+            kind: mean_over(measured[kind], tiers.hidden) - mean_over(measured[kind], tiers.neuron)
+            for kind in (*DECISIVE, *BESIDE)
+        }
 
 
 def rescaled_r2(moments: Moments) -> Tensor:
@@ -104,7 +111,7 @@ def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
     LayerNorm nothing drops when it is held.
     """
     before = rescaled_r2(live)
-    found = {"live": before} | {kind: torch.zeros_like(before) for kind in DECISIVE}
+    found = {"live": before} | {kind: torch.zeros_like(before) for kind in (*DECISIVE, AS_IT_IS)}
     if arm.experiments[0].bottleneck.layer_norm is not None:
         geometric = geometric_mean_scale(arm.experiments, arm.parameters, min(SAMPLES, middle))
         optimal = loss_optimal_scale(arm.experiments, arm.parameters, min(2048, middle))
@@ -113,11 +120,11 @@ def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
             moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
             found[name] = before - rescaled_r2(moments)
             if name == "optimal":
-                found["optimal, R² as it is"] = r2(live) - r2(moments)
+                found[AS_IT_IS] = r2(live) - r2(moments)
     samples = min(SAMPLES, last - middle)
     samples -= samples % STRETCH if samples > STRETCH else 0
     parts = [_kept(part, middle, samples) for part in arm.slices(samples)]
-    return found | {name: torch.cat([part[name] for part in parts]) for name in BESIDE}
+    return found | {name: torch.cat([part[name] for part in parts]) for name in KEEPING}
 
 
 def _kept(arm: Arm, first: int, samples: int) -> Quantities:
@@ -138,10 +145,5 @@ def _kept(arm: Arm, first: int, samples: int) -> Quantities:
     live = explained(operate(e.bottleneck, arm.parameters, x).out)
     return {
         name: live - explained(operate(e.bottleneck, arm.parameters, x, KeepLargest(k)).out)
-        for name, k in zip(BESIDE, KEPT, strict=True)
+        for name, k in zip(KEEPING, KEPT, strict=True)
     }
-
-
-def statistic(measured: Mapping[str, Quantities], kind: str, neuron: Tensor, hidden: Tensor) -> Tensor:
-    """The statistic of every seed, [model, control], for the tiers ``neuron`` and ``hidden``, bool [model, feature]."""
-    return beyond_controls(measured, lambda of: mean_over(of[kind], hidden) - mean_over(of[kind], neuron))

@@ -1,13 +1,16 @@
 """P6: which features become neuron-aligned, the most common or the most important?
 
-    logit P(feature i of a model is in the neuron tier | recovered) = c + beta_f log P_i + beta_I log I_i
+    logit P(feature i of a model is in the neuron tier | in a tier) = c + beta_f log P_i + beta_I log I_i
 
-over the recovered features of all seeds, the intercept free and 1/2 |beta|^2 added to the negative log-likelihood (a
-ridge of 1; le Cessie and van Houwelingen 1992), so that perfect separation has an answer. Coefficients are per log
-unit.
+over the features of all seeds that are in a tier, the intercept free and 1/2 |beta|^2 added to the negative
+log-likelihood (a ridge of 1; le Cessie and van Houwelingen 1992), so that perfect separation has an answer.
+Coefficients are per log unit.
 The answer has two statistics, beta_f and beta_f - beta_I, with intervals from leaving out one seed at a time
 (jackknife, Student's t; Efron 1982): the fit is of all seeds together, so there is no number a seed to resample.
 *Supported* means: the common ones, and common more than important. Margin 0.25 a log unit for the difference.
+
+The neuron tier is of features that one neuron stands for over the data (`toymodels.hypotheses.tiers`), whatever their
+columns of weights look like.
 
 Only where frequency and importance vary, and independently (importance shuffled by another permutation a seed);
 elsewhere undetermined. Most published work confounds the two.
@@ -24,7 +27,8 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from toymodels.hypotheses.evidence import Evidence
-from toymodels.hypotheses.prediction import AtSetting, Numbers, Prediction, Statistics
+from toymodels.hypotheses.numbers import AtSetting, Numbers, Statistics
+from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.findings import Finding, from_jackknife, unknown
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS
 from toymodels.hypotheses.tiers import Tiers
@@ -54,7 +58,7 @@ class CommonOrImportant(Prediction):
         reason = unanswerable(statistics.covariates)
         if reason is not None:
             return {kind: unknown(kind, margin, reason) for kind, margin in margins.items()}
-        found = coefficients(statistics.covariates, at.neuron, at.hidden)
+        found = coefficients(statistics.covariates, at.own.neuron, at.own.hidden)
         return {kind: from_jackknife(kind, *found[kind], margin) for kind, margin in margins.items()}
 
 

@@ -1,14 +1,17 @@
 """P7: weak activations of a neuron belong to other features than its main one.
 
-    u = |tap_k(x) - tap_k(0)|, main feature = argmax_i s_ki, the size of k's response to i alone
+    u = |Delta_k(x)|, Delta(x) = tap(x) - tap(0);  main feature = argmax_i s_ki, the size of k's response to i alone
     the examples with u > 1e-6 of its largest in ten classes of equal count, from the weakest to the strongest
     S_k(class) = share of the class's activity, sum of u, in examples where the main feature is inactive
-    statistic = mean over live neurons of (S of the weaker half - S of the strongest class),
-                minus each LN-only control's
+    statistic = mean over live neurons of (S of the weaker half - S of the strongest class)
 
-at ``mid``, where activations are interpreted; the same at ``post`` stands beside it. Elhage et al. 2022, *Softmax
-Linear Units*, figure 9, show this of one neuron. Margin .1. It is about neurons, so it needs no tiers. Of signed
-features s_ki is the mean of both sides (`toymodels.metrics.responses`), and a feature is active with either sign.
+at ``mid``, where activations are interpreted: there, where a LayerNorm follows, Delta is about its median over neurons
+(`toymodels.metrics.gauge`), since what all neurons do alike is no neuron's activity. The same at ``post`` stands beside
+it, as it is. Margin .1, and ``mid`` decides. Below 0: it is the strong activations that belong to other features.
+
+Elhage et al. 2022, *Softmax Linear Units*, figure 9, show this of one neuron. It is about neurons, so it needs no
+tiers. Of signed features s_ki is the mean of both sides (`toymodels.metrics.responses`), and a feature is active with
+either sign.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from torch import Tensor
 
 from toymodels.bottleneck import forward
 from toymodels.hypotheses.arms import Arm
-from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
-from toymodels.hypotheses.statistics.contrasts import beyond_controls, mean_over
+from toymodels.hypotheses.evidence import Quantities, SplitSamples
+from toymodels.hypotheses.prediction import OwnTable, Prediction
+from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
+from toymodels.metrics.gauge import gauged
 from toymodels.metrics.monosemanticity import main_feature
 from toymodels.metrics.recovery import UNMOVED
 from toymodels.metrics.responses import response_sizes_of
@@ -49,10 +53,10 @@ class WeakActivity(Prediction):
         """The `shares` of activity without the main feature, on the second half of the samples."""
         return shares(arm, samples.middle, samples.last)
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed and control, by tap."""
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """`weak_minus_strong` at either tap, [model] each."""
         del tiers
-        return {tap: statistic(evidence.of(self.key), tap) for tap in TAPS}
+        return {tap: weak_minus_strong(measured[tap]) for tap in TAPS}
 
     def own_rows(self, measured: Quantities) -> dict[str, np.ndarray]:
         """A row a model x neuron x class of activation, from 1, the weakest."""
@@ -76,7 +80,8 @@ def _shares(arm: Arm, first: int, samples: int) -> Quantities:
     taps, rest = forward(e.bottleneck, p, x), forward(e.bottleneck, p, torch.zeros_like(x[:, :, :1]))
     found = {}
     for tap in TAPS:
-        u, order = (getattr(taps, tap) - getattr(rest, tap)).abs().sort(dim=2)
+        moved = getattr(taps, tap) - getattr(rest, tap)
+        u, order = (gauged(e.bottleneck, moved) if tap == "mid" else moved).abs().sort(dim=2)
         still = (u <= UNMOVED * u[:, :, -1:]).sum(2, keepdim=True)
         edges = still + (samples - still) * torch.arange(CLASSES + 1) // CLASSES
         whole, other = (_between(edges, values) for values in (u, torch.where(inactive.gather(2, order), u, 0.0)))
@@ -90,14 +95,9 @@ def _between(edges: Tensor, values: Tensor) -> Tensor:
     return upto.gather(2, edges).diff(dim=2)
 
 
-def statistic(measured: Mapping[str, Quantities], tap: str) -> Tensor:
-    """The statistic of every seed at a tap, [model, control]."""
-
-    def weak_minus_strong(of: Quantities) -> Tensor:
-        share = of[tap]
-        half = CLASSES // 2
-        weak = mean_over(share[:, :, :half], torch.ones_like(share[:, :, :half], dtype=torch.bool), dim=2)
-        difference = weak - share[:, :, -1]
-        return mean_over(difference, torch.ones_like(difference, dtype=torch.bool))
-
-    return beyond_controls(measured, weak_minus_strong)
+def weak_minus_strong(shares: Tensor) -> Tensor:
+    """The mean over live neurons of S of the weaker half - S of the strongest class, [model], of [model, hidden,
+    class]; NaN where no neuron lives."""
+    weak = shares[:, :, : CLASSES // 2]
+    difference = mean_over(weak, torch.ones_like(weak, dtype=torch.bool), dim=2) - shares[:, :, -1]
+    return mean_over(difference, torch.ones_like(difference, dtype=torch.bool))

@@ -1,10 +1,12 @@
 """P9: hidden features (tier two) are harder to find than the same features in a GeLU model.
 
-    statistic = mean over the hidden tier of how well a feature is found at ``mid``, GeLU's minus SoLU + LN's
+    statistic = mean over the hidden tier of how well a feature is found at ``post``, GeLU's minus SoLU + LN's
 
 found by the best single neuron (R^2), and by unsupervised dictionaries of either kind, TopK and L1 (F1 of the matched
-latent); features of the hidden tier of SoLU + LN, the same features and seeds in both. Above 0: harder in SoLU + LN.
-All three must agree. Margin .05. Dictionaries have as many latents as there are features and the true mean number
+latent); features of the hidden tier of SoLU + LN, the same features and seeds in both. At ``post``, where LayerNorm has
+made examples comparable (at ``mid`` its scale, which all features share, is no feature's, and hides them all); GeLU has
+no LayerNorm here, and its ``post`` is its ``mid``. Above 0: harder in SoLU + LN; below, easier. All three must agree.
+Margin .05. Dictionaries have as many latents as there are features and the true mean number
 active at once; they are trained on the first half of the samples and scored on the second. Where they were not trained
 the prediction is undetermined. A signed feature has two sides, to which a dictionary gives a latent each: so there are
 as many latents as sides, and the F1 of a feature is the mean of its sides'. Readers of Elhage et al. 2022, *Softmax
@@ -22,9 +24,11 @@ from torch import Tensor
 
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
-from toymodels.hypotheses.prediction import Numbers, OwnTable, Prediction
+from toymodels.hypotheses.numbers import Numbers, Statistics
+from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
-from toymodels.hypotheses.tiers import Tiers
+from toymodels.hypotheses.statistics.findings import Finding
+from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
 from toymodels.metrics.dictionaries import activations, choose, directions, fit, matching, score, top_k
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
@@ -57,16 +61,28 @@ class HarderToFind(Prediction):
     def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
         """How well the best neuron predicts each feature, on the second half of the samples; and of the two arms that
         are compared what `dictionaries` find, where these may be trained."""
-        found = {BEST_NEURON: best_neuron_r2(samples.second_half, "mid")}
+        found = {BEST_NEURON: best_neuron_r2(samples.second_half, "post")}
         if samples.dictionaries and samples.arm in (MAIN, PLAIN):
             found |= dictionaries(arm, samples.middle, samples.last)
         return found
 
+    def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
+        """How well features of the hidden tier are found in one arm, [model], by every way that was tried."""
+        return {kind: mean_over(measured[kind], tiers.hidden) for kind in KINDS if kind in measured}
+
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """The `statistic` of every seed, by every way of finding a feature."""
-        measured = evidence.of(self.key)
-        found = {kind: statistic(measured, kind, tiers.hidden) for kind in KINDS}
-        return {kind: "not measured" if numbers is None else numbers for kind, numbers in found.items()}
+        """The statistic of every seed, [seed, 1], by every way of finding a feature; it compares two arms."""
+        found = {arm: self.of_arm(measured, tiers) for arm, measured in evidence.of(self.key).items()}
+        both = found.get(MAIN, {}), found.get(PLAIN, {})
+        return {
+            kind: (both[1][kind] - both[0][kind])[:, None] if all(kind in of for of in both) else "not measured"
+            for kind in KINDS
+        }
+
+    def beyond(self, statistics: Statistics, setting: AnalysisSetting) -> dict[str, Finding]:
+        """Nothing: SoLU + LN is compared with GeLU already."""
+        del statistics, setting
+        return {}
 
     def own_rows(self, measured: Quantities) -> dict[str, np.ndarray]:
         """A row a model x dictionary that was trained."""
@@ -80,7 +96,7 @@ class HarderToFind(Prediction):
 
 
 def dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
-    """What dictionaries of either kind find: by kind, the F1 of each feature at ``mid`` [model, feature]; and as
+    """What dictionaries of either kind find: by kind, the F1 of each feature at ``post`` [model, feature]; and as
     ``scores`` [model, dictionary, score] all `SCORES` of all `DICTIONARIES`, NaN at ``post`` without LayerNorm: it is
     ``mid``."""
     parts = [_dictionaries(arm[k : k + ABREAST], middle, last) for k in range(0, len(arm), ABREAST)]
@@ -90,10 +106,11 @@ def dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
 def _dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
     found = {}
     scores = torch.full((len(arm), len(DICTIONARIES), len(SCORES)), torch.nan)
-    for tap in ("mid", "post") if arm.experiments[0].bottleneck.layer_norm is not None else ("mid",):
+    taps = ("mid", "post") if arm.experiments[0].bottleneck.layer_norm is not None else ("mid",)
+    for tap in taps:
         for kind, scored in _scored(arm, tap, middle, last).items():
             scores[:, DICTIONARIES.index((tap, kind))] = torch.stack([scored[name] for name in SCORES], 1).float()
-            if tap == "mid":
+            if tap == taps[-1]:
                 found[kind] = scored["f1 by feature"]
     return found | {"scores": scores}
 
@@ -132,10 +149,3 @@ def _random_like(directions: Tensor, seeds: Sequence[int]) -> Tensor:
         np.random.default_rng([seed, *directions.shape[1:]]).standard_normal(directions.shape[1:]) for seed in seeds
     ]
     return torch.from_numpy(np.stack(drawn))
-
-
-def statistic(measured: Mapping[str, Quantities], kind: str, hidden: Tensor) -> Tensor | None:
-    """The statistic of every seed, [model]; None where one of the two arms lacks the measure."""
-    if any(kind not in measured.get(arm, {}) for arm in (MAIN, PLAIN)):
-        return None
-    return mean_over(measured[PLAIN][kind], hidden) - mean_over(measured[MAIN][kind], hidden)

@@ -25,5 +25,9 @@ def beyond_controls(
     ``measured`` holds those arms and no others. NaN where either is not finite.
     """
     own = statistic(measured[MAIN])
-    differences = torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1)
-    return torch.where(differences.isfinite(), differences, torch.nan)
+    return defined(torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1))
+
+
+def defined(values: Tensor) -> Tensor:
+    """The values, NaN where they are not finite: a ratio with 0 says nothing, and spoils no mean."""
+    return torch.where(values.isfinite(), values, torch.nan)

@@ -1,0 +1,116 @@
+"""Crowding: what a feature loses to the company of certain others, beyond what any company of that size costs it.
+
+Other active features hurt everybody. So a feature i is compared with itself in equally large company: with c other
+features active, u of them among the ones in question, samples with u = 0 against samples with u >= 1,
+
+    n_g(c)  = samples with c others active, g = 0 where u = 0, g = 1 where u >= 1,    w(c) = min(n_0(c), n_1(c)), c >= 1
+    E_g     = the mean over samples of group g, each weighing w(c) / n_g(c)
+    R^2_g   = 1 - E_g (t_i - y_i)^2 / (E_g t_i^2 - (E_g t_i)^2)
+    drop_i  = R^2_0 - R^2_1
+
+Weighted so, both groups have the same distribution of c, each c as often as its rarer group has it. Where the variance
+of t_i does not change with the company (independent firing), drop_i is sum_c w(c) (R^2_0(c) - R^2_1(c)) / sum_c w(c),
+the mean of the differences in R^2 at each c. It is not computed as that mean: with a handful of samples in a cell
+Var(t_i) comes close to 0 there, and a ratio to it is anything. (In eight simulated models of 128 features, values
+U(0,1), density .02, 45 of them in question, 8192 samples and no gate, the mean over 12 features minus that over the 45
+has a standard deviation of 80 as a mean of ratios, and of .03 as it is computed.)
+
+A feature needs `FEWEST` examples in which it is active in either group; else its drop is undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import forward
+from toymodels.hypotheses.arms import Arm
+from toymodels.hypotheses.evidence import Quantities
+from toymodels.training.experiment import sampler, target_of
+
+NUMBERS = 2**20
+"""How many squared errors of one model are kept, for any tiers to be asked about: 8,192 samples of 128 features."""
+FEWEST = 5
+"""Examples in which a feature is active, below which nothing is said of it in a group of samples."""
+COMPANY = 4
+"""How many sizes of company `explained_in_company` tells apart: 0, 1, 2, and 3 or more."""
+ROWS = 5
+"""What is summed over the samples of a cell: 1, squared error, t, t^2, and whether the feature is active."""
+
+Cell = Callable[[Tensor, Tensor], Tensor]
+"""The cell of samples with c other features active, and u of them among the ones in question."""
+
+
+def observe(arm: Arm, first: int, last: int) -> Quantities:
+    """By sample, [model, feature, sample] each, of as many samples from ``first`` to ``last`` as make up `NUMBERS`:
+    ``squared_error`` (t - y)^2, ``target`` t minus what it is where the feature is inactive, and ``present``, where it
+    is active; and ``crowd`` [model, sample], how many are."""
+    samples = max(1, min(NUMBERS // arm.experiments[0].features.n, last - first))
+    parts = [_observe(part, first, samples) for part in arm.slices(samples)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _observe(arm: Arm, first: int, samples: int) -> Quantities:
+    e, p, target = arm.experiments[0], arm.parameters, target_of(arm.experiments)
+    x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
+    t, y = target(x), e.cost.prediction(forward(e.bottleneck, p, x).out)
+    at_rest = target(torch.zeros_like(x[:, :, :1]))
+    present = x != 0
+    return {
+        "squared_error": (t - y).square().float(),
+        "target": (t - at_rest).float(),
+        "present": present,
+        "crowd": present.sum(1),
+    }
+
+
+def drops(observed: Quantities, gates: Tensor) -> Tensor:
+    """drop_i for the features ``gates``, bool [model, feature], as the ones in question: float64 [model, feature]."""
+    sizes = int(observed["crowd"].max()) + 1
+    sums = _sums(observed, gates, 2 * sizes, lambda c, u: 2 * c + (u > 0)).unflatten(3, (sizes, 2))[:, :, :, 1:]
+    samples = sums[0]  # [model, feature, c, group]
+    rarer = samples.amin(3, keepdim=True)
+    weights = torch.where(samples > 0, rarer / samples.clamp(min=1), 0.0)
+    enough = torch.where(weights > 0, sums[4], 0.0).sum(2) >= FEWEST
+    r2 = _r2((sums * weights).sum(3), enough)
+    return r2[:, :, 0] - r2[:, :, 1]
+
+
+def explained_in_company(observed: Quantities, of: Tensor) -> Tensor:
+    """R^2 of each feature on samples in which 0, 1, 2, and 3 or more *other* features of these, bool [model, feature],
+    are active: float64 [model, feature, `COMPANY`]."""
+    sums = _sums(observed, of, COMPANY, lambda c, u: u.clamp(max=COMPANY - 1))
+    return _r2(sums, sums[4] >= FEWEST)
+
+
+def _sums(observed: Quantities, gates: Tensor, cells: int, cell: Cell) -> Tensor:
+    """Sums over the samples of each cell, float64 [`ROWS`, model, feature, cell]."""
+    return torch.stack([_of_model(observed, k, of, cells, cell) for k, of in enumerate(gates)], 1)
+
+
+def _of_model(observed: Quantities, k: int, gates: Tensor, cells: int, cell: Cell) -> Tensor:
+    present, error, target, c = (observed[name][k] for name in ("present", "squared_error", "target", "crowd"))
+    i, s = present.nonzero(as_tuple=True)
+    u = present[gates].sum(0)
+    out = torch.zeros(ROWS, len(present), cells, dtype=torch.float64)
+    # Where a feature is inactive all others are as many as there are; and few cells have any sample at all.
+    there, of_sample = torch.unique(cell(c, u), return_inverse=True)
+    member = torch.nn.functional.one_hot(of_sample, len(there)).to(error.dtype)
+    out[0][:, there] = member.sum(0).double()
+    out[1][:, there] = (torch.where(present, 0.0, error) @ member).double()
+    places, others = i * cells, cell(c[s] - 1, u[s] - gates[i].long())
+    flat, one = out.view(ROWS, -1), torch.ones(len(i), dtype=torch.float64)
+    flat[0].index_add_(0, places + there[of_sample[s]], -one)
+    t = target[i, s].double()
+    for row, values in enumerate((one, error[i, s].double(), t, t.square(), one)):
+        flat[row].index_add_(0, places + others, values)
+    return out
+
+
+def _r2(sums: Tensor, enough: Tensor) -> Tensor:
+    """R^2 of the sums over samples [`ROWS`, ...], NaN where there are not ``enough`` or t does not vary."""
+    _, error, t, tt, _ = sums / torch.where(enough, sums[0], torch.nan)
+    variance = tt - t.square()
+    return torch.where(variance > 1e-12 * tt, 1 - error / variance, torch.nan)
