@@ -16,7 +16,7 @@ def _number(stem: str) -> int:
     return int(stem.partition("_")[0][1:])
 
 
-OF_SWEEPS = ("solu_neurons", "two_tiers", "tms_intro")
+OF_SWEEPS = ("solu_neurons", "two_tiers", "two_tiers_full", "tms_intro")
 OF_PREDICTIONS = tuple(sorted((path.stem for path in Path(__file__).parent.glob("p[0-9]*_*.py")), key=_number))
 """Of every prediction the one that it names; read off the files, so that naming them takes no PyTorch."""
 NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)

@@ -53,7 +53,7 @@ def draw(run: Run) -> Figure:
     rows = -(-len(regimes) // side_by_side)
     figure = Figure(figsize=(6.2 * side_by_side, 2.5 * rows + 1.0))
     grid = figure.subplots(rows, 2 * side_by_side, squeeze=False, sharex=False).reshape(rows * side_by_side, 2)
-    colours = _colours(models)
+    colours = layer_colours(models)
     for (left, right), regime in zip(grid, regimes, strict=False):
         for (activation, layer_norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
             _marks(left, right, arm, colours[str(activation), bool(layer_norm)], "^" if layer_norm else "o")
@@ -89,7 +89,7 @@ def _marks(left: Axes, right: Axes, arm: pd.DataFrame, colour: tuple[float, floa
     right.scatter(mean, third.mean(), color=[colour], edgecolors="white", **large)
 
 
-def _colours(models: pd.DataFrame) -> dict[tuple[str, bool], tuple[float, float, float]]:
+def layer_colours(models: pd.DataFrame) -> dict[tuple[str, bool], tuple[float, float, float]]:
     """A colour for each hidden layer that there is, lighter without LayerNorm."""
     others = iter(OTHER_COLOURS * 8)
     of_activation = {name: COLOURS.get(name) or next(others) for name in models["model.activation"].unique()}

@@ -1,105 +1,141 @@
-"""two_tiers: alignment against recovery, one point a feature, a panel an arm, coloured by how often the feature occurs.
+"""two_tiers: how many features each hidden layer puts in a neuron, hides or loses, and whether these are two groups.
 
-A dot is a feature of one model. Two tiers would show as two clouds: recovered features (high R^2) both at the right
-edge, in one neuron, and at the left, in none. The dashed line is the threshold of "recovered". Of a sweep that names
-its primary regime only that is shown, under every value law, and of several LayerNorm eps the first. Above stands what
-a panel pools, what is left out, and how many of its features are drawn where they are too many.
+Of one regime: the primary one, or the first of a run that has none. Above on the left features by tier, the mean over
+seeds. On the right the best neuron's R^2 of a model's features in falling order, the mean over seeds at each rank: two
+groups are a step, one group is a slope. Below a panel a hidden layer, a dot a feature: how well its best neuron says
+it, against how well the model does. A line goes from a hidden feature up to its R^2 where no feature of tier neuron is
+active, which decides its tier. Dashed is the threshold of "recovered".
 """
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
 
+import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
+from toymodels.figures.regime import TIER_COLOURS
+from toymodels.figures.shown import condition, with_tiers
+from toymodels.figures.solu_neurons import layer_colours
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import hidden_layer
+from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer
 from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import HIDDEN_LAYER
 
-ROW = ["features.values", "model.layer_norm"]
-COLUMN = "model.activation"
-EPS = "model.layer_norm_eps"
-MOST_POINTS = 6000
-TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+BEST, WHOLE, UNGATED = "best_neuron_r2_post", "r2", "r2_ungated"
+COLOURS = TIER_COLOURS | {"lost": "#bdbdbd"}
+HATCHES = {"neuron": "", "hidden": "////", "lost": ""}
+MOST_POINTS = 2000
+LOWEST = -0.25
+COLUMNS = 4
+TITLE_WIDTH = 105
 
 
 def draw(run: Run) -> Figure:
-    """Columns are activations, rows value law and LayerNorm; raises `FolderError` if nothing was trained, or no target
-    is of features."""
-    models = run.models[run.models["status"] == "ok"]
-    if models.empty:
-        raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
-    others = int(models["features_recovered"].isna().sum())
-    models = models[models["features_recovered"].notna()]
-    if models.empty:
-        raise FolderError(f"{run.path}: this figure needs models that say what each feature is, and there are none")
-    models = _shown(run, models)
-    columns = list(models[COLUMN].unique())
-    rows = list(models[ROW].drop_duplicates().sort_values(ROW, ascending=[False, True]).itertuples(index=False))
-    figure = Figure(figsize=(2.3 * len(columns) + 1, 1.9 * len(rows) + 0.5))
-    axes = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
-    density = run.features["density"]
-    norm = LogNorm(density.min(), max(density.max(), density.min() * 1.01))
-    pooled: dict[str, None] = {}
-    pools_seeds = sampled = False
-    for (values, layer_norm), line in zip(rows, axes, strict=True):
-        for activation, axis in zip(columns, line, strict=True):
-            arm = models[(models[ROW] == [values, layer_norm]).all(axis=1) & (models[COLUMN] == activation)]
-            pooled |= dict.fromkeys(run.varying(arm))
-            pools_seeds |= arm["seed"].nunique() > 1
-            features = run.features[run.features["model"].isin(arm["model"])].dropna(
-                subset=["response_alignment", "r2"]
-            )
-            if len(features) > MOST_POINTS:
-                features, sampled = features.sample(MOST_POINTS, random_state=0), True
-            axis.scatter(
-                features["response_alignment"],
-                features["r2"].clip(lower=-0.25),
-                c=features["density"],
-                norm=norm,
-                s=5,
-                alpha=0.6,
-                linewidths=0,
-                rasterized=True,
-            )
-            axis.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle="--")
-            axis.set_title(f"{hidden_layer(activation, layer_norm)}, {values} ({len(arm)} models)")
-    axes[0, 0].set(xlim=(0, 1.03), ylim=(-0.3, 1.05))
-    left_out = [name for name in run.varying() if name not in (*run.varying(models), *ROW, COLUMN)]
-    over = [*pooled, *["seeds"] * pools_seeds]
-    said = [f"pooled over {', '.join(over)}"] * bool(over)
+    """The figure of a run; raises `FolderError` if nothing was trained, or no target is of features."""
+    arms, said = regime(run)
+    features = run.features[run.features["model"].isin(arms["model"])]
+    names = list(dict.fromkeys(arms["arm"]))
+    rows = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(7.2, 2.9 + 1.75 * rows))
+    halves = figure.add_gridspec(2, 1, height_ratios=[2.6, 1.75 * rows + 0.25])
+    above, below = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
+    stacked, sorted_ = above.subplots(1, 2, width_ratios=[1, 1.25])
+    _stack(stacked, counts(arms))
+    colours = layer_colours(arms)
+    for (activation, norm), colour in colours.items():
+        name = hidden_layer(activation, norm)
+        line = profile(features[features["model"].isin(arms.loc[arms["arm"] == name, "model"])])
+        sorted_.plot(line.index + 1, line, color=colour, linestyle="-" if norm else "--", label=name)
+    sorted_.axhline(RECOVERED, color="0.5", linewidth=0.8, linestyle=":")
+    sorted_.set(xlabel="features of a model, best first", ylabel="best neuron's R² at post", ylim=(0, 1.02))
+    sorted_.legend(fontsize=6.5, ncols=2)
+    sampled = _panels(below, names, arms, features)
     said += [f"{MOST_POINTS:,} features a panel at most"] * sampled
-    said += [f"{name} {models.sort_values('model.layer_norm')[name].iloc[-1]}" for name in left_out]
-    said += [f"{others} models whose targets are not features are left out"] * bool(others)
-    figure.suptitle(textwrap.fill("; ".join(said), 40 * len(columns)), fontsize=8, color="0.4")
-    figure.supxlabel("response alignment at mid  (1 = one neuron)", fontsize=9)
-    figure.supylabel("R² of the model", fontsize=9)
-    shades = ScalarMappable(norm)
-    bar = figure.colorbar(shades, ax=axes, shrink=0.6, label="P(feature active)")
-    bar.set_ticks([tick for tick in TICKS if density.min() <= tick <= density.max()], labels=None)
-    bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    bar.minorticks_off()
+    figure.suptitle(textwrap.fill("; ".join(said), TITLE_WIDTH), fontsize=8, color="0.3")
     return figure
 
 
-def _shown(run: Run, models: pd.DataFrame) -> pd.DataFrame:
-    """The models of the primary regime, if there are any, at one eps."""
-    sweep = run.plan.sweep
-    named = {name: value for name, value in sweep.primary.items() if name not in (*ROW, COLUMN)}
-    if named:
-        primary = replace(run.plan, sweep=replace(sweep, primary=named))
-        of_it = models[[primary.is_primary(int(model)) for model in models["model"]]]
-        models = models if of_it.empty else of_it
-    eps = models.loc[models["model.layer_norm"], EPS]
-    if eps.empty:
-        return models
-    without = models[~models["model.layer_norm"]]  # the same models at every eps
-    same = [name for name in run.setting_columns if name != EPS]
-    once = ~without[same].astype(str).duplicated()
-    return pd.concat([without[once], models[models["model.layer_norm"] & (models[EPS] == eps.iloc[0])]]).sort_index()
+def regime(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    """The models of the regime that is shown, ``arm`` what their hidden layer is called, and what to say of them."""
+    models, left_out = with_tiers(run)
+    regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, "model.layer_norm_eps", *run.tuned))
+    primary = [each for each in regimes if run.plan.is_primary(int(each.models["model"].iloc[0]))]
+    chosen = (primary or regimes)[0]
+    kind = "primary" if primary else "exploratory"
+    said = [f"{kind}: {condition(chosen.settings) or 'the only regime'}"]
+    if len(regimes) > 1:
+        said.append(f"{len(regimes) - 1} other regimes are not shown")
+    if run.tuned:
+        said.append(f"each hidden layer at its best {' and '.join(name.rpartition('.')[2] for name in run.tuned)}")
+    seeds = chosen.models["seed"].nunique()
+    said += [f"{seeds} seeds"] * (seeds > 1)
+    named = [hidden_layer(*layer) for layer in chosen.models[list(HIDDEN_LAYER)].itertuples(index=False)]
+    return chosen.models.assign(arm=named), [*said, *left_out]
+
+
+def counts(arms: pd.DataFrame) -> pd.DataFrame:
+    """Mean number of features of each tier over the models of an arm: a row an arm, a column a tier."""
+    columns = {f"features_{tier}": tier for tier in COLOURS}
+    return arms.groupby("arm", sort=False)[list(columns)].mean().rename(columns=columns)
+
+
+def profile(features: pd.DataFrame) -> pd.Series:
+    """The best neuron's R^2 at ``post`` in falling order within each model, and its mean over models at each rank; a
+    feature of which it is not defined is left out."""
+    there = features.dropna(subset=[BEST]).sort_values(BEST, ascending=False, kind="stable")
+    rank = there.groupby("model").cumcount()
+    return there[BEST].groupby(rank.to_numpy()).mean()
+
+
+def _stack(axis: Axes, of_tiers: pd.DataFrame) -> None:
+    """Bars of arms, tier neuron leftmost; a tier's mean stands in it where there is room."""
+    places, start = np.arange(len(of_tiers))[::-1], np.zeros(len(of_tiers))
+    room = 0.06 * of_tiers.sum(axis=1).max()
+    for tier, colour in COLOURS.items():
+        width = of_tiers[tier].to_numpy()
+        axis.barh(places, width, 0.75, left=start, color=colour, hatch=HATCHES[tier], edgecolor="white", linewidth=0)
+        for place, left, wide in zip(places, start, width, strict=True):
+            if wide > room:
+                box = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}
+                shade = "black" if tier == "lost" else "white"
+                style = {"ha": "center", "va": "center", "fontsize": 6.5, "color": shade, "bbox": box}
+                axis.text(left + wide / 2, place, f"{wide:.3g}", **style)
+        start = start + width
+    axis.set_yticks(places, of_tiers.index)
+    axis.set(xlabel="features, mean over seeds", xlim=(0, max(1.0, start.max())))
+    axis.grid(visible=False, axis="y")
+    keys = [Patch(facecolor=COLOURS[tier], hatch=HATCHES[tier], edgecolor="white", label=tier) for tier in COLOURS]
+    axis.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, borderaxespad=0.1)
+
+
+def _panels(figure: SubFigure, names: list[str], arms: pd.DataFrame, features: pd.DataFrame) -> bool:
+    """A panel an arm, a dot a feature; returns whether any shows a sample of its features."""
+    rows = -(-len(names) // COLUMNS)
+    axes = figure.subplots(rows, min(COLUMNS, len(names)), sharex=True, sharey=True, squeeze=False)
+    sampled = False
+    for name, axis in zip(names, axes.flat, strict=False):
+        dots = features[features["model"].isin(arms.loc[arms["arm"] == name, "model"])].dropna(subset=[BEST, WHOLE])
+        if len(dots) > MOST_POINTS:
+            dots, sampled = dots.sample(MOST_POINTS, random_state=0), True
+        hidden = dots[dots["tier"] == "hidden"]
+        if UNGATED in hidden:
+            axis.vlines(hidden[BEST], hidden[WHOLE], hidden[UNGATED], color=COLOURS["hidden"], linewidth=0.4, alpha=0.5)
+        colour = dots["tier"].map(COLOURS).fillna(COLOURS["lost"])
+        place = (dots[BEST], dots[WHOLE].clip(lower=LOWEST))
+        axis.scatter(*place, c=colour, s=5, alpha=0.6, linewidths=0, rasterized=True)
+        for line in (axis.axhline, axis.axvline):
+            line(RECOVERED, color="0.5", linewidth=0.7, linestyle="--", zorder=0)
+        axis.set_title(f"{name} ({dots['model'].nunique()} models)", fontsize=8)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    axes[0, 0].set(xlim=(0, 1.02), ylim=(LOWEST - 0.05, 1.05))
+    figure.supxlabel("best neuron's R² at post", fontsize=8)
+    figure.supylabel("the model's R²", fontsize=8)
+    keys = [Line2D([], [], marker="o", linestyle="", markersize=3, color=COLOURS[tier], label=tier) for tier in COLOURS]
+    axes[0, 0].legend(handles=keys, loc="lower right", fontsize=6, handletextpad=0.1, borderaxespad=0.1)
+    return sampled

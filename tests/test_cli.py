@@ -184,7 +184,8 @@ def test_set_and_grid_shape_the_sweep() -> None:
 def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
     small = ["train.steps=5", "train.batch=16", "eval.samples=64", "seed=0", "features.n=5"]
     own = {
-        "two_tiers": ["--set=model.hidden=3"],
+        "two_tiers": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
+        "two_tiers_full": ["--set=model.hidden=3", "--set=model.embedding=4", "--set=model.init_scale=1"],
         "solu_neurons": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
     }
     for name in figures.OF_SWEEPS:

@@ -21,9 +21,9 @@ from toymodels.sweeps.console.printing import stdout
 from toymodels.sweeps.verdict.judging import Judgement
 
 LEGEND = (
-    "Tiers and statistics at the default setting: R² > .5, one neuron at post R² > .5 and at the 99th percentile of its "
-    "null, at the eps named. In all settings: the same at every eps, threshold, cut and percentile, or undetermined. In "
-    "brackets: shown beside, decides nothing. Beyond: SoLU + LN minus the LN-only control that leaves least. See "
+    "Tiers and statistics at the default setting: R² > .5, one neuron at post R² > .5 and above the 99th percentile of "
+    "its null, at eps 1e-5. In all settings: the same at every eps, threshold, cut and percentile, or undetermined. "
+    "In brackets: shown beside, decides nothing. Beyond: SoLU + LN minus the LN-only control that leaves least. See "
     "docs/VERDICT.md."
 )
 UNTUNED = "Arms are not tuned: differences between them are those of an unequal contest (see [tune] in docs/SWEEPS.md)."
@@ -57,16 +57,18 @@ def print_verdict(verdict: Verdict) -> None:
 def print_arms(verdict: Verdict) -> None:
     """How many features each arm has in a tier, and what SoLU + LN has beyond it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("arm", "in neurons", "hidden", *(f"{q.key}: {q.asks}" for q in QUESTIONS))
+    titles = ("arm", "loss fraction", "in neurons", "hidden", *(f"{q.key}: {q.asks}" for q in QUESTIONS))
     for title in titles:
         table.add_column(title, justify="left")
     findings = verdict.findings[verdict.default]
     for arm, sizes in verdict.tiers[verdict.default].items():
         counts = (f"{sizes[tier]:.1f}" for tier in (Tier.NEURON, Tier.HIDDEN))
-        table.add_row(arm, *counts, *(_difference(findings[q.key].get(arm)) for q in QUESTIONS))
+        table.add_row(
+            arm, f"{verdict.losses[arm]:.3f}", *counts, *(_difference(findings[q.key].get(arm)) for q in QUESTIONS)
+        )
     if any(EACH in findings[q.key] for q in QUESTIONS):
         said = (findings[q.key][EACH].status.value for q in QUESTIONS)
-        table.add_row(f"than {EACH}", "", "", *said)
+        table.add_row(f"than {EACH}", "", "", "", *said)
     stdout.print(table)
 
 
@@ -97,7 +99,9 @@ def statistics_table(verdict: Verdict) -> Table:
 
 
 def _row(name: str, finding: Finding) -> tuple[str, ...]:
-    here = finding.status.value + (f": {finding.reason}" if finding.reason else "")
+    here = ": ".join(
+        [finding.status.value] * (finding.n > 0 or not finding.reason) + [finding.reason] * bool(finding.reason)
+    )
     return name, _mean(finding, 3), _interval(finding, 3), f"{finding.margin:.3g}", here
 
 

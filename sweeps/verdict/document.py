@@ -42,6 +42,7 @@ def document(judgement: Judgement) -> dict[str, Any]:
                 "decided_by": verdict.decided_by,
                 "adds": verdict.adds.value,
                 "tuned": list(judgement.tuned),
+                "loss_fraction": {arm: _number(loss) for arm, loss in verdict.losses.items()},
                 "notes": list(verdict.notes),
                 "predictions": {
                     p.key: {
@@ -84,15 +85,16 @@ def _at(verdict: Verdict, setting: AnalysisSetting) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
+
+def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "statistic": finding.kind,
-        "mean": number(finding.mean),
-        "low": number(finding.low),
-        "high": number(finding.high),
+        "mean": _number(finding.mean),
+        "low": _number(finding.low),
+        "high": _number(finding.high),
         "seeds": finding.n,
         "p_above": finding.p_above,
         "p_below": finding.p_below,

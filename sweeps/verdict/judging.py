@@ -40,7 +40,8 @@ class Judgement:
 def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard, *, null_seed: int = 0) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
-    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Raises `FolderError` where the run holds no regime that can be judged.
+    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Raises `FolderError` where the run
+    holds no regime that can be judged.
     """
     found, notes = regimes(run)
     for regime in found:

@@ -46,7 +46,7 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     found, left_out = [], []
     for alike in run.arms(over=within):
         rows, target = alike.models, alike.models["task.target"].iloc[0]
-        name = ", ".join(_told(setting, value) for setting, value in alike.settings.items()) or "the only regime"
+        name = _name(alike.settings) or "the only regime"
         if not TARGETS[target].of_features:
             left_out.append(f"{name}: target '{target}' is not of features, which the predictions are about")
             continue
@@ -118,11 +118,23 @@ def eps_label(value: object) -> str:
         return str(value)
 
 
+def _name(settings: Mapping[str, Any]) -> str:
+    """A regime's name: what sets it apart from others, in words; "" where nothing does."""
+    return ", ".join(words for setting, value in settings.items() if (words := _told(setting, value)))
+
+
 def _told(setting: str, value: Any) -> str:
-    short = setting.partition(".")[2] or setting
+    """A setting in words; "" of what only belongs to another law, or changes nothing."""
+    short, of_law = (setting.partition(".")[2] or setting).removesuffix(".law"), setting.count(".") > 1
+    if of_law and (value is None or value is False or (short.endswith(".cap") and value == 1)):
+        return "embedding fixed" if short == "embedding.trained" and value is False else ""
+    if value is None:
+        return f"no {short}"
     if isinstance(value, bool):
         return short if value else f"no {short}" if short != "tied" else "untied"
-    return value if isinstance(value, str) else f"{short} {value:g}" if isinstance(value, float) else f"{short} {value}"
+    if isinstance(value, str):
+        return f"{short} {value}" if of_law else value
+    return f"{short} {value:g}" if isinstance(value, float) else f"{short} {value}"
 
 
 def _with_optimizer_note(regime: RunRegime, all_of_them: Sequence[RunRegime], models: pd.DataFrame) -> RunRegime:

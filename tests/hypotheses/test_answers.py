@@ -68,7 +68,8 @@ def at_every_eps(of: Answer, **moved: float) -> dict[AnalysisSetting, Answer]:
 
 def test_settings_move_one_line_at_a_time():
     of = settings("1e-05")
-    assert of[0].is_default and len(of) == len(set(of)) == 1 + 3 + 3 + 2
+    assert of[0].is_default
+    assert len(of) == len(set(of)) == 1 + 3 + 3 + 2
     default = AnalysisSetting("1e-05")
     for setting in of[1:]:
         assert sum(getattr(setting, name) != getattr(default, name) for name in vars(default)) == 1
@@ -89,7 +90,8 @@ def test_a_default_that_changes_with_eps_is_undetermined(of):
 def test_two_tiers_need_every_setting_and_every_eps():
     for setting in [s for eps in EPS_LABELS for s in settings(eps) if not s.is_default]:
         decided = everywhere(TWO, {setting: CONTINUUM})
-        assert decided.answer is OPENED and setting.eps in decided.by
+        assert decided.answer is OPENED
+        assert setting.eps in decided.by
     assert everywhere(TWO, eps=EPS_LABELS[:2]).answer is OPENED
     assert "matched" in everywhere(TWO, eps=EPS_LABELS[:2]).by
 

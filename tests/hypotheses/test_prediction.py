@@ -8,8 +8,8 @@ import pytest
 
 from toymodels import figures
 from toymodels.hypotheses import predictions, tiers
-from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.answers import DECIDING
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.verdict.evidence import SCHEMAS
 

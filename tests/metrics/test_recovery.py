@@ -39,7 +39,6 @@ from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2, dead_features, r2
-from toymodels.metrics.rotation_null import Null
 from toymodels.metrics.tiers import tiers
 from toymodels.training.experiment import sampler
 
@@ -199,14 +198,16 @@ def test_dead_features_have_an_output_that_does_not_move():
 
 
 def test_tiers_by_hand():
-    null = Null(torch.linspace(0.0, 0.5, 101).expand(1, 5, 101))
-    r2_values = torch.tensor([[0.9, 0.9, 0.4, 0.6, math.nan]])
-    alignment = torch.tensor([[0.9, 0.3, 0.9, math.nan, 0.9]])
-    assert tiers(r2_values, alignment, null)[0].tolist() == [
+    r2_values = torch.tensor([[0.9, 0.9, 0.4, 0.2, 0.9, math.nan]])
+    alignment = torch.tensor([[0.9, 0.3, 0.9, 0.1, 0.9, 0.9]])
+    percentile = torch.tensor([[99.5, 100.0, 100.0, 0.0, 99.0, 100.0]])
+    ungated = torch.tensor([[0.9, 0.9, 0.9, 0.6, 0.4, 0.9]])
+    assert tiers(r2_values, alignment, percentile, ungated)[0].tolist() == [
         Tier.NEURON,
         Tier.HIDDEN,
-        Tier.LOST,
-        Tier.HIDDEN,
+        Tier.LOST,  # a neuron says it, and the model does not
+        Tier.HIDDEN,  # the model says it where no feature of tier neuron is active
+        Tier.LOST,  # as high as rotations of its own, and lost without company
         Tier.UNDEFINED,
     ]
 

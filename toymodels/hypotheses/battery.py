@@ -57,6 +57,8 @@ class Verdict:
     findings: Mapping[AnalysisSetting, Findings]
     tiers: Mapping[AnalysisSetting, Mapping[str, Mapping[Tier, float]]]
     """the mean number of features in a tier, at each setting and of each arm"""
+    losses: Mapping[str, float]
+    """the mean loss fraction of every arm, at the default eps"""
     marks: Mapping[AnalysisSetting, Mapping[str, Tensor]]
     """what a reader should know of each seed, [seed], at each setting"""
     notes: tuple[str, ...] = ()
@@ -71,7 +73,8 @@ def statistics(evidence: Evidence) -> Statistics:
         numbers = {prediction.key: prediction.numbers(evidence, tiers[MAIN]) for prediction in PREDICTIONS}
         at[setting] = AtSetting(tiers, numbers, _marks(evidence, tiers[MAIN]))
     engagement = evidence.arms[MAIN][OF_ENGAGEMENT]["affine substitution"]
-    return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, at)
+    losses = {arm: of[OF_TIERS]["loss fraction"] for arm, of in evidence.arms.items()}
+    return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, losses, at)
 
 
 def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
@@ -105,7 +108,9 @@ def beyond(key: str) -> str:
 def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statistics]] = ()) -> list[Verdict]:
     """The verdict of every regime, each given as its statistics at one or more eps; the primary one first.
 
-    Exploratory regimes are corrected for how many there are, the primary one, named before the data was seen, is not.
+    Exploratory regimes are corrected for how many there are, the primary one, named before the data was seen, is not;
+    nor are the lines that say which question can be asked of a regime: a binomial test of eight seeds, corrected for
+    more than six regimes, could say nothing.
     """
     regimes = [primary, *exploratory] if primary else list(exploratory)
     by_regime: list[dict[AnalysisSetting, Findings]] = [
@@ -115,7 +120,7 @@ def judge(primary: Sequence[Statistics], exploratory: Sequence[Sequence[Statisti
     for setting in dict.fromkeys(s for of in by_regime[first:] for s in of):
         holding = [of for of in by_regime[first:] if setting in of]
         for of, adjusted in zip(holding, corrected([of[setting] for of in holding]), strict=True):
-            of[setting] = adjusted
+            of[setting] = adjusted | {answers.LINES: of[setting][answers.LINES]}
     return [
         _verdict(regime, of, bool(primary) and place == 0)
         for place, (regime, of) in enumerate(zip(regimes, by_regime, strict=True))
@@ -157,6 +162,7 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
             }
             for setting, e in by_setting.items()
         },
+        losses={arm: float(of.double().mean()) for arm, of in first.losses.items()},
         marks={setting: each.marks for setting, each in by_setting.items()},
         notes=(*notes, *_notes(by_setting[default].marks, first.seeds)),
     )

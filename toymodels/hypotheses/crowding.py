@@ -30,8 +30,8 @@ from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.evidence import Quantities
 from toymodels.training.experiment import sampler, target_of
 
-NUMBERS = 2**20
-"""How many squared errors of one model are kept, for any tiers to be asked about: 8,192 samples of 128 features."""
+NUMBERS = 2**19
+"""How many squared errors of one model are kept, for any tiers to be asked about: 8,192 samples of 64 features."""
 FEWEST = 5
 """Examples in which a feature is active, below which nothing is said of it in a group of samples."""
 COMPANY = 4

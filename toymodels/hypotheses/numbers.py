@@ -31,6 +31,8 @@ class Statistics:
     """log-frequency and log-importance of every feature, float64 [seed, feature, 2]"""
     engagement: Tensor
     """what it costs SoLU + LN to have its activation replaced by an affine map, [seed]"""
+    losses: Mapping[str, Tensor]
+    """the loss fraction of every arm, [seed]: arms of unlike loss differ in more than where their features sit"""
     at: Mapping[AnalysisSetting, AtSetting]
 
     @property
@@ -45,12 +47,15 @@ class Statistics:
         covariates = np.concatenate([part.covariates for part in parts])
         engagement = torch.cat([part.engagement for part in parts])
         at = {setting: AtSetting.together([part.at[setting] for part in parts]) for setting in first.at}
-        return Statistics(first.regime, first.eps, covariates, engagement, at)
+        losses = {arm: torch.cat([part.losses[arm] for part in parts]) for arm in first.losses}
+        return Statistics(first.regime, first.eps, covariates, engagement, losses, at)
 
     def of_seeds(self, chosen: Sequence[int]) -> Statistics:
         """The statistics of some of the seeds, by their places."""
         at = {setting: at_setting.of_seeds(chosen) for setting, at_setting in self.at.items()}
-        return replace(self, covariates=self.covariates[chosen], engagement=self.engagement[chosen], at=at)
+        losses = {arm: of[chosen] for arm, of in self.losses.items()}
+        engagement = self.engagement[chosen]
+        return replace(self, covariates=self.covariates[chosen], engagement=engagement, losses=losses, at=at)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,10 @@ class Prediction(ABC):
         each = [self.of_arm(of, tiers) for name, of in evidence.of(self.key).items() if name in (MAIN, *LN_ONLY)]
         return {kind: torch.stack([of[kind] for of in each], 1) for kind in (each[0] if each else {})}
 
+    def margin_of(self, kind: str) -> float:
+        """The margin of one kind of its statistics."""
+        return self.margins.get(kind, self.margin)
+
     def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
         """Its findings that are of all seeds at once and not of one number a seed, by kind of statistic."""
         del statistics, at
@@ -124,7 +128,7 @@ class Prediction(ABC):
         for tier in self.compares:
             enough &= at.own.sizes[tier] >= FEWEST_FEATURES
         for kind, numbers in at.numbers[self.key].items():
-            margin = self.margins.get(kind, self.margin)
+            margin = self.margin_of(kind)
             chosen = numbers if isinstance(numbers, str) else of(numbers)
             if isinstance(chosen, str):
                 found[kind] = unknown(kind, margin, chosen)

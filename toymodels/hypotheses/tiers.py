@@ -22,6 +22,7 @@ from torch import Tensor
 from toymodels.hypotheses.arms import MAIN, Arm
 from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.metrics.functional_alignment import NULL_ON, functional_null
+from toymodels.metrics.loss import loss_fraction
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.recovery import best_neuron_r2, r2
 from toymodels.metrics.tiers import Tier
@@ -77,7 +78,7 @@ def settings(eps: str) -> list[AnalysisSetting]:
 
 
 def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
-    """What tiers are made of, on the first half of the samples, each [model, feature].
+    """What tiers are made of, on the first half of the samples: [model, feature] each, but ``loss fraction`` [model].
 
     ``r2`` of the model; ``active``, the number of examples in which a feature is active; ``alignment``, a_i;
     ``percentile``, that of a_i in the feature's own null; ``r2_ungated``, R^2 where no feature of the model's own tier
@@ -86,6 +87,7 @@ def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
     """
     null = functional_null(arm.experiments, arm.parameters, min(NULL_ON, first_half.samples), seed=null_seed)
     found = {
+        "loss fraction": loss_fraction(arm.experiments, first_half),
         "r2": r2(first_half),
         "active": first_half.active,
         "alignment": best_neuron_r2(first_half, "post"),

@@ -37,6 +37,8 @@ from toymodels.metrics.ungated import r2_ungated
 from toymodels.training.experiment import Experiment, importances
 
 Quantity = Callable[[Ask], Tensor]
+ALIGNMENT, PERCENTILE = "features.best_neuron_r2_post", "features.best_neuron_r2_post_percentile"
+"""Functional alignment, and its percentile in its null."""
 UNDEFINED = {"tier": int(Tier.UNDEFINED), "ungated_examples": 0}
 """What stands in whole-number columns where targets are not of features; elsewhere NaN does"""
 
@@ -93,19 +95,17 @@ def _feature_columns(
 
 def _tier_columns() -> dict[str, Quantity]:
     """The tier of each feature, and what else makes it beside the best neuron at ``post``."""
-    best = ("features.best_neuron_r2_post", "features.best_neuron_r2_post_percentile")
     return {
         "r2_ungated": lambda ask: ask("ungated")[0],
         "ungated_examples": lambda ask: ask("ungated")[1].long(),
-        "tier": lambda ask: tiers(ask("features.r2"), *map(ask, best), ask("features.r2_ungated")),
+        "tier": lambda ask: tiers(ask("features.r2"), ask(ALIGNMENT), ask(PERCENTILE), ask("features.r2_ungated")),
     }
 
 
 def _ungated(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments, ask: Ask) -> Tensor:
     """R^2 where no other feature of tier neuron is active, and how many active examples it is of: float64 [2, model,
     feature]."""
-    best = ("features.best_neuron_r2_post", "features.best_neuron_r2_post_percentile")
-    gates = in_neuron(ask("features.r2"), *map(ask, best))
+    gates = in_neuron(ask("features.r2"), ask(ALIGNMENT), ask(PERCENTILE))
     (found,), (examples,) = r2_ungated(experiments, parameters, gates[None], moments.samples)
     return torch.stack([found, examples.double()])
 

@@ -152,8 +152,12 @@ class KeepLargest(Intervention):
         if self.k >= mid.shape[1]:
             return mid
         distance, origin = _from_origin(mid, norm)
-        order = distance.sort(dim=1, descending=True, stable=True).indices
-        return mid.scatter(1, order[:, self.k :], origin.expand_as(mid))
+        if self.k == 0:
+            return origin.expand_as(mid).clone()
+        least = distance.topk(self.k, dim=1).values[:, -1:]
+        above, equal = distance > least, distance == least
+        kept = above | (equal & (equal.cumsum(1) <= self.k - above.sum(1, keepdim=True)))
+        return torch.where(kept, mid, origin)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def split() -> Callable[[Arm], SplitSamples]:
 
 def tiers_of(neuron: Tensor, hidden: Tensor) -> Tiers:
     """These tiers, bool [model, feature]."""
-    return Tiers(neuron, hidden, {MAIN: neuron | hidden})
+    return Tiers(neuron, hidden)
 
 
 @pytest.fixture(scope="session")

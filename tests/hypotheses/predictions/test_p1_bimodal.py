@@ -10,10 +10,11 @@ import torch
 
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import OF_TIERS, Evidence
-from toymodels.hypotheses.prediction import AtSetting, Statistics
+from toymodels.hypotheses.numbers import AtSetting, Statistics
 from toymodels.hypotheses.predictions.p1_bimodal import ALIGNMENT, DESCRIBES, DIP, DIP_P, FLOOR, Bimodal, modes
 from toymodels.hypotheses.statistics.dip import dip, expected_of_normals, p_values
 from toymodels.hypotheses.statistics.intervals import Status
+from toymodels.hypotheses.tiers import Tiers
 
 SEEDS, N = 6, 20
 NEURON = torch.arange(N).expand(SEEDS, N) < 6
@@ -32,7 +33,11 @@ def evidence(values):
 
 
 def statistics():
-    return Statistics("made up", "1e-05", np.zeros((SEEDS, N, 2)), {})
+    return Statistics("made up", "1e-05", np.zeros((SEEDS, N, 2)), torch.zeros(SEEDS), {}, {})
+
+
+def at(neuron, hidden, marks) -> AtSetting:
+    return AtSetting({MAIN: Tiers(neuron, hidden)}, {}, marks)
 
 
 def test_two_groups_are_found_and_reach_their_floor():
@@ -83,7 +88,7 @@ def test_it_describes_and_decides_nothing(make_tiers):
     marks = Bimodal().marks(evidence(values), make_tiers(NEURON, HIDDEN))
     assert marks[ALIGNMENT].isfinite().equal(NEURON | HIDDEN)
     assert marks[DIP_P].shape == (SEEDS,)
-    found = Bimodal().pooled(statistics(), AtSetting(NEURON, HIDDEN, {}, marks))
+    found = Bimodal().pooled(statistics(), at(NEURON, HIDDEN, marks))
     expected = modes(values, NEURON, HIDDEN)
     assert set(found) == {DIP, FLOOR}
     assert (found[DIP].mean, found[DIP].p_above, found[DIP].margin) == (expected.dip, expected.p, expected.floor)
@@ -91,7 +96,7 @@ def test_it_describes_and_decides_nothing(make_tiers):
     assert {(each.status, each.reason, each.n) for each in found.values()} == {(Status.UNDETERMINED, DESCRIBES, SEEDS)}
     assert Bimodal.decisive == ()
     none = torch.zeros_like(NEURON)
-    empty = Bimodal().pooled(statistics(), AtSetting(none, none, {}, marks))
+    empty = Bimodal().pooled(statistics(), at(none, none, marks))
     assert {each.n for each in empty.values()} == {0}
 
 
@@ -100,6 +105,6 @@ def test_marks_of_parts_are_those_of_the_whole(make_tiers):
     values, parts = alignments(0.8, 0.5, spread=0.1), []
     for some in (slice(0, 2), slice(2, SEEDS)):
         marks = Bimodal().marks(evidence(values[some]), make_tiers(NEURON[some], HIDDEN[some]))
-        parts.append(AtSetting(NEURON[some], HIDDEN[some], {}, marks))
+        parts.append(at(NEURON[some], HIDDEN[some], marks))
     found = Bimodal().pooled(statistics(), AtSetting.together(parts))
     assert found[DIP].mean == modes(values, NEURON, HIDDEN).dip

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import door
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.spec.sweep import parse
@@ -43,9 +44,16 @@ def test_batches_are_the_models_in_the_order_asked_for(tiny):
         tiny.batch([0, len(tiny.plan) - 1])
 
 
-def test_without_controls_there_is_nothing_to_judge(make_run, tmp_path):
-    with pytest.raises(FolderError, match="no LN-only control"):
-        judging.judge(make_run(tmp_path, ('"gelu"', '"elu"')), "none")
+def test_without_controls_whether_solu_adds_anything_is_open(make_run, tmp_path):
+    found = judging.judge(make_run(tmp_path, ('"gelu"', '"elu"')), "none")
+    for verdict in found.verdicts:
+        assert verdict.adds is not Status.SUPPORTED
+        assert any("no LN-only control" in note for note in verdict.notes)
+
+
+def test_without_solu_and_layer_norm_there_is_nothing_to_judge(make_run, tmp_path):
+    with pytest.raises(FolderError, match=r"no models of solu \+ LN"):
+        judging.judge(make_run(tmp_path, ('"solu"', '"elu"')), "none")
 
 
 OF_PAIRS = ("hidden = 4\n", 'hidden = 4\ntied = false\n[task]\ntarget = { kind = "and", pairs = 5 }\n')

@@ -35,7 +35,7 @@ from toymodels.metrics.responses import response_sizes_of
 from toymodels.training.experiment import sampler
 
 CLASSES = 10
-SAMPLES = 8192
+SAMPLES = 4096
 TAPS = ("mid", "post")
 
 

@@ -61,7 +61,8 @@ class BootstrapInterval(Interval):
     standard_error: float
 
     def p_above(self, delta: float) -> float:
-        """One-sided p of "the mean is at most ``delta``", by the same bootstrap."""
+        """One-sided p of "the mean is at most ``delta``", by the same bootstrap; where no resample is as far, that of
+        Student's t if it is smaller."""
         return self._tail(self.mean - delta, upper=True)
 
     def p_below(self, delta: float) -> float:
@@ -76,7 +77,10 @@ class BootstrapInterval(Interval):
         t = distance / self.standard_error
         within = np.searchsorted(self.t_stars, t, "left" if upper else "right")
         beyond = len(self.t_stars) - within if upper else within
-        return float((1 + beyond) / (1 + len(self.t_stars)))
+        p = float((1 + beyond) / (1 + len(self.t_stars)))
+        # Where no resample is as far its p is only known to be small; by Student's t it is a number that can be
+        # corrected for many regimes.
+        return p if beyond else min(p, float(student.sf(t if upper else -t, self.n - 1)))
 
 
 def student_interval(values: Sequence[float] | np.ndarray) -> StudentInterval | None:

@@ -1,0 +1,58 @@
+"""Which models of a run a figure of tiers shows: trained ones that say what each feature is, at one LayerNorm eps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.arms import as_python, title, value_text
+from toymodels.sweeps.results.reading import Run
+
+EPS = "model.layer_norm_eps"
+NORM = "model.layer_norm"
+PARTS_OF_LAWS = ("exponent", "ratio", "values", "cap")
+"""What a frequency or importance law has beside its name, which is enough to tell it from others."""
+
+
+def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    """Models of a run that have tiers, at the first eps that it names, and a sentence for each kind that is left out.
+
+    Raises `FolderError` where there are none.
+    """
+    models = run.models[run.models["status"] == "ok"]
+    if models.empty:
+        raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    diverged, others = len(run.models) - len(models), int(models["features_recovered"].isna().sum())
+    models = models[models["features_recovered"].notna()]
+    if models.empty:
+        raise FolderError(f"{run.path}: this figure needs models that say what each feature is, and there are none")
+    left_out = [f"{diverged} models that diverged are left out"] * (diverged > 0)
+    left_out += [f"{others} models whose targets are not features are left out"] * (others > 0)
+    at_eps = models.loc[models[NORM], EPS]
+    if at_eps.nunique() > 1:
+        models = _at(models, at_eps.iloc[0], [name for name in run.setting_columns if name != EPS])
+        left_out.append(f"LayerNorm eps {value_text(as_python(at_eps.iloc[0]))}")
+    return models, left_out
+
+
+def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.DataFrame:
+    """Those at this eps, and those without LayerNorm, which may stand beside every eps, once."""
+    without = models[~models[NORM]]
+    once = ~without[other_settings].astype(str).duplicated()
+    return pd.concat([without[once], models[models[NORM] & (models[EPS] == eps)]]).sort_index()
+
+
+def condition(settings: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
+    """What settings say in a line, switches that are off and the parts of laws aside; ``beside`` others, where they
+    differ from these: ``frequency zipf, init_scale 4``."""
+    said = []
+    for name, value in settings.items():
+        law, _, part = name.rpartition(".")
+        known = beside is not None and name in beside and beside[name] == value
+        if known or value is None or value is False or (part in PARTS_OF_LAWS and f"{law}.law" in settings):
+            continue
+        said.append(title(name) if value is True else f"{title(name)} {value_text(value)}")
+    return ", ".join(said)
