@@ -133,7 +133,7 @@ def turn(arm: Arm, strength: float) -> Arm:
     """The models of an arm with z rotated by Q^strength, Q Haar-random about 1, one a seed; read-outs are refitted."""
     p, seeds = arm.parameters, np.array([e.seed for e in arm.experiments])
     whole = haar_about_ones(seeds, p.W_in.shape[1], TURN).numpy()
-    Q = torch.from_numpy(np.stack([np.real(expm(strength * logm(q))) for q in whole])).to(p.W_in)
+    Q = torch.from_numpy(np.stack([np.real(expm(strength * np.asarray(logm(q)))) for q in whole])).to(p.W_in)
     b_in = None if p.b_in is None else (Q @ p.b_in[:, :, None])[:, :, 0]
     turned = replace(p, W_in=Q @ p.W_in, b_in=b_in)
     return Arm(arm.experiments, refit(arm.experiments, turned, samples=FIT_ON, first=FIT_FROM))

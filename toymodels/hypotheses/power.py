@@ -157,7 +157,8 @@ class Piece:
 def power(plan: PowerPlan | None = None, processes: int | None = None) -> Iterator[PowerPoint]:
     """The points of the table as they come; see `each` for ``processes``."""
     plan = plan or PowerPlan()
-    models = dict(zip(EPS_LABELS, each(_trained, [(plan, eps) for eps in EPS_LABELS], processes), strict=True))
+    arrays = each(_trained, [(plan, eps) for eps in EPS_LABELS], processes)
+    models: dict[str, Arrays] = dict(zip(EPS_LABELS, arrays, strict=True))
     pieces = [Piece(plan, models, plan.sizes, 0.0)] if 0.0 in plan.strengths else []
     pieces += [Piece(plan, models, (K,), s) for s in plan.strengths if s > 0 for K in plan.sizes]
     pieces += [Piece(plan, models, (K,), 1.0, turned=True) for K in plan.turned]

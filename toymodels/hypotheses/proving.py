@@ -73,7 +73,7 @@ def controls(*, short: bool = False) -> list[Control]:
     first, *rest = BY_NAME
     sizes = {name: SIZES[place % len(SIZES)] for place, name in enumerate(BY_NAME)}
     if short:
-        return [Control(name, plain, SIZES[0]) for name in BY_NAME]
+        return [Control(name, plain, SIZES[0], samples=SAMPLES // 2) for name in BY_NAME]
     found = [Control(name, plain, size, counterparts=True) for name, size in sizes.items()]
     for place, variant in enumerate(others):
         pair = (rest[2 * place % len(rest)], rest[(2 * place + 1) % len(rest)])
