@@ -133,7 +133,7 @@ def _told(setting: str, value: Any) -> str:
     if isinstance(value, bool):
         return short if value else f"no {short}" if short != "tied" else "untied"
     if isinstance(value, str):
-        return f"{short} {value}" if of_law else value
+        return f"{short} {value}" if of_law else f"{value} {short}" if short == "values" else value
     return f"{short} {value:g}" if isinstance(value, float) else f"{short} {value}"
 
 

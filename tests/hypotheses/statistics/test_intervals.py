@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, ttest_1samp
+from scipy.stats import t as student
 
 from toymodels.hypotheses.statistics.intervals import (
     FEWEST_SEEDS,
@@ -128,11 +129,16 @@ def test_too_few_seeds_say_nothing(n):
     assert (status(found, -100), found.p_above(-100), found.p_below(100)) == (OPEN, 1, 1)
 
 
-def test_most_seeds_alike_leave_a_side_open_and_no_nan():
-    found = bootstrap_interval([0.0, 0.0, 0.0, 1.0])
-    assert found.high == math.inf  # a third of the resamples is of equal numbers
-    assert math.isfinite(found.low)
-    assert found.p_below(1e9) > 0.025
+@pytest.mark.parametrize("numbers", [[0.0, 0.0, 0.0, 1.0], [0.0] * 14 + [1.0, 1.0]])
+def test_where_most_seeds_are_alike_students_t_stands_in(numbers):
+    """A third, or a tenth, of the resamples is of equal numbers."""
+    found, of_student = bootstrap_interval(numbers), student_interval(numbers)
+    assert of_student is not None
+    assert (found.low, found.high) == pytest.approx((of_student.low, of_student.high), rel=5e-3)
+    n, error = len(numbers), np.std(numbers, ddof=1) / math.sqrt(len(numbers))
+    for delta in (0.5, 1.0, 3.0):
+        assert found.p_below(delta) == pytest.approx(student.cdf((found.mean - delta) / error, n - 1), abs=2e-4)
+        assert found.p_above(delta) == pytest.approx(student.sf((found.mean - delta) / error, n - 1), abs=2e-4)
 
 
 def test_all_of_and_unanimous_are_these_tables():

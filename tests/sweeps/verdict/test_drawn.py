@@ -27,7 +27,7 @@ def test_every_prediction_is_drawn_and_the_same_twice(judged, name, tmp_path):
 def test_every_figure_of_a_prediction_names_its_regime_and_says_that_it_pools_seeds(judged, name):
     figure = importlib.import_module(f"toymodels.figures.{name}").draw(judged)
     plt.close(figure)
-    assert figure.get_suptitle().replace("\n", " ").endswith("primary: binary; eps 1e-05; pooled over 4 seeds")
+    assert figure.get_suptitle().replace("\n", " ").endswith("primary: binary values; eps 1e-05; pooled over 4 seeds")
 
 
 def test_before_the_verdict_a_figure_says_what_makes_it(tiny, tmp_path):

@@ -23,7 +23,7 @@ def test_evidence_has_every_feature_of_every_arm_and_no_nan(judged):
                 assert np.isfinite(column.drop_null().to_numpy()).all()
     models = judged.models.set_index("model")
     assert (models.loc[rows["model"], "seed"].to_numpy() == rows["seed"]).all()
-    assert (models.loc[rows["model"], "features.values"].to_numpy() == rows["regime"]).all()
+    assert (models.loc[rows["model"], "features.values"].to_numpy() + " values" == rows["regime"]).all()
 
 
 def test_tiers_of_the_evidence_are_those_of_the_verdict(judged):
@@ -48,7 +48,7 @@ def test_effects_in_company_are_the_means_that_p3_compares(judged):
     of_model = rows[(rows["arm"] == "solu + LN") & (rows["model"] == row["model"])]
     company = [j for j in of_model.loc[of_model["tier"] == "hidden", "feature"] if j != row["feature"]]
     model, i = judged.model(int(row["model"])), int(row["feature"])
-    mean = {"binary": 1.0, "uniform": 0.5}[str(row["regime"])]
+    mean = {"binary values": 1.0, "uniform values": 0.5}[str(row["regime"])]
     x = torch.zeros(8, 2 + 2 * len(company))
     x[i, 1::2] = mean
     for place, j in enumerate(company):
@@ -60,7 +60,7 @@ def test_effects_in_company_are_the_means_that_p3_compares(judged):
 
 def test_dictionaries_are_scored_at_both_taps(judged):
     rows = judged.evidence("evidence_dictionaries")
-    assert set(rows["regime"]) == {"binary"}
+    assert set(rows["regime"]) == {"binary values"}
     taps = rows.groupby(["arm", "eps"], observed=True)[["tap", "kind"]].apply(lambda of: len(of.drop_duplicates()))
     assert taps.loc["solu + LN"].tolist() == [4, 4]
     assert taps.loc["gelu"].tolist() == [2, 2]

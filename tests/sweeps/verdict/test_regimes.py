@@ -15,7 +15,7 @@ from toymodels.sweeps.verdict import judging, regimes
 
 def test_regimes_are_paired_by_seed_and_the_primary_one_comes_first(tiny):
     found, notes = regimes.regimes(tiny)
-    assert [(regime.name, regime.primary) for regime in found] == [("binary", True), ("uniform", False)]
+    assert [(regime.name, regime.primary) for regime in found] == [("binary values", True), ("uniform values", False)]
     assert notes == ()
     assert list(found[0].arms) == ["1e-05", "matched"]
     assert list(found[0].arms["matched"]) == ["solu + LN", "gelu + LN", "gelu"]

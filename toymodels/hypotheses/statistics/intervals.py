@@ -3,7 +3,9 @@
 *Bootstrap*, for the statistics of predictions. A statistic is one number a seed, already the difference of models that
 share seed and data. Features are crossed with seeds, not nested in them, so seeds are what is resampled:
 t* = (mean* - mean) / se* over resamples with replacement, and the interval is [mean - q_hi se, mean - q_lo se] with the
-quantiles q of t* (the studentised bootstrap; Efron 1979, Davison and Hinkley 1997, section 5.2).
+quantiles q of t* (the studentised bootstrap; Efron 1979, Davison and Hinkley 1997, section 5.2). Where more resamples
+than an interval leaves out on a side have no spread at all, as of counts that are 0 in nearly all seeds, t* has no
+quantiles, and Student's t stands in.
 
 *Student's t*, for the measures of a summary: mean ± t_{.975, n - 1} s / sqrt(n), s the standard deviation.
 """
@@ -109,11 +111,19 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> BootstrapInterva
         return BootstrapInterval(mean, mean, mean, n, np.zeros(0), 0.0)
     drawn = x[_resamples(n)]
     errors = drawn.std(axis=1, ddof=1) / math.sqrt(n)
-    # A resample of one seed alone has no spread: its t is infinite, on the side of its mean.
+    # A resample of equal values has no spread: its t is infinite, on the side of its mean.
     with np.errstate(divide="ignore", invalid="ignore"):
         t_stars = np.sort(np.nan_to_num((drawn.mean(axis=1) - mean) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf))
+    if np.isinf(t_stars).mean() > TAIL:
+        t_stars = _student_quantiles(n)
     q_low, q_high = np.quantile(t_stars, [TAIL, 1 - TAIL], method="inverted_cdf")
     return BootstrapInterval(mean, mean - q_high * error, mean - q_low * error, n, t_stars, error)
+
+
+@lru_cache(maxsize=32)
+def _student_quantiles(n: int) -> np.ndarray:
+    """As many quantiles of Student's t as there are resamples, in ascending order."""
+    return student.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, n - 1)
 
 
 @lru_cache(maxsize=32)
