@@ -197,8 +197,9 @@ def verdict(
         raise SpecError("--short and --out are of --controls")
     if run is None:
         proved = proofs.say_proofs(as_json, short=short, out=out)
-        if out is not None:
-            figures.draw_power(documents.of_power(proved.power), out)
+        drawn = [] if out is None else figures.draw_power(documents.of_power(proved.power), out)
+        for path in [] if as_json else drawn:
+            print(path)
         proved.leave()
         return
     loaded = load(run)

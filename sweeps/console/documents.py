@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toymodels.hypotheses.power import Power, PowerPoint
+    from toymodels.hypotheses.power import PowerPoint, PowerTable
     from toymodels.hypotheses.proving import Proof
     from toymodels.sweeps.console.standing import Standing
     from toymodels.sweeps.execution.estimate import Estimate
@@ -133,7 +133,7 @@ def of_standing(standing: Standing) -> Document:
     return said | part | standing.manifest.document()
 
 
-def of_proofs(proofs: Sequence[Proof], power: Power) -> Document:
+def of_proofs(proofs: Sequence[Proof], power: PowerTable) -> Document:
     """The battery's answers on models whose answer is known, and how many of them are wrong; its answers on planted
     models; and whether all of it is as it must be."""
     wrong = sum(not proof.right for proof in proofs)
@@ -163,7 +163,7 @@ def of_proof(proof: Proof) -> Document:
     }
 
 
-def of_power(power: Power) -> Document:
+def of_power(power: PowerTable) -> Document:
     """The answers on two tiers planted by degrees: a point each K, strength and whether z is rotated, with the share of
     every answer; and each rate of false answers with the largest that is allowed."""
     return {

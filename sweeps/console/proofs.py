@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toymodels.hypotheses.answers import Answer
-from toymodels.hypotheses.power import SHORT, Power, PowerPlan, PowerPoint, power
+from toymodels.hypotheses.power import SHORT, PowerPlan, PowerPoint, PowerTable, power
 from toymodels.hypotheses.proving import Proof, controls, prove
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail
@@ -27,7 +27,7 @@ class Proved:
     """What the battery says of models whose answer is known."""
 
     proofs: Sequence[Proof]
-    power: Power
+    power: PowerTable
 
     def leave(self) -> None:
         """End with exit code 1 where a control is wrong or a false answer too frequent."""
@@ -55,7 +55,7 @@ def say_proofs(as_json: bool, *, short: bool = False, out: Path | None = None) -
         points.append(point)
         if not as_json:
             print(row(point), flush=True)
-    proved = Proved(proofs, Power(plan, tuple(points)))
+    proved = Proved(proofs, PowerTable(plan, tuple(points)))
     if as_json:
         documents.print_document(documents.of_proofs(proofs, proved.power))
     else:

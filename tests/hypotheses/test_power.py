@@ -15,7 +15,15 @@ from toymodels.hypotheses.battery import judge, statistics
 from toymodels.hypotheses.evidence import Evidence
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.planted import plant, trained
-from toymodels.hypotheses.power import MOST_FALSE, MOST_PERMUTED, Power, PowerPlan, PowerPoint, decide, permuted_labels
+from toymodels.hypotheses.power import (
+    MOST_FALSE,
+    MOST_PERMUTED,
+    PowerPlan,
+    PowerPoint,
+    PowerTable,
+    decide,
+    permuted_labels,
+)
 from toymodels.hypotheses.power import power as points_of_power
 from toymodels.hypotheses.tiers import EPS_LABELS, AnalysisSetting, Tiers
 from toymodels.metrics.tiers import Tier
@@ -25,8 +33,8 @@ PLAN = PowerPlan(SEEDS, 6, 2, (8,), (0.0, 1.0), (8,), (8,), permutations=5, samp
 
 
 @pytest.fixture(scope="module")
-def table() -> Power:
-    return Power(PLAN, tuple(points_of_power(PLAN, processes=1)))
+def table() -> PowerTable:
+    return PowerTable(PLAN, tuple(points_of_power(PLAN, processes=1)))
 
 
 def test_a_point_each_k_strength_and_rotation(table):
@@ -86,7 +94,7 @@ def point(strength: float, answers: dict[Answer, int], permuted: Mapping[str, in
 )
 def test_rates_are_over_all_draws_of_a_strength(points, right):
     assert (MOST_FALSE, MOST_PERMUTED) == (0.05, 0.075)
-    assert Power(PowerPlan(), tuple(points)).right is right
+    assert PowerTable(PowerPlan(), tuple(points)).right is right
 
 
 @pytest.fixture(scope="module")
@@ -113,5 +121,5 @@ def test_permuted_labels_keep_the_sizes_of_tiers_and_leave_the_lost_alone(measur
 
 @pytest.mark.slow
 def test_the_battery_decides_rightly_where_it_judges():
-    table = Power(PowerPlan(), tuple(points_of_power()))
+    table = PowerTable(PowerPlan(), tuple(points_of_power()))
     assert table.right, table.rates

@@ -106,7 +106,7 @@ class PowerPoint:
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerTable:
     """The whole table."""
 
     plan: PowerPlan
