@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.markup import escape
@@ -15,6 +16,7 @@ from toymodels.hypotheses.battery import Verdict, beyond
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.questions import EACH, QUESTIONS
 from toymodels.hypotheses.statistics.findings import Finding
+from toymodels.hypotheses.tiers import CUTS
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.console.printing import stdout
@@ -55,21 +57,31 @@ def print_verdict(verdict: Verdict) -> None:
 
 
 def print_arms(verdict: Verdict) -> None:
-    """How many features each arm has in a tier, and what SoLU + LN has beyond it."""
+    """How many features each arm has in a tier, and what SoLU + LN has beyond it, at the default lines and at each cut
+    of alignment."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("arm", "loss fraction", "in neurons", "hidden", *(f"{q.key}: {q.asks}" for q in QUESTIONS))
-    for title in titles:
+    cuts = " ".join(f"{cut:g}".removeprefix("0") for cut in CUTS)
+    asked = [title for q in QUESTIONS for title in (f"{q.key}: {q.asks}", f"{q.key} at {cuts}")]
+    for title in ("arm", "loss fraction", "in neurons", "hidden", *asked):
         table.add_column(title, justify="left")
     findings = verdict.findings[verdict.default]
     for arm, sizes in verdict.tiers[verdict.default].items():
         counts = (f"{sizes[tier]:.1f}" for tier in (Tier.NEURON, Tier.HIDDEN))
-        table.add_row(
-            arm, f"{verdict.losses[arm]:.3f}", *counts, *(_difference(findings[q.key].get(arm)) for q in QUESTIONS)
+        said = (
+            text for q in QUESTIONS for text in (_difference(findings[q.key].get(arm)), _at_cuts(verdict, q.key, arm))
         )
+        table.add_row(arm, f"{verdict.losses[arm]:.3f}", *counts, *said)
     if any(EACH in findings[q.key] for q in QUESTIONS):
-        said = (findings[q.key][EACH].status.value for q in QUESTIONS)
-        table.add_row(f"than {EACH}", "", "", "", *said)
+        each = (text for q in QUESTIONS for text in (findings[q.key][EACH].status.value, ""))
+        table.add_row(f"than {EACH}", "", "", "", *each)
     stdout.print(table)
+
+
+def _at_cuts(verdict: Verdict, key: str, arm: str) -> str:
+    """SoLU + LN minus an arm with features aligned above each of the cuts."""
+    settings = [replace(verdict.default, aligned=cut) for cut in CUTS]
+    found = [verdict.findings[setting][key].get(arm) for setting in settings]
+    return " ".join(_mean(finding, 1) for finding in found if finding is not None)
 
 
 def _difference(finding: Finding | None) -> str:

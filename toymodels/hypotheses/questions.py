@@ -3,7 +3,8 @@
     Q1  more neurons    features in tier neuron, SoLU + LN minus another arm
     Q2  more hidden     features in tier hidden, SoLU + LN minus another arm
 
-each arm's tiers by its own measures, seed by seed, against GeLU, ReLU and every LN-only control that there is. Q1 is
+each arm's tiers by its own measures, seed by seed, against GeLU, ReLU, every LN-only control that there is, and SoLU
+without LayerNorm: against that one what LayerNorm adds, against all others together what SoLU and LayerNorm do. Q1 is
 the headline of Elhage et al. 2022, *Softmax Linear Units*; Q2 their suspicion. Margin of both: three features, fixed
 beforehand. Arms differ in the step size and the start that suit them, so a sweep tunes them first; without, it is an
 unequal contest. Like the verdict, the questions are asked at every place where the lines between tiers are drawn.
@@ -24,10 +25,9 @@ from toymodels.metrics.tiers import Tier
 
 MARGIN = 3.0
 """features a model"""
-EACH = "each of them"
-"""The finding that is of all the other arms together: supported if SoLU + LN has more than every one."""
-NOT_COMPARED = (MAIN, "solu")
-"""SoLU without LayerNorm stands in tables beside them, but is not one of the others."""
+EACH = "each without SoLU"
+"""The finding that is of all arms without SoLU together: supported if SoLU + LN has more than every one."""
+WITH_SOLU = (MAIN, "solu")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Question:
     def findings(self, at: AtSetting) -> dict[str, Finding]:
         """The difference to each other arm, by its name; and to `EACH`, where there is an arm to compare with."""
         sizes = self.sizes(at)
-        others = {name: sizes[MAIN] - size for name, size in sizes.items() if name not in NOT_COMPARED}
-        found = {name: from_seeds(name, difference, MARGIN) for name, difference in others.items()}
-        return found | ({EACH: from_seeds(EACH, torch.stack([*others.values()], 1), MARGIN)} if others else {})
+        differences = {name: sizes[MAIN] - size for name, size in sizes.items() if name != MAIN}
+        found = {name: from_seeds(name, difference, MARGIN) for name, difference in differences.items()}
+        without = [difference for name, difference in differences.items() if name not in WITH_SOLU]
+        return found | ({EACH: from_seeds(EACH, torch.stack(without, 1), MARGIN)} if without else {})
 
     def sizes(self, at: AtSetting) -> Mapping[str, Tensor]:
         """How many features of the tier each arm has, float64 [seed]."""

@@ -33,7 +33,10 @@ from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
 DRAWS = 200
-"""rotations: the 99th percentile is then the third largest"""
+"""rotations: above the 99th percentile is then what at most one of them reaches"""
+ROUNDING = 1e-6
+"""The share of a_i by which a draw must be smaller to be below it: less is rounding, as where a rotation changes
+nothing"""
 NULL_ON = 2**12
 """samples, at most, on which a null and what is compared with it are measured: all rotations on more would take longer
 than training the model"""
@@ -53,8 +56,9 @@ class FunctionalNull:
 
     @property
     def percentile(self) -> Tensor:
-        """Percent of draws strictly below a_i: float64 [model, target], 0 to 100; NaN where a_i is undefined."""
-        below = 100 * (self.draws < self.own[:, :, None]).double().mean(-1)
+        """Percent of draws below a_i by more than rounding: float64 [model, target], 0 to 100; NaN where a_i is
+        undefined."""
+        below = 100 * (self.draws < (1 - ROUNDING) * self.own[:, :, None]).double().mean(-1)
         return torch.where(self.own.isnan(), torch.nan, below)
 
     def quantile(self, percent: float) -> Tensor:
