@@ -176,11 +176,13 @@ def verdict(
     null_seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the rotations that alignment is compared with.")
     ] = 0,
+    short: Annotated[bool, typer.Option("--short", help="With --controls: fewer of them, in under a minute.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --controls: where power.json and its figure go.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
     from toymodels import figures
-    from toymodels.sweeps.console import listing, proofs
+    from toymodels.sweeps.console import documents, listing, proofs
     from toymodels.sweeps.console import verdicts as printing
     from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.results.reading import load
@@ -193,8 +195,14 @@ def verdict(
         raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARY_CHOICES)}, got '{dictionaries}'")
     if untuned is not None and as_json:
         raise SpecError("--untuned: is shown on the terminal; with --json read the other run's verdicts.json")
+    if (short or out is not None) and not controls:
+        raise SpecError("--short and --out are of --controls")
     if run is None:
-        proofs.say_proofs(as_json)
+        proved = proofs.say_proofs(as_json, short=short, out=out)
+        drawn = [] if out is None else figures.draw_power(documents.of_power(proved.power), out)
+        for path in [] if as_json else drawn:
+            print(path)
+        proved.leave()
         return
     loaded = load(run)
     beside = None if untuned is None else verdicts.untuned_beside(loaded, load(untuned))

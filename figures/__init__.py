@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toymodels.sweeps.results.reading import Run
@@ -24,19 +25,30 @@ NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
 
 def draw(name: str, run: Run, out: Path) -> list[Path]:
     """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
-    from toymodels.figures.drawing import in_our_style
-    from toymodels.surroundings import as_in_a_new_process
-    from toymodels.sweeps.errors import SpecError, SweepError
+    from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.spec.wording import did_you_mean
-    from toymodels.sweeps.store import atomic
-    from toymodels.sweeps.store.rights import unwritable
 
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")
+    return _drawn(name, run, out)
+
+
+def draw_power(table: Mapping[str, Any], out: Path) -> list[Path]:
+    """Draw the power table of ``toymodels verdict --controls --json`` into ``out``, as `draw` does a run."""
+    return _drawn("power", table, out)
+
+
+def _drawn(name: str, of: object, out: Path) -> list[Path]:
+    from toymodels.figures.drawing import in_our_style
+    from toymodels.surroundings import as_in_a_new_process
+    from toymodels.sweeps.errors import SweepError
+    from toymodels.sweeps.store import atomic
+    from toymodels.sweeps.store.rights import unwritable
+
     images = {}
     try:
         with in_our_style(), as_in_a_new_process():
-            figure = importlib.import_module(f"toymodels.figures.{name}").draw(run)
+            figure = importlib.import_module(f"toymodels.figures.{name}").draw(of)
             for suffix in ("svg", "png"):
                 buffer = io.BytesIO()
                 metadata = {"Date": None} if suffix == "svg" else {"Software": None}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toymodels.hypotheses.power import PowerPoint, PowerTable
     from toymodels.hypotheses.proving import Proof
     from toymodels.sweeps.console.standing import Standing
     from toymodels.sweeps.execution.estimate import Estimate
@@ -132,21 +133,60 @@ def of_standing(standing: Standing) -> Document:
     return said | part | standing.manifest.document()
 
 
-def of_proofs(proofs: Sequence[Proof]) -> Document:
-    """The battery's verdicts on models whose answer is known, and how many of them are wrong."""
-    return {"controls": [of_proof(proof) for proof in proofs], "wrong": sum(not proof.right for proof in proofs)}
+def of_proofs(proofs: Sequence[Proof], power: PowerTable) -> Document:
+    """The battery's answers on models whose answer is known, and how many of them are wrong; its answers on planted
+    models; and whether all of it is as it must be."""
+    wrong = sum(not proof.right for proof in proofs)
+    return {
+        "controls": [of_proof(proof) for proof in proofs],
+        "wrong": wrong,
+        "power": of_power(power),
+        "right": not wrong and power.right,
+    }
 
 
 def of_proof(proof: Proof) -> Document:
-    """The battery's verdict on one construction, beside the truth."""
+    """The battery's answer on one construction, beside the truth: the answers that are right about it, and why."""
+    control = proof.control
     return {
-        "construction": proof.construction.name,
-        "neurons": proof.hidden,
-        "values": proof.values,
-        "truth": "two tiers" if proof.construction.two_tiers else "no",
-        "verdict": proof.verdict.said,
+        "construction": control.construction,
+        "variant": control.variant,
+        "neurons": control.hidden,
+        "values": control.values,
+        "truth": [answer.value for answer in control.of.truth],
+        "why": control.of.why,
+        "answer": proof.answer.value,
+        "decided_by": proof.decided_by,
+        "adds": proof.adds.value if control.counterparts else None,
         "right": proof.right,
-        "predictions": {key: status.value for key, status in proof.verdict.predictions.items()},
+        "predictions": {key: status.value for key, status in proof.predictions.items()},
+    }
+
+
+def of_power(power: PowerTable) -> Document:
+    """The answers on two tiers planted by degrees: a point each K, strength and whether z is rotated, with the share of
+    every answer; and each rate of false answers with the largest that is allowed."""
+    return {
+        "pool": len(power.plan.pool),
+        "seeds": power.plan.seeds,
+        "permutations": power.plan.permutations,
+        "points": [_of_point(point) for point in power.points],
+        "rates": {name: {"rate": rate, "most": most} for name, (rate, most) in power.rates.items()},
+        "right": power.right,
+    }
+
+
+def _of_point(point: PowerPoint) -> Document:
+    draws = sum(point.answers.values())
+    return {
+        "aligned": point.aligned,
+        "strength": point.strength,
+        "rotated": point.turned,
+        "draws": draws,
+        "answers": {answer.value: count / draws for answer, count in point.answers.items()},
+        "features": {tier.name.lower(): mean for tier, mean in point.features.items()},
+        "decided_by": point.decided_by,
+        "permuted": dict(point.permuted),
     }
 
 
