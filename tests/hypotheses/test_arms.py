@@ -93,7 +93,7 @@ def test_every_arm_has_tiers_and_each_is_asked_what_concerns_it(make_arm):
 
 def test_arms_may_come_in_any_order(make_arm):
     regime = small(make_arm)
-    turned = Regime("turned", dict(reversed(regime.arms.items())))
+    turned = Regime("turned", dict(reversed(list(regime.arms.items()))))
     one, other = (battery.statistics(gather(of, "1e-05", 1024)) for of in (regime, turned))
     for setting in one.at:
         for key, kinds in one.at[setting].numbers.items():
