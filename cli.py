@@ -206,7 +206,7 @@ def verdict(
         return
     loaded = load(run)
     beside = None if untuned is None else verdicts.untuned_beside(loaded, load(untuned))
-    judgement = verdicts.judge(loaded, dictionaries, say, null_seed=null_seed)
+    judgement = verdicts.judge(loaded, dictionaries, say, null_seed=null_seed, processes=None)
     path = document.write(loaded, judgement)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")

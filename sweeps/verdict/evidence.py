@@ -11,7 +11,7 @@ null. Rows are written as they are measured, so any number of them may come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,20 +68,11 @@ class Writer:
     folder: Path
     tables: Mapping[str, pq.ParquetWriter]
 
-    def add(self, evidence: Evidence, primary: bool, seeds: Sequence[int], models: Mapping[str, Sequence[int]]) -> None:
-        """Write the rows of some seeds of a regime at one eps; ``models`` has the numbers of their models, by arm."""
-        tiers = Tiers.of(evidence, AnalysisSetting(evidence.eps))
-        for arm, measured in evidence.arms.items():
-            of_arm = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps, "arm": arm}
-            of_models = {"seed": np.asarray(seeds), "model": np.asarray(models[arm])}
-            rows: dict[str, Mapping[str, object]] = {FEATURES: _feature_rows(measured, tiers, evidence.covariates)}
-            for prediction in PREDICTIONS:
-                if prediction.own_table is not None and prediction.key in measured:
-                    rows[prediction.own_table.name] = prediction.own_rows(measured[prediction.key])
-            with _unwritable_named(self.folder):
-                for name, columns in rows.items():
-                    if columns:
-                        self.tables[name].write_table(_table(name, columns, of_arm, of_models))
+    def write(self, rows: Iterable[tuple[str, pa.Table]]) -> None:
+        """Add rows, each the name of a table and what to add to it."""
+        with _unwritable_named(self.folder):
+            for name, table in rows:
+                self.tables[name].write_table(table)
 
 
 @contextmanager
@@ -105,6 +96,22 @@ def _unwritable_named(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(folder / f"{FEATURES}.parquet", error) from None
+
+
+def rows_of(
+    evidence: Evidence, primary: bool, seeds: Sequence[int], models: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of some seeds of a regime at one eps, table by table; ``models`` has the numbers of their models, by
+    arm."""
+    tiers = Tiers.of(evidence, AnalysisSetting(evidence.eps))
+    for arm, measured in evidence.arms.items():
+        of_arm = {"regime": evidence.regime, "primary": primary, "eps": evidence.eps, "arm": arm}
+        of_models = {"seed": np.asarray(seeds), "model": np.asarray(models[arm])}
+        rows: dict[str, Mapping[str, object]] = {FEATURES: _feature_rows(measured, tiers, evidence.covariates)}
+        for prediction in PREDICTIONS:
+            if prediction.own_table is not None and prediction.key in measured:
+                rows[prediction.own_table.name] = prediction.own_rows(measured[prediction.key])
+        yield from ((name, _table(name, columns, of_arm, of_models)) for name, columns in rows.items() if columns)
 
 
 def _feature_rows(measured: Measured, tiers: Tiers, covariates: np.ndarray) -> dict[str, object]:

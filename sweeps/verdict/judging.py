@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import torch
 
 from toymodels.engines.engine import OnNote, unheard
 from toymodels.hypotheses import battery
@@ -13,9 +20,10 @@ from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.evidence import Measured, halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.numbers import Statistics
+from toymodels.hypotheses.side_by_side import each
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.verdict import evidence
 from toymodels.sweeps.verdict.regimes import RunRegime, regimes
 
@@ -41,21 +49,43 @@ class Judgement:
 
 
 @undisturbed
-def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unheard, *, null_seed: int = 0) -> Judgement:
+def judge(
+    run: Run,
+    with_dictionaries: str = "primary",
+    on_note: OnNote = unheard,
+    *,
+    null_seed: int = 0,
+    processes: int | None = 1,
+) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
-    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Raises `FolderError` where the run
-    holds no regime that can be judged.
+    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Seeds are measured in so many
+    ``processes``, begun anew, or a core each if None. Raises `FolderError` where the run holds no regime that can be
+    judged.
     """
     found, notes = regimes(run)
     for regime in found:
         _enough_samples(run, regime)
+    processes = torch.get_num_threads() if processes is None else processes
+    parts: list[list[Part]] = []
+    for regime in found:
+        wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
+        parts.append(_parts(run, regime, wanted, null_seed, processes))
+    every = [part for of_regime in parts for part in of_regime]
+    if processes == 1:
+        measured: Iterator[Measurement] = (_measure(run, part) for part in every)
+    else:
+        measured = each(measure, every, processes)
     of_all: list[list[Statistics]] = []
     with evidence.writing(run.path) as tables:
-        for place, regime in enumerate(found):
+        for place, (regime, of_regime) in enumerate(zip(found, parts, strict=True)):
             on_note(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
-            wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
-            of_all.append(_statistics(run, regime, wanted, null_seed, tables))
+            of_parts: list[list[Statistics]] = []
+            for found_of_part in islice(measured, len(of_regime)):
+                of_parts.append([statistics for statistics, _ in found_of_part])
+                for _, rows in found_of_part:
+                    tables.write(rows)
+            of_all.append([Statistics.together(of_eps) for of_eps in zip(*of_parts, strict=True)])
     first = found[0].primary
     verdicts = battery.judge(of_all[0] if first else [], of_all[1:] if first else of_all)
     verdicts = [replace(v, notes=(*v.notes, *r.notes)) for v, r in zip(verdicts, found, strict=True)]
@@ -77,32 +107,57 @@ def untuned_beside(run: Run, untuned: Run) -> dict[str, Any]:
     return first
 
 
-def _statistics(
-    run: Run, regime: RunRegime, with_dictionaries: bool, null_seed: int, tables: evidence.Writer
-) -> list[Statistics]:
-    """What a regime is judged by, an eps each; measured some seeds at a time, so that memory does not grow."""
-    (settings,) = run.plan.settings([next(iter(next(iter(regime.arms.values())).values()))[0]])
-    at_once = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // settings["features.n"] ** 2))
-    parts: dict[str, list[Statistics]] = {eps: [] for eps in regime.arms}
-    for start in range(0, len(regime.seeds), at_once):
-        some = slice(start, start + at_once)
-        # Without LayerNorm it is the same models at every eps.
-        known: dict[str, Measured] = {}
-        for eps, arms in regime.arms.items():
-            models = {name: of[some] for name, of in arms.items()}
-            loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
-            measured = gather(
-                loaded,
-                eps,
-                settings["eval.samples"],
-                dictionaries=with_dictionaries,
-                known=known,
-                null_seed=null_seed,
-            )
-            known = {name: measured.arms[name] for name in WITHOUT_NORM if name in measured.arms}
-            tables.add(measured, regime.primary, regime.seeds[some], models)
-            parts[eps].append(battery.statistics(measured))
-    return [Statistics.together(of) for of in parts.values()]
+@dataclass(frozen=True)
+class Part:
+    """Some seeds of a regime, to be measured at every eps."""
+
+    run: Path
+    regime: RunRegime
+    some: slice
+    dictionaries: bool
+    null_seed: int
+
+
+Measurement = list[tuple[Statistics, list[tuple[str, pa.Table]]]]
+"""By eps: what some seeds are judged by, and their rows of the tables of evidence."""
+
+
+def _parts(run: Run, regime: RunRegime, dictionaries: bool, null_seed: int, processes: int) -> list[Part]:
+    """A regime in parts of so few seeds that memory does not grow with it, one a process at least."""
+    largest = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // regime.settings["features.n"] ** 2))
+    at_once = max(1, min(largest, -(-len(regime.seeds) // processes)))
+    starts = range(0, len(regime.seeds), at_once)
+    return [Part(run.path, regime, slice(start, start + at_once), dictionaries, null_seed) for start in starts]
+
+
+def measure(part: Part) -> Measurement:
+    """What is measured of a part, in a process that has only that."""
+    return _measure(_loaded(part.run), part)
+
+
+def _measure(run: Run, part: Part) -> Measurement:
+    regime, found = part.regime, []
+    known: dict[str, Measured] = {}  # without LayerNorm it is the same models at every eps
+    for eps, arms in regime.arms.items():
+        models = {name: of[part.some] for name, of in arms.items()}
+        loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
+        measured = gather(
+            loaded,
+            eps,
+            regime.settings["eval.samples"],
+            dictionaries=part.dictionaries,
+            known=known,
+            null_seed=part.null_seed,
+        )
+        known = {name: measured.arms[name] for name in WITHOUT_NORM if name in measured.arms}
+        rows = evidence.rows_of(measured, regime.primary, regime.seeds[part.some], models)
+        found.append((battery.statistics(measured), list(rows)))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path) -> Run:
+    return load(path)
 
 
 def _enough_samples(run: Run, regime: RunRegime) -> None:
