@@ -7,9 +7,11 @@ anew, not forked (see `toymodels.forks`), so what they are given and return must
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from threading import Thread
 from typing import TypeVar
 
 import torch
@@ -35,6 +37,14 @@ def each(work: Callable[[Piece], Result], pieces: Sequence[Piece], processes: in
 
 
 def _begin() -> None:
-    """A process has one core, and ends where the one that began it is interrupted, without a word."""
+    """A process has one core, and ends with the one that began it: interrupted, without a word; killed, at once."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
