@@ -193,6 +193,8 @@ def verdict(
         raise SpecError("verdict: expected a run folder, or --controls and none")
     if dictionaries not in verdicts.DICTIONARY_CHOICES:
         raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARY_CHOICES)}, got '{dictionaries}'")
+    if untuned is not None and as_json:
+        raise SpecError("--untuned: is shown on the terminal; with --json read the other run's verdicts.json")
     if (short or out is not None) and not controls:
         raise SpecError("--short and --out are of --controls")
     if run is None:
@@ -203,7 +205,7 @@ def verdict(
         proved.leave()
         return
     loaded = load(run)
-    beside = None if untuned is None else load(untuned).verdicts["regimes"][0]
+    beside = None if untuned is None else verdicts.untuned_beside(loaded, load(untuned))
     judgement = verdicts.judge(loaded, dictionaries, say, null_seed=null_seed)
     path = document.write(loaded, judgement)
     if as_json:

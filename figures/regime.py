@@ -18,7 +18,6 @@ from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.verdict.document import SCHEMA
 
 ARM_COLOURS: dict[str, str] = dict(
     zip((MAIN, *LN_ONLY, PLAIN), ("#b2182b", "#2166ac", "#4393c3", "#888888", "#762a83"), strict=True)
@@ -54,8 +53,6 @@ def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
     Raises `FolderError` before ``toymodels verdict`` ran, and where an older version ran it.
     """
     (prediction,) = [each for each in PREDICTIONS if each.figure == figure.rpartition(".")[2]]
-    if run.verdicts["schema"] != SCHEMA:
-        raise FolderError(f"{run.path}/verdicts.json: of another version: run 'toymodels verdict {run.path}' again")
     first = run.verdicts["regimes"][0]
     (at,) = [at for at in first["settings_of_analysis"] if at["default"]]
     rows = run.evidence(table)

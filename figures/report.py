@@ -7,6 +7,7 @@ import html
 from pathlib import Path
 
 from toymodels import figures
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import as_text, legend, notes, summarise
 from toymodels.sweeps.store import atomic
@@ -72,7 +73,10 @@ def _verdict(run: Run) -> str:
     """What ``toymodels verdict`` said, a row a regime; nothing before it ran."""
     if not (run.path / "verdicts.json").exists():
         return ""
-    regimes = run.verdicts["regimes"]
+    try:
+        regimes = run.verdicts["regimes"]
+    except FolderError as error:
+        return f"<p>{html.escape(str(error))}</p>"
     keys = list(regimes[0]["predictions"])
     claims = [f"{key}: {said['claim']}" for key, said in regimes[0]["predictions"].items()]
     rows = [

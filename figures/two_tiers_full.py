@@ -39,6 +39,8 @@ ANSWERS = {
     "undetermined": ("?", "#ffffff"),
 }
 """What stands in a cell for an answer, and its colour (Okabe and Ito's, which the colour-blind tell apart)."""
+BOTH_TIERS = ("two tiers", "a continuum")
+"""The answers that say that there are features of either tier. At one LayerNorm eps *two tiers* is no answer."""
 FEW = 3
 """How many features make a tier."""
 MOST_COLUMNS, MOST_ROWS, MOST_CONDITIONS = 18, 10, 30
@@ -170,7 +172,7 @@ def tallies(plane: Plane, verdict: bool) -> list[tuple[str, float | None]]:
         text = f"+{more}" * (more > 0) + f" \N{MINUS SIGN}{fewer}" * (fewer > 0) or "0"
         found.append((text.strip() if signs else "", (more - fewer) / len(signs) if signs else None))
     if verdict:
-        return [*found, _tally([cell.answer == "two tiers" for cell in cells if cell.answer is not None])]
+        return [*found, _tally([cell.answer in BOTH_TIERS for cell in cells if cell.answer is not None])]
     return [*found, _tally([cell.hidden >= FEW for cell in cells if cell.hidden is not None])]
 
 
@@ -181,7 +183,7 @@ def _tally(each: list[bool]) -> tuple[str, float | None]:
 def _strip(axis: Axes, found: Sequence[Plane]) -> None:
     """A line a condition: in how many of its cells each is so."""
     verdict = judged(list(found))
-    columns = ["engaged", *(f"beyond\n{other}" for other in OTHERS), "two tiers" if verdict else f"{FEW} hidden"]
+    columns = ["engaged", *(f"beyond\n{other}" for other in OTHERS), "both tiers" if verdict else f"{FEW} hidden"]
     squares = [
         [
             None if share is None else Square(text, colormaps["PuOr"](Normalize(-1.4, 1.4)(share))[:3])

@@ -20,6 +20,7 @@ import torch
 from tests.conftest import IN_FRONT, TINY, door, finish, listing, process
 from toymodels import figures
 from toymodels.engines.autograd import AutogradEngine
+from toymodels.hypotheses.answers import Answer
 from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
@@ -280,7 +281,49 @@ def test_verdict_says_every_prediction_and_writes_what_it_prints() -> None:
     assert all(key in answer.out for key in ("P1", "P2", "P3", "P4", "P6", "P7", "P9", "verdicts.json"))
     document = door("verdict", "run", "--json").json()
     assert document == json.loads(Path("run/verdicts.json").read_text())
-    assert {regime["overall"] for regime in document["regimes"]} <= {"not supported", "undetermined"}
+    assert {regime["answer"] for regime in document["regimes"]} <= {answer.value for answer in Answer}
+
+
+def test_untuned_arms_are_shown_beside_where_there_are_such() -> None:
+    sweep = "tuned.toml"
+    Path(sweep).write_text(
+        """
+        case = [{ "model.activation" = "solu" }, { "model.activation" = "gelu" }]
+        [features]
+        n = 6
+        density = 0.2
+        values = "binary"
+        [model]
+        hidden = 4
+        tied = false
+        layer_norm = true
+        [train]
+        steps = 20
+        batch = 32
+        [eval]
+        samples = 512
+        [grid]
+        seed = { range = [0, 4] }
+        [tune]
+        seeds = [100]
+        "train.learning_rate" = [1e-3, 1e-2]
+        """
+    )
+    assert door("sweep", sweep, "--out", "tuned").code == 0
+    assert door("sweep", sweep, "--no-tune", "--out", "untuned").code == 0
+    early = door("verdict", "tuned", "--untuned", "untuned")
+    assert early.code == 4
+    assert "untuned/verdicts.json: not there yet" in early.err
+    assert not Path("tuned/verdicts.json").exists()
+    assert "Arms are not tuned" in door("verdict", "untuned").out
+    both = door("verdict", "tuned", "--untuned", "untuned")
+    assert both.code == 0
+    assert "Tuned for each arm: train.learning_rate" in both.out
+    assert "untuned, " in both.out
+    swapped = door("verdict", "untuned", "--untuned", "tuned")
+    assert swapped.code == 4
+    assert "its arms are tuned" in swapped.err
+    assert door("verdict", "tuned", "--untuned", "untuned", "--json").code == 2
 
 
 BILLION = [f"--grid={name}={{ range = [1, 1001] }}" for name in ("seed", "train.steps", "train.batch")]

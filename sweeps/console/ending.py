@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from toymodels.hypotheses.arms import LN_ONLY, MAIN
+from toymodels.hypotheses.arms import MAIN
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail, say, this_command
 from toymodels.sweeps.console.printing import print_summary
@@ -111,9 +111,8 @@ def say_tuned(request: Request) -> None:
 
 
 def can_be_judged(run: Run) -> bool:
-    """Whether a run has SoLU with LayerNorm and a control, and features to put into tiers."""
+    """Whether a run has SoLU with LayerNorm, and features to put into tiers."""
     if run.models["features_recovered"].isna().all():
         return False  # targets are not features, or nothing was learned
     with_norm = run.models.loc[run.models["model.layer_norm"], "model.activation"].unique()
-    arms = {hidden_layer(activation, layer_norm=True) for activation in with_norm}
-    return MAIN in arms and bool(arms & {*LN_ONLY})
+    return MAIN in {hidden_layer(activation, layer_norm=True) for activation in with_norm}

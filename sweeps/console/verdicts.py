@@ -24,9 +24,9 @@ from toymodels.sweeps.verdict.judging import Judgement
 
 LEGEND = (
     "Tiers and statistics at the default setting: R² > .5, one neuron at post R² > .5 and above the 99th percentile of "
-    "its null, at eps 1e-5. In all settings: the same at every eps, threshold, cut and percentile, or undetermined. "
-    "In brackets: shown beside, decides nothing. Beyond: SoLU + LN minus the LN-only control that leaves least. See "
-    "docs/VERDICT.md."
+    "its null, at the eps named first. In all settings: the same at every eps, threshold, cut and percentile, or "
+    "undetermined. In brackets: shown beside, decides nothing. Beyond: SoLU + LN minus the LN-only control that leaves "
+    "least. See docs/VERDICT.md."
 )
 UNTUNED = "Arms are not tuned: differences between them are those of an unequal contest (see [tune] in docs/SWEEPS.md)."
 
@@ -67,12 +67,10 @@ def print_arms(verdict: Verdict) -> None:
     findings = verdict.findings[verdict.default]
     for arm, sizes in verdict.tiers[verdict.default].items():
         counts = (f"{sizes[tier]:.1f}" for tier in (Tier.NEURON, Tier.HIDDEN))
-        said = (
-            text for q in QUESTIONS for text in (_difference(findings[q.key].get(arm)), _at_cuts(verdict, q.key, arm))
-        )
+        said = (text for q in QUESTIONS for text in (_difference(verdict, q.key, arm), _at_cuts(verdict, q.key, arm)))
         table.add_row(arm, f"{verdict.losses[arm]:.3f}", *counts, *said)
     if any(EACH in findings[q.key] for q in QUESTIONS):
-        each = (text for q in QUESTIONS for text in (findings[q.key][EACH].status.value, ""))
+        each = (text for q in QUESTIONS for text in (_statuses(verdict, q.key, EACH), ""))
         table.add_row(f"than {EACH}", "", "", "", *each)
     stdout.print(table)
 
@@ -84,9 +82,16 @@ def _at_cuts(verdict: Verdict, key: str, arm: str) -> str:
     return " ".join(_mean(finding, 1) for finding in found if finding is not None)
 
 
-def _difference(finding: Finding | None) -> str:
-    """SoLU + LN minus an arm, with its interval and status."""
-    return "" if finding is None else f"{_mean(finding, 1)} ({_interval(finding, 1)}) {finding.status.value}"
+def _difference(verdict: Verdict, key: str, arm: str) -> str:
+    """SoLU + LN minus an arm, with its interval and what that says."""
+    finding = verdict.findings[verdict.default][key].get(arm)
+    return "" if finding is None else f"{_mean(finding, 1)} ({_interval(finding, 1)}) {_statuses(verdict, key, arm)}"
+
+
+def _statuses(verdict: Verdict, key: str, arm: str) -> str:
+    """The status of a question at the default setting, and at all, where these differ."""
+    here, everywhere = verdict.findings[verdict.default][key][arm].status, verdict.questions[key][arm]
+    return here.value if here is everywhere else f"{here.value}; in all settings {everywhere.value}"
 
 
 def statistics_table(verdict: Verdict) -> Table:

@@ -33,6 +33,11 @@ PACKS_KEPT = 8
 """How many packs a run keeps in memory, the last ones that were read."""
 
 
+VERDICT_SCHEMA = 3
+"""The version of the form of ``verdicts.json``. Before 3 tiers came from response alignment, and the answer was ``two
+tiers``, ``no`` or ``undetermined``."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """One trained model: what it was asked to do, its tensors (leading ``model`` axis of size 1) and its loss curve."""
@@ -120,15 +125,19 @@ class Run:
 
     @cached_property
     def verdicts(self) -> dict[str, Any]:
-        """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran."""
+        """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran, or where another version
+        of it did."""
         path = self.path / "verdicts.json"
         try:
-            return json.loads(atomic.read(path, through_links=True))
+            held = json.loads(atomic.read(path, through_links=True))
+            if held["schema"] != VERDICT_SCHEMA:
+                raise FolderError(f"{path}: of another version of the verdict: {self._by_verdict}")
+            return held
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
         except PermissionError as error:
             raise unreadable(path, error) from None
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, KeyError):
             raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
 
     @property

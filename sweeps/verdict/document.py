@@ -16,21 +16,19 @@ from toymodels.hypotheses.questions import MARGIN, QUESTIONS
 from toymodels.hypotheses.statistics.findings import Finding
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import AnalysisSetting
-from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.reading import VERDICT_SCHEMA, Run
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
 from toymodels.sweeps.verdict.judging import Judgement
-
-SCHEMA = 3
-"""The version of the document's form. Before 3 tiers came from response alignment, and the answer was ``two tiers``,
-``no`` or ``undetermined``."""
 
 
 def document(judgement: Judgement) -> dict[str, Any]:
     """What ``verdicts.json`` holds of a run: every regime, and its findings at every setting of the analysis."""
     return {
-        "schema": SCHEMA,
+        "schema": VERDICT_SCHEMA,
         "toymodels": version("toymodels"),
+        "null_seed": judgement.null_seed,
+        "tuned": list(judgement.tuned),
         "notes": list(judgement.notes),
         "regimes": [
             {
@@ -41,7 +39,6 @@ def document(judgement: Judgement) -> dict[str, Any]:
                 "answer": verdict.answer.value,
                 "decided_by": verdict.decided_by,
                 "adds": verdict.adds.value,
-                "tuned": list(judgement.tuned),
                 "loss_fraction": {arm: _number(loss) for arm, loss in verdict.losses.items()},
                 "notes": list(verdict.notes),
                 "predictions": {
@@ -53,7 +50,14 @@ def document(judgement: Judgement) -> dict[str, Any]:
                     }
                     for p in PREDICTIONS
                 },
-                "questions": {q.key: {"asks": q.asks, "margin": MARGIN} for q in QUESTIONS},
+                "questions": {
+                    q.key: {
+                        "asks": q.asks,
+                        "margin": MARGIN,
+                        "than": {arm: status.value for arm, status in verdict.questions[q.key].items()},
+                    }
+                    for q in QUESTIONS
+                },
                 "settings_of_analysis": [_at(verdict, setting) for setting in verdict.findings],
             }
             for verdict, regime in zip(judgement.verdicts, judgement.regimes, strict=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from toymodels.engines.engine import OnNote, unheard
 from toymodels.hypotheses import battery
@@ -10,7 +12,7 @@ from toymodels.hypotheses.arms import WITHOUT_NORM, Arm, Regime
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.evidence import Measured, halves
 from toymodels.hypotheses.measuring import gather
-from toymodels.hypotheses.prediction import Statistics
+from toymodels.hypotheses.numbers import Statistics
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -33,6 +35,8 @@ class Judgement:
     regimes: list[RunRegime]
     tuned: tuple[str, ...] = ()
     """the settings that were chosen for each arm; without any the arms have what the sweep file says"""
+    null_seed: int = 0
+    """of the rotations which the null of alignment was drawn from"""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -55,7 +59,22 @@ def judge(run: Run, with_dictionaries: str = "primary", on_note: OnNote = unhear
     first = found[0].primary
     verdicts = battery.judge(of_all[0] if first else [], of_all[1:] if first else of_all)
     verdicts = [replace(v, notes=(*v.notes, *r.notes)) for v, r in zip(verdicts, found, strict=True)]
-    return Judgement(verdicts, found, tuple(run.tuned), notes)
+    return Judgement(verdicts, found, tuple(run.tuned), null_seed, notes)
+
+
+def untuned_beside(run: Run, untuned: Run) -> dict[str, Any]:
+    """The primary regime of the verdict of an untuned run, to be shown beside this run's.
+
+    Raises `FolderError` where that run has no verdict or was tuned, or where its primary regime is another.
+    """
+    (first, *_), said = untuned.verdicts["regimes"], untuned.verdicts
+    if said["tuned"]:
+        raise FolderError(f"{untuned.path}: its arms are tuned: expected the same sweep run with --no-tune")
+    own = next((regime for regime in regimes(run)[0] if regime.primary), None)
+    other = {name: value for name, value in first["settings"].items() if name not in run.tuned}
+    if own is None or not first["primary"] or other != json.loads(json.dumps(own.settings)):
+        raise FolderError(f"{untuned.path}: its primary regime is not that of {run.path}")
+    return first
 
 
 def _statistics(

@@ -197,8 +197,10 @@ def test_tallies_count_cells_in_which_the_seeds_agree() -> None:
     found = two_tiers_full.tallies(plane, False)
     assert [text for text, _ in found] == ["2 of 3", "+2 \N{MINUS SIGN}1", "\N{MINUS SIGN}1", "1 of 2"]
     assert [share for _, share in found] == pytest.approx([2 / 3, 1 / 3, -1 / 3, 1 / 2])
-    judged = Plane("any", tuple(replace(CELL, answer=answer) for answer in ("two tiers", "a continuum", None)))
-    assert two_tiers_full.tallies(judged, True)[-1] == ("1 of 2", 0.5)
+    judged = Plane(
+        "any", tuple(replace(CELL, answer=answer) for answer in ("two tiers", "a continuum", "not testable", None))
+    )
+    assert two_tiers_full.tallies(judged, True)[-1] == ("2 of 3", 2 / 3)
 
 
 def test_a_square_is_bold_where_the_interval_leaves_out_zero_and_its_colour_has_the_sign() -> None:

@@ -108,6 +108,13 @@ def test_a_tier_that_some_cut_of_alignment_refutes_is_none(missing, default, cut
     assert alone.answer is (OPENED if default is TWO else default)
 
 
+def test_a_tier_that_is_missing_by_default_is_what_is_said():
+    """And not that another is missing as well where features are aligned above .6 only."""
+    changed = at_every_eps(Answer.NO_FIRST_TIER, aligned=0.6)
+    assert everywhere(Answer.NO_SECOND_TIER, changed).answer is Answer.NO_SECOND_TIER
+    assert everywhere(OPENED, changed).answer is Answer.NO_FIRST_TIER
+
+
 @pytest.mark.parametrize("moved", [{"recovered": 0.3}, {"percentile": 95.0}])
 def test_other_lines_refute_no_tier(moved):
     assert everywhere(CONTINUUM, at_every_eps(Answer.NO_SECOND_TIER, **moved)).answer is CONTINUUM

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
-from toymodels.hypotheses import arms
+from toymodels.hypotheses import arms, battery
 from toymodels.hypotheses.arms import ARMS, LN_ONLY, MAIN, PLAIN, Arm, Regime
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
@@ -89,6 +89,20 @@ def test_every_arm_has_tiers_and_each_is_asked_what_concerns_it(make_arm):
     assert set(evidence.arms["linear + LN"]) == with_norm
     assert set(evidence.arms[MAIN]) == with_norm | {OF_ENGAGEMENT}
     assert evidence.covariates.shape[0] == 3
+
+
+def test_arms_may_come_in_any_order(make_arm):
+    regime = small(make_arm)
+    turned = Regime("turned", dict(reversed(list(regime.arms.items()))))
+    one, other = (battery.statistics(gather(of, "1e-05", 1024)) for of in (regime, turned))
+    for setting in one.at:
+        for key, kinds in one.at[setting].numbers.items():
+            for kind, values in kinds.items():
+                again = other.at[setting].numbers[key][kind]
+                if isinstance(values, Tensor) and isinstance(again, Tensor):
+                    assert torch.equal(values.nan_to_num(), again.nan_to_num())
+                else:
+                    assert values == again
 
 
 def test_other_rotations_change_the_percentile_alone(make_arm):

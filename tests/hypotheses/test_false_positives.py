@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from toymodels import Binary
-from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.predictions.p2_rescaled import Rescaled
@@ -50,15 +49,12 @@ def test_labels_without_meaning_are_rarely_supported(evidence):
     for _ in range(REPEATS):
         drawn = permuted(tiers, rng)
         for prediction in PREDICTIONS:
-            arms = evidence.arms.items()
-            of_arm = {
-                name: dict(prediction.of_arm(measured[prediction.key], drawn))
-                for name, measured in arms
-                if name in (MAIN, *LN_ONLY)
-            }
+            numbers = prediction.numbers(evidence, drawn)
             for kind in prediction.decisive:
-                beyond = beyond_controls(of_arm, lambda of, kind=kind: of[kind])
-                said = {"own": of_arm[MAIN][kind], "beyond all": beyond, "beyond one": beyond[:, :1]}
-                for name, values in said.items():
-                    found[kind, name] = found.get((kind, name), 0) + supported(values)
+                values = numbers[kind]
+                assert isinstance(values, torch.Tensor)
+                beyond = beyond_controls(values)
+                said = {"own": values[:, 0], "beyond all": beyond, "beyond one": beyond[:, :1]}
+                for name, each in said.items():
+                    found[kind, name] = found.get((kind, name), 0) + supported(each)
     assert max(found.values()) <= MOST, found

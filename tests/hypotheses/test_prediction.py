@@ -20,7 +20,7 @@ def by_number(stems: set[str]) -> list[str]:
 
 
 FILES = {path.stem for path in Path(predictions.__file__).parent.glob("p*.py")}
-DRAWN = {path.stem for path in Path(figures.__file__).parent.glob("p*.py")}
+DRAWN = {path.stem for path in Path(figures.__file__).parent.glob("p[0-9]*_*.py")}
 
 
 def test_every_file_is_one_entry_with_a_figure_of_its_name():

@@ -39,7 +39,7 @@ from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2, dead_features, r2
-from toymodels.metrics.tiers import tiers
+from toymodels.metrics.tiers import aligned, tiers
 from toymodels.training.experiment import sampler
 
 SAMPLES = 3000
@@ -202,7 +202,7 @@ def test_tiers_by_hand():
     alignment = torch.tensor([[0.9, 0.3, 0.9, 0.1, 0.9, 0.9]])
     percentile = torch.tensor([[99.5, 100.0, 100.0, 0.0, 99.0, 100.0]])
     ungated = torch.tensor([[0.9, 0.9, 0.9, 0.6, 0.4, 0.9]])
-    assert tiers(r2_values, alignment, percentile, ungated)[0].tolist() == [
+    assert tiers(r2_values, aligned(alignment, percentile), ungated)[0].tolist() == [
         Tier.NEURON,
         Tier.HIDDEN,
         Tier.LOST,  # a neuron says it, and the model does not
@@ -210,6 +210,8 @@ def test_tiers_by_hand():
         Tier.LOST,  # as high as rotations of its own, and lost without company
         Tier.UNDEFINED,
     ]
+    nowhere = torch.full_like(ungated, math.nan)  # where tier neuron never rests, R² of all data says
+    assert tiers(r2_values, aligned(alignment, percentile), nowhere)[0, 1] == Tier.HIDDEN
 
 
 def test_measures_do_not_depend_on_the_batch():

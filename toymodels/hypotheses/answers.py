@@ -15,10 +15,10 @@ where three features or more are recovered.
 
 Over all settings:
 
-* The default lines, at every eps alike, give the answer; where eps change it, it is undetermined.
-* A tier does not depend on where a continuum is cut: one that is refuted at some cut of alignment, at every eps alike,
-  is none, whatever is said at others.
-* *Two tiers* must be the answer at every setting and at each of three eps, *a continuum* stands only if no setting says
+* The default cuts, at every eps alike, give the answer; where eps changes it, it is undetermined.
+* Unless they say already that nothing is testable or a tier is missing: a tier does not depend on where a continuum is
+  cut, so one that is refuted at some cut of alignment, at every eps alike, is none, whatever is said at others.
+* *Two tiers* must be the answer at every setting and at each of three eps; *a continuum* stands only if no setting says
   two tiers.
 """
 
@@ -112,20 +112,19 @@ def _number(finding: Finding) -> str:
 
 def over_all(at: Mapping[AnalysisSetting, Decided]) -> Decided:
     """The answer of a regime from those at every setting."""
-    for missing in (Answer.NO_FIRST_TIER, Answer.NO_SECOND_TIER):
-        for cut in (AnalysisSetting("").aligned, *CUTS):
-            of_cut = [
-                decided for setting, decided in at.items() if setting == AnalysisSetting(setting.eps, aligned=cut)
-            ]
-            if all(decided.answer is missing for decided in of_cut):
-                where = "" if AnalysisSetting("", aligned=cut).is_default else f"with features aligned above {cut:g}: "
-                return Decided(missing, where + of_cut[0].by)
     default = {setting.eps: decided for setting, decided in at.items() if setting.is_default}
-    if len({decided.answer for decided in default.values()}) > 1:
+    first, alike = next(iter(default.values())), len({decided.answer for decided in default.values()}) == 1
+    if alike and first.answer in (Answer.NOT_TESTABLE, Answer.NO_FIRST_TIER, Answer.NO_SECOND_TIER):
+        return first
+    for missing in (Answer.NO_FIRST_TIER, Answer.NO_SECOND_TIER):
+        for cut in CUTS:
+            of_cut = [at[setting] for setting in at if setting == AnalysisSetting(setting.eps, aligned=cut)]
+            if all(decided.answer is missing for decided in of_cut):
+                return Decided(missing, f"with features aligned above {cut:g}: {of_cut[0].by}")
+    if not alike:
         each = ", ".join(f"{decided.answer.value} at {eps}" for eps, decided in default.items())
         return Decided(Answer.UNDETERMINED, f"it changes with LayerNorm's eps: {each}")
-    first = next(iter(default.values()))
-    if first.answer in (Answer.NOT_TESTABLE, Answer.UNDETERMINED):
+    if first.answer is Answer.UNDETERMINED:
         return first
     others = [setting for setting, decided in at.items() if decided.answer is not first.answer]
     if first.answer is Answer.TWO_TIERS:

@@ -20,19 +20,19 @@ from torch import Tensor
 
 from toymodels.hypotheses import answers
 from toymodels.hypotheses.answers import DECIDING, Answer, Decided, Findings
-from toymodels.hypotheses.arms import MAIN
+from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence
 from toymodels.hypotheses.numbers import AtSetting, Statistics
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.hypotheses.questions import QUESTIONS
-from toymodels.hypotheses.statistics.findings import Finding, corrected
+from toymodels.hypotheses.statistics.findings import FEWEST_FOR_MOST, Finding, corrected
 from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, Status, all_of, unanimous
 from toymodels.hypotheses.tiers import EPS_LABELS, AnalysisSetting, Tiers, settings
 from toymodels.metrics.tiers import Tier
 from toymodels.surroundings import undisturbed
 
 FEWEST_EXAMPLES = 200
-"""The examples of the first half of the samples in which a feature is active: with fewer it counts, and is marked."""
+"""Active examples of a feature in the first half of the samples: with fewer it counts, and is marked."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Verdict:
     """by key: the status that all settings agree on, of SoLU + LN itself"""
     beyond: Mapping[str, Status]
     """the same beyond every LN-only control, of the predictions that have one"""
+    questions: Mapping[str, Mapping[str, Status]]
+    """by key and other arm: what all settings agree on"""
     default: AnalysisSetting
     at: Mapping[AnalysisSetting, Decided]
     """the answer at every setting"""
@@ -78,9 +80,11 @@ def statistics(evidence: Evidence) -> Statistics:
 
 
 def _marks(evidence: Evidence, tiers: Tiers) -> dict[str, Tensor]:
-    """The features of SoLU + LN in a tier with few active examples, and what predictions mark."""
-    few = evidence.arms[MAIN][OF_TIERS]["active"] < FEWEST_EXAMPLES
-    marks = {"undersampled": ((tiers.neuron | tiers.hidden) & few).sum(1)}
+    """The features of SoLU + LN in a tier with few active examples, those of tier hidden where no feature of tier
+    neuron is active; and what predictions mark."""
+    of = evidence.arms[MAIN][OF_TIERS]
+    few = (tiers.neuron & (of["active"] < FEWEST_EXAMPLES)) | (tiers.hidden & (of["ungated"] < FEWEST_EXAMPLES))
+    marks = {"undersampled": few.sum(1)}
     for prediction in PREDICTIONS:
         marks |= prediction.marks(evidence, tiers)
     return marks
@@ -131,18 +135,23 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
     first = next((at_eps for at_eps in regime if at_eps.eps == EPS_LABELS[0]), regime[0])
     at = {setting: answers.at_setting(findings, statuses(findings)) for setting, findings in of.items()}
     decided = answers.over_all(at)
+    default, keys = AnalysisSetting(first.eps), [question.key for question in QUESTIONS]
+    found = of[default]
     every = [statuses(findings) for findings in of.values()]
     further = [statuses(findings, beyond_controls=True) for findings in of.values()]
     agreed = {key: unanimous([status[key] for status in every]) for key in every[0]}
     agreed_beyond = {key: unanimous([status[key] for status in further]) for key in further[0]}
+    asked = {key: {arm: unanimous([e[key][arm].status for e in of.values()]) for arm in found[key]} for key in keys}
     missing = [eps for eps in EPS_LABELS if eps not in {at_eps.eps for at_eps in regime}]
+    lacking = [name for name in LN_ONLY if any(name not in at_eps.losses for at_eps in regime)]
     notes: tuple[str, ...] = ()
     if missing:
         notes = (f"no models at LayerNorm eps {', '.join(missing)}: nothing can be called supported",)
-        kept = {status: status for status in Status} | {Status.SUPPORTED: Status.UNDETERMINED}
-        agreed = {key: kept[status] for key, status in agreed.items()}
-        agreed_beyond = {key: kept[status] for key, status in agreed_beyond.items()}
-    default = AnalysisSetting(first.eps)
+        agreed, agreed_beyond = _open_where_supported(agreed), _open_where_supported(agreed_beyond)
+        asked = {key: _open_where_supported(of_arms) for key, of_arms in asked.items()}
+    if lacking:
+        notes = (*notes, f"no {', no '.join(lacking)} to compare with: that SoLU adds anything cannot be supported")
+        agreed_beyond = _open_where_supported(agreed_beyond)
     by_setting = {setting: each for at_eps in regime for setting, each in at_eps.at.items()}
     return Verdict(
         regime=first.regime,
@@ -153,6 +162,7 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
         adds=answers.adds(decided.answer, [agreed_beyond.get(key, Status.UNDETERMINED) for key in DECIDING]),
         predictions=agreed,
         beyond=agreed_beyond,
+        questions=asked,
         default=default,
         at=at,
         findings=of,
@@ -168,12 +178,21 @@ def _verdict(regime: Sequence[Statistics], of: Mapping[AnalysisSetting, Findings
     )
 
 
+def _open_where_supported(statuses: Mapping[str, Status]) -> dict[str, Status]:
+    return {key: Status.UNDETERMINED if s is Status.SUPPORTED else s for key, s in statuses.items()}
+
+
 def _notes(marks: Mapping[str, Tensor], seeds: int) -> Iterator[str]:
     """Sentences on what is not as it should be in the models, at the default setting."""
     if seeds < FEWEST_SEEDS:
         yield f"{seeds} seeds are too few for an interval, so nothing is decided: {FEWEST_SEEDS} at least"
+    elif seeds < FEWEST_FOR_MOST:
+        yield f"{seeds} seeds are too few to say that most models have a tier: {FEWEST_FOR_MOST} at least"
     if rare := float(marks["undersampled"].double().mean()):
-        yield f"{rare:.1f} features a model in a tier are active in fewer than {FEWEST_EXAMPLES} examples of a half"
+        yield (
+            f"{rare:.1f} features a model are in a tier by fewer than {FEWEST_EXAMPLES} active examples; those of tier "
+            "hidden count where no feature of tier neuron is active"
+        )
     for prediction in PREDICTIONS:
         yield from prediction.notes(marks)
 

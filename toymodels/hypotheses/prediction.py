@@ -14,6 +14,7 @@ from torch import Tensor
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.numbers import AtSetting, Numbers, Statistics
+from toymodels.hypotheses.statistics.contrasts import beyond_controls
 from toymodels.hypotheses.statistics.findings import Finding, from_seeds, unknown
 from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
 from toymodels.metrics.tiers import Tier
@@ -72,7 +73,8 @@ class Prediction(ABC):
 
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
         """Its statistics, by kind, for these tiers: a number a seed and arm, or a reason why there is none."""
-        each = [self.of_arm(of, tiers) for name, of in evidence.of(self.key).items() if name in (MAIN, *LN_ONLY)]
+        measured = evidence.of(self.key)
+        each = [self.of_arm(measured[name], tiers) for name in (MAIN, *LN_ONLY) if name in measured]
         return {kind: torch.stack([of[kind] for of in each], 1) for kind in (each[0] if each else {})}
 
     def margin_of(self, kind: str) -> float:
@@ -115,7 +117,7 @@ class Prediction(ABC):
         """What SoLU + LN has of its statistics beyond each LN-only control, at one setting, by kind."""
 
         def differences(numbers: Tensor) -> Tensor | str:
-            return numbers[:, :1] - numbers[:, 1:] if numbers.shape[1] > 1 else "no LN-only control"
+            return beyond_controls(numbers) if numbers.shape[1] > 1 else "no LN-only control"
 
         return self._judged(statistics, setting, differences)
 

@@ -1,4 +1,4 @@
-"""Tiers: which features of a model are in a neuron, which are hidden, and every way of drawing the lines.
+"""Tiers: which features of a model are in a neuron, which are hidden, and every way of setting the cuts.
 
     a_i        functional alignment: R^2 of the best affine read-out of feature i from one neuron at ``post``
     aligned    a_i above a cut *and* above a percentile of the feature's own rotation null
@@ -7,7 +7,7 @@
     lost       the others
 
 A hidden feature that tier one silences has an R^2 of at most about P(none of tier one is active), over all data; so it
-is judged on the samples in which none is. A tier does not depend on where a continuum is cut: every line is drawn in
+is judged on the samples in which none is. A tier does not depend on where a continuum is cut: every cut is set in
 several places, one at a time.
 """
 
@@ -24,8 +24,8 @@ from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.metrics.functional_alignment import NULL_ON, functional_null
 from toymodels.metrics.loss import loss_fraction
 from toymodels.metrics.moments import Moments
-from toymodels.metrics.recovery import best_neuron_r2, r2
-from toymodels.metrics.tiers import Tier
+from toymodels.metrics.recovery import RECOVERED, best_neuron_r2, r2
+from toymodels.metrics.tiers import ALIGNED, ALIGNED_PERCENTILE, Tier, aligned, in_neuron, is_hidden
 from toymodels.metrics.ungated import r2_ungated
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55)
@@ -44,32 +44,33 @@ COLUMNS = {
     "functional_alignment": "alignment",
     "functional_alignment_percentile": "percentile",
     "r2_ungated": "r2_ungated",
+    "ungated_examples": "ungated",
 }
 """The columns of evidence that say what tiers are made of, and the quantity of `measure` that each one shows."""
 
 
 @dataclass(frozen=True)
 class AnalysisSetting:
-    """One way of doing the analysis: at which eps, and where the lines between tiers are drawn."""
+    """One way of doing the analysis: at which eps, and where the cuts between tiers are."""
 
     eps: str
-    recovered: float = 0.5
-    aligned: float = 0.5
-    percentile: float = 99.0
+    recovered: float = RECOVERED
+    aligned: float = ALIGNED
+    percentile: float = ALIGNED_PERCENTILE
 
     @property
     def drawn(self) -> AnalysisSetting:
-        """Where the lines are drawn, whatever the eps."""
+        """Where the cuts are, whatever the eps."""
         return replace(self, eps="")
 
     @property
     def is_default(self) -> bool:
-        """Whether every line is drawn where it is by default."""
+        """Whether every cut is where it is by default."""
         return self == AnalysisSetting(self.eps)
 
 
 def settings(eps: str) -> list[AnalysisSetting]:
-    """Every way of doing the analysis at one eps: the default, and then one line at a time drawn elsewhere."""
+    """Every way of doing the analysis at one eps: the default, and then one cut at a time set elsewhere."""
     default = AnalysisSetting(eps)
     moved = [replace(default, recovered=value) for value in THRESHOLDS]
     moved += [replace(default, aligned=value) for value in CUTS]
@@ -82,8 +83,8 @@ def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
 
     ``r2`` of the model; ``active``, the number of examples in which a feature is active; ``alignment``, a_i;
     ``percentile``, that of a_i in the feature's own null; ``r2_ungated``, R^2 where no feature of the model's own tier
-    neuron is active, at the default setting, and as ``r2_ungated everywhere`` [model, feature, setting] at each of
-    `settings`, in their order.
+    neuron is active, and ``ungated``, its active examples there, at the default setting; and the former as ``r2_ungated
+    everywhere`` [model, feature, setting] at each of `settings`, in their order.
     """
     null = functional_null(arm.experiments, arm.parameters, min(NULL_ON, first_half.samples), seed=null_seed)
     found = {
@@ -93,14 +94,17 @@ def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
         "alignment": best_neuron_r2(first_half, "post"),
         "percentile": null.percentile,
     }
-    gates = torch.stack([_neuron(found, setting) for setting in settings("")])
-    ungated, _ = r2_ungated(arm.experiments, arm.parameters, gates, first_half.samples)
-    return found | {"r2_ungated": ungated[0], "r2_ungated everywhere": ungated.permute(1, 2, 0).float()}
+    gates = torch.stack([in_neuron(found["r2"], _aligned(found, each), each.recovered) for each in settings("")])
+    ungated, examples = r2_ungated(arm.experiments, arm.parameters, gates, first_half.samples)
+    return found | {
+        "r2_ungated": ungated[0],
+        "ungated": examples[0],
+        "r2_ungated everywhere": ungated.permute(1, 2, 0).float(),
+    }
 
 
-def _neuron(of: Quantities, setting: AnalysisSetting) -> Tensor:
-    aligned = (of["alignment"] > setting.aligned) & (of["percentile"] > setting.percentile)
-    return (of["r2"] > setting.recovered) & aligned
+def _aligned(of: Quantities, setting: AnalysisSetting) -> Tensor:
+    return aligned(of["alignment"], of["percentile"], setting.aligned, setting.percentile)
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,9 @@ class Tiers:
     def of(evidence: Evidence, setting: AnalysisSetting, arm: str = MAIN) -> Tiers:
         """The tiers of an arm at a setting of the analysis."""
         of = evidence.arms[arm][OF_TIERS]
-        neuron = _neuron(of, setting)
-        aligned = (of["alignment"] > setting.aligned) & (of["percentile"] > setting.percentile)
-        ungated = of["r2_ungated everywhere"][:, :, settings("").index(setting.drawn)]
-        return Tiers(neuron, ~aligned & (ungated > setting.recovered))
+        stands, ungated = _aligned(of, setting), of["r2_ungated everywhere"][:, :, settings("").index(setting.drawn)]
+        neuron = in_neuron(of["r2"], stands, setting.recovered)
+        return Tiers(neuron, is_hidden(of["r2"], stands, ungated, setting.recovered))
 
     @property
     def each(self) -> Tensor:

@@ -32,7 +32,7 @@ from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron, best_neuron_r2, dead_features, r2
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.rotation_null import WITH_NULLS, Null, rotation_nulls_of
-from toymodels.metrics.tiers import Tier, in_neuron, tiers
+from toymodels.metrics.tiers import Tier, aligned, in_neuron, tiers
 from toymodels.metrics.ungated import r2_ungated
 from toymodels.training.experiment import Experiment, importances
 
@@ -48,6 +48,7 @@ def quantities_of(experiments: Sequence[Experiment], parameters: Parameters, mom
     nulls = lru_cache(lambda: rotation_nulls_of(experiments, parameters))
     return {
         "response sizes": lambda ask: response_sizes_of(experiments, parameters),
+        "aligned": lambda ask: aligned(ask(ALIGNMENT), ask(PERCENTILE)),
         "ungated": lambda ask: _ungated(experiments, parameters, moments, ask),
         **{f"features.{name}": q for name, q in _feature_columns(experiments, parameters, moments, nulls).items()},
         **{f"targets.{name}": q for name, q in _target_columns(experiments, parameters, moments).items()},
@@ -98,14 +99,14 @@ def _tier_columns() -> dict[str, Quantity]:
     return {
         "r2_ungated": lambda ask: ask("ungated")[0],
         "ungated_examples": lambda ask: ask("ungated")[1].long(),
-        "tier": lambda ask: tiers(ask("features.r2"), ask(ALIGNMENT), ask(PERCENTILE), ask("features.r2_ungated")),
+        "tier": lambda ask: tiers(ask("features.r2"), ask("aligned"), ask("features.r2_ungated")),
     }
 
 
 def _ungated(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments, ask: Ask) -> Tensor:
     """R^2 where no other feature of tier neuron is active, and how many active examples it is of: float64 [2, model,
     feature]."""
-    gates = in_neuron(ask("features.r2"), ask(ALIGNMENT), ask(PERCENTILE))
+    gates = in_neuron(ask("features.r2"), ask("aligned"))
     (found,), (examples,) = r2_ungated(experiments, parameters, gates[None], moments.samples)
     return torch.stack([found, examples.double()])
 

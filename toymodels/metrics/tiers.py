@@ -18,9 +18,9 @@ from torch import Tensor
 from toymodels.metrics.recovery import RECOVERED
 
 ALIGNED = 0.5
-"""The functional alignment above which a feature can count as aligned,"""
+"""The functional alignment above which a feature can count as aligned."""
 ALIGNED_PERCENTILE = 99.0
-"""and the percentile of its own null above which it then does."""
+"""The percentile of its own null above which it then does."""
 
 
 class Tier(IntEnum):
@@ -32,20 +32,27 @@ class Tier(IntEnum):
     NEURON = 2
 
 
-def aligned(alignment: Tensor, percentile: Tensor) -> Tensor:
-    """Whether one neuron stands for a feature, bool [model, feature], from its functional alignment and the percentile
-    of that in its null."""
-    return (alignment > ALIGNED) & (percentile > ALIGNED_PERCENTILE)
+def aligned(
+    alignment: Tensor, percentile: Tensor, above: float = ALIGNED, percent: float = ALIGNED_PERCENTILE
+) -> Tensor:
+    """Whether one neuron stands for a feature, bool [model, feature]: its functional alignment lies ``above`` a cut,
+    and the percentile of that in its null above ``percent``."""
+    return (alignment > above) & (percentile > percent)
 
 
-def in_neuron(r2: Tensor, alignment: Tensor, percentile: Tensor) -> Tensor:
-    """The features of tier neuron, bool [model, feature]: recovered and aligned."""
-    return (r2 > RECOVERED) & aligned(alignment, percentile)
+def in_neuron(r2: Tensor, aligned: Tensor, recovered: float = RECOVERED) -> Tensor:
+    """The features of tier neuron, bool [model, feature]: recovered and `aligned`."""
+    return (r2 > recovered) & aligned
 
 
-def tiers(r2: Tensor, alignment: Tensor, percentile: Tensor, r2_ungated: Tensor) -> Tensor:
+def is_hidden(r2: Tensor, aligned: Tensor, r2_ungated: Tensor, recovered: float = RECOVERED) -> Tensor:
+    """The features of tier hidden, bool [model, feature]: not `aligned`, and recovered by ``r2_ungated``, R^2 where no
+    feature of tier neuron is active; where that is undefined, because it is never active there, by ``r2``."""
+    return ~aligned & (torch.where(r2_ungated.isnan(), r2, r2_ungated) > recovered)
+
+
+def tiers(r2: Tensor, aligned: Tensor, r2_ungated: Tensor) -> Tensor:
     """int64 [model, feature] of `Tier`; ``r2_ungated`` is R^2 where no feature of `in_neuron` is active."""
-    hidden = ~aligned(alignment, percentile) & (r2_ungated > RECOVERED)
-    tier = torch.where(hidden, Tier.HIDDEN, Tier.LOST)
-    tier = torch.where(in_neuron(r2, alignment, percentile), Tier.NEURON, tier)
+    tier = torch.where(is_hidden(r2, aligned, r2_ungated), Tier.HIDDEN, Tier.LOST)
+    tier = torch.where(in_neuron(r2, aligned), Tier.NEURON, tier)
     return torch.where(r2.isnan(), Tier.UNDEFINED, tier)

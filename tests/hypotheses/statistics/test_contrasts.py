@@ -7,18 +7,13 @@ import math
 import pytest
 import torch
 
-from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.statistics.contrasts import beyond_controls, defined, mean_over
 
 NAN, INF = math.nan, math.inf
 
 
-def beyond(main, *controls):
-    names = ("gelu + LN", "relu + LN", "linear + LN")
-    measured = {MAIN: {"s": torch.tensor(main)}} | {
-        name: {"s": torch.tensor(values)} for name, values in zip(names, controls, strict=False)
-    }
-    return beyond_controls(measured, lambda of: of["s"]).tolist()
+def beyond(*arms):
+    return beyond_controls(torch.tensor(arms).T).tolist()
 
 
 def test_a_mean_is_of_what_is_defined_and_inside():

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 
 import pytest
 
 from toymodels.figures.report import write_report
 from toymodels.hypotheses.answers import Answer
 from toymodels.hypotheses.tiers import settings
-from toymodels.sweeps.verdict import document
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.reading import VERDICT_SCHEMA, load
 
 
 def test_what_is_written_holds_every_setting_and_no_nan(judged):
     written = json.loads((judged.path / "verdicts.json").read_text(), parse_constant=pytest.fail)
-    assert written["schema"] == document.SCHEMA == 3
+    assert written["schema"] == VERDICT_SCHEMA == 3
     first, second = written["regimes"]
     assert (first["primary"], second["primary"]) == (True, False)
     assert len(first["settings_of_analysis"]) == 2 * len(settings(""))
@@ -48,3 +50,21 @@ def test_the_report_shows_the_verdict(judged):
 
 def test_the_report_without_a_verdict_has_no_such_part(tiny):
     assert "Verdict" not in write_report(tiny).read_text()
+
+
+def test_a_verdict_of_another_version_is_named_and_costs_the_report_its_part_only(judged, tmp_path):
+    folder = tmp_path / "older"
+    shutil.copytree(judged.path, folder)
+    (folder / "verdicts.json").write_text(json.dumps({"schema": 2, "regimes": [{"verdict": "no"}]}))
+    with pytest.raises(FolderError, match="of another version of the verdict: 'toymodels verdict"):
+        _ = load(folder).verdicts
+    assert "of another version of the verdict" in write_report(load(folder)).read_text()
+    for damaged in ("[]", "{}", "{"):
+        (folder / "verdicts.json").write_text(damaged)
+        with pytest.raises(FolderError, match="damaged"):
+            _ = load(folder).verdicts
+
+
+def test_the_rotations_of_the_null_are_said(judged):
+    assert judged.verdicts["null_seed"] == 0
+    assert judged.verdicts["tuned"] == []

@@ -42,5 +42,5 @@ def test_of_a_verdict_of_an_older_version_no_figure_is_drawn(judged, tmp_path):
     shutil.copytree(judged.path, tmp_path / "run")
     path = tmp_path / "run" / "verdicts.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
-    with pytest.raises(FolderError, match="of another version: run 'toymodels verdict"):
+    with pytest.raises(FolderError, match="of another version of the verdict: 'toymodels verdict"):
         figures.draw("p2_rescaled", load(tmp_path / "run"), tmp_path)

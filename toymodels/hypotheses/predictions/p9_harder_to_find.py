@@ -73,9 +73,9 @@ class HarderToFind(Prediction):
     def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
         """The statistic of every seed, [seed, 1], by every way of finding a feature; it compares two arms."""
         found = {arm: self.of_arm(measured, tiers) for arm, measured in evidence.of(self.key).items()}
-        both = found.get(MAIN, {}), found.get(PLAIN, {})
+        both, lacking = (found.get(MAIN, {}), found.get(PLAIN, {})), "not measured" if PLAIN in found else f"no {PLAIN}"
         return {
-            kind: (both[1][kind] - both[0][kind])[:, None] if all(kind in of for of in both) else "not measured"
+            kind: (both[1][kind] - both[0][kind])[:, None] if all(kind in of for of in both) else lacking
             for kind in KINDS
         }
 

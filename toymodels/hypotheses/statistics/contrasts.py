@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
-
-from toymodels.hypotheses.arms import MAIN
 
 
 def mean_over(values: Tensor, where: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:
@@ -17,15 +13,10 @@ def mean_over(values: Tensor, where: Tensor, dim: int | tuple[int, ...] = 1) -> 
     return torch.where(counted, values, 0.0).sum(dim) / torch.where(count > 0, count, torch.nan)
 
 
-def beyond_controls(
-    measured: Mapping[str, dict[str, Tensor]], statistic: Callable[[dict[str, Tensor]], Tensor]
-) -> Tensor:
-    """The statistic of SoLU + LN minus each LN-only control's, seed by seed: [model, control].
-
-    ``measured`` holds those arms and no others. NaN where either is not finite.
-    """
-    own = statistic(measured[MAIN])
-    return defined(torch.stack([own - statistic(of) for name, of in measured.items() if name != MAIN], 1))
+def beyond_controls(numbers: Tensor) -> Tensor:
+    """A statistic of SoLU + LN minus each LN-only control's, seed by seed: [seed, control] of [seed, arm], SoLU + LN
+    first. NaN where either is not finite."""
+    return defined(defined(numbers[:, :1]) - defined(numbers[:, 1:]))
 
 
 def defined(values: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from toymodels.hypotheses.statistics.intervals import TAIL, Status, bootstrap_interval, holm
 
+FEWEST_FOR_MOST = 6
+"""With fewer seeds a binomial test cannot say what holds in most models."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -81,8 +84,8 @@ def from_most(kind: str, there: Tensor) -> Finding:
     """What seeds say of "it is so in most models", ``there`` bool [seed]: the share of seeds in which it is so, against
     1/2.
 
-    An exact binomial test over seeds, with the interval of Clopper and Pearson (1934). Of up to five seeds nothing can
-    follow; of six, all must agree; of sixteen, thirteen.
+    An exact binomial test over seeds, with the interval of Clopper and Pearson (1934). Of fewer than
+    `FEWEST_FOR_MOST` seeds nothing can follow; of six to eight all must agree; of sixteen, thirteen.
     """
     n, k = len(there), int(there.sum())
     if n == 0:
