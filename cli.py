@@ -200,9 +200,7 @@ def verdict(
     if run is None:
         proved = proofs.say_proofs(as_json, short=short, out=out)
         drawn = [] if out is None else figures.draw_power(documents.of_power(proved.power), out)
-        for path in [] if as_json else drawn:
-            print(path)
-        proved.leave()
+        proved.leave([] if as_json else drawn)
         return
     loaded = load(run)
     beside = None if untuned is None else verdicts.untuned_beside(loaded, load(untuned))

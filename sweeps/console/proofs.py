@@ -29,8 +29,11 @@ class Proved:
     proofs: Sequence[Proof]
     power: PowerTable
 
-    def leave(self) -> None:
-        """End with exit code 1 where a control is wrong or a false answer too frequent."""
+    def leave(self, drawn: Sequence[Path] = ()) -> None:
+        """Print the names of the files ``drawn``; end with exit code 1 where a control is wrong or a false answer too
+        frequent."""
+        for path in drawn:
+            print(path)
         wrong = sum(not proof.right for proof in self.proofs)
         said = [f"{wrong} of {len(self.proofs)} controls are wrong"] if wrong else []
         said += [

@@ -8,12 +8,18 @@ may hold tensors, in containers and dataclasses: they come as arrays, as PyTorch
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+<<<<<<< HEAD
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, TypeVar
+=======
+from threading import Thread
+from typing import TypeVar
+>>>>>>> hC
 
 import numpy as np
 import torch
@@ -84,6 +90,14 @@ def _packed_result(work: Callable[[Any], Any], piece: Any) -> Any:
 
 
 def _begin() -> None:
-    """A process has one core, and ends where the one that began it is interrupted, without a word."""
+    """A process has one core, and ends with the one that began it: interrupted, without a word; killed, at once."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
