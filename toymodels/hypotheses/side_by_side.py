@@ -12,14 +12,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-<<<<<<< HEAD
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any, TypeVar
-=======
 from threading import Thread
-from typing import TypeVar
->>>>>>> hC
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
