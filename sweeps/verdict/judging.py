@@ -67,7 +67,7 @@ def judge(
     for regime in found:
         _enough_samples(run, regime)
     processes = torch.get_num_threads() if processes is None else processes
-    parts: list[list[Part]] = []
+    parts: list[list[SomeSeeds]] = []
     for regime in found:
         wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
         parts.append(_parts(run, regime, wanted, null_seed, processes))
@@ -108,7 +108,7 @@ def untuned_beside(run: Run, untuned: Run) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Part:
+class SomeSeeds:
     """Some seeds of a regime, to be measured at every eps."""
 
     run: Path
@@ -122,20 +122,20 @@ Measurement = list[tuple[Statistics, list[tuple[str, pa.Table]]]]
 """By eps: what some seeds are judged by, and their rows of the tables of evidence."""
 
 
-def _parts(run: Run, regime: RunRegime, dictionaries: bool, null_seed: int, processes: int) -> list[Part]:
+def _parts(run: Run, regime: RunRegime, dictionaries: bool, null_seed: int, processes: int) -> list[SomeSeeds]:
     """A regime in parts of so few seeds that memory does not grow with it, one a process at least."""
     largest = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // regime.settings["features.n"] ** 2))
     at_once = max(1, min(largest, -(-len(regime.seeds) // processes)))
     starts = range(0, len(regime.seeds), at_once)
-    return [Part(run.path, regime, slice(start, start + at_once), dictionaries, null_seed) for start in starts]
+    return [SomeSeeds(run.path, regime, slice(start, start + at_once), dictionaries, null_seed) for start in starts]
 
 
-def measure(part: Part) -> Measurement:
+def measure(part: SomeSeeds) -> Measurement:
     """What is measured of a part, in a process that has only that."""
     return _measure(_loaded(part.run), part)
 
 
-def _measure(run: Run, part: Part) -> Measurement:
+def _measure(run: Run, part: SomeSeeds) -> Measurement:
     regime, found = part.regime, []
     known: dict[str, Measured] = {}  # without LayerNorm it is the same models at every eps
     for eps, arms in regime.arms.items():
