@@ -7,6 +7,7 @@ import torch
 
 import toymodels as tm
 from toymodels import metrics
+from toymodels.metrics import columns
 from toymodels.metrics.asking import Ask, Unmeasured
 
 
@@ -53,8 +54,8 @@ def test_one_measure_that_raises_leaves_all_others_as_they_were(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(metrics, "weight_alignment", broken)
-    monkeypatch.setattr(metrics, "coherence", broken)
+    monkeypatch.setattr(columns, "weight_alignment", broken)
+    monkeypatch.setattr(columns, "coherence", broken)
     found = metrics.measure(experiments, parameters, 512)
     reason = "ZeroDivisionError: by nothing"
     lost = ("features.weight_alignment", "features.weight_alignment_percentile", "models.coherence")
@@ -79,7 +80,7 @@ def test_what_is_no_column_costs_itself_alone(monkeypatch, wrong, said):
         tm.Experiment(tm.Features(6, 0.3), tm.Bottleneck(3), tm.Training(steps=5, batch=8), seed=s) for s in (0, 1)
     ]
     parameters = tm.train(experiments, engine="autograd").parameters
-    monkeypatch.setattr(metrics, "norms", lambda W: wrong)
+    monkeypatch.setattr(columns, "norms", lambda W: wrong)
     found = metrics.measure(experiments, parameters, 512)
     assert found.failed == {"features.norm": said}
     assert "r2" in found.features
