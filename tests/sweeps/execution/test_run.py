@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from tests.conftest import BODY, GRID, listing
-from toymodels import Bottleneck, SoLU, figures, metrics
+from toymodels import Bottleneck, SoLU, figures
 from toymodels.engines import ENGINES
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.engines.autograd import run as autograd_run
 from toymodels.engines.fused import codes
 from toymodels.figures.report import write_report
+from toymodels.metrics import columns
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.execution import deriving, job, local
 from toymodels.sweeps.execution.choosing import resolve_device, resolve_engine
@@ -611,8 +612,8 @@ def test_a_measure_that_raises_costs_its_own_columns_only(
 
     notes: list[str] = []
     with monkeypatch.context() as patched:
-        patched.setattr(metrics, "r2", broken)
-        patched.setattr(metrics, "coherence", broken)
+        patched.setattr(columns, "r2", broken)
+        patched.setattr(columns, "coherence", broken)
         assert go(tmp_path / "run", on_note=notes.append).trained == 8
     lost = [f"features_{tier}" for tier in ("hidden", "lost", "neuron")]
     models = [f"models.{name}" for name in ("coherence", *lost, "features_recovered")]

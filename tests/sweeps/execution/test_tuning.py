@@ -342,4 +342,4 @@ def test_a_regime_has_arms_of_settings_of_their_own(tmp_path: Path) -> None:
     found, _ = regimes.regimes(trained)
     assert [(each.name, each.primary, each.seeds) for each in found] == [("the only regime", True, (0, 1))]
     assert not {"train.learning_rate", "model.init_scale"} & found[0].settings.keys()
-    assert sorted(found[0].arms["1e-05"]) == ["gelu", "gelu + LN", "solu + LN"]
+    assert sorted(found[0].arms["1e-05"]) == ["gelu", "gelu + LN", "solu", "solu + LN"]
