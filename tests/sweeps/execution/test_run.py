@@ -617,7 +617,8 @@ def test_a_measure_that_raises_costs_its_own_columns_only(
         assert go(tmp_path / "run", on_note=notes.append).trained == 8
     lost = [f"features_{tier}" for tier in ("hidden", "lost", "neuron")]
     models = [f"models.{name}" for name in ("coherence", *lost, "features_recovered")]
-    assert [note.split()[0] for note in notes] == ["features.r2", "features.tier", *sorted(models)]
+    of_features = [f"features.{name}" for name in ("r2", "r2_ungated", "tier", "ungated_examples")]
+    assert [note.split()[0] for note in notes] == [*of_features, *sorted(models)]
     assert all("4 packs (ZeroDivisionError: by nothing)" in note for note in notes)
     for table in TABLES:
         found, before = pq.read_table(tmp_path / "run" / table), pq.read_table(whole / table)
