@@ -10,7 +10,7 @@ python3 -m venv env
 env/bin/python -m pip install -q -c "$constraints" "$wheel"
 env/bin/toymodels list
 env/bin/toymodels sweep tms_intro --set train.steps=50 --set train.batch=64 --set eval.samples=512 --grid seed=0,1
-env/bin/toymodels sweep two_tiers --set train.steps=20 --set eval.samples=512 --set seed=0 \
+env/bin/toymodels sweep two_tiers --no-tune --set train.steps=20 --set eval.samples=512 --set seed=0 \
     --set features.density=0.1 --set features.frequency=uniform
 env/bin/toymodels figure two_tiers runs/two_tiers
 env/bin/toymodels report runs/two_tiers
