@@ -42,6 +42,7 @@ def permuted(tiers, rng) -> Tiers:
     return Tiers(neuron, (tiers.neuron | tiers.hidden) & ~neuron)
 
 
+@pytest.mark.slow  # test_power asks the same of planted models
 def test_labels_without_meaning_are_rarely_supported(evidence):
     """Of SoLU + LN alone, beyond all of its controls, and beyond one: three times must it be supported, or once."""
     tiers, rng = Tiers.of(evidence, AnalysisSetting("1e-05")), np.random.default_rng(21)
