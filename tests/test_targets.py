@@ -373,12 +373,14 @@ def test_what_is_measured_of_pairs_is_what_the_samples_say(saying: float) -> Non
             said, true = taps.out[k, q].numpy(), t[k, q].numpy()
             assert row["r2"] == pytest.approx(1 - ((true - said) ** 2).mean() / true.var(), rel=1e-9)
             for tap in ("pre", "mid", "post"):
-                of = [np.corrcoef(neuron, true)[0, 1] ** 2 for neuron in getattr(taps, tap)[k].numpy()]
+                rows = getattr(taps, tap)[k].numpy()
+                rows = rows - rows.mean(0) if tap == "mid" else rows  # what LayerNorm deletes, no measure sees
+                of = [np.corrcoef(neuron, true)[0, 1] ** 2 for neuron in rows]
                 assert row[f"best_neuron_r2_{tap}"] == pytest.approx(max(of), rel=1e-8)
             assert row["best_neuron"] == int(np.argmax(of))
             assert row["dead"] == (saying == 0)
             assert row["hiddenness"] == pytest.approx(row["ridge_r2_mid"] - row["best_neuron_r2_mid"])
-            assert row["ridge_r2_mid"] > row["best_neuron_r2_mid"] - 0.02
+            assert row["ridge_r2_mid"] > row["best_neuron_r2_mid"] - 0.05  # judged on other samples than it is fitted on
     assert found.models["dead_targets"].tolist() == ([9, 9] if saying == 0 else [0, 0])
 
 
@@ -408,7 +410,8 @@ def test_columns_of_features_that_make_no_sense_of_pairs_are_undefined_and_all_o
     same = measure([of_features], train([of_features]).parameters, samples=2048)
     assert same.targets == {}
     assert pairs.features.keys() == same.features.keys()
-    said = {"r2", "hiddenness", "dead", "tier"} | {n for n in same.features if n.startswith(("best_neuron", "ridge"))}
+    said = {"r2", "r2_ungated", "hiddenness", "dead", "tier"}
+    said |= {n for n in same.features if n.startswith(("best_neuron", "ridge"))}
     for name, column in pairs.features.items():
         undefined = (column == -1) if name == "tier" else column.isnan() if column.is_floating_point() else column < 0
         assert undefined.all() == (name in said), name
