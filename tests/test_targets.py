@@ -380,7 +380,7 @@ def test_what_is_measured_of_pairs_is_what_the_samples_say(saying: float) -> Non
             assert row["best_neuron"] == int(np.argmax(of))
             assert row["dead"] == (saying == 0)
             assert row["hiddenness"] == pytest.approx(row["ridge_r2_mid"] - row["best_neuron_r2_mid"])
-            assert row["ridge_r2_mid"] > row["best_neuron_r2_mid"] - 0.05  # judged on other samples than it is fitted on
+            assert row["ridge_r2_mid"] > row["best_neuron_r2_mid"] - 0.05  # on other samples than fitted
     assert found.models["dead_targets"].tolist() == ([9, 9] if saying == 0 else [0, 0])
 
 
