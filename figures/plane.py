@@ -25,9 +25,8 @@ from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.statistics.intervals import StudentInterval, student_interval
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import SEED_ALONE, as_python, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, hidden_layers
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import HIDDEN_LAYER
 
 N, HIDDEN, DENSITY, EMBEDDING = "features.n", "model.hidden", "features.density", "model.embedding"
 TRAINED = "model.embedding.trained"
@@ -69,8 +68,7 @@ def planes(run: Run) -> tuple[list[Plane], list[str]]:
     Raises `FolderError` where no model of SoLU + LN has tiers: then there is nothing to say of any cell.
     """
     models, left_out = with_tiers(run)
-    named = pd.Series([hidden_layer(*layer) for layer in models[list(HIDDEN_LAYER)].itertuples(index=False)], dtype=str)
-    models = models.assign(arm=named.to_numpy())
+    models = models.assign(arm=hidden_layers(models))
     if not (models["arm"] == MAIN).any():
         raise FolderError(f"{run.path}: this figure is about {MAIN}, and the run has no trained model of it")
     if TRAINED in models:  # a bottleneck has no embedding that could be trained: that alone is no other condition
@@ -149,10 +147,7 @@ def _spelled(settings: Mapping[str, Any]) -> str:
 
 def _absent(run: Run, models: pd.DataFrame) -> list[str]:
     """A sentence for each arm of which the run has no trained model."""
-    there, planned = (
-        set(models["arm"]),
-        {hidden_layer(*layer) for layer in run.models[list(HIDDEN_LAYER)].itertuples(index=False)},
-    )
+    there, planned = set(models["arm"]), set(hidden_layers(run.models))
     return [
         f"every model of {name} diverged" if name in planned else f"no models of {name}"
         for name in OTHERS

@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer, label
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import HIDDEN_LAYER, notes, summarise
+from toymodels.sweeps.results.summary import notes, summarise
 
 COLOURS = {"linear": "#555555", "relu": "#1b7837", "gelu": "#2166ac", "solu": "#b2182b"}
 OTHER_COLOURS = ("#e08214", "#762a83", "#35978f", "#8c510a")

@@ -22,9 +22,8 @@ from toymodels.figures.regime import TIER_COLOURS
 from toymodels.figures.shown import condition, with_tiers
 from toymodels.figures.solu_neurons import layer_colours
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, hidden_layers
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.summary import HIDDEN_LAYER
 
 BEST, WHOLE, UNGATED = "best_neuron_r2_post", "r2", "r2_ungated"
 COLOURS = TIER_COLOURS | {"lost": "#bdbdbd"}
@@ -74,8 +73,7 @@ def regime(run: Run) -> tuple[pd.DataFrame, list[str]]:
         said.append(f"each hidden layer at its best {' and '.join(name.rpartition('.')[2] for name in run.tuned)}")
     seeds = chosen.models["seed"].nunique()
     said += [f"{seeds} seeds"] * (seeds > 1)
-    named = [hidden_layer(*layer) for layer in chosen.models[list(HIDDEN_LAYER)].itertuples(index=False)]
-    return chosen.models.assign(arm=named), [*said, *left_out]
+    return chosen.models.assign(arm=hidden_layers(chosen.models)), [*said, *left_out]
 
 
 def counts(arms: pd.DataFrame) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from toymodels.figures.plane import OTHERS, Cell, Plane, judged, planes
 from toymodels.hypotheses.statistics.intervals import StudentInterval
+from toymodels.hypotheses.tiers import FEWEST_FEATURES
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -41,8 +42,6 @@ ANSWERS = {
 """What stands in a cell for an answer, and its colour (Okabe and Ito's, which the colour-blind tell apart)."""
 BOTH_TIERS = ("two tiers", "a continuum")
 """The answers that say that there are features of either tier. At one LayerNorm eps *two tiers* is no answer."""
-FEW = 3
-"""How many features make a tier."""
 MOST_COLUMNS, MOST_ROWS, MOST_CONDITIONS = 18, 10, 30
 WIDTH = 3.5
 """inches: a column of a paper"""
@@ -149,7 +148,9 @@ def _answer(cell: Cell) -> Square | None:
 def _hidden(cell: Cell, most: float) -> Square | None:
     if cell.hidden is None:
         return None
-    return Square(f"{cell.hidden:.0f}", colormaps["Greens"](0.8 * cell.hidden / most)[:3], bold=cell.hidden >= FEW)
+    return Square(
+        f"{cell.hidden:.0f}", colormaps["Greens"](0.8 * cell.hidden / most)[:3], bold=cell.hidden >= FEWEST_FEATURES
+    )
 
 
 def _sign(difference: StudentInterval) -> int:
@@ -173,7 +174,7 @@ def tallies(plane: Plane, verdict: bool) -> list[tuple[str, float | None]]:
         found.append((text.strip() if signs else "", (more - fewer) / len(signs) if signs else None))
     if verdict:
         return [*found, _tally([cell.answer in BOTH_TIERS for cell in cells if cell.answer is not None])]
-    return [*found, _tally([cell.hidden >= FEW for cell in cells if cell.hidden is not None])]
+    return [*found, _tally([cell.hidden >= FEWEST_FEATURES for cell in cells if cell.hidden is not None])]
 
 
 def _tally(each: list[bool]) -> tuple[str, float | None]:
@@ -183,7 +184,11 @@ def _tally(each: list[bool]) -> tuple[str, float | None]:
 def _strip(axis: Axes, found: Sequence[Plane]) -> None:
     """A line a condition: in how many of its cells each is so."""
     verdict = judged(list(found))
-    columns = ["engaged", *(f"beyond\n{other}" for other in OTHERS), "both tiers" if verdict else f"{FEW} hidden"]
+    columns = [
+        "engaged",
+        *(f"beyond\n{other}" for other in OTHERS),
+        "both tiers" if verdict else f"{FEWEST_FEATURES} hidden",
+    ]
     squares = [
         [
             None if share is None else Square(text, colormaps["PuOr"](Normalize(-1.4, 1.4)(share))[:3])

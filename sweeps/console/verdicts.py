@@ -57,8 +57,8 @@ def print_verdict(verdict: Verdict) -> None:
 
 
 def print_arms(verdict: Verdict) -> None:
-    """How many features each arm has in a tier, and what SoLU + LN has beyond it, at the default lines and at each cut
-    of alignment."""
+    """How many features each arm has in a tier, and what SoLU + LN has beyond it, by default and at each cut of
+    alignment."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     cuts = " ".join(f"{cut:g}".removeprefix("0") for cut in CUTS)
     asked = [title for q in QUESTIONS for title in (f"{q.key}: {q.asks}", f"{q.key} at {cuts}")]
@@ -95,7 +95,7 @@ def _statuses(verdict: Verdict, key: str, arm: str) -> str:
 
 
 def statistics_table(verdict: Verdict) -> Table:
-    """A row a statistic: of the lines that apply first, then of the predictions."""
+    """A row a statistic: first of what says which line of the table of answers applies, then of the predictions."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "claim", "in all settings", "statistic", "mean", "95 % interval", "margin", "here", "beyond"):
         table.add_column(title, justify="right" if title in ("mean", "margin") else "left")
@@ -116,9 +116,8 @@ def statistics_table(verdict: Verdict) -> Table:
 
 
 def _row(name: str, finding: Finding) -> tuple[str, ...]:
-    here = ": ".join(
-        [finding.status.value] * (finding.n > 0 or not finding.reason) + [finding.reason] * bool(finding.reason)
-    )
+    said = [finding.status.value] if finding.n > 0 or not finding.reason else []
+    here = ": ".join([*said, finding.reason] if finding.reason else said)
     return name, _mean(finding, 3), _interval(finding, 3), f"{finding.margin:.3g}", here
 
 

@@ -10,6 +10,8 @@ import pandas as pd
 
 SEED_ALONE = ("seed",)
 """The settings in which the models of one arm may differ."""
+HIDDEN_LAYER = ("model.activation", "model.layer_norm")
+"""The settings that name a hidden layer."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def _spelled(value: Any) -> str:
 def hidden_layer(activation: str, layer_norm: bool) -> str:
     """What a hidden layer is called: ``solu + LN`` with LayerNorm, ``gelu`` without."""
     return f"{activation} + LN" if layer_norm else activation
+
+
+def hidden_layers(models: pd.DataFrame) -> list[str]:
+    """What the hidden layer of each model is called, in the order of the rows."""
+    return [hidden_layer(*layer) for layer in models[list(HIDDEN_LAYER)].itertuples(index=False)]
 
 
 def title(name: str) -> str:

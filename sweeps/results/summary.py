@@ -14,7 +14,7 @@ from toymodels.hypotheses.statistics.intervals import StudentInterval, student_i
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.plan.plan import OF_LAYER_NORM
-from toymodels.sweeps.results.arms import Replicates, hidden_layer, title, value_text
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, Replicates, hidden_layer, title, value_text
 from toymodels.sweeps.results.reading import Run
 
 INTERVALS = {
@@ -52,7 +52,6 @@ TIERS_LEGEND = (
     " neuron: recovered, and one neuron at post stands for it, beyond what rotations of the basis give; hidden: no "
     "neuron does, and it is recovered where no feature of tier neuron is active; lost: the others."
 )
-HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 
 
 @dataclass(frozen=True)

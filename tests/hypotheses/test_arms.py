@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
 from toymodels.hypotheses import arms, battery
-from toymodels.hypotheses.arms import ARMS, LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.hypotheses.arms import ARMS, MAIN, PLAIN, Arm, Regime
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.moments import EDGE
@@ -25,14 +25,6 @@ def small(make_arm, models=3) -> Regime:
         "small",
         {PLAIN: arm(GeLU()), "linear + LN": arm(Linear(), LayerNorm()), MAIN: arm(SoLU(), LayerNorm())},
     )
-
-
-def test_controls_are_those_that_are_there_in_their_order(make_arm):
-    arm = make_arm(Bottleneck(3))
-    regime = Regime("r", {"relu + LN": arm, PLAIN: arm, "gelu + LN": arm, MAIN: arm})
-    assert regime.controls == ["gelu + LN", "relu + LN"]
-    assert len(regime) == 2
-    assert set(regime.controls) < set(LN_ONLY)
 
 
 @pytest.mark.parametrize("names", [(), ("gelu + LN", "relu + LN"), (MAIN, "tanh + LN")])

@@ -11,7 +11,7 @@ At one setting of the analysis the answer is the first line that applies:
 
 *Engaged* is the affine substitution of `toymodels.metrics.manipulation` above `ENGAGED`, by its interval over seeds.
 *Fewer than three* is a binomial test over seeds: "most models have three or more" is refuted. A model has *learned*
-where three features or more are recovered.
+where three features or more are in either tier.
 
 Over all settings:
 

@@ -63,11 +63,6 @@ class Regime:
             if [e.seed for e in arm.experiments] != seeds:
                 raise ValueError(f"{self.name}: expected the seeds of {MAIN} in {name} too, in the same order")
 
-    @property
-    def controls(self) -> list[str]:
-        """The names of the LN-only arms that this regime has."""
-        return [name for name in LN_ONLY if name in self.arms]
-
     def __len__(self) -> int:
         """How many seeds the regime has, which is the number of models of each arm."""
         return len(self.arms[MAIN])

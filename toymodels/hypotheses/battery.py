@@ -7,8 +7,8 @@
 
 A statistic is *supported* if its interval over seeds lies above its margin, *not supported* if below, else
 *undetermined*. Two claims are kept apart: that SoLU + LN *has* two tiers, by its own statistics; and that SoLU *adds*
-them, by what it has beyond each LN-only control. Everything is repeated at other places of the lines between tiers and
-at every LayerNorm eps.
+them, by what it has beyond each LN-only control. Everything is repeated with other cuts between tiers and at every
+LayerNorm eps.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ each arm's tiers by its own measures, seed by seed, against GeLU, ReLU, every LN
 without LayerNorm: against that one what LayerNorm adds, against all others together what SoLU and LayerNorm do. Q1 is
 the headline of Elhage et al. 2022, *Softmax Linear Units*; Q2 their suspicion. Margin of both: three features, fixed
 beforehand. Arms differ in the step size and the start that suit them, so a sweep tunes them first; without, it is an
-unequal contest. Like the verdict, the questions are asked at every place where the lines between tiers are drawn.
+unequal contest. Like the verdict, the questions are asked with every cut between tiers that is tried.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class AnalysisSetting:
     percentile: float = ALIGNED_PERCENTILE
 
     @property
-    def drawn(self) -> AnalysisSetting:
+    def cuts(self) -> AnalysisSetting:
         """Where the cuts are, whatever the eps."""
         return replace(self, eps="")
 
@@ -118,7 +118,7 @@ class Tiers:
     def of(evidence: Evidence, setting: AnalysisSetting, arm: str = MAIN) -> Tiers:
         """The tiers of an arm at a setting of the analysis."""
         of = evidence.arms[arm][OF_TIERS]
-        stands, ungated = _aligned(of, setting), of["r2_ungated everywhere"][:, :, settings("").index(setting.drawn)]
+        stands, ungated = _aligned(of, setting), of["r2_ungated everywhere"][:, :, settings("").index(setting.cuts)]
         neuron = in_neuron(of["r2"], stands, setting.recovered)
         return Tiers(neuron, is_hidden(of["r2"], stands, ungated, setting.recovered))
 
