@@ -31,8 +31,7 @@ from toymodels.sweeps.results.reading import Run
 N, HIDDEN, DENSITY, EMBEDDING = "features.n", "model.hidden", "features.density", "model.embedding"
 TRAINED = "model.embedding.trained"
 OTHERS = ("gelu + LN", "relu")
-"""The arms that neurons are compared with: LayerNorm without SoLU, and the activation that makes most neurons without
-LayerNorm."""
+"""The arms that neurons are compared with: one that has LayerNorm without SoLU, and one that has neither."""
 
 
 @dataclass(frozen=True)

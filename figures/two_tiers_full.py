@@ -127,7 +127,8 @@ def _engaged(cell: Cell) -> Square | None:
     if cell.substitution is None:
         return None
     shade = colormaps["PuOr"](TwoSlopeNorm(ENGAGED, ENGAGED - 0.3, ENGAGED + 0.3)(cell.substitution))
-    return Square(f"{cell.substitution:.2f}".replace("0.", "."), shade[:3], bold=cell.engaged)
+    number = f"{cell.substitution:.2f}".removeprefix("0").replace("-0.", "-.")
+    return Square(number, shade[:3], bold=cell.engaged)
 
 
 def _beyond(difference: StudentInterval | None, most: float) -> Square | None:

@@ -218,6 +218,16 @@ def test_a_square_is_bold_where_the_interval_leaves_out_zero_and_its_colour_has_
     assert fewer.colour[2] < fewer.colour[0]
 
 
+@pytest.mark.parametrize(
+    ("cost", "text"), [(0.31, ".31"), (0.0, ".00"), (-0.02, "-.02"), (1.5, "1.50"), (10.31, "10.31")]
+)
+def test_what_an_affine_map_costs_is_written_without_a_leading_zero_alone(cost: float, text: str) -> None:
+    engaged = next(iter(two_tiers_full.quantities([Plane("any", (CELL,))]).values()))
+    square = engaged(replace(CELL, substitution=cost))
+    assert square is not None
+    assert square.text == text
+
+
 def test_answers_differ_in_their_marks_and_not_by_colour_alone() -> None:
     marks = [mark for mark, _ in two_tiers_full.ANSWERS.values()]
     assert len(set(marks)) == len(marks)
