@@ -1,5 +1,5 @@
-"""What a verdict takes, in time and memory, and that neither depends on how many models there are: seconds a model, and
-the largest resident memory, of a run and of one several times as large.
+"""What a verdict takes, in time and memory: seconds a model, and the resident memory of the largest process, of a run
+and of one several times as large.
 
     python -m benchmarks.verdict [--seeds 16 67] [--out benchmarks/results]
 

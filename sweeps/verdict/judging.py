@@ -123,7 +123,7 @@ Measurement = list[tuple[Statistics, list[tuple[str, pa.Table]]]]
 
 
 def _parts(run: Run, regime: RunRegime, dictionaries: bool, null_seed: int, processes: int) -> list[SomeSeeds]:
-    """A regime in parts of so few seeds that memory does not grow with it, one a process at least."""
+    """A regime in parts of so few seeds that what is measured at once does not grow, one a process at least."""
     largest = max(1, min(MOST_SEEDS, PAIRS_AT_ONCE // regime.settings["features.n"] ** 2))
     at_once = max(1, min(largest, -(-len(regime.seeds) // processes)))
     starts = range(0, len(regime.seeds), at_once)
