@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
 
 test: $(VENV)/installed-test
-	$(BIN)/pytest -q -m "not slow and not cuda and not kill and not dask"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not cuda and not kill and not dask"
 
 # Faults injected for real: processes killed at random moments, workers killed, stopped and out of date.
 faults: $(VENV)/installed-test

@@ -6,14 +6,11 @@ Results go to stdout, everything else to stderr. Nothing heavy is imported befor
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from toymodels.sweeps.console.door import Door, say
-
-if TYPE_CHECKING:
-    from toymodels.sweeps.results.reading import Run
 
 app = typer.Typer(
     cls=Door,
@@ -119,7 +116,7 @@ def sweep(
         ending.say_shard(asked, outcome, as_json)
         return
     trained, name = load(asked.folder), asked.sweep.stem
-    drawn = draw_if_possible(name, trained) if name in figures.OF_SWEEPS else []
+    drawn = figures.draw_if_possible(name, trained, say) if name in figures.OF_SWEEPS else []
     ending.say_sweep(asked, outcome, trained, drawn, as_json)
 
 
@@ -182,37 +179,51 @@ def verdict(
 ) -> None:
     """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
     from toymodels import figures
-    from toymodels.sweeps.console import documents, listing, proofs
-    from toymodels.sweeps.console import verdicts as printing
-    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.console import documents, listing, proofs, verdicts
     from toymodels.sweeps.results.reading import load
-    from toymodels.sweeps.verdict import document
-    from toymodels.sweeps.verdict import judging as verdicts
+    from toymodels.sweeps.verdict import document, judging
 
-    if controls == (run is not None):
-        raise SpecError("verdict: expected a run folder, or --controls and none")
-    if dictionaries not in verdicts.DICTIONARY_CHOICES:
-        raise SpecError(f"--dictionaries: expected {' or '.join(verdicts.DICTIONARY_CHOICES)}, got '{dictionaries}'")
-    if untuned is not None and as_json:
-        raise SpecError("--untuned: is shown on the terminal; with --json read the other run's verdicts.json")
-    if (short or out is not None) and not controls:
-        raise SpecError("--short and --out are of --controls")
+    verdicts.check_options(run, controls, dictionaries, untuned, short=short, out=out, as_json=as_json)
     if run is None:
         proved = proofs.say_proofs(as_json, short=short, out=out)
         drawn = [] if out is None else figures.draw_power(documents.of_power(proved.power), out)
         proved.leave([] if as_json else drawn)
         return
     loaded = load(run)
-    beside = None if untuned is None else verdicts.untuned_beside(loaded, load(untuned))
-    judgement = verdicts.judge(loaded, dictionaries, say, null_seed=null_seed, processes=None)
+    beside = None if untuned is None else judging.untuned_beside(loaded, load(untuned))
+    judgement = judging.judge(loaded, dictionaries, say, null_seed=null_seed, processes=None)
     path = document.write(loaded, judgement)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
-    printing.print_judgement(judgement)
+    verdicts.print_judgement(judgement)
     if beside is not None:
-        printing.print_untuned(beside)
-    drawn = [each for name in figures.OF_PREDICTIONS for each in draw_if_possible(name, loaded)]
+        verdicts.print_untuned(beside)
+    drawn = [each for name in figures.OF_PREDICTIONS for each in figures.draw_if_possible(name, loaded, say)]
+    listing.print_files([path, *drawn], as_json)
+
+
+@app.command()
+def answer(
+    name: Annotated[str, typer.Argument(help="The question: a study (see 'toymodels list').")],
+    run: RunArgument,
+    as_json: Json = False,
+) -> None:
+    """Say what a run answers to a question, with intervals over seeds, draw it, and write <study>.json."""
+    from toymodels import figures
+    from toymodels.sweeps import studies
+    from toymodels.sweeps.console import listing, replies
+    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.studies import document
+
+    loaded = load(run)
+    reply = studies.answer(name, loaded, say)
+    path = document.write(loaded, name, reply)
+    drawn = figures.draw_if_possible(name, loaded, say) if name in figures.OF_STUDIES else []
+    if as_json:
+        print(path.read_text(encoding="utf-8"), end="")
+        return
+    replies.print_reply(reply)
     listing.print_files([path, *drawn], as_json)
 
 
@@ -246,12 +257,13 @@ def report(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command(name="list")
 def list_(as_json: Json = False) -> None:
-    """List the shipped sweeps and the figures."""
+    """List the shipped sweeps, the studies that a run may be put to, and the figures."""
     from toymodels import figures
+    from toymodels.sweeps import studies
     from toymodels.sweeps.console import listing
     from toymodels.sweeps.spec.shipped import listed
 
-    listing.print_shipped(listed(), figures.NAMES, as_json)
+    listing.print_shipped(listed(), studies.NAMES, figures.NAMES, as_json)
 
 
 @app.command()
@@ -281,18 +293,6 @@ def doctor(
         doctor.say_cleared(as_json)
     else:
         doctor.say_facts(as_json)
-
-
-def draw_if_possible(name: str, run: Run) -> list[Path]:
-    """The files of the figure of this name in the run's folder; none, and a note that says why, where it fails."""
-    from toymodels import figures
-    from toymodels.sweeps.errors import SweepError
-
-    try:
-        return figures.draw(name, run, run.path)
-    except SweepError as error:
-        say(f"no figure: {error}")
-        return []
 
 
 if __name__ == "__main__":

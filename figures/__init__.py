@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from toymodels.sweeps import studies
 
 if TYPE_CHECKING:
     from toymodels.sweeps.results.reading import Run
@@ -20,7 +22,9 @@ def _number(stem: str) -> int:
 OF_SWEEPS = ("solu_neurons", "two_tiers", "two_tiers_full", "tms_intro")
 OF_PREDICTIONS = tuple(sorted((path.stem for path in Path(__file__).parent.glob("p[0-9]*_*.py")), key=_number))
 """Of every prediction the one that it names; read off the files, so that naming them takes no PyTorch."""
-NAMES = (*OF_SWEEPS, *OF_PREDICTIONS)
+OF_STUDIES = tuple(name for name in studies.NAMES if (Path(__file__).parent / f"{name}.py").exists())
+"""Drawn from what ``toymodels answer`` has written."""
+NAMES = (*OF_SWEEPS, *OF_STUDIES, *OF_PREDICTIONS)
 
 
 def draw(name: str, run: Run, out: Path) -> list[Path]:
@@ -31,6 +35,17 @@ def draw(name: str, run: Run, out: Path) -> list[Path]:
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")
     return _drawn(name, run, out)
+
+
+def draw_if_possible(name: str, run: Run, say: Callable[[str], None]) -> list[Path]:
+    """The files of figure ``name`` in the run's folder; none, and ``say`` is told why, where it cannot be drawn."""
+    from toymodels.sweeps.errors import SweepError
+
+    try:
+        return draw(name, run, run.path)
+    except SweepError as error:
+        say(f"no figure: {error}")
+        return []
 
 
 def draw_power(table: Mapping[str, Any], out: Path) -> list[Path]:

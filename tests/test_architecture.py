@@ -16,7 +16,7 @@ ABOVE = {
     "sweeps": {"toymodels.figures", "toymodels.cli"},
     "figures": {"toymodels.cli"},
 }
-ROOMS = ("spec", "plan", "store", "results", "execution", "verdict", "console")
+ROOMS = ("spec", "plan", "store", "results", "execution", "verdict", "studies", "console")
 """of ``sweeps/``: each imports only itself and those before it"""
 LINES = 300
 LONG = {"toymodels.kernels.vector"}

@@ -14,12 +14,14 @@ from pandas import notna
 
 import toymodels as tm
 from toymodels import figures
+from toymodels.sweeps import studies
 from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.tables import TABLES
 from toymodels.sweeps.spec.shipped import listed
 from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
+from toymodels.sweeps.studies import document
 
 SMALL = {
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
@@ -45,6 +47,8 @@ SMALL = {
         "train.optimizer": "adam",
     },
 }
+ASKED_OF = {"how_linear": "solu_neurons"}
+"""The studies that are asked of a sweep of another stem."""
 QUESTIONS = {path.stem: path.read_text().splitlines()[0] for path in shipped().values()}
 
 
@@ -111,6 +115,20 @@ def test_figures_are_drawn_of_their_sweep_and_are_the_same_twice(name, ran, tmp_
     for a, b in zip(first, second, strict=True):
         assert a.stat().st_size > 5000
         assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize("name", studies.NAMES)
+def test_studies_answer_and_their_figures_draw_what_was_answered(name, ran, tmp_path):
+    run_ = ran(ASKED_OF.get(name, name))
+    reply = studies.answer(name, run_, lambda sentence: None)
+    assert reply.question.endswith("?")
+    assert reply.sentence.endswith(".")
+    assert reply.tables
+    assert all(len(table) for table in reply.tables.values())
+    document.write(run_, name, reply)
+    assert name in figures.OF_STUDIES
+    first, second = (figures.draw(name, run_, tmp_path / each) for each in "ab")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 # --------------------------------------------------------------------------------------------------- what they find

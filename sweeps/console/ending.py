@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from toymodels.hypotheses.arms import MAIN
+from toymodels.sweeps import studies
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail, say, this_command
 from toymodels.sweeps.console.printing import print_summary
@@ -41,6 +42,8 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
         for path in [*written, *drawn]:
             print(path)
         following = "verdict" if arms and not all_diverged and can_be_judged(trained) else "report"
+        if request.sweep.stem in studies.NAMES and not all_diverged:
+            following = f"answer {request.sweep.stem}"
         print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
     if outcome.diverged:
         share = "every model" if all_diverged else f"{outcome.diverged} of {outcome.models} models"

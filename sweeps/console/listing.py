@@ -9,14 +9,15 @@ from toymodels.sweeps.console import documents
 from toymodels.sweeps.spec.shipped import Shipped
 
 
-def print_shipped(sweeps: Mapping[str, Shipped], figures: Sequence[str], as_json: bool) -> None:
-    """Print the names of the shipped sweeps with their sizes and questions, and those of the figures."""
+def print_shipped(sweeps: Mapping[str, Shipped], studies: Sequence[str], figures: Sequence[str], as_json: bool) -> None:
+    """Print the names of the shipped sweeps with their sizes and questions, and those of the studies and figures."""
     if as_json:
-        documents.print_document(documents.of_shipped(sweeps, figures))
+        documents.print_document(documents.of_shipped(sweeps, studies, figures))
         return
     print("sweeps:")
     for name, sweep in sweeps.items():
         print(f"  {name:14} {sweep.models:6,} models  {sweep.question}")
+    print("studies:\n  " + "\n  ".join(studies))
     print("figures:\n  " + "\n  ".join(figures))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -20,7 +21,8 @@ from toymodels.hypotheses.tiers import CUTS
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.console.printing import stdout
-from toymodels.sweeps.verdict.judging import Judgement
+from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.verdict.judging import DICTIONARY_CHOICES, Judgement
 
 LEGEND = (
     "Tiers and statistics at the default setting: R² > .5, one neuron at post R² > .5 and above the 99th percentile of "
@@ -29,6 +31,27 @@ LEGEND = (
     "least. See docs/VERDICT.md."
 )
 UNTUNED = "Arms are not tuned: differences between them are those of an unequal contest (see [tune] in docs/SWEEPS.md)."
+
+
+def check_options(
+    run: Path | None,
+    controls: bool,
+    dictionaries: str,
+    untuned: Path | None,
+    *,
+    short: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Raise `SpecError` where options of ``toymodels verdict`` do not go together, or one has no such value."""
+    if controls == (run is not None):
+        raise SpecError("verdict: expected a run folder, or --controls and none")
+    if dictionaries not in DICTIONARY_CHOICES:
+        raise SpecError(f"--dictionaries: expected {' or '.join(DICTIONARY_CHOICES)}, got '{dictionaries}'")
+    if untuned is not None and as_json:
+        raise SpecError("--untuned: is shown on the terminal; with --json read the other run's verdicts.json")
+    if (short or out is not None) and not controls:
+        raise SpecError("--short and --out are of --controls")
 
 
 def print_judgement(judgement: Judgement) -> None:

@@ -27,7 +27,7 @@ from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
 from toymodels.sweeps.execution.reporter import Reporter
-from toymodels.sweeps.execution.workers import Reply, VersionsDiffer, carry_out, differing, order_of, refusal
+from toymodels.sweeps.execution.workers import CarriedOut, VersionsDiffer, carry_out, differing, order_of, refusal
 from toymodels.sweeps.store.manifest import versions
 
 TRIES = 2
@@ -115,8 +115,8 @@ def _finish_on(
     client: Client, engine: str, device: str, jobs: Iterator[Job], reporter: Reporter
 ) -> Iterator[tuple[Job, Finished | Failed]]:
     """As many packs at once as there are workers: none waits on a worker that another pack may kill."""
-    at_work: dict[Any, tuple[Job, Future[Reply]]] = {}
-    done: Queue[Future[Reply]] = Queue()
+    at_work: dict[Any, tuple[Job, Future[CarriedOut]]] = {}
+    done: Queue[Future[CarriedOut]] = Queue()
     client.subscribe_topic("all", partial(_say_lost, at_work, reporter))
     more, seen = True, time.monotonic()
     while more or at_work:
@@ -153,7 +153,7 @@ def _workers(client: Client) -> int:
         raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
 
 
-def _answer(future: Future[Reply], job: Job) -> Reply:
+def _answer(future: Future[CarriedOut], job: Job) -> CarriedOut:
     """What became of a pack. Raises what the worker raised, and `ClusterLost` where the scheduler is gone."""
     if future.status not in ("finished", "error"):
         raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}")
@@ -161,7 +161,7 @@ def _answer(future: Future[Reply], job: Job) -> Reply:
         return future.result()
     except KilledWorker as killed:
         tries = killed.allowed_failures + 1
-        return Reply(Failed(job.pack.index, f"{tries} workers died with it", tries))
+        return CarriedOut(Failed(job.pack.index, f"{tries} workers died with it", tries))
     except (CancelledError, CommClosedError) as error:
         raise ClusterLost(f"the Dask scheduler is gone; {GO_ON}") from error
 

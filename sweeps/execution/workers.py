@@ -42,7 +42,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Reply:
+class CarriedOut:
     """What a worker says of an order."""
 
     ended: Finished | Failed
@@ -64,7 +64,7 @@ def order_of(job: Job, engine: str, device: str) -> Order:
     )
 
 
-def carry_out(order: Order) -> Reply:
+def carry_out(order: Order) -> CarriedOut:
     """On a worker: train, measure and write a pack, unless it is there already."""
     others = differing(dict(order.versions), versions_of_packs())
     if others:
@@ -80,10 +80,10 @@ def carry_out(order: Order) -> Reply:
         job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
         stored = job.finished(reporter)
         if stored is not None:
-            return Reply(stored, tuple(notes))
+            return CarriedOut(stored, tuple(notes))
         here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
         ((_, ended),) = here.finish(iter([job]), reporter)
-        return Reply(ended, tuple(notes))
+        return CarriedOut(ended, tuple(notes))
 
 
 def _worker_bytes() -> int | None:

@@ -1,0 +1,46 @@
+"""how_linear: what no affine map of z explains of act(z), a bar a hidden layer, and what such a map costs in its place.
+
+A row a regime. On the left the share of variance, on the right the loss fraction added; lines are 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from toymodels.figures.solu_neurons import COLOURS
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies import how_linear
+from toymodels.sweeps.studies.document import read
+
+TITLES = {
+    "unexplained": "share of act(z)'s variance that no affine map explains",
+    "substitution": "loss fraction added by the best affine map",
+}
+OTHER = "#888888"
+
+
+def draw(run: Run) -> Figure:
+    """The figure of a run; raises `FolderError` before ``toymodels answer how_linear`` ran."""
+    table = read(run, "how_linear").tables[how_linear.TABLE]
+    regimes = list(dict.fromkeys(table["regime"]))
+    figure = Figure(figsize=(7.2, 0.9 + 1.5 * len(regimes)))
+    panels = figure.subplots(len(regimes), 2, squeeze=False, sharex="col")
+    for regime, row in zip(regimes, panels, strict=True):
+        for (measure, title), axis in zip(TITLES.items(), row, strict=True):
+            _bars(axis, table[(table["regime"] == regime) & (table["measure"] == measure)])
+            if regime == regimes[0]:
+                axis.set_title(title)
+        row[0].set_ylabel(regime.replace(", ", "\n"), fontsize=7)
+    return figure
+
+
+def _bars(axis: Axes, rows: pd.DataFrame) -> None:
+    layers, means = list(rows["layer"]), rows["mean"]
+    colours = [COLOURS.get(layer.partition(" ")[0], OTHER) for layer in layers]
+    axis.barh(layers, means, color=colours, alpha=0.8)
+    axis.errorbar(
+        means, layers, xerr=[means - rows["low"], rows["high"] - means], fmt="none", ecolor="0.2", elinewidth=1
+    )
+    axis.invert_yaxis()

@@ -1,0 +1,33 @@
+"""Studies: what a finished run answers to one question, with intervals; one question a file, of the stem of its figure.
+
+Each has ``answer(run, say)``, which returns a `Reply`; most are of a shipped sweep of the same stem. The science that a
+study asks for is in `toymodels`: here the models of a run are put to it, and what comes of them is said.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toymodels.sweeps.results.reading import Run
+    from toymodels.sweeps.studies.reply import Reply
+
+NOT_STUDIES = ("__init__", "reply", "document")
+NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_STUDIES))
+"""Read off the files, so that naming them takes no PyTorch."""
+
+
+def answer(name: str, run: Run, say: Callable[[str], None]) -> Reply:
+    """What study ``name`` says of ``run``; ``say`` is told, a sentence at a time, what takes long.
+
+    Raises `SpecError` for a name that no study has, `FolderError` for a run that the study cannot be asked of.
+    """
+    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.spec.wording import did_you_mean
+
+    if name not in NAMES:
+        raise SpecError(f"no study is called '{name}'{did_you_mean(name, NAMES)}")
+    return importlib.import_module(f"toymodels.sweeps.studies.{name}").answer(run, say)

@@ -1,0 +1,56 @@
+"""A reply: what a study says of a run, in a sentence and in tables.
+
+Numbers over seeds stand in four columns, ``mean``, ``low``, ``high`` and ``seeds``: the mean over the models of an arm,
+its 95 % interval by the studentised bootstrap over seeds (`toymodels.hypotheses.statistics.intervals`), and how many
+seeds have the number. With fewer than four seeds there is no interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from toymodels.hypotheses.statistics.intervals import Interval, bootstrap_interval
+
+ESTIMATE = ("mean", "low", "high", "seeds")
+"""The columns that `estimate` fills."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a study says of a run."""
+
+    question: str
+    """in a sentence that a stranger understands alone"""
+    sentence: str
+    """the answer in a line, with its interval and how many seeds it rests on"""
+    tables: Mapping[str, pd.DataFrame]
+    """by a title that says what a row is; what is undefined is NaN or None"""
+    notes: Sequence[str] = ()
+    """what should be known before the answer is believed, a sentence each"""
+
+
+def estimate(values: Sequence[float] | np.ndarray | pd.Series) -> dict[str, float | int]:
+    """`ESTIMATE` of one number a seed; NaN, a seed in which it is undefined, is left out. No interval is NaN to NaN."""
+    return columns_of(bootstrap_interval(np.asarray(values, np.float64)))
+
+
+def columns_of(interval: Interval) -> dict[str, float | int]:
+    """`ESTIMATE` of an interval that is there already."""
+    low, high = (end if math.isfinite(end) else math.nan for end in (interval.low, interval.high))
+    return {"mean": interval.mean, "low": low, "high": high, "seeds": interval.n}
+
+
+def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
+    """An estimate in words: ``.123 (.110 to .136)``, or the mean alone where there is no interval."""
+    mean, low, high = (_decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
+    return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
+
+
+def _decimal(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and digits else text

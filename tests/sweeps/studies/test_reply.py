@@ -1,0 +1,84 @@
+"""Replies: estimates and how they are said; the document that a run folder keeps, and one that is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import door
+from toymodels.hypotheses.statistics.intervals import bootstrap_interval
+from toymodels.sweeps import studies
+from toymodels.sweeps.errors import FolderError, SpecError
+from toymodels.sweeps.studies import document
+from toymodels.sweeps.studies.reply import Reply, estimate, said
+
+
+def test_an_estimate_is_the_bootstrap_over_seeds_in_which_it_is_defined() -> None:
+    x = np.array([1.0, 2.0, 4.0, 3.0, np.nan])
+    of = bootstrap_interval(x[:4])
+    assert estimate(x) == {"mean": 2.5, "low": of.low, "high": of.high, "seeds": 4}
+
+
+def test_too_few_seeds_have_no_interval_and_none_is_said() -> None:
+    few = estimate([0.25, 0.75])
+    assert few["mean"] == 0.5
+    assert few["seeds"] == 2
+    assert math.isnan(few["low"])
+    assert math.isnan(few["high"])
+    assert said(few, 2) == ".50"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "digits", "text"),
+    [
+        ((0.1234, 0.1, 0.2), 3, ".123 (.100 to .200)"),
+        ((-0.5, -1, 12.25), 1, "-.5 (-1.0 to 12.2)"),
+        ((3, 2, 4), 0, "3 (2 to 4)"),
+    ],
+)
+def test_estimates_are_said_in_as_many_digits(numbers: tuple[float, ...], digits: int, text: str) -> None:
+    assert said(dict(zip(("mean", "low", "high"), numbers, strict=True)), digits) == text
+
+
+def folder(path: Path) -> Any:
+    return SimpleNamespace(path=path)
+
+
+def test_a_document_is_read_back_as_it_was_and_says_null_where_nothing_is_defined(tmp_path: Path) -> None:
+    table = pd.DataFrame({"arm": ["a", "b"], "mean": [0.5, math.nan], "seeds": [4, 0]})
+    reply = Reply("Is it?", "It is.", {"an arm": table}, ("Of four seeds.",))
+    path = document.write(folder(tmp_path), "how_linear", reply)
+    assert json.loads(path.read_text())["tables"]["an arm"]["rows"] == [["a", 0.5, 4], ["b", None, 0]]
+    back = document.read(folder(tmp_path), "how_linear")
+    assert (back.question, back.sentence, back.notes) == (reply.question, reply.sentence, reply.notes)
+    pd.testing.assert_frame_equal(back.tables["an arm"], table)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 0, "study": "how_linear"}', "{" * 5000])
+def test_a_document_that_is_none_is_refused_with_what_makes_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "how_linear.json").write_text(text)
+    with pytest.raises(FolderError, match="toymodels answer how_linear"):
+        document.read(folder(tmp_path), "how_linear")
+
+
+def test_a_study_that_was_not_asked_yet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="not there yet"):
+        document.read(folder(tmp_path), "how_linear")
+
+
+def test_an_unknown_study_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SpecError, match=r"no study is called 'how_lineal' .did you mean 'how_linear'"):
+        studies.answer("how_lineal", folder(Path()), print)
+
+
+def test_the_command_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
+    said_ = door("answer", "how_linear", tmp_path)
+    assert said_.code == 4
+    assert "not a run folder" in said_.err
