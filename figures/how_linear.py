@@ -15,8 +15,8 @@ from toymodels.sweeps.studies import how_linear
 from toymodels.sweeps.studies.document import read
 
 TITLES = {
-    "unexplained": "share of act(z)'s variance that no affine map explains",
-    "substitution": "loss fraction added by the best affine map",
+    "unexplained": "share of act(z) unexplained",
+    "substitution": "loss fraction added by that map",
 }
 OTHER = "#888888"
 
@@ -29,7 +29,10 @@ def draw(run: Run) -> Figure:
     panels = figure.subplots(len(regimes), 2, squeeze=False, sharex="col")
     for regime, row in zip(regimes, panels, strict=True):
         for (measure, title), axis in zip(TITLES.items(), row, strict=True):
-            _bars(axis, table[(table["regime"] == regime) & (table["measure"] == measure)])
+            of_measure = table[table["measure"] == measure]
+            _bars(axis, of_measure[of_measure["regime"] == regime])
+            # An interval may reach beyond what a share can be; the bars decide what is shown.
+            axis.set_xlim(min(0, 1.1 * of_measure["mean"].min()), max(0.1, 1.15 * of_measure["mean"].max()))
             if regime == regimes[0]:
                 axis.set_title(title)
         row[0].set_ylabel(regime.replace(", ", "\n"), fontsize=7)

@@ -20,12 +20,12 @@ from typing import Any
 
 import pandas as pd
 
-from toymodels.figures.shown import EPS, condition, with_tiers
+from toymodels.figures.shown import EPS, with_tiers
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.statistics.intervals import StudentInterval, student_interval
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, hidden_layers
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, condition, hidden_layers
 from toymodels.sweeps.results.reading import Run
 
 N, HIDDEN, DENSITY, EMBEDDING = "features.n", "model.hidden", "features.density", "model.embedding"

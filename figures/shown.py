@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import as_python, title, value_text
+from toymodels.sweeps.results.arms import as_python, value_text
 from toymodels.sweeps.results.reading import Run
 
 EPS = "model.layer_norm_eps"
 NORM = "model.layer_norm"
-PARTS_OF_LAWS = ("exponent", "ratio", "values", "cap")
-"""What a frequency or importance law has beside its name, which is enough to tell it from others."""
 
 
 def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -43,16 +38,3 @@ def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.Data
     without = models[~models[NORM]]
     once = ~without[other_settings].astype(str).duplicated()
     return pd.concat([without[once], models[models[NORM] & (models[EPS] == eps)]]).sort_index()
-
-
-def condition(settings: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
-    """What settings say in a line, switches that are off and the parts of laws aside; ``beside`` others, where they
-    differ from these: ``frequency zipf, init_scale 4``."""
-    said = []
-    for name, value in settings.items():
-        law, _, part = name.rpartition(".")
-        known = beside is not None and name in beside and beside[name] == value
-        if known or value is None or value is False or (part in PARTS_OF_LAWS and f"{law}.law" in settings):
-            continue
-        said.append(title(name) if value is True else f"{title(name)} {value_text(value)}")
-    return ", ".join(said)

@@ -19,10 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from toymodels.figures.regime import TIER_COLOURS
-from toymodels.figures.shown import condition, with_tiers
+from toymodels.figures.shown import with_tiers
 from toymodels.figures.solu_neurons import layer_colours
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, hidden_layers
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer, hidden_layers
 from toymodels.sweeps.results.reading import Run
 
 BEST, WHOLE, UNGATED = "best_neuron_r2_post", "r2", "r2_ungated"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
@@ -9,7 +13,8 @@ from toymodels.sweeps.console.printing import MAX_ROWS, stdout
 from toymodels.sweeps.results.arms import as_python, value_text
 from toymodels.sweeps.studies.reply import ESTIMATE, Reply
 
-LEGEND = "mean, low, high: over seeds, with the 95 % interval of the studentised bootstrap; empty: undefined."
+INTERVAL = "mean (95 %)"
+LEGEND = f"{INTERVAL}: over seeds, the interval by the studentised bootstrap; -: undefined, or too few seeds."
 
 
 def print_reply(reply: Reply) -> None:
@@ -17,15 +22,43 @@ def print_reply(reply: Reply) -> None:
     stdout.print(f"[bold]{escape(reply.question)}[/bold]", highlight=False)
     stdout.print(escape(reply.sentence), highlight=False)
     for title, rows in reply.tables.items():
-        table = Table(box=None, pad_edge=False, header_style="bold", title=escape(title), title_justify="left")
-        for column in rows.columns:
-            table.add_column(escape(str(column)))
-        for row in rows.head(MAX_ROWS).itertuples(index=False, name=None):
-            table.add_row(*(escape(value_text(as_python(value))) for value in row))
-        stdout.print(table)
+        stdout.print(f"\n[dim]{escape(title)}[/dim]", highlight=False)
+        stdout.print(table_of(rows.head(MAX_ROWS)))
         if len(rows) > MAX_ROWS:
             stdout.print(f"the first {MAX_ROWS} of {len(rows)} rows; all are in the file", highlight=False)
-    if any(set(ESTIMATE) <= set(map(str, rows.columns)) for rows in reply.tables.values()):
+    if any(has_estimates(rows) for rows in reply.tables.values()):
         stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
     for sentence in reply.notes:
         stdout.print(escape(sentence), highlight=False)
+
+
+def has_estimates(rows: pd.DataFrame) -> bool:
+    """Whether a table has the columns of an estimate over seeds."""
+    return set(ESTIMATE) <= set(rows.columns)
+
+
+def table_of(rows: pd.DataFrame) -> Table:
+    """A table for the terminal: an estimate in one column, and words that a row shares with the one above it, from
+    the left on, left out."""
+    hidden = ESTIMATE[1:3] if has_estimates(rows) else ()
+    columns = [column for column in rows.columns if column not in hidden]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(escape(INTERVAL if column == ESTIMATE[0] and has_estimates(rows) else str(column)))
+    above: list[str] = []
+    for row in rows.to_dict("records"):
+        cells = [_cell(row, column, has_estimates(rows)) for column in columns]
+        words = [isinstance(row[column], str) for column in columns]
+        same = 0
+        while above and same < len(cells) - 1 and words[same] and cells[same] == above[same]:
+            same += 1
+        table.add_row(*[""] * same, *cells[same:])
+        above = cells
+    return table
+
+
+def _cell(row: Mapping[Hashable, Any], column: str, estimates: bool) -> str:
+    if estimates and column == ESTIMATE[0]:
+        mean, low, high = (value_text(as_python(row[name])) or "-" for name in ESTIMATE[:3])
+        return mean if low == high == "-" else f"{mean} ({low} to {high})"
+    return escape(value_text(as_python(row[column])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ SEED_ALONE = ("seed",)
 """The settings in which the models of one arm may differ."""
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 """The settings that name a hidden layer."""
+PARTS_OF_LAWS = ("exponent", "ratio", "values", "cap")
+"""What a frequency or importance law has beside its name, which is enough to tell it from others."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,16 @@ def value_text(value: Any) -> str:
 def label(settings: dict[str, Any]) -> str:
     """What tells an arm from the others, in a line: ``density 0.1, activation gelu``."""
     return ", ".join(f"{title(name)} {value_text(value)}" for name, value in settings.items() if value is not None)
+
+
+def condition(settings: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
+    """What settings say in a line, switches that are off and the parts of laws aside; ``beside`` others, where they
+    differ from these: ``frequency zipf, init_scale 4``."""
+    said = []
+    for name, value in settings.items():
+        law, _, part = name.rpartition(".")
+        known = beside is not None and name in beside and beside[name] == value
+        if known or value is None or value is False or (part in PARTS_OF_LAWS and f"{law}.law" in settings):
+            continue
+        said.append(title(name) if value is True else f"{title(name)} {value_text(value)}")
+    return ", ".join(said)

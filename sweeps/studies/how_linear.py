@@ -13,7 +13,7 @@ import pandas as pd
 
 from toymodels.activations import Linear
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, label
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import Reply, estimate, said
 
@@ -29,18 +29,17 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     models = trained[trained["model.activation"] != Linear.name]
     if models.empty:
         raise FolderError(f"{run.path}: how_linear needs trained models whose activation is not linear")
-    rows = []
-    for regime in run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned)):
+    rows, regimes = [], run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
+    for regime in regimes:
+        where = condition(regime.settings, None if regime is regimes[0] else regimes[0].settings)
         for (activation, norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
             layer = hidden_layer(str(activation), bool(norm))
             for measure, column in MEASURES.items():
-                rows.append(
-                    {"regime": label(regime.settings), "layer": layer, "measure": measure} | estimate(arm[column])
-                )
+                rows.append({"regime": where, "layer": layer, "measure": measure} | estimate(arm[column]))
     table = pd.DataFrame(rows)
     first = table[table["regime"] == table["regime"].iloc[0]]
     shares = first[first["measure"] == "unexplained"].sort_values("mean", ascending=False).to_dict("records")
     told = ", ".join(f"{row['layer']} {said(row)}" for row in shares)
-    where = f" ({shares[0]['regime']})" if shares[0]["regime"] else ""
+    where = f" ({first['regime'].iloc[0]})" if len(first) < len(table) else ""
     sentence = f"The best affine map of z leaves of act(z)'s variance{where}: {told}; {shares[0]['seeds']} seeds."
     return Reply(QUESTION, sentence, {TABLE: table})
