@@ -15,8 +15,8 @@ from toymodels.sweeps.studies import how_linear
 from toymodels.sweeps.studies.document import read
 
 TITLES = {
-    "unexplained": "share of act(z) unexplained",
-    "substitution": "loss fraction added by that map",
+    how_linear.UNEXPLAINED: "share of act(z) unexplained",
+    how_linear.SUBSTITUTION: "loss fraction added by that map",
 }
 OTHER = "#888888"
 

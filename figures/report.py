@@ -1,4 +1,4 @@
-"""The report: one HTML file with the question, the summary and the figures of a run, all inlined and escaped."""
+"""The report: one HTML file with the question, summary, answers and figures of a run, all inlined and escaped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import html
 from pathlib import Path
 
 from toymodels import figures
+from toymodels.sweeps import studies
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import as_text, legend, notes, summarise
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable, unwritable
+from toymodels.sweeps.studies.document import read
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -29,6 +31,7 @@ img {{ max-width: 100% }}
 <p><small>{legend}</small></p>
 {notes}
 {verdict}
+{answers}
 {images}
 <details><summary>The sweep, as resolved</summary><pre>{sweep}</pre></details>
 </html>
@@ -55,6 +58,7 @@ def write_report(run: Run) -> Path:
         head=_cells("th", titles),
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         verdict=_verdict(run),
+        answers="\n".join(_answer(run, name) for name in studies.NAMES if (run.path / f"{name}.json").exists()),
         images="\n".join(_image(run.path / f"{name}.png") for name in figures.NAMES if _drawn(run, name)),
     )
     path = run.path / "report.html"
@@ -94,6 +98,16 @@ def _verdict(run: Run) -> str:
         rows="\n".join(f"<tr>{_cells('td', row)}</tr>" for row in rows),
         claims=html.escape("; ".join(claims)),
     )
+
+
+def _answer(run: Run, name: str) -> str:
+    """What ``toymodels answer`` said of this study: its question, its answer, and what should be known before."""
+    try:
+        reply = read(run, name)
+    except FolderError as error:
+        return f"<p>{html.escape(str(error))}</p>"
+    said = "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in (reply.sentence, *reply.notes))
+    return f"<h2>{html.escape(reply.question)}</h2>\n{said}"
 
 
 def _drawn(run: Run, name: str) -> bool:

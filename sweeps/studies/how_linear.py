@@ -19,8 +19,8 @@ from toymodels.sweeps.studies.reply import Reply, estimate, said
 
 QUESTION = "They are all called linear units: how linear are they on the data they see?"
 TABLE = "a hidden layer in a regime"
-MEASURES = {"unexplained": "unexplained_by_affine", "substitution": "affine_substitution"}
-"""What a row of the table is of, by the column of ``models.parquet`` that has it."""
+UNEXPLAINED, SUBSTITUTION = "unexplained", "substitution"
+"""What a row of the table is of."""
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
@@ -34,11 +34,14 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
         where = condition(regime.settings, None if regime is regimes[0] else regimes[0].settings)
         for (activation, norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
             layer = hidden_layer(str(activation), bool(norm))
-            for measure, column in MEASURES.items():
-                rows.append({"regime": where, "layer": layer, "measure": measure} | estimate(arm[column]))
+            measured = {
+                UNEXPLAINED: estimate(arm["unexplained_by_affine"], least=0, most=1),
+                SUBSTITUTION: estimate(arm["affine_substitution"]),
+            }
+            rows += [{"regime": where, "layer": layer, "measure": of} | found for of, found in measured.items()]
     table = pd.DataFrame(rows)
     first = table[table["regime"] == table["regime"].iloc[0]]
-    shares = first[first["measure"] == "unexplained"].sort_values("mean", ascending=False).to_dict("records")
+    shares = first[first["measure"] == UNEXPLAINED].sort_values("mean", ascending=False).to_dict("records")
     told = ", ".join(f"{row['layer']} {said(row)}" for row in shares)
     where = f" ({first['regime'].iloc[0]})" if len(first) < len(table) else ""
     sentence = f"The best affine map of z leaves of act(z)'s variance{where}: {told}; {shares[0]['seeds']} seeds."

@@ -34,9 +34,15 @@ class Reply:
     """what should be known before the answer is believed, a sentence each"""
 
 
-def estimate(values: Sequence[float] | np.ndarray | pd.Series) -> dict[str, float | int]:
-    """`ESTIMATE` of one number a seed; NaN, a seed in which it is undefined, is left out. No interval is NaN to NaN."""
-    return columns_of(bootstrap_interval(np.asarray(values, np.float64)))
+def estimate(
+    values: Sequence[float] | np.ndarray | pd.Series, *, least: float = -math.inf, most: float = math.inf
+) -> dict[str, float | int]:
+    """`ESTIMATE` of one number a seed; NaN, a seed in which it is undefined, is left out. No interval is NaN to NaN.
+
+    ``least`` and ``most`` are what the number can be, such as 0 and 1 of a share: the interval is cut there.
+    """
+    found = columns_of(bootstrap_interval(np.asarray(values, np.float64)))
+    return found | {end: min(max(found[end], least), most) for end in ESTIMATE[1:3] if not math.isnan(found[end])}
 
 
 def columns_of(interval: Interval) -> dict[str, float | int]:

@@ -26,6 +26,15 @@ def test_an_estimate_is_the_bootstrap_over_seeds_in_which_it_is_defined() -> Non
     assert estimate(x) == {"mean": 2.5, "low": of.low, "high": of.high, "seeds": 4}
 
 
+def test_the_interval_of_a_share_is_cut_at_what_a_share_can_be() -> None:
+    shares = np.array([0.0, 0.01, 0.0, 0.9])
+    assert estimate(shares)["low"] < 0
+    assert estimate(shares, least=0, most=1) == estimate(shares) | {"low": 0}
+    assert estimate(1 - shares)["high"] > 1
+    assert estimate(1 - shares, least=0, most=1) == estimate(1 - shares) | {"high": 1}
+    assert math.isnan(estimate([0.5], least=0, most=1)["low"])
+
+
 def test_too_few_seeds_have_no_interval_and_none_is_said() -> None:
     few = estimate([0.25, 0.75])
     assert few["mean"] == 0.5
