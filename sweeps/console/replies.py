@@ -14,22 +14,30 @@ from toymodels.sweeps.results.arms import as_python, value_text
 from toymodels.sweeps.studies.reply import ESTIMATE, Reply
 
 INTERVAL = "mean (95 %)"
-LEGEND = f"{INTERVAL}: over seeds, the interval by the studentised bootstrap; -: undefined, or too few seeds."
+LEGEND = (
+    f"{INTERVAL}: over seeds, the interval by the bootstrap, studentised where nothing else is said; -: undefined, or "
+    "too few seeds."
+)
 
 
 def print_reply(reply: Reply) -> None:
     """Print the question of a study, its answer, its tables, and what should be known before it is believed."""
     stdout.print(f"[bold]{escape(reply.question)}[/bold]", highlight=False)
     stdout.print(escape(reply.sentence), highlight=False)
-    for title, rows in reply.tables.items():
+    print_tables(reply.tables)
+    for sentence in reply.notes:
+        stdout.print(escape(sentence), highlight=False)
+
+
+def print_tables(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Print tables by their titles, and what the columns of estimates mean."""
+    for title, rows in tables.items():
         stdout.print(f"\n[dim]{escape(title)}[/dim]", highlight=False)
         stdout.print(table_of(rows.head(MAX_ROWS)))
         if len(rows) > MAX_ROWS:
             stdout.print(f"the first {MAX_ROWS} of {len(rows)} rows; all are in the file", highlight=False)
-    if any(has_estimates(rows) for rows in reply.tables.values()):
+    if any(has_estimates(rows) for rows in tables.values()):
         stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
-    for sentence in reply.notes:
-        stdout.print(escape(sentence), highlight=False)
 
 
 def has_estimates(rows: pd.DataFrame) -> bool:
