@@ -47,10 +47,11 @@ def columns_of(interval: Interval) -> dict[str, float | int]:
 
 def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
     """An estimate in words: ``.123 (.110 to .136)``, or the mean alone where there is no interval."""
-    mean, low, high = (_decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
+    mean, low, high = (decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 
 
-def _decimal(value: float, digits: int) -> str:
+def decimal(value: float, digits: int) -> str:
+    """A number in so many digits, without the 0 before its point: ``.12``."""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and digits else text

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 import toymodels as tm
-from toymodels.metrics.principal import captured, captured_by_chance, covariance, linear_loss, together
+from toymodels.metrics.principal import captured, captured_by_chance, covariance, linear_loss
 from toymodels.rotations import haar
 from toymodels.training.experiment import sampler
 
-PAIRS = torch.tensor([[0, 1], [2, 3], [4, 5]])
 CORRELATED = tm.Features(n=6, density=0.3, firing=tm.Correlated(3))
 
 
@@ -101,10 +98,3 @@ def test_what_is_captured_hangs_on_the_row_space_alone() -> None:
     assert torch.allclose(captured(mixing @ W, C), captured(W, C))
     order = [3, 0, 5, 1, 2, 4]
     assert torch.allclose(captured(W[:, :, order], C[np.ix_(order, order)]), captured(W, C))
-
-
-def test_together_is_one_for_one_direction_a_half_for_orthogonal_and_nothing_for_opposite_columns() -> None:
-    W = torch.tensor([[1.0, 1, 1, 0, 1, -1], [0, 0, 0, 1, 0, 0]])[None]
-    assert together(W, PAIRS)[0].tolist() == pytest.approx([1, 0.5, 0])
-    assert together(3 * W[:, :, [1, 0, 3, 2, 5, 4]], PAIRS)[0].tolist() == pytest.approx([1, 0.5, 0])
-    assert math.isnan(together(0 * W, PAIRS)[0, 0].item())

@@ -48,15 +48,15 @@ Arranged = Callable[[Tensor, Tensor], Tensor]
 """Whether models W [model, hidden, feature] have an arrangement of the sets ``member`` [feature]: bool [model]."""
 
 
-def present(W: Tensor) -> Tensor:
-    """Whether a feature's column is at least `PRESENT` long: bool [model, feature]."""
-    return norms(W) >= PRESENT
+def present(W: Tensor, least: float = PRESENT) -> Tensor:
+    """Whether a feature's column is at least so long: bool [model, feature]."""
+    return norms(W) >= least
 
 
-def angles(W: Tensor) -> Tensor:
-    """The angle of every two columns in degrees, NaN where one of them is not present: [model, feature, feature]."""
+def angles(W: Tensor, least: float = PRESENT) -> Tensor:
+    """The angle of every two columns in degrees, NaN where one is shorter than ``least``: [model, feature, feature]."""
     unit = unit_columns(W.double())
-    there = present(W)
+    there = present(W, least)
     degrees = torch.rad2deg((unit.transpose(1, 2) @ unit).clamp(-1, 1).acos())
     return torch.where(there[:, :, None] & there[:, None, :], degrees, torch.nan)
 

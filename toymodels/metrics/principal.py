@@ -9,13 +9,9 @@ Young 1936): a ReLU model with a bias reaches it where that model's outputs are 
 exactly where the rows of W span m principal components, whichever of equal eigenvalues, and over random row spaces
 (m / n) tr C / sum_{k <= m} lambda_k on average.
 
-Two features that are always active together have components (e_a + e_b) and (e_a - e_b); of a pair of columns
-
-    together = |W_a + W_b|^2 / 2 (|W_a|^2 + |W_b|^2)
-
-lies in the first: 1 where both are one direction, of one length, as the principal component has them, 1/2 where they
-are orthogonal, 0 where they are opposite. Elhage et al. 2022 (*Toy Models of Superposition*): correlated features
-collapse to their principal component where there is not enough room for them.
+Of two features that are always active together and independent of all others, one component is e_a + e_b: where it is
+kept and e_a - e_b is not, their columns are one direction. Elhage et al. 2022 (*Toy Models of Superposition*):
+correlated features collapse to their principal component where there is not enough room for them.
 """
 
 from __future__ import annotations
@@ -60,9 +56,3 @@ def captured_by_chance(C: np.ndarray, dimensions: int) -> float:
     """The mean of ``captured`` over row spaces drawn at random: m / n of all variance is in them on average."""
     most = np.linalg.eigvalsh(C)[::-1][:dimensions].sum()
     return float(min(1.0, dimensions / len(C)) * np.trace(C) / most)
-
-
-def together(W: Tensor, pairs: Tensor) -> Tensor:
-    """``together`` of pairs of features ``[pair, 2]``: float64 [model, pair]; NaN where both columns are 0."""
-    a, b = (W.double()[:, :, pairs[:, side]] for side in (0, 1))
-    return (a + b).square().sum(1) / (2 * (a.square() + b.square()).sum(1))
