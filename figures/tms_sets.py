@@ -34,11 +34,8 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer tms_sets`` ran, or without a plane."""
     pairs = read(run, "tms_sets").tables[tms_sets.PAIRS]
     pairs = pairs[pairs["pairs"] == "within"]
-    rows = [
-        (size, firing, of)
-        for (size, firing), of in pairs.groupby(["size", "firing"], sort=False)
-        if size.endswith(" in 2")
-    ]
+    planes = pairs[pairs["size"].str.endswith(" in 2")]
+    rows = [(str(size), str(firing), of) for (size, firing), of in planes.groupby(["size", "firing"], sort=False)]
     if not rows:
         raise FolderError(f"{run.path}: this figure needs models with 2 hidden neurons")
     densities = list(dict.fromkeys(pairs["density"]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,11 @@ def columns_of(interval: Interval) -> dict[str, float | int]:
     """`ESTIMATE` of an interval that is there already."""
     low, high = (end if math.isfinite(end) else math.nan for end in (interval.low, interval.high))
     return {"mean": interval.mean, "low": low, "high": high, "seeds": interval.n}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:

@@ -28,7 +28,7 @@ from toymodels.metrics.principal import captured, captured_by_chance, covariance
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, estimate, said
+from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, estimate, records, said
 
 QUESTION = (
     "When do correlated features collapse to their principal component instead of having directions of their own?"
@@ -102,7 +102,7 @@ def _sentence(table: pd.DataFrame) -> str:
     told = []
     of_pairs = table[table["firing"] == Correlated.name]
     for neurons, rows in of_pairs.groupby("neurons", sort=False):
-        measured = {str(name): of.to_dict("records") for name, of in rows.groupby("measure", sort=False)}
+        measured = {str(name): records(of) for name, of in rows.groupby("measure", sort=False)}
         verdicts: dict[str, list[str]] = {}
         for row in measured[COLLAPSED]:
             verdicts.setdefault(_verdict(row), []).append(f"{row['density']:g}")

@@ -20,7 +20,7 @@ from toymodels.metrics.jumps import TIMES, WINDOW, Jump, jumps, share_in_jumps, 
 from toymodels.metrics.trajectory import Trajectory, trajectory
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, decimal, estimate, said
+from toymodels.sweeps.studies.reply import Reply, decimal, estimate, records, said
 
 QUESTION = "As a model learns, do features jump from one dimensionality to another, and does the loss fall then?"
 MEASURES = "a measure of an arm"
@@ -118,7 +118,7 @@ def _mean_met(found: list[Jump], of_models: Sequence[list[Jump]], own: int) -> f
 def _sentence(table: pd.DataFrame) -> str:
     told = []
     for arm, rows in table.groupby("arm", sort=False):
-        of = {str(row["measure"]): row for row in rows.to_dict("records")}
+        of = {str(row["measure"]): row for row in records(rows)}
         drops, others, difference = (
             of[name] for name in ("drops that meet a jump", "drops that meet a jump, by others", "drops: difference")
         )

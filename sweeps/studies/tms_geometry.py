@@ -24,7 +24,7 @@ from toymodels.metrics.geometry import dimensionality
 from toymodels.metrics.plateaus import PLATEAUS, dimensions_a_feature, on_plateaus, scattered
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, decimal, estimate, said
+from toymodels.sweeps.studies.reply import Reply, decimal, estimate, records, said
 
 QUESTION = "Do features sit on the dimensionalities of regular arrangements, and does their mean stay on levels?"
 FEATURES = "a plateau of features"
@@ -121,7 +121,7 @@ def _stays(arms: list[_Arm]) -> list[dict[str, Any]]:
 
 
 def _sentence(features: pd.DataFrame, stays: pd.DataFrame) -> str:
-    narrow = features[features["width"] == min(WIDTHS)].to_dict("records")
+    narrow = records(features[features["width"] == min(WIDTHS)])
     told: dict[str, list[str]] = {}
     for row in narrow:
         low, high = row["excess_low"], row["excess_high"]
@@ -129,7 +129,7 @@ def _sentence(features: pd.DataFrame, stays: pd.DataFrame) -> str:
         numbers = f"{said(row)} of features against {decimal(row['neighbourhood'], 3)} expected"
         told.setdefault(verdict, []).append(f"{row['plateau']} {_fraction(row['D'])} ({numbers})")
     parts = [f"{verdict} {', '.join(each)}" for verdict, each in told.items()]
-    for row in stays.to_dict("records"):
+    for row in records(stays):
         low, high = row["excess_low"], row["excess_high"]
         verdict = "stays" if low > 0 else "does not stay" if high < 0 else "may stay"
         line = decimal(row["straight_line"], 2)

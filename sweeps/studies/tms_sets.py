@@ -35,7 +35,7 @@ from toymodels.metrics.gauge import gauged_directions
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, said
+from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, records, said
 
 QUESTION = (
     "Are features that fire together represented orthogonally, and features that exclude each other as opposites?"
@@ -137,7 +137,7 @@ def _sentence(table: pd.DataFrame) -> str:
     told = []
     for (firing, arrangement), rows in first.groupby(["firing", "arrangement"], sort=False):
         verdicts: dict[str, list[str]] = {}
-        for row in rows.to_dict("records"):
+        for row in records(rows):
             numbers = f"{said(row, 2)} against {decimal(row['independent'], 2)} at density {row['density']:g}"
             verdicts.setdefault(_verdict(row), []).append(numbers)
         parts = "; ".join(f"{verdict}: {', '.join(each)}" for verdict, each in verdicts.items())

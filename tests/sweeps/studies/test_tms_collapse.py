@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.sweeps.studies.conftest import Ran
+from tests.sweeps.studies.conftest import Ran, seen
 from toymodels.bottleneck import Parameters
 from toymodels.metrics.principal import captured, covariance, linear_loss
 from toymodels.sweeps.errors import FolderError
@@ -44,7 +44,7 @@ def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def built(models: list[int]) -> tuple[list[Any], Parameters]:
         experiments, _ = batch(models)
-        features = experiments[0].features
+        features = seen(experiments)
         collapsed = features.density == 0.5 and features.firing.name == "correlated"
         return experiments, Parameters((PRINCIPAL if collapsed else OCTAHEDRON).expand(len(models), -1, -1))
 
@@ -58,7 +58,7 @@ def test_principal_components_are_one_direction_and_capture_all(planted: Run) ->
     where = (0.5, "correlated")
     expected = {COLLAPSED: 1, OWN: 0, COSINE: 1, CAPTURED: 1, BEST: 1}
     assert {name: rows[(*where, name)] for name in expected} == pytest.approx(expected, abs=1e-6)
-    C = covariance(planted.batch([0])[0][0].features)
+    C = covariance(seen(planted.batch([0])[0]))
     for firing in ("correlated", "independent"):
         assert rows[0.1, firing, COLLAPSED] == 0
         assert rows[0.1, firing, OWN] == 1
@@ -71,7 +71,7 @@ def test_the_loss_stands_beside_that_of_the_best_linear_model(planted: Run) -> N
     row = table[(table["density"] == 0.1) & (table["firing"] == "correlated") & (table["measure"] == LOSS)].iloc[0]
     models = planted.models
     chosen = models[(models["features.density"] == 0.1) & (models["features.firing"] == "correlated")]
-    C = covariance(planted.batch([int(chosen["model"].iloc[0])])[0][0].features)
+    C = covariance(seen(planted.batch([int(chosen["model"].iloc[0])])[0]))
     assert row["mean"] == pytest.approx(chosen["loss"].mean() / linear_loss(C, 3))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.metrics.test_geometry import cross_polytope
-from tests.sweeps.studies.conftest import Ran
+from tests.sweeps.studies.conftest import Ran, seen
 from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -44,7 +44,7 @@ def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def built(models: list[int]) -> tuple[list[Any], Parameters]:
         experiments, _ = batch(models)
-        density = experiments[0].features.density
+        density = seen(experiments).density
         generator = torch.Generator().manual_seed(7)
         random = torch.nn.functional.normalize(torch.randn(len(models), 10, 20, generator=generator), dim=1)
         if density < 0.2:
@@ -57,15 +57,16 @@ def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_features_on_plateaus_are_counted_beyond_their_neighbourhood(planted: Run) -> None:
-    rows = tms_geometry.answer(planted, print).tables[tms_geometry.FEATURES].set_index(["plateau", "width"])
+    table = tms_geometry.answer(planted, print).tables[tms_geometry.FEATURES]
+    rows = table.set_index(["plateau", "width"]).to_dict("index")
     present = 10 + 20 + 20 + 20
-    assert rows.loc[("own dimension", 0.01), "mean"] == pytest.approx(10 / present)
-    paired = rows.loc[("antipodal pair", 0.01)]
+    assert rows["own dimension", 0.01]["mean"] == pytest.approx(10 / present)
+    paired = rows["antipodal pair", 0.01]
     assert paired["mean"] >= 40 / present - 1e-9
     assert paired["excess_low"] > 0.4
     assert paired["random"] < 0.2
-    assert rows.loc[("tetrahedron", 0.01), "mean"] < 0.05
-    assert set(rows["seeds"]) == {5}
+    assert rows["tetrahedron", 0.01]["mean"] < 0.05
+    assert set(table["seeds"]) == {5}
 
 
 def test_the_mean_stays_on_levels_where_it_does(planted: Run) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.sweeps.studies.conftest import Ran
+from tests.sweeps.studies.conftest import Ran, seen
 from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -55,7 +55,7 @@ def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def built(models: list[int]) -> tuple[list[Any], Parameters]:
         experiments, _ = batch(models)
-        features = experiments[0].features
+        features = seen(experiments)
         antipodal = {"correlated": 1, "anticorrelated": 6, "independent": 5}[features.firing.name]
         antipodal = 12 if features.firing.name == "correlated" and features.density > 0.2 else antipodal
         W = torch.stack([at(ANTIPODAL if k < antipodal else ORTHOGONAL) for k in range(len(models))])
