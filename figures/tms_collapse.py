@@ -38,12 +38,13 @@ def draw(run: Run) -> Figure:
                 axis.set_ylabel(what)
         column[0].set_ylim(-0.04, 1.04)
         column[1].set_ylim(0.45, 1.04)
+        column[2].set_ylim(0, 1.6)
         column[2].axhline(1, color="0.5", linewidth=0.8)
         column[2].set(xscale="log", xlabel="density")
         column[2].set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         column[2].minorticks_off()
     for row, axis in enumerate(panels[:, 0]):
-        axis.legend(fontsize=7, loc="center left" if row == 0 else "best")
+        axis.legend(fontsize=7, loc="best" if row == 2 else "center left")
     return figure
 
 

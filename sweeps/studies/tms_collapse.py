@@ -20,6 +20,7 @@ import torch
 
 from toymodels.features import Features
 from toymodels.firing import Correlated, Independent
+from toymodels.hypotheses.statistics.intervals import Interval, student_interval
 from toymodels.hypotheses.statistics.shares import share_interval
 from toymodels.laws import Uniform
 from toymodels.metrics.arrangement import WITHIN, PairKind, angles, of_kind
@@ -28,7 +29,7 @@ from toymodels.metrics.principal import captured, captured_by_chance, covariance
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, estimate, records, said
+from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, records, said
 
 QUESTION = (
     "When do correlated features collapse to their principal component instead of having directions of their own?"
@@ -47,6 +48,7 @@ MOST = 0.5
 """the share of a model's pairs that are one direction, on average over restarts, beyond which pairs are said to
 collapse, and below which not"""
 NOTES = (
+    "Intervals are Student's t over restarts; of the share worse than linear, Clopper and Pearson's.",
     f"One direction, orthogonal: within {WITHIN:g} degrees; of pairs whose columns are both at least {LEAST:g} long. "
     "Of random pairs in a plane 1 in 12 is one direction, 1 in 6 orthogonal.",
     "The density is a member's and its pair's. Values are each member's own, so the correlation of U(0, 1) values is "
@@ -87,14 +89,22 @@ def _measures(run: Run, arm: pd.DataFrame) -> list[dict[str, Any]]:
     over = arm["loss"].to_numpy() / linear_loss(C, dimensions)
     best = np.argsort(over, kind="stable")[: math.ceil(len(arm) / 10)]
     return [
-        {"measure": COLLAPSED} | estimate(collapsed.numpy()),
-        {"measure": OWN} | estimate((of_kind(angle, PairKind.ORTHOGONAL).sum(1) / there).numpy()),
-        {"measure": COSINE} | estimate(angle.deg2rad().cos().nanmean(1).numpy()),
-        {"measure": CAPTURED} | estimate(captured(W, C).numpy()) | {"by_chance": captured_by_chance(C, dimensions)},
-        {"measure": LOSS} | estimate(over),
+        {"measure": COLLAPSED} | _over_restarts(collapsed.numpy()),
+        {"measure": OWN} | _over_restarts((of_kind(angle, PairKind.ORTHOGONAL).sum(1) / there).numpy()),
+        {"measure": COSINE} | _over_restarts(angle.deg2rad().cos().nanmean(1).numpy()),
+        {"measure": CAPTURED}
+        | _over_restarts(captured(W, C).numpy())
+        | {"by_chance": captured_by_chance(C, dimensions)},
+        {"measure": LOSS} | _over_restarts(over),
         {"measure": WORSE} | columns_of(share_interval(over > BY)),
-        {"measure": BEST} | estimate(collapsed.numpy()[best]),
+        {"measure": BEST} | _over_restarts(collapsed.numpy()[best]),
     ]
+
+
+def _over_restarts(values: np.ndarray) -> dict[str, float | int]:
+    """The mean with Student's t interval: of restarts that agree but for one the studentised bootstrap says nothing."""
+    interval = student_interval(values)
+    return columns_of(Interval(math.nan, math.nan, math.nan, 0) if interval is None else interval)
 
 
 def _sentence(table: pd.DataFrame) -> str:
