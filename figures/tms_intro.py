@@ -15,13 +15,13 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from toymodels.figures.directions import draw_directions
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import label
 from toymodels.sweeps.results.reading import Run
 
 PANELS_A_ROW = 5
 MOST_PANELS = 60
-REACH = 1.35
 TITLE_WIDTH = 32
 DENSITY = "features.density"
 
@@ -48,11 +48,7 @@ def draw(run: Run) -> Figure:
         model = run.model(int(best(arm.models)["model"]))
         importance = model.experiment.importance()
         highest = max(importance.max(), 1e-12)
-        for feature, (x, y) in enumerate(model.parameters.W_in[0].T.tolist()):
-            colour = shades(0.9 * (1 - importance[feature] / highest))
-            axis.plot([0, x], [0, y], color=colour)
-            axis.plot(x, y, "o", color=colour, markersize=4)
-        axis.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        draw_directions(axis, model.parameters.W_in[0], [shades(0.9 * (1 - each / highest)) for each in importance])
         axis.set_title(title, fontsize=7)
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)

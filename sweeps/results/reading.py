@@ -47,6 +47,11 @@ class LoadedModel:
     curve_step: Tensor
     curve: Tensor
     diverged: bool
+    snapshot_step: Tensor
+    """[snapshot], counted from 1; empty where none were kept (``train.snapshots``)"""
+    snapshots: Parameters | None
+    """the weights after those steps, the leading axis a snapshot's in the place of ``model``: what `toymodels.forward`
+    takes as so many models; None where none were kept"""
 
     def __call__(self, x: Tensor) -> Taps:
         """Run the model on x ``[feature, batch]`` or ``[model = 1, feature, batch]``."""
@@ -186,6 +191,8 @@ class Run:
             curve_step=stored.tensors["curve_step"],
             curve=stored.tensors["curve"][place],
             diverged=bool(stored.tensors["status"][place] == packing.DIVERGED),
+            snapshot_step=packing.snapshot_steps(stored.tensors),
+            snapshots=packing.snapshots(stored.tensors, experiment, place),
         )
 
     def batch(self, models: Sequence[int]) -> tuple[list[Experiment], Parameters]:

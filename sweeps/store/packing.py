@@ -64,6 +64,25 @@ def parameters(tensors: Mapping[str, Tensor], e: Experiment) -> Parameters:
     return Parameters(**{name: tensors[name] for name in (*e.bottleneck.axes, *e.bottleneck.fixed)})
 
 
+def snapshot_steps(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The steps after which the weights in a pack were kept, int64 [snapshot]; none where they were not."""
+    return tensors.get(f"{SNAPSHOT}step", torch.zeros(0, dtype=torch.int64))
+
+
+def snapshots(tensors: Mapping[str, Tensor], e: Experiment, place: int) -> Parameters | None:
+    """What the parameters of the model at this place of a pack were after those steps, [snapshot, ...] each.
+
+    None where no weights were kept. What training leaves alone is the same in every snapshot.
+    """
+    count = len(snapshot_steps(tensors))
+    if not count:
+        return None
+    kept = {name: tensors[f"{SNAPSHOT}{name}"][place] for name in e.bottleneck.axes}
+    return Parameters(
+        **kept, **{name: tensors[name][place].expand(count, *tensors[name].shape[1:]) for name in e.bottleneck.fixed}
+    )
+
+
 def measure_tensors(measures: Measures) -> dict[str, Tensor]:
     """The columns of `Measures` as tensors named ``level.column``."""
     return {f"{level}.{name}": column for level in LEVELS for name, column in getattr(measures, level).items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,12 +52,18 @@ def columns_of(interval: Interval) -> dict[str, float | int]:
     return {"mean": interval.mean, "low": low, "high": high, "seeds": interval.n}
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
     """An estimate in words: ``.123 (.110 to .136)``, or the mean alone where there is no interval."""
-    mean, low, high = (_decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
+    mean, low, high = (decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 
 
-def _decimal(value: float, digits: int) -> str:
+def decimal(value: float, digits: int) -> str:
+    """A number in so many digits, without the 0 before its point: ``.12``."""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and digits else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,58 @@ def test_models_are_those_of_their_settings(folder: Path) -> None:
         assert (p.ln_eps is None) == (not s["model.layer_norm"])
         assert one.curve.shape == one.curve_step.shape
         assert one.curve_step[-1] == 30
+
+
+def test_snapshots_are_the_weights_after_their_steps_and_end_with_those_that_were_trained(folder: Path) -> None:
+    loaded = toymodels.load(folder)
+    kept = 0
+    for model, s in enumerate(PLAN.settings(range(len(PLAN)))):
+        one = loaded.model(model)
+        if not s["train.snapshots"]:
+            assert one.snapshots is None
+            assert len(one.snapshot_step) == 0
+            continue
+        kept += 1
+        assert one.snapshots is not None
+        assert one.snapshot_step.tolist() == [1, 30]
+        last = one.snapshots[1:]
+        assert last.present().keys() == one.parameters.present().keys()
+        assert all(torch.equal(last.present()[name], t) for name, t in one.parameters.present().items())
+        (first,) = PLAN.experiments(PLAN.settings([model]))
+        after_one = toymodels.train([replace(first, training=replace(first.training, steps=1))], engine="autograd")
+        assert torch.allclose(one.snapshots.W_in[:1], after_one.parameters.W_in, atol=1e-6)
+    assert kept == 2
+
+
+def test_snapshots_run_as_so_many_models(tmp_path: Path) -> None:
+    """Of a decoder with LayerNorm, whose fixed embedding and eps are the same in every snapshot."""
+    text = """
+[features]
+n = 6
+density = 0.3
+[model]
+hidden = 4
+tied = false
+embedding = 3
+layer_norm = true
+[train]
+steps = 20
+batch = 16
+snapshots = 3
+[eval]
+samples = 64
+[grid]
+seed = [0, 1]
+"""
+    run(make_plan(parse(text, "kept", "kept.toml")), tmp_path, "autograd", "cpu")
+    loaded = toymodels.load(tmp_path)
+    for model in (0, 1):
+        one = loaded.model(model)
+        assert one.snapshots is not None
+        x = sampler([one.experiment]).evaluation(0, 8)
+        out = toymodels.forward(one.experiment.bottleneck, one.snapshots, x.expand(3, -1, -1)).out
+        assert torch.allclose(out[-1], one(x).out[0], atol=1e-6)
+        assert not torch.allclose(out[0], out[-1], atol=1e-3)
 
 
 @pytest.mark.parametrize("model", [-1, len(PLAN), 10**9])

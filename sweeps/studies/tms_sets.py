@@ -1,0 +1,153 @@
+"""Sets of features that fire together or exclude each other: how restarts arrange them, against independent features.
+
+Of every size and density the restarts whose sets all stand as Elhage et al. 2022 (*Toy Models of Superposition*) found
+them: correlated sets orthogonal, or, where twice the dimensions do not hold all features, side by side in the plane;
+anticorrelated sets antipodal. The same division into sets is looked at where features are independent, the control: the
+difference is what firing together does. Beside it the share that each arm would have if its features were exchangeable,
+and that of its best tenth by loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from toymodels.firing import Anticorrelated, Correlated, Independent
+from toymodels.hypotheses.statistics.shares import share_difference, share_interval
+from toymodels.metrics.arrangement import (
+    Arranged,
+    PairKind,
+    angles,
+    of_kind,
+    pairs_of,
+    present,
+    relabelled,
+    sets_of_kind,
+    side_by_side,
+)
+from toymodels.metrics.gauge import gauged_directions
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.arms import SEED_ALONE
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, records, said
+
+QUESTION = (
+    "Are features that fire together represented orthogonally, and features that exclude each other as opposites?"
+)
+SHARES = "an arrangement of a size at a density"
+PAIRS = "a kind of pair of a size at a density"
+N, HIDDEN, DENSITY = "features.n", "model.hidden", "features.density"
+FIRING, GROUPS = "features.firing", "features.firing.groups"
+SIDE_BY_SIDE = "side by side"
+BEST = 0.1
+"""the share of restarts, by loss, that is called the best"""
+NOTES = (
+    "The density is a member's: a correlated set is active as often as its members, an anticorrelated one twice so.",
+    "Four features in two antipodal pairs have sets orthogonal in 2 of 3 divisions into sets, and antipodal in 1 of 3.",
+    "Intervals are each comparison's own: they are not corrected for how many there are.",
+)
+
+
+def answer(run: Run, say: Callable[[str], None]) -> Reply:
+    """How often each arrangement is found. Raises `FolderError` where no arm has sets, or no control stands beside."""
+    models = run.models[run.models["status"] == "ok"]
+    shares: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    for regime in run.arms(models, over=(*SEED_ALONE, FIRING, GROUPS, *run.tuned)):
+        arms = {str(name): rows for name, rows in regime.models.groupby(FIRING, sort=False)}
+        control = arms.get(Independent.name)
+        with_sets = [arms[name] for name in (Correlated.name, Anticorrelated.name) if name in arms]
+        if control is None or not with_sets:
+            continue
+        where = {"size": f"{control[N].iloc[0]} in {control[HIDDEN].iloc[0]}", "density": control[DENSITY].iloc[0]}
+        member = member_of(with_sets[0])
+        shares += [where | _shares(run, arm, control, member_of(arm)) for arm in with_sets]
+        pairs += [where | each for arm in (*with_sets, control) for each in _pairs(run, arm, member)]
+    if not shares:
+        raise FolderError(
+            f"{run.path}: tms_sets needs trained models of correlated or anticorrelated sets and, of the same size and "
+            "density, of independent features"
+        )
+    table = pd.DataFrame(shares)
+    return Reply(QUESTION, _sentence(table), {SHARES: table, PAIRS: pd.DataFrame(pairs)}, NOTES)
+
+
+def member_of(arm: pd.DataFrame) -> Tensor:
+    """The set of every feature of an arm whose features have sets: int64 [feature]."""
+    n, groups = int(arm[N].iloc[0]), int(arm[GROUPS].iloc[0])
+    return torch.arange(n) // (n // groups)
+
+
+def weights(run: Run, arm: pd.DataFrame) -> Tensor:
+    """What each feature adds to the neurons of an arm's models: [model, hidden, feature]."""
+    experiments, parameters = run.batch([int(model) for model in arm["model"]])
+    return gauged_directions(experiments[0].bottleneck, parameters)
+
+
+def _claim(arm: pd.DataFrame) -> tuple[str, Arranged]:
+    """The arrangement that an arm's sets were found in, and what it is called."""
+    row = arm.iloc[0]
+    if row[FIRING] == Anticorrelated.name:
+        return PairKind.ANTIPODAL.value, sets_of_kind(PairKind.ANTIPODAL)
+    if row[N] > 2 * row[HIDDEN] and row[HIDDEN] == 2:
+        return SIDE_BY_SIDE, side_by_side
+    return PairKind.ORTHOGONAL.value, sets_of_kind(PairKind.ORTHOGONAL)
+
+
+def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) -> dict[str, Any]:
+    claim, arranged = _claim(arm)
+    W, other = weights(run, arm), weights(run, control)
+    there, by_chance = arranged(W, member).numpy(), arranged(other, member).numpy()
+    difference = share_difference(there, by_chance)
+    best = np.argsort(arm["loss"].to_numpy(), kind="stable")[: math.ceil(BEST * len(arm))]
+    return {
+        "firing": str(arm[FIRING].iloc[0]),
+        "arrangement": claim,
+        **columns_of(share_interval(there)),
+        "independent": share_interval(by_chance).mean,
+        "difference": difference.mean,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "exchangeable": relabelled(arranged, W, member).mean().item(),
+        "best_tenth": float(there[best].mean()),
+        "all_present": present(W).all(1).double().mean().item(),
+    }
+
+
+def _pairs(run: Run, arm: pd.DataFrame, member: Tensor) -> list[dict[str, Any]]:
+    """Which share of all pairs, within sets and between them, is of each kind."""
+    angle = angles(weights(run, arm))
+    of = {"within": angle[:, pairs_of(member, True)], "between": angle[:, pairs_of(member, False)]}
+    return [
+        {"firing": str(arm[FIRING].iloc[0]), "pairs": place, "models": len(arm)}
+        | {kind.value: of_kind(chosen, kind).double().mean().item() for kind in PairKind}
+        for place, chosen in of.items()
+    ]
+
+
+def _sentence(table: pd.DataFrame) -> str:
+    """What the first size says of each claim, at the densities at which it says it."""
+    first = table[table["size"] == table["size"].iloc[0]]
+    told = []
+    for (firing, arrangement), rows in first.groupby(["firing", "arrangement"], sort=False):
+        verdicts: dict[str, list[str]] = {}
+        for row in records(rows):
+            numbers = f"{said(row, 2)} against {decimal(row['independent'], 2)} at density {row['density']:g}"
+            verdicts.setdefault(_verdict(row), []).append(numbers)
+        parts = "; ".join(f"{verdict}: {', '.join(each)}" for verdict, each in verdicts.items())
+        told.append(f"{firing.capitalize()} sets are {arrangement} {parts}.")
+    size, seeds = first["size"].iloc[0].split(" in "), int(first["seeds"].min())
+    where = f"{size[0]} features in {size[1]} neurons, {seeds} restarts of each, against independent features."
+    return f"{' '.join(told)} {where}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["difference_low"] > 0:
+        return "more often than by chance"
+    return "less often than by chance" if row["difference_high"] < 0 else "as often as by chance, or undetermined"

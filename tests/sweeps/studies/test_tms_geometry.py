@@ -1,0 +1,97 @@
+"""Geometry: hand-built models in the place of trained ones, on plateaus and off them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.metrics.test_geometry import cross_polytope
+from tests.sweeps.studies.conftest import Ran, seen
+from toymodels.bottleneck import Parameters
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies import tms_geometry
+
+SWEEP = """
+[features]
+n = 20
+[model]
+hidden = 10
+[train]
+steps = 3
+batch = 16
+[eval]
+samples = 256
+[grid]
+"features.density" = [1.0, 0.5, 0.2, 0.1]
+seed = { range = [0, 5] }
+"""
+
+
+def alone() -> Tensor:
+    """Ten features with a dimension each, ten that are absent."""
+    return torch.cat([torch.eye(10), torch.zeros(10, 10)], dim=1)
+
+
+@pytest.fixture
+def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Alone at density 1, in antipodal pairs at .5 and .2, in random directions at .1."""
+    run = ran(SWEEP)
+    batch = run.batch
+
+    def built(models: list[int]) -> tuple[list[Any], Parameters]:
+        experiments, _ = batch(models)
+        density = seen(experiments).density
+        generator = torch.Generator().manual_seed(7)
+        random = torch.nn.functional.normalize(torch.randn(len(models), 10, 20, generator=generator), dim=1)
+        if density < 0.2:
+            return experiments, Parameters(1.3 * random)
+        W = alone() if density == 1 else cross_polytope(10)[0].float()
+        return experiments, Parameters(W.expand(len(models), -1, -1))
+
+    monkeypatch.setattr(run, "batch", built)
+    return run
+
+
+def test_features_on_plateaus_are_counted_beyond_their_neighbourhood(planted: Run) -> None:
+    table = tms_geometry.answer(planted, print).tables[tms_geometry.FEATURES]
+    rows = table.set_index(["plateau", "width"]).to_dict("index")
+    present = 10 + 20 + 20 + 20
+    assert rows["own dimension", 0.01]["mean"] == pytest.approx(10 / present)
+    paired = rows["antipodal pair", 0.01]
+    assert paired["mean"] >= 40 / present - 1e-9
+    assert paired["excess_low"] > 0.4
+    assert paired["random"] < 0.2
+    assert rows["tetrahedron", 0.01]["mean"] < 0.05
+    assert set(table["seeds"]) == {5}
+
+
+def test_the_mean_stays_on_levels_where_it_does(planted: Run) -> None:
+    reply = tms_geometry.answer(planted, print)
+    one, half = reply.tables[tms_geometry.STAYS].to_dict("records")
+    assert (one["mean"], one["from"], one["to"]) == (0.25, 1.0, 1.0)
+    assert (half["mean"], half["from"], half["to"]) == (0.5, 0.2, 0.5)
+    span = 1 - 0.5 / 1.3**2
+    assert one["straight_line"] == pytest.approx(0.05 / span, abs=1e-6)
+    assert half["straight_line"] == pytest.approx(0.1 / span, abs=1e-6)
+    means = reply.tables[tms_geometry.MODELS]
+    assert means["mean"].tolist() == pytest.approx([1, 0.5, 0.5, 0.5 / 1.3**2])
+
+
+def test_the_answer_names_plateaus_and_says_of_others_that_they_are_none(planted: Run) -> None:
+    sentence = tms_geometry.answer(planted, print).sentence
+    clusters = sentence.partition("D_i cluster on ")[2].partition(";")[0]
+    assert "own dimension 1 (" in clusters
+    assert "antipodal pair 1/2 (" in clusters
+    assert "tetrahedron" not in clusters
+    assert "D* stays at 0.5 (.50 (.50 to .50) of densities" in sentence
+    assert sentence.endswith("5 seeds.")
+
+
+def test_a_run_that_varies_in_more_than_density_is_refused(ran: Ran) -> None:
+    text = SWEEP.replace("[0, 5]", "[0, 1]") + '"model.output" = ["relu", "linear"]\n'
+    with pytest.raises(FolderError, match="differ in density and seed alone"):
+        tms_geometry.answer(ran(text), print)

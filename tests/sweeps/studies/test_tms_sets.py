@@ -1,0 +1,108 @@
+"""Sets: hand-built restarts in the place of trained ones, whose arrangement and chances are known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.sweeps.studies.conftest import Ran, seen
+from toymodels.bottleneck import Parameters
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies import tms_sets
+
+SWEEP = """
+[train]
+steps = 3
+batch = 16
+[eval]
+samples = 256
+[grid]
+"features.density" = [0.1, 0.3]
+seed = { range = [0, 12] }
+[[case]]
+"features.n" = 4
+"model.hidden" = 2
+"features.firing" = { kind = "correlated", groups = 2 }
+[[case]]
+"features.n" = 4
+"model.hidden" = 2
+"features.firing" = "independent"
+[[case]]
+"features.n" = 4
+"model.hidden" = 2
+"features.firing" = { kind = "anticorrelated", groups = 2 }
+"""
+ORTHOGONAL, ANTIPODAL = (0, 90, 180, 270), (0, 180, 90, 270)
+"""the angles of two sets of two"""
+
+
+def at(degrees: tuple[int, ...]) -> Tensor:
+    radians = torch.tensor(degrees, dtype=torch.float32) * math.pi / 180
+    return torch.stack([radians.cos(), radians.sin()])
+
+
+@pytest.fixture
+def planted(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Correlated sets orthogonal in 11 of 12 restarts, anticorrelated antipodal in 6, independent ones antipodal in 5;
+    at density .3 the correlated ones are antipodal too."""
+    run = ran(SWEEP)
+    batch = run.batch
+
+    def built(models: list[int]) -> tuple[list[Any], Parameters]:
+        experiments, _ = batch(models)
+        features = seen(experiments)
+        antipodal = {"correlated": 1, "anticorrelated": 6, "independent": 5}[features.firing.name]
+        antipodal = 12 if features.firing.name == "correlated" and features.density > 0.2 else antipodal
+        W = torch.stack([at(ANTIPODAL if k < antipodal else ORTHOGONAL) for k in range(len(models))])
+        return experiments, Parameters(W)
+
+    monkeypatch.setattr(run, "batch", built)
+    return run
+
+
+def test_shares_of_restarts_are_counted_and_held_against_independent_features(planted: Run) -> None:
+    reply = tms_sets.answer(planted, print)
+    rows = reply.tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")
+    low = rows[0.1, "correlated"]
+    assert (low["size"], low["arrangement"], low["seeds"]) == ("4 in 2", "orthogonal", 12)
+    assert (low["mean"], low["independent"]) == (pytest.approx(11 / 12), pytest.approx(7 / 12))
+    assert low["difference"] == pytest.approx(4 / 12)
+    assert low["exchangeable"] == pytest.approx(2 / 3)
+    assert low["difference_low"] < low["difference"] < low["difference_high"]
+    opposite = rows[0.1, "anticorrelated"]
+    assert (opposite["arrangement"], opposite["mean"]) == ("antipodal", 0.5)
+    assert opposite["exchangeable"] == pytest.approx(1 / 3)
+    assert rows[0.3, "correlated"]["mean"] == 0
+    assert low["all_present"] == 1
+
+
+def test_the_answer_can_be_either_way_and_open(planted: Run) -> None:
+    sentence = tms_sets.answer(planted, print).sentence
+    assert "less often than by chance: .00 (.00 to .26) against .58 at density 0.3" in sentence
+    assert "Anticorrelated sets are antipodal as often as by chance, or undetermined: .50" in sentence
+    assert sentence.endswith("4 features in 2 neurons, 12 restarts of each, against independent features.")
+
+
+def test_every_pair_is_of_one_kind(planted: Run) -> None:
+    pairs = tms_sets.answer(planted, print).tables[tms_sets.PAIRS]
+    kinds = ["same", "orthogonal", "antipodal", "other", "absent"]
+    assert pairs[kinds].sum(axis=1).tolist() == pytest.approx([1] * len(pairs))
+    within = pairs[(pairs["pairs"] == "within") & (pairs["density"] == 0.1)].set_index("firing")
+    assert within["antipodal"].to_dict() == pytest.approx(
+        {"correlated": 1 / 12, "anticorrelated": 6 / 12, "independent": 5 / 12}
+    )
+    assert set(pairs["firing"]) == {"correlated", "anticorrelated", "independent"}
+
+
+def test_a_run_without_sets_or_without_a_control_is_refused(ran: Ran) -> None:
+    head, _, cases = SWEEP.partition("[[case]]")
+    correlated, independent, _ = cases.split("[[case]]")
+    for case in (correlated, independent):
+        few = f"{head}[[case]]{case}".replace("[0, 12]", "[0, 1]")
+        with pytest.raises(FolderError, match="needs trained models of correlated or anticorrelated sets"):
+            tms_sets.answer(ran(few), print)
