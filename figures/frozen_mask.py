@@ -83,7 +83,9 @@ def _layers(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _curve(axis: Axes, layer: str, of: pd.DataFrame, x: pd.Series) -> None:
     axis.plot(x, of["mean"], **_style(layer))
-    axis.fill_between(x, of["low"], of["high"], color=_colour(layer), alpha=0.15, linewidth=0)
+    axis.fill_between(
+        x, of["low"].astype(float), of["high"].astype(float), color=_colour(layer), alpha=0.15, linewidth=0
+    )
 
 
 def _style(layer: str) -> dict[str, Any]:
