@@ -91,7 +91,8 @@ def test_distances_are_binned_as_a_loop_does() -> None:
     generator = torch.Generator().manual_seed(3)
     values, distance = torch.rand(2, 400, generator=generator), 5 * torch.rand(2, 400, generator=generator)
     values[0, :50] = torch.nan
-    edges = torch.tensor([0.0, 1.0, 3.0, 3.05, 4.0])
+    distance[:, ::2] = distance[:, ::2].round()  # as numbers of features: on the edges
+    edges = torch.tensor([0.0, 1.0, 2.5, 2.55, 4.0])
     found = by_distance(values, distance, edges)
     for k in range(2):
         for place, (low, high) in enumerate(pairwise(edges.tolist())):

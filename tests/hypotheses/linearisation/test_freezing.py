@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tests.hypotheses.linearisation.conftest import (
     with_gauge,
     with_neurons_in_order,
 )
-from toymodels import Activation, LayerNorm, Linear, SoLU, forward
+from toymodels import Activation, GeLU, LayerNorm, Linear, SoLU, forward
 from toymodels.activations import ACTIVATIONS
 from toymodels.hypotheses.linearisation.freezing import OF_NORM, Frozen, affine_freeze, freezes, frozen
 
@@ -58,6 +60,21 @@ def test_a_norms_parts_need_a_norm() -> None:
     x = data_of(experiments, 4)
     with pytest.raises(ValueError, match="expected a model with LayerNorm"):
         frozen(experiments[0].bottleneck, parameters_of(experiments), x, x, Frozen.SCALE)
+
+
+@pytest.mark.parametrize("what", OF_NORM.values(), ids=list(OF_NORM))
+def test_what_is_frozen_is_the_other_examples_and_the_rest_is_its_own(what: Frozen) -> None:
+    experiments = experiments_of(GeLU(), LayerNorm())
+    b, p, at = experiments[0].bottleneck, parameters_of(experiments), data_of(experiments, 32)
+    x = data_of(experiments, 32, 32)
+    here, there = forward(b, p, x), forward(b, p, at)
+    mid = here.pre * 0.5 * torch.erfc(-there.pre / math.sqrt(2)) if Frozen.MASK in what else here.mid
+    of_mean, of_scale = (there.mid if part in what else mid for part in (Frozen.MEAN, Frozen.SCALE))
+    assert p.ln_gain is not None
+    assert p.ln_bias is not None
+    scale = (of_scale.var(1, correction=0, keepdim=True) + 1e-5).rsqrt()
+    post = (mid - of_mean.mean(1, keepdim=True)) * scale * p.ln_gain[:, :, None] + p.ln_bias[:, :, None]
+    torch.testing.assert_close(frozen(b, p, at, x, what).post, post)
 
 
 def test_the_frozen_scale_does_not_see_what_layer_norm_deletes_and_the_frozen_mean_does() -> None:
