@@ -121,17 +121,20 @@ def _sentence(regime: str, tables: dict[str, pd.DataFrame]) -> str:
     if valued := [row for row in kept if _affine(row) and row["regime"] == kept[0]["regime"]]:
         told = _verdict(valued, "carries over", "does not carry over")
         parts.append(f"with new values of the same features ({kept[0]['regime']}) {_listed(valued)}: {told}")
-    like = [row for row in rows(REPLACED, measure="kept of what it does") if row["layer"] == GeLU.name]
-    if like:
-        cost = rows(REPLACED, measure="added", layer=GeLU.name)[0]
-        parts.append(
-            f"ReLU's mask in GeLU's place costs {said(cost)} of the loss fraction and keeps {said(like[0])} of what "
-            f"GeLU does beyond an affine map: {_verdict(like, 'well approximated', 'not well approximated')}"
-        )
-    frozen = rows(BITS, measure="calibrated", of="map") or rows(BITS, measure="bits", of="map")
+    for how, suffix in (("ReLU's mask in GeLU's place", ""), ("with read-outs refitted it", ", refitted")):
+        like = rows(REPLACED, measure=f"kept of what it does{suffix}", layer=GeLU.name)
+        if like:
+            cost = rows(REPLACED, measure=f"added{suffix}", layer=GeLU.name)[0]
+            parts.append(
+                f"{how} costs {said(cost)} of the loss fraction and keeps "
+                f"{said(like[0])} of what GeLU does beyond an affine map: "
+                f"{_verdict(like, 'well approximated', 'not well approximated')}"
+            )
     source = rows(BITS, measure="bits", of="active set, exact")
-    of = f", and {source[0]['mean']:.2f} in the active set" if source else ""
-    parts.append(f"bits frozen an example: {_listed(frozen)}{of}")
+    frozen = rows(BITS, measure="at most", of="map") if source else []
+    of = f", of {source[0]['mean']:.2f} in the active set" if source else ""
+    most = " at most" if frozen else ""
+    parts.append(f"bits frozen an example{most}: {_listed(frozen or rows(BITS, measure='bits', of='map'))}{of}")
     where = f" ({regime})" if regime else ""
     seeds = switched[0]["seeds"] if switched else 0
     return f"{'; '.join(parts)}{where}; {seeds} seeds."
@@ -159,9 +162,9 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
     held = tables[BITS].query("of == 'map' and measure == 'saturated' and mean < 1")
     if len(held):
         where = ", ".join(dict.fromkeys(f"{row['layer']} ({row['regime']})" for row in held.to_dict("records")))
-        notes.append(f"Bits still grow with the number of examples, and are too few, in seeds of: {where}.")
-    maps = tables[MAPS].query("measure == 'to keep' and seeds == 0")
-    if len(maps):
-        where = ", ".join(f"{row['layer']} ({row['regime']})" for row in maps.to_dict("records"))
-        notes.append(f"More than {asked.CANDIDATES} maps are needed to keep {SHARE:.0%} of the variance by: {where}.")
+        notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
+    notes.append(
+        f"Of maps at most {asked.CANDIDATES} were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or to "
+        "match the best affine map, is left out of those rows."
+    )
     return tuple(notes)

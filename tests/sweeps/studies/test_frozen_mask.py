@@ -100,7 +100,7 @@ def test_bits_keep_their_bounds(reply: Reply) -> None:
     for layer, most in seen.items():
         for of in ("mask", "map"):
             assert one(binary, layer=layer, of=of, measure="bits")["mean"] <= most + 1e-9
-            assert one(binary, layer=layer, of=of, measure="calibrated")["mean"] <= exact + 1e-9
+            assert one(binary, layer=layer, of=of, measure="at most")["mean"] <= exact + 1e-9
     assert one(binary, layer="relu", of="mask", measure="rise of two levels")["mean"] == pytest.approx(0, abs=1e-6)
     crowd = reply.tables[frozen_mask.CROWD].query("regime == 'values binary'")
     assert (crowd[crowd["measure"] == "exact"]["mean"] == 1).all()

@@ -170,7 +170,7 @@ def _bits(arm: Arm, quantised: Quantised, codes: Mapping[str, np.ndarray]) -> Nu
         found["active set, exact", "bits"] = exact
         if _binary(arm):
             for of in codes:
-                found[of, "calibrated"] = exact - (found["active set", "bits"] - found[of, "bits"])
+                found[of, "at most"] = exact - (found["active set", "plug-in"] - found[of, "plug-in"])
     return found
 
 

@@ -11,9 +11,9 @@ a function of x carries at most the entropy of x. For independent binary feature
 
     H(x) = sum_i h(p_i),    h(p) = -p log2 p - (1 - p) log2(1 - p)
 
-and then a code's estimate can be *calibrated* by that of the active set on the same examples, which has nearly the same
-bias: H(x) - (H^(x) - H^(code)). It errs on the high side (examples that share a code are not all seen), and is never
-above H(x); the estimate itself errs on the low side, so the truth lies between.
+and of the same examples plug-in estimates give an upper bound beside the lower one: a code c is a function of x, so
+H(c) = H(x) - H(x | c), and the plug-in estimate of H(x | c), which is H^(x) - H^(c), is on average too small as well
+(conditional entropy is concave in the joint distribution): on average H^(c) <= H(c) <= H(x) - (H^(x) - H^(c)).
 """
 
 from __future__ import annotations
