@@ -1,0 +1,137 @@
+"""The study of the frozen mask: its rows are what the science says of each arm; its answers can be yes, no or open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.sweeps.studies.conftest import Ran
+from toymodels.hypotheses.arms import Arm
+from toymodels.hypotheses.linearisation import asked
+from toymodels.hypotheses.linearisation.bits import independent_bits
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies import frozen_mask
+from toymodels.sweeps.studies.reply import Reply, estimate
+
+SWEEP = """
+[features]
+n = 8
+density = 0.2
+[model]
+hidden = 6
+embedding = 4
+tied = false
+hidden_bias = true
+output = "linear"
+[train]
+steps = 100
+batch = 32
+learning_rate = 0.03
+[eval]
+samples = 512
+[grid]
+"model.activation" = ["linear", "relu", "gelu"]
+"model.layer_norm" = [false, true]
+"features.values" = ["binary", "uniform"]
+seed = [0, 1, 2, 3]
+"""
+
+
+@pytest.fixture(scope="module")
+def small(ran: Ran) -> Run:
+    return ran(SWEEP)
+
+
+@pytest.fixture(scope="module")
+def reply(small: Run) -> Reply:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PAIRS": 256, "LEVELS_ON": 512, "CODED": 2048, "CHUNK": 1024, "CANDIDATES": 16}.items():
+            patch.setattr(asked, name, value)
+        patch.setattr(asked, "SUITED", 256)
+        return frozen_mask.answer(small, lambda sentence: None)
+
+
+def one(table: pd.DataFrame, **where: object) -> dict[Any, Any]:
+    for name, value in where.items():
+        table = table[table[name] == value]
+    (row,) = table.to_dict("records")
+    return row
+
+
+def test_every_layer_that_is_not_linear_is_in_every_table(reply: Reply) -> None:
+    layers = {"relu", "relu + LN", "gelu", "gelu + LN"}
+    for title, table in reply.tables.items():
+        assert set(table["regime"]) == {"values binary", "values uniform"}, title
+        assert set(table["layer"]) == (layers if title != frozen_mask.REPLACED else {"gelu", "gelu + LN"})
+        assert table["mean"].notna().sum() > len(table) / 3
+    assert "undetermined" in reply.sentence or "carries over" in reply.sentence or "carry over" in reply.sentence
+    assert "values binary" in reply.sentence
+    assert "4 seeds" in reply.sentence
+
+
+def test_rows_are_estimates_over_seeds_of_what_the_science_says(reply: Reply, small: Run) -> None:
+    models = small.models
+    gelu = models[models["model.activation"].eq("gelu") & models["model.layer_norm"]]
+    arm = Arm(*small.batch(gelu[gelu["features.values"] == "uniform"]["model"].tolist()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asked, "PAIRS", 256)
+        found = asked._frozen(arm)[0]["mask + scale", "values", "explained"]
+    row = one(
+        reply.tables[frozen_mask.FIDELITY],
+        regime="values uniform",
+        layer="gelu + LN",
+        frozen="mask + scale",
+        changed="values",
+        measure="explained",
+    )
+    assert {name: row[name] for name in ("mean", "low", "high", "seeds")} == estimate(found)
+
+
+def test_bits_keep_their_bounds(reply: Reply) -> None:
+    table, exact = reply.tables[frozen_mask.BITS], independent_bits(np.full(8, 0.2))
+    binary = table[table["regime"] == "values binary"]
+    told = binary[(binary["of"] == "active set, exact")]
+    assert told["mean"].tolist() == pytest.approx([exact] * 4)
+    seen = {layer: one(binary, layer=layer, of="active set", measure="bits")["mean"] for layer in set(binary["layer"])}
+    for layer, most in seen.items():
+        for of in ("mask", "map"):
+            assert one(binary, layer=layer, of=of, measure="bits")["mean"] <= most + 1e-9
+            assert one(binary, layer=layer, of=of, measure="at most")["mean"] <= exact + 1e-9
+    assert one(binary, layer="relu", of="mask", measure="rise of two levels")["mean"] == pytest.approx(0, abs=1e-6)
+    crowd = reply.tables[frozen_mask.CROWD].query("regime == 'values binary'")
+    assert (crowd[crowd["measure"] == "exact"]["mean"] == 1).all()
+    merged = crowd.pivot_table(index=["layer", "active"], columns="measure", values="mean")
+    assert (merged["bits"] <= merged["active set"] + 1e-9).all()
+
+
+def test_what_stays_at_an_independent_example_loses_twice_the_variance(reply: Reply) -> None:
+    table = reply.tables[frozen_mask.FIDELITY].query("frozen == 'the read-out' and changed == 'other'")
+    assert table["mean"].between(1.6, 3).all()  # pairs that do not differ are left out: somewhat above 2
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ([(0.91, 0.99), (0.92, 0.95)], "yes"),
+        ([(0.1, 0.2), (0.3, 0.89)], "no"),
+        ([(0.1, 0.2), (0.92, 0.95)], "undetermined"),
+        ([(0.85, 0.95)], "undetermined"),
+        ([(np.nan, np.nan)], "undetermined"),
+        ([], "undetermined"),
+    ],
+)
+def test_an_answer_is_yes_or_no_only_where_every_interval_says_so(
+    intervals: list[tuple[float, float]], said: str
+) -> None:
+    rows = [{"low": low, "high": high} for low, high in intervals]
+    assert frozen_mask._verdict(rows, "yes", "no") == said
+
+
+def test_a_run_of_linear_layers_alone_is_refused(ran: Ran) -> None:
+    linear = ran(SWEEP.replace('["linear", "relu", "gelu"]', '["linear"]').replace("[0, 1, 2, 3]", "[0]"))
+    with pytest.raises(FolderError, match="activation is not linear"):
+        frozen_mask.answer(linear, print)

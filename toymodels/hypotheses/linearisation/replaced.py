@@ -1,0 +1,65 @@
+"""Replaced: a trained layer run with the mask of another activation, GeLU's Phi(z) by ReLU's 1[z > 0] above all.
+
+    added      F(W_out, act') - F(W_out, act)              loss fractions F, the read-out as trained
+    refitted   F(W_out'*, act') - F(W_out*, act)           each with the best read-out of its own layer
+    kept       1 - sum_k E (a'_k - a_k)^2 / sum_k Var a_k  share of the variance of ``mid``
+
+Where a LayerNorm follows, a is taken about its mean over neurons, as the rest is lost on it. Read-outs are fitted on
+other samples than they are judged by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toymodels.activations import Activation
+from toymodels.bottleneck import Parameters, hidden
+from toymodels.layer_norm import centred
+from toymodels.metrics.loss import loss_fraction
+from toymodels.metrics.moments import collect
+from toymodels.surgery import refit
+from toymodels.training.experiment import Experiment, sampler
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What it costs a model to run with another activation, float64 [model] each: see the module."""
+
+    added: Tensor
+    refitted: Tensor
+    kept: Tensor
+
+
+def replaced(
+    experiments: Sequence[Experiment], parameters: Parameters, by: Activation, samples: int = 8192
+) -> Replacement:
+    """The cost of ``by`` in the place of the activation: fitted on the first ``samples``, judged by as many others."""
+    changed = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=by)) for e in experiments]
+
+    def fraction(of: Sequence[Experiment], with_: Parameters) -> Tensor:
+        return loss_fraction(of, collect(of, with_, samples, samples, folds=1))
+
+    own, other = refit(experiments, parameters, samples=samples), refit(changed, parameters, samples=samples)
+    untied = [
+        [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, tied=False)) for e in each]
+        for each in (experiments, changed)
+    ]
+    return Replacement(
+        fraction(changed, parameters) - fraction(experiments, parameters),
+        fraction(untied[1], other) - fraction(untied[0], own),
+        _kept(experiments, changed, parameters, samples),
+    )
+
+
+def _kept(before: Sequence[Experiment], after: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
+    x = sampler(before).evaluation(samples, samples).to(parameters.W_in)
+    own, other = (hidden(each[0].bottleneck, parameters, x).mid.double() for each in (before, after))
+    if before[0].bottleneck.layer_norm is not None:
+        own, other = centred(own), centred(other)
+    variance = own.var(2, correction=0).sum(1)
+    return torch.where(variance > 0, 1 - (other - own).square().mean(2).sum(1) / variance, torch.nan)
