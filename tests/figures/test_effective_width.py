@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Annotation
 
 from toymodels.figures import effective_width
 from toymodels.sweeps.errors import FolderError
@@ -43,7 +45,7 @@ def answered(path: Path, regimes: int = 1) -> Any:
         for k in range(regimes)
         for width in (2, 4, 8, 16)
     ]
-    run = SimpleNamespace(path=path)
+    run: Any = SimpleNamespace(path=path)
     tables = {AT_A_WIDTH: pd.DataFrame(rows), FIT: pd.DataFrame(fit)}
     document.write(run, "effective_width", Reply("Is it?", "It is.", tables))
     return run
@@ -52,11 +54,16 @@ def answered(path: Path, regimes: int = 1) -> Any:
 def test_an_arrow_leads_from_every_solu_arm_in_range_to_the_width_that_is_as_good(tmp_path: Path) -> None:
     figure = effective_width.draw(answered(tmp_path, 2))
     left, right = figure.axes[:2]
-    arrows = [(text.xyann[0], text.xy[0]) for text in left.texts]
+    arrows = [(text.xyann[0], text.xy[0]) for text in left.texts if isinstance(text, Annotation)]
     assert arrows == [(8, 4), (8, 10), (8, 8)]
     assert left.get_yscale() == left.get_xscale() == "log"
-    lines = [container.lines[0] for container in right.containers]
-    assert [line.get_ydata().tolist() for line in lines] == [[10], [pytest.approx(np.nan, nan_ok=True), 50], [-25], [0]]
+    lines = [each.lines[0] for each in right.containers if isinstance(each, ErrorbarContainer)]
+    assert [list(np.asarray(line.get_ydata())) for line in lines] == [
+        [10],
+        [pytest.approx(np.nan, nan_ok=True), 50],
+        [-25],
+        [0],
+    ]
     assert [line.get_linestyle() for line in lines] == ["-", "-", "-", "--"]
     assert [axis.get_title(loc="left") for axis in figure.axes[::2]] == ["density 0", "density 1"]
 

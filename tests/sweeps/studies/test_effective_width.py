@@ -55,6 +55,11 @@ def run_of(models: pd.DataFrame) -> Any:
     return SimpleNamespace(path="a run", models=models, arms=arms, tuned=(), tuned_at_ends=[])
 
 
+def by(table: pd.DataFrame, names: str | list[str]) -> dict[Any, Any]:
+    """The rows by what they are of."""
+    return table.set_index(names).to_dict("index")
+
+
 GELU = {width: width**-0.5 for width in (4, 8, 16, 32, 64)}
 
 
@@ -94,7 +99,7 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
         ("solu", True, 1e-5): as_good_as(1.2),
     }
     reply = effective_width.answer(run_of(made(arms)), print)
-    claims = reply.tables[CLAIMS].set_index(["layer", "claim"])
+    claims = by(reply.tables[CLAIMS], ["layer", "claim"])
     for key, expected in {
         ("solu", COSTS): 50,
         ("solu", MORE): 10,
@@ -102,13 +107,13 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
         ("solu + LN", MORE): 0,
         ("solu + LN", WON): 70,
     }.items():
-        row = claims.loc[key]
+        row = claims[key]
         assert row["mean"] == pytest.approx(expected, abs=0.4)
         assert row["low"] < row["mean"] < row["high"]
         assert row["high"] - row["low"] < 1.5  # seeds are paired: what a seed's models share is no spread
         assert row["widths"] == "8, 16, 32"
-    assert claims.loc[("solu", MORE), "status"] == "supported"
-    assert claims.loc[("solu + LN", COSTS), "status"] == "not supported"
+    assert claims["solu", MORE]["status"] == "supported"
+    assert claims["solu + LN", COSTS]["status"] == "not supported"
     assert "solu 50 (" in reply.sentence
     assert reply.sentence.endswith("5 seeds.")
     assert not reply.notes
@@ -117,15 +122,15 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
 def test_what_is_out_of_range_is_said_in_words_and_counts_in_no_mean() -> None:
     arms = {("gelu", False, 1e-5): GELU, ("relu", False, 1e-5): {8: 3**-0.5, 16: 8**-0.5, 32: 80**-0.5}}
     reply = effective_width.answer(run_of(made(arms)), print)
-    rows = reply.tables[AT_A_WIDTH].set_index("width")
-    assert rows.loc[8, "smaller, %"] == "> 50 (> 50 to > 50)"
-    assert rows.loc[32, "smaller, %"] == "< -100 (< -100 to < -100)"
-    assert rows.loc[[8, 32], ["mean", "low", "high"]].isna().all(axis=None)
-    claims = reply.tables[CLAIMS].set_index("claim")
-    assert claims.loc[COSTS, "widths"] == "16"
-    assert claims.loc[COSTS, "mean"] == pytest.approx(50, abs=0.5)
-    assert np.isnan(claims.loc[MORE, "mean"])
-    assert claims.loc[MORE, "status"] == "undetermined"
+    rows = by(reply.tables[AT_A_WIDTH], "width")
+    assert rows[8]["smaller, %"] == "> 50 (> 50 to > 50)"
+    assert rows[32]["smaller, %"] == "< -100 (< -100 to < -100)"
+    assert np.isnan([rows[width][end] for width in (8, 32) for end in ("mean", "low", "high")]).all()
+    claims = by(reply.tables[CLAIMS], "claim")
+    assert claims[COSTS]["widths"] == "16"
+    assert claims[COSTS]["mean"] == pytest.approx(50, abs=0.5)
+    assert np.isnan(claims[MORE]["mean"])
+    assert claims[MORE]["status"] == "undetermined"
 
 
 def test_a_claim_about_a_layer_norm_is_made_where_every_eps_makes_it() -> None:
