@@ -127,15 +127,22 @@ def _at_widths(name: str, of: Losses, smaller: Smaller, reference: Reference) ->
 def _claims(smaller: Mapping[str, Smaller]) -> Iterator[dict[str, Any]]:
     for name, of in smaller.items():
         activation, _, norm = name.partition(" + ")
-        found = {COSTS: of.mean(), MORE: of.trend()}
+        inside = of.widths[of.inside]
+        found = {COSTS: (of.mean(), inside), MORE: (of.trend(), inside)}
         if norm and activation in smaller:
-            found[WON] = of.less_than(smaller[activation])
-        elif norm and activation == GELU:
-            found[WON] = Interval(-found[COSTS].mean, -found[COSTS].high, -found[COSTS].low, of.seeds)
-        widths = ", ".join(str(width) for width in of.widths[of.inside].tolist())
-        for claim, interval in found.items():
-            row = {"layer": name, "claim": claim, "widths": widths} | columns_of(_percent(interval))
-            yield row | {"status": above_zero(interval).value}
+            without = smaller[activation]
+            found[WON] = of.less_than(without), of.common(without)
+        elif norm and activation == GELU:  # which costs nothing beside itself
+            cost = of.mean()
+            found[WON] = Interval(-cost.mean, -cost.high, -cost.low, cost.n), inside
+        for claim, (interval, widths) in found.items():
+            beyond = np.setdiff1d(of.widths, widths)
+            row = {"layer": name, "claim": claim, "widths": _listed(widths), "out of range": _listed(beyond)}
+            yield row | columns_of(_percent(interval)) | {"status": above_zero(interval).value}
+
+
+def _listed(widths: np.ndarray) -> str:
+    return ", ".join(str(width) for width in widths.tolist())
 
 
 def _percent(found: Interval) -> Interval:
@@ -168,7 +175,8 @@ def _sentence(claims: pd.DataFrame) -> str:
 
 
 def _as_good(row: Mapping[str, Any]) -> str:
-    return f"{_told(row)} % (widths {row['widths']})" if row["widths"] else "out of range"
+    beyond = f"; {row['out of range']} out of range" if row["out of range"] else ""
+    return f"{_told(row)} % (widths {row['widths']}{beyond})" if row["widths"] else "out of range"
 
 
 def _told(row: Mapping[str, Any]) -> str:

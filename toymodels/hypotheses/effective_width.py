@@ -153,12 +153,16 @@ class Smaller:
         """The mean of x over the widths ``where``, bool [width]; by default those `inside`."""
         return interval(_mean(self.x[:, self.inside if where is None else where]), self.seeds)
 
+    def common(self, other: Smaller) -> np.ndarray:
+        """The widths that are `inside` in both: [width]."""
+        return np.intersect1d(self.widths[self.inside], other.widths[other.inside])
+
     def less_than(self, other: Smaller) -> Interval:
-        """By how much x is less than the ``other`` arm's, of the same seeds, on average over widths inside in both.
+        """By how much x is less than the ``other`` arm's, of the same seeds, on average over the widths in `common`.
 
         What LayerNorm wins back, of the arm that has one and the arm that has none.
         """
-        both = [m for m in self.widths[self.inside] if m in other.widths[other.inside]]
+        both = self.common(other)
         mine, theirs = (_mean(each.x[:, np.isin(each.widths, both)]) for each in (self, other))
         return interval(theirs - mine, self.seeds)
 
