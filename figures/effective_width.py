@@ -14,16 +14,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from toymodels.figures.solu_neurons import COLOURS
+from toymodels.figures.solu_neurons import COLOURS, layer_colours
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.document import read
 from toymodels.sweeps.studies.effective_width import AT_A_WIDTH, FIT, GELU
 from toymodels.sweeps.studies.reply import ESTIMATE
 
-OTHER = "#e08214"
 STYLES = ("-", "--", ":")
 """of a LayerNorm's first, second and third eps"""
 ARROWS = "solu"
@@ -46,7 +45,7 @@ def draw(run: Run) -> Figure:
         )
     figure = Figure(figsize=(7.2, 0.8 + 2.5 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False)
-    looks = {layer: _look(layer, arms) for layer in dict.fromkeys(arms["layer"])}
+    looks = _looks(list(dict.fromkeys(arms["layer"])))
     for regime, (left, right) in zip(regimes, panels, strict=True):
         rows = arms[arms["regime"] == regime]
         _losses(left, rows, fits[fits["regime"] == regime], looks)
@@ -74,13 +73,21 @@ def _losses(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, looks: dict[str, 
             continue
         low, to, high = (row["width"] * (1 - row[end] / 100) for end in ("high", "mean", "low"))
         if to == to:
-            arrow = {"arrowstyle": "-|>", "color": look["color"], "linewidth": 0.8, "shrinkA": 2, "shrinkB": 0}
+            arrow = {
+                "arrowstyle": "-|>",
+                "color": look["color"],
+                "linewidth": 0.8,
+                "shrinkA": 2,
+                "shrinkB": 0,
+                "mutation_scale": 6,
+            }
             axis.annotate("", (to, row["loss"]), (row["width"], row["loss"]), arrowprops=arrow)
         axis.plot([low, high], [row["loss"]] * 2, color=look["color"], linewidth=3.5, alpha=0.35, solid_capstyle="butt")
     axis.set(yscale="log", ylabel="loss fraction")
-    axis.yaxis.set_major_formatter(ScalarFormatter())
-    axis.yaxis.set_minor_formatter(ScalarFormatter())
-    axis.tick_params(axis="y", which="minor", labelsize=7)
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else tuple(range(1, 10))))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _smaller(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
@@ -102,10 +109,18 @@ def _by_width(axis: Axes, widths: list[int]) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _look(layer: str, arms: pd.DataFrame) -> dict[str, Any]:
-    """A colour an activation; with LayerNorm a triangle, and a line for each eps."""
-    hidden, _, eps = layer.partition(", eps ")
-    known = list(dict.fromkeys(arms["layer"].str.partition(", eps ")[2].loc[lambda each: each != ""]))
-    style = STYLES[known.index(eps) % len(STYLES)] if eps else "-"
-    activation, _, norm = hidden.partition(" + ")
-    return {"color": COLOURS.get(activation, OTHER), "marker": "^" if norm else "o", "linestyle": style}
+def _looks(layers: list[str]) -> dict[str, dict[str, Any]]:
+    """A colour an activation, lighter without LayerNorm; with it a triangle, and a line for each eps."""
+    parts = [(layer.partition(", eps ")[0].partition(" + "), layer.partition(", eps ")[2]) for layer in layers]
+    hidden = pd.DataFrame(
+        {"model.activation": [of[0] for of, _ in parts], "model.layer_norm": [bool(of[2]) for of, _ in parts]}
+    )
+    colours, known = layer_colours(hidden), list(dict.fromkeys(eps for _, eps in parts if eps))
+    return {
+        layer: {
+            "color": colours[of[0], bool(of[2])],
+            "marker": "^" if of[2] else "o",
+            "linestyle": STYLES[known.index(eps) % len(STYLES)] if eps else "-",
+        }
+        for layer, (of, eps) in zip(layers, parts, strict=True)
+    }

@@ -9,7 +9,10 @@ from toymodels.sweeps.console.printing import MAX_ROWS, stdout
 from toymodels.sweeps.results.arms import as_python, value_text
 from toymodels.sweeps.studies.reply import ESTIMATE, Reply
 
-LEGEND = "mean, low, high: over seeds, with the 95 % interval of the studentised bootstrap; empty: undefined."
+LEGEND = (
+    "mean, low, high: over seeds, with the 95 % interval of the bootstrap, studentised where nothing else is said; "
+    "empty: undefined."
+)
 
 
 def print_reply(reply: Reply) -> None:

@@ -31,6 +31,9 @@ AT_A_WIDTH = "an arm at a width: a gelu model so many % smaller is as good"
 FIT = "the fit of gelu's loss by width"
 CLAIMS = "an arm over its widths, in % of width"
 COSTS, MORE, WON = "costs", "costs more per doubling of width", "LayerNorm wins back"
+INTERVALS = (
+    "Intervals of widths are quantiles over resampled seeds, GeLU fitted anew in each; > and < are out of GeLU's range."
+)
 MOST_DIVERGED = 0.25
 """of the seeds of an arm at a width, beyond which that width is left out"""
 
@@ -51,7 +54,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     widths: list[dict[str, Any]] = []
     fits: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
-    notes = [*run.tuned_at_ends]
+    notes = [INTERVALS, *run.tuned_at_ends]
     for replicates in run.arms(over=over):
         regime = _regime(label(replicates.settings), replicates.models)
         notes += regime.left_out

@@ -116,7 +116,7 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
     assert claims["solu + LN", COSTS]["status"] == "not supported"
     assert "solu 50 (" in reply.sentence
     assert reply.sentence.endswith("5 seeds.")
-    assert not reply.notes
+    assert reply.notes == (effective_width.INTERVALS,)
 
 
 def test_what_is_out_of_range_is_said_in_words_and_counts_in_no_mean() -> None:
