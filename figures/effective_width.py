@@ -20,13 +20,11 @@ from toymodels.figures.solu_neurons import COLOURS, layer_colours
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.document import read
-from toymodels.sweeps.studies.effective_width import AT_A_WIDTH, FIT, GELU
+from toymodels.sweeps.studies.effective_width import ASKED, AT_A_WIDTH, FIT, GELU
 from toymodels.sweeps.studies.reply import ESTIMATE
 
 STYLES = ("-", "--", ":")
 """of a LayerNorm's first, second and third eps"""
-ARROWS = "solu"
-"""the activation whose layers have them: of all there would be too many to read"""
 MOST_REGIMES = 12
 SHOWN = (-120, 100)
 """% smaller, at most: an interval may be longer"""
@@ -69,7 +67,7 @@ def _losses(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, looks: dict[str, 
     for row in rows.to_dict("records"):
         look = looks[row["layer"]]
         axis.plot(row["width"], row["loss"], marker=look["marker"], color=look["color"], markersize=4)
-        if not row["layer"].startswith(ARROWS):
+        if not row["layer"].startswith(ASKED):
             continue
         low, to, high = (row["width"] * (1 - row[end] / 100) for end in ("high", "mean", "low"))
         if to == to:

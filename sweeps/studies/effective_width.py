@@ -26,7 +26,7 @@ QUESTION = (
     "As good as a GeLU model of what width is SoLU, does LayerNorm win back what it costs, and do wider ones lose more?"
 )
 WIDTH, EPS = "model.hidden", "model.layer_norm_eps"
-GELU = "gelu"
+GELU, ASKED = "gelu", "solu"
 AT_A_WIDTH = "an arm at a width: a gelu model so many % smaller is as good"
 FIT = "the fit of gelu's loss by width"
 CLAIMS = "an arm over its widths, in % of width"
@@ -99,12 +99,12 @@ def _regime(name: str, models: pd.DataFrame) -> _Regime:
         lacking = table.isna().mean() > MOST_DIVERGED
         if lacking.any():
             at = ", ".join(str(width) for width in table.columns[lacking])
-            left_out.append(f"{name}{': ' * bool(name)}{layer} at width {at} is left out: too many models diverged.")
+            left_out.append(f"{_where(name)}{layer} at width {at} is left out: too many models diverged.")
         found[str(layer)] = table.loc[:, ~lacking]
     found = {layer: table for layer, table in found.items() if table.shape[1]}
     there = complete([table.to_numpy() for table in found.values()])
     if not there.all():
-        left_out.append(f"{name}{': ' * bool(name)}{(~there).sum()} seeds are left out, in which a model diverged.")
+        left_out.append(f"{_where(name)}{(~there).sum()} seeds are left out, in which a model diverged.")
     layers_ = {layer: Losses(table.columns.to_numpy(), table.to_numpy()[there]) for layer, table in found.items()}
     return _Regime(name, layers_ if there.any() else {}, tuple(left_out))
 
@@ -166,12 +166,15 @@ def _in_words(found: Interval, least: float, most: float) -> str:
 
 
 def _sentence(claims: pd.DataFrame) -> str:
+    """Of SoLU's layers in the first regime; of all where there are none."""
     first = claims[claims["regime"] == claims["regime"].iloc[0]]
     rows = first.set_index(["layer", "claim"]).to_dict("index")
-    told = []
-    for layer in dict.fromkeys(first["layer"]):
-        told.append(f"{layer} {_as_good(rows[layer, COSTS])}, {_told(rows[layer, MORE])} points more a doubling")
-        if (layer, WON) in rows:
+    layers, told = list(dict.fromkeys(first["layer"])), []
+    for layer in [each for each in layers if each.startswith(ASKED)] or layers:
+        told.append(f"{layer} {_as_good(rows[layer, COSTS])}")
+        if rows[layer, MORE]["mean"] == rows[layer, MORE]["mean"]:
+            told[-1] += f", {_told(rows[layer, MORE])} points more a doubling"
+        if (layer, WON) in rows and rows[layer, WON]["widths"]:
             told[-1] += f" (LayerNorm wins back {_told(rows[layer, WON])})"
     where = f" ({first['regime'].iloc[0]})" if first["regime"].iloc[0] else ""
     return f"As good as a {GELU} model so much smaller{where}: {'; '.join(told)}; {first['seeds'].iloc[0]} seeds."
@@ -192,6 +195,10 @@ def _over_eps(claims: pd.DataFrame) -> Iterator[str]:
     at_eps = claims[claims["layer"].str.contains(", eps ")]
     layers = at_eps["layer"].str.replace(", eps .*", "", regex=True)
     for (regime, layer, claim), of in at_eps.groupby(["regime", layers, "claim"], sort=False):
-        status = unanimous([Status(each) for each in of["status"]])
-        where = f"{regime}: " if regime else ""
-        yield f"{where}{layer}, {claim}, at all of {len(of)} eps: {status.value}."
+        if len(of) > 1:
+            status = unanimous([Status(each) for each in of["status"]])
+            yield f"{_where(str(regime))}{layer}, {claim}, at all of {len(of)} eps: {status.value}."
+
+
+def _where(regime: str) -> str:
+    return f"{regime}: " if regime else ""

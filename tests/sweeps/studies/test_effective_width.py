@@ -128,7 +128,7 @@ def test_what_is_out_of_range_is_said_in_words_and_counts_in_no_mean() -> None:
     assert np.isnan([rows[width][end] for width in (8, 32) for end in ("mean", "low", "high")]).all()
     claims = by(reply.tables[CLAIMS], "claim")
     assert (claims[COSTS]["widths"], claims[COSTS]["out of range"]) == ("16", "8, 32")
-    assert "(widths 16; 8, 32 out of range)" in reply.sentence
+    assert "relu 50 (50 to 50) % (widths 16; 8, 32 out of range); 5 seeds." in reply.sentence
     assert claims[COSTS]["mean"] == pytest.approx(50, abs=0.5)
     assert np.isnan(claims[MORE]["mean"])
     assert claims[MORE]["status"] == "undetermined"
