@@ -247,3 +247,9 @@ def test_rows_of_equivalent_widths_are_of_their_own_fit() -> None:
     fitted = np.log([[4.0, 2.0, 1.0], [8.0, 4.0, 2.0]])
     found = equivalent_widths(np.array([1, 2, 4]), fitted, np.log([[2.0], [2.0]]), np.array([3]))
     assert found[:, 0] == pytest.approx([2, 4])
+
+
+def test_rounding_takes_nothing_out_of_range() -> None:
+    widths, fitted = np.array([2, 4, 8]), np.array([[1.0, 0.5, 0.5]])
+    found = equivalent_widths(widths, fitted, np.array([[1.0 + 1e-14, 0.5 - 1e-14, 0.5 + 1e-14]]), np.array([3, 6, 5]))
+    assert found[0] == pytest.approx([2, 6, 5])
