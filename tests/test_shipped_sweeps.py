@@ -26,6 +26,13 @@ from toymodels.sweeps.studies import document
 SMALL = {
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
+    "effective_width": {
+        "seed": 0,
+        "train.steps": 20,
+        "train.batch": 64,
+        "features.density": 0.04,
+        "features.values": "binary",
+    },
     "first_look": {"seed": 0, "train.steps": 40},
     "frozen_mask": {
         "seed": 0,

@@ -109,7 +109,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> BootstrapInterva
     mean, error = float(x.mean()), float(x.std(ddof=1) / math.sqrt(n))
     if error <= 1e-12 * max(1.0, abs(mean)):
         return BootstrapInterval(mean, mean, mean, n, np.zeros(0), 0.0)
-    drawn = x[_resamples(n)]
+    drawn = x[resamples(n)]
     errors = drawn.std(axis=1, ddof=1) / math.sqrt(n)
     # A resample of equal values has no spread: its t is infinite, on the side of its mean.
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -127,7 +127,7 @@ def _student_quantiles(n: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _resamples(n: int) -> np.ndarray:
+def resamples(n: int) -> np.ndarray:
     """Which seeds each resample takes, [resample, seed]: the same for every statistic of ``n`` seeds."""
     return np.random.default_rng(n).integers(0, n, (RESAMPLES, n))
 
