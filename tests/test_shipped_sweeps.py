@@ -27,6 +27,7 @@ SMALL = {
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
     "first_look": {"seed": 0, "train.steps": 40},
+    "inspection": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
     "tms_geometry": {"train.steps": 20, "train.batch": 64},
@@ -47,7 +48,7 @@ SMALL = {
         "train.optimizer": "adam",
     },
 }
-ASKED_OF = {"how_linear": "solu_neurons"}
+ASKED_OF = {"how_linear": "solu_neurons", "missed": "inspection"}
 """The studies that are asked of a sweep of another stem."""
 QUESTIONS = {path.stem: path.read_text().splitlines()[0] for path in shipped().values()}
 
