@@ -48,12 +48,14 @@ def inspect(run: Run, judge: str, arms: str | None, neurons: int | None, seed: i
     named = None if arms is None else tuple(name.strip() for name in arms.split(","))
     wanted = Wanted(judgements.checked_name(judge), named, neurons, seed)
     held = judgements.read(run, judge)
-    if not (held and held.finished) and not can_be_asked():
+    if held is not None and held.finished:
+        test, held = _begun(run, wanted, held)
+    elif not can_be_asked():
         raise SpecError("inspect: a person judges, key by key: stdin and stderr must be a terminal")
-    test, held = _begun(run, wanted, held)
-    if not held.finished:
+    else:
         with judgements.judging(run, judge):
-            held = _ask(run, test, judgements.read(run, judge) or held)
+            test, held = _begun(run, wanted, judgements.read(run, judge))
+            held = _ask(run, test, held)
     if not held.finished:
         again = f"toymodels inspect {shlex.quote(str(run.path))} --judge {judge}"
         say(f"{held.judged} of {len(held.verdicts)} neurons are judged, and kept. To go on: {again}")
@@ -96,7 +98,7 @@ def _begun(run: Run, wanted: Wanted, held: Judgements | None) -> tuple[BlindTest
 
 def _ask(run: Run, test: BlindTest, held: Judgements) -> Judgements:
     """Ask for the verdicts that are missing, and keep each as it is given; ends where the person leaves."""
-    place = next(k for k, verdict in enumerate(held.verdicts) if verdict is None)
+    place = min(held.judged, len(held.verdicts) - 1)
     while not held.finished:
         with single_keys() as key:
             pressed = _asked(test, place, key)
@@ -108,7 +110,7 @@ def _ask(run: Run, test: BlindTest, held: Judgements) -> Judgements:
             continue
         held = held.with_verdict(place, KEYS[pressed])
         judgements.write(run, held)
-        place = min(place + 1, len(held.verdicts) - 1)
+        place += 1
     return held
 
 

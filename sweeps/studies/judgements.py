@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from toymodels.sweeps.errors import FolderError, SpecError
+from toymodels.sweeps.errors import FolderError, InUse, SpecError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.folder import INSPECTED
@@ -54,7 +54,7 @@ class Judgements:
     digest: str
     """of what was drawn, by which another draw is told from it"""
     verdicts: tuple[Judged | None, ...]
-    """one a place, in the order in which they are shown; None where there is none yet"""
+    """one a place, in the order in which they are shown; None for those at the end that have none yet"""
 
     @property
     def judged(self) -> int:
@@ -100,7 +100,8 @@ def read(run: Run, judge: str) -> Judgements | None:
             verdicts=tuple(None if verdict is None else Judged(verdict) for verdict in held["verdicts"]),
         )
         whole = [type(each) is int and 0 <= each < 2**63 for each in (found.seed, found.neurons)]
-        if not (all(whole) and all(type(each) is str for each in (*found.arms, found.digest))):
+        in_order = None not in found.verdicts[: found.judged]
+        if not (all(whole) and in_order and all(type(each) is str for each in (*found.arms, found.digest))):
             raise ValueError
         return found
     except FileNotFoundError:
@@ -146,7 +147,11 @@ def judging(run: Run, judge: str) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from None
     lock = Lock(folder)
-    lock.take()
+    try:
+        lock.take()
+    except InUse:
+        holder = " and ".join(lock.holders())
+        raise InUse(f"{folder}: in use by {holder}: wait for it, or judge under another --judge") from None
     try:
         yield
     finally:

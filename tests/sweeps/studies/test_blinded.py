@@ -162,7 +162,7 @@ def test_a_test_that_a_run_no_longer_gives_is_refused(run: Run) -> None:
             {"seed": True},
             {"neurons": 0.5},
             {"arms": [1]},
-            {"verdicts": ["yes"]},
+            {"verdicts": ["yes"]}, {"verdicts": [None, "unsure"]},
             {"digest": 3},
         )
     ],
@@ -183,7 +183,11 @@ def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
 
 
 def test_one_process_a_judge(run: Run) -> None:
-    with judgements.judging(run, "cleo"), pytest.raises(InUse), judgements.judging(run, "cleo"):
+    with (
+        judgements.judging(run, "cleo"),
+        pytest.raises(InUse, match=r"in use by process \d+ on .*: .* another --judge"),
+        judgements.judging(run, "cleo"),
+    ):
         pass
     with judgements.judging(run, "cleo"), judgements.judging(run, "dora"):
         pass
@@ -209,7 +213,7 @@ def test_scores_are_of_decided_neurons_beside_the_rules_on_the_same(ran: Ran) ->
     # Two judges of one seed see the same neurons; one that is not finished is not counted.
     judgements.write(run, held)
     other = replace(held, judge="bob", verdicts=(Judged.NOT, *held.verdicts[1:]))
-    unfinished = replace(held, judge="eve", verdicts=(None, *held.verdicts[1:]))
+    unfinished = replace(held, judge="eve", verdicts=(*held.verdicts[:-1], None))
     for each in (other, unfinished):
         with judgements.judging(run, each.judge):
             judgements.write(run, each)
