@@ -19,7 +19,7 @@ from toymodels.metrics.inspection import EXAMPLES, OFTEN, Strongest, strongest
 from toymodels.training.experiment import sampler, start
 
 SPARSE = tm.Features(12, 0.15, values=tm.Binary())
-SAMPLES = 3000
+SAMPLES = 1600
 
 
 def models(bottleneck, features=SPARSE, count=2, dtype=torch.float64):

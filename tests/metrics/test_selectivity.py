@@ -12,7 +12,7 @@ from tests.metrics.test_inspection import SPARSE, by_hand, models
 from toymodels.metrics.moments import collect
 from toymodels.metrics.selectivity import selectivity
 
-SAMPLES = 8192
+SAMPLES = 4096
 P = 0.15
 
 

@@ -162,7 +162,8 @@ def test_a_test_that_a_run_no_longer_gives_is_refused(run: Run) -> None:
             {"seed": True},
             {"neurons": 0.5},
             {"arms": [1]},
-            {"verdicts": ["yes"]}, {"verdicts": [None, "unsure"]},
+            {"verdicts": ["yes"]},
+            {"verdicts": [None, "unsure"]},
             {"digest": 3},
         )
     ],

@@ -18,7 +18,9 @@ from toymodels.sweeps.studies import inspection, missed, paired
 from toymodels.sweeps.studies.paired import MeasuredRegime
 from toymodels.sweeps.studies.reply import estimate
 
-FOUR = SWEEP.replace("seed = [0, 1]", 'seed = [0, 1, 2, 3]\n"model.layer_norm_eps" = [1e-5, "matched"]')
+FOUR = SWEEP.replace("samples = 2048", "samples = 512").replace(
+    "seed = [0, 1]", 'seed = [0, 1, 2, 3]\n"model.layer_norm_eps" = [1e-5, "matched"]'
+)
 
 
 def test_shares_and_differences_are_those_of_the_models(ran: Ran) -> None:
@@ -28,8 +30,8 @@ def test_shares_and_differences_are_those_of_the_models(ran: Ran) -> None:
     arm = models[models["model.activation"].eq("gelu") & models["model.layer_norm"]]
     arm = arm[arm["model.layer_norm_eps"] == "matched"].sort_values("seed")
     es, parameters = run.batch(list(arm["model"]))
-    found = strongest(es, parameters, 2048)
-    whole = selectivity(es, parameters, collect(es, parameters, 2048))
+    found = strongest(es, parameters, 512)
+    whole = selectivity(es, parameters, collect(es, parameters, 512))
     rows = reply.tables[paired.ARM_TABLE].set_index(["eps", "arm", "measure"]).to_dict("index")
     shares = [each[~dead].double().mean().item() for each, dead in zip(found.interpretable, found.dead, strict=True)]
     for measure, values in {
