@@ -27,7 +27,7 @@ KEYS = {"y": Judged.INTERPRETABLE, "n": Judged.NOT, "u": Judged.UNSURE}
 BACK, LEAVE, ENDED = "b", "q", ""
 NEURONS = 60
 """of each arm, unless another number is asked for"""
-ASKS = "Have most of these one feature in common? y yes, n no, u unsure, b back, q leave: "
+ASKS = "Do most of these have one feature in common? y yes, n no, u unsure, b back, q leave: "
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def of_run(run: Run) -> tuple[dict[str, pd.DataFrame], list[str]]:
         return {}, notes
     of_judges = [scores(test, held)[SCORES] for test, held in finished]
     agreements = [against_rule(test, held)[AGREEMENT] for test, held in finished]
-    return {SCORES: pd.concat(of_judges), AGREEMENT: pd.concat([*agreements, *_between(finished)])}, notes
+    agreements += _between(finished)
+    return {SCORES: pd.concat(of_judges, ignore_index=True), AGREEMENT: pd.concat(agreements, ignore_index=True)}, notes
 
 
 def _between(finished: Sequence[tuple[BlindTest, Judgements]]) -> Iterator[pd.DataFrame]:

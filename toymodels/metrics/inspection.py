@@ -143,12 +143,11 @@ def _of_model(e: Experiment, p: Parameters, samples: int, examples: int) -> Stro
         new, where = np.unique(identity, return_index=True)
         unseen = where[~np.isin(new, sets, assume_unique=True)]
         sets, in_sets = np.concatenate([sets, identity[unseen]]), in_sets + active[:, unseen].sum(1)
-    missing = examples + 1 - best.strength.shape[1]
-    strength = np.pad(best.strength, ((0, 0), (0, max(0, missing))), constant_values=-np.inf)
-    sample = np.where(
-        np.isfinite(strength), np.pad(best.sample, ((0, 0), (0, max(0, missing))), constant_values=-1), -1
-    )
-    equal = (strength[:, 1:] == strength[:, :-1]) & np.isfinite(strength[:, 1:])
+    short = ((0, 0), (0, max(0, examples + 1 - best.strength.shape[1])))
+    strength = np.pad(best.strength, short, constant_values=-np.inf)
+    there = np.isfinite(strength)
+    sample = np.where(there, np.pad(best.sample, short), -1)
+    equal = (strength[:, 1:] == strength[:, :-1]) & there[:, 1:]
     rates = np.maximum(in_sets / len(sets), e.features.probabilities())
     of_first = torch.from_numpy(sample[:, :examples])
     return Strongest(
