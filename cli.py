@@ -5,11 +5,11 @@ Results go to stdout, everything else to stderr. Nothing heavy is imported befor
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from toymodels.sweeps.console import options
 from toymodels.sweeps.console.door import Door, say
 
 app = typer.Typer(
@@ -19,9 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RunArgument = Annotated[Path, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 def say_version(wanted: bool) -> None:
@@ -46,43 +43,20 @@ def main(
 
 @app.command()
 def sweep(
-    name_or_file: Annotated[
-        str, typer.Argument(help="A shipped sweep (see 'toymodels list'), or a file: a name with / or .toml.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder.  [default: runs/<name of the sweep>]", show_default=False)
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting and take it out of the grid. Repeatable."),
-    ] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or one of several: cuda:1.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, fused (a cpu, fastest) or autograd (the reference).")] = "auto",
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N", help="Train every N-th pack from pack I on, beside other shards on the same folder."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Train on N worker processes of this machine; on CUDA one a GPU.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Train on the workers of a Dask scheduler, tcp://HOST:PORT.")
-    ] = None,
-    extend: Annotated[
-        bool, typer.Option("--extend", help="Add what the run folder has not got of this sweep, and keep what it has.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
-    ] = False,
-    no_tune: Annotated[bool, typer.Option("--no-tune", help="Run the file as if it had no [tune] section.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")] = False,
-    as_json: Json = False,
+    name_or_file: options.NameOrFile,
+    out: options.RunOut = None,
+    set_: options.Fixed = None,
+    grid: options.Axes = None,
+    device: options.Device = "auto",
+    engine: options.EngineName = "auto",
+    shard: options.ShardText = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    extend: options.Extend = False,
+    retry_failed: options.RetryFailed = False,
+    no_tune: options.NoTune = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from toymodels import figures
@@ -122,12 +96,10 @@ def sweep(
 
 @app.command()
 def figure(
-    name: Annotated[str, typer.Argument(help="The figure (see 'toymodels list').")],
-    run: RunArgument,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write into.  [default: the run folder]", show_default=False)
-    ] = None,
-    as_json: Json = False,
+    name: options.FigureName,
+    run: options.OneRun,
+    out: options.FigureOut = None,
+    as_json: options.Json = False,
 ) -> None:
     """Draw a figure of a run, as SVG and PNG."""
     from toymodels import figures
@@ -138,7 +110,7 @@ def figure(
 
 
 @app.command()
-def show(run: RunArgument, as_json: Json = False) -> None:
+def show(run: options.OneRun, as_json: options.Json = False) -> None:
     """Print the summary table of a run."""
     from toymodels.sweeps.console import documents, printing
     from toymodels.sweeps.results.reading import load
@@ -157,25 +129,14 @@ def show(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def verdict(
-    run: Annotated[
-        Path | None, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)
-    ] = None,
-    controls: Annotated[
-        bool, typer.Option("--controls", help="Put the battery itself to the test, on models whose answer is known.")
-    ] = False,
-    dictionaries: Annotated[
-        str, typer.Option(help="Train dictionaries for P9 in which regimes: none, primary or all.")
-    ] = "none",
-    untuned: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="The same sweep without its [tune], judged before: show its arms beside."),
-    ] = None,
-    null_seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of the rotations that alignment is compared with.")
-    ] = 0,
-    short: Annotated[bool, typer.Option("--short", help="With --controls: fewer of them, in under a minute.")] = False,
-    out: Annotated[Path | None, typer.Option(help="With --controls: where power.json and its figure go.")] = None,
-    as_json: Json = False,
+    run: options.RunOrNone = None,
+    controls: options.Controls = False,
+    dictionaries: options.Dictionaries = "none",
+    untuned: options.Untuned = None,
+    null_seed: options.NullSeed = 0,
+    short: options.Short = False,
+    out: options.ProofsOut = None,
+    as_json: options.Json = False,
 ) -> None:
     """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
     from toymodels import figures
@@ -205,9 +166,9 @@ def verdict(
 
 @app.command()
 def answer(
-    name: Annotated[str, typer.Argument(help="The question: a study (see 'toymodels list').")],
-    run: RunArgument,
-    as_json: Json = False,
+    name: options.StudyName,
+    run: options.OneRun,
+    as_json: options.Json = False,
 ) -> None:
     """Say what a run answers to a question, with intervals over seeds, draw it, and write <study>.json."""
     from toymodels import figures
@@ -228,7 +189,23 @@ def answer(
 
 
 @app.command()
-def tables(run: RunArgument, as_json: Json = False) -> None:
+def inspect(
+    run: options.OneRun,
+    arms: options.ArmNames = None,
+    neurons: options.NeuronsAnArm = None,
+    judge: options.JudgeName = "person",
+    seed: options.DrawnBy = None,
+    as_json: options.Json = False,
+) -> None:
+    """Judge neurons by their strongest examples, a key each, not knowing their arms, which are told at the end."""
+    from toymodels.sweeps.console import inspecting
+    from toymodels.sweeps.results.reading import load
+
+    inspecting.inspect(load(run), judge, arms, neurons, seed, as_json=as_json)
+
+
+@app.command()
+def tables(run: options.OneRun, as_json: options.Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
     from toymodels.sweeps.console import documents
     from toymodels.sweeps.execution.deriving import rebuild
@@ -246,7 +223,7 @@ def tables(run: RunArgument, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(run: RunArgument, as_json: Json = False) -> None:
+def report(run: options.OneRun, as_json: options.Json = False) -> None:
     """Write a run's table and figures into report.html."""
     from toymodels.figures.report import write_report
     from toymodels.sweeps.console.listing import print_files
@@ -256,7 +233,7 @@ def report(run: RunArgument, as_json: Json = False) -> None:
 
 
 @app.command(name="list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: options.Json = False) -> None:
     """List the shipped sweeps, the studies that a run may be put to, and the figures."""
     from toymodels import figures
     from toymodels.sweeps import studies
@@ -267,7 +244,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def status(run: RunArgument, as_json: Json = False) -> None:
+def status(run: options.OneRun, as_json: options.Json = False) -> None:
     """Say how much of a run is finished, how fast, what failed, who is at work, and the next command."""
     from toymodels.sweeps.console import documents
     from toymodels.sweeps.console.standing import Standing
@@ -281,10 +258,8 @@ def status(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    clear_cache: Annotated[
-        bool, typer.Option("--clear-cache", help="Remove the compiled kernels of every version, and nothing else.")
-    ] = False,
-    as_json: Json = False,
+    clear_cache: options.ClearCache = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print versions, device, threads, memory, disk and optional parts."""
     from toymodels.sweeps.console import doctor

@@ -42,6 +42,7 @@ SMALL = {
         "features.density": 0.02,
         "features.values": "binary",
     },
+    "inspection": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
     "tms_collapse": {"seed": 0, "train.steps": 40, "train.batch": 64},
@@ -65,7 +66,7 @@ SMALL = {
         "train.optimizer": "adam",
     },
 }
-ASKED_OF = {"how_linear": "solu_neurons"}
+ASKED_OF = {"how_linear": "solu_neurons", "missed": "inspection"}
 """The studies that are asked of a sweep of another stem."""
 QUESTIONS = {path.stem: path.read_text().splitlines()[0] for path in shipped().values()}
 

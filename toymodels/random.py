@@ -44,6 +44,7 @@ class Domain(IntEnum):
     EMBEDDING = 7
     PAIRS = 8
     READ_OUT = 9
+    TIES = 10
 
 
 def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from toymodels.hypotheses.power import PowerPoint, PowerTable
     from toymodels.hypotheses.proving import Proof
     from toymodels.sweeps.console.standing import Standing
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.spec.shipped import Shipped
     from toymodels.sweeps.spec.tune import Chosen, Tuning
     from toymodels.sweeps.store.locks import Shard
+    from toymodels.sweeps.studies.judgements import Judgements
 
 Document = dict[str, Any]
 
@@ -188,6 +191,14 @@ def _of_point(point: PowerPoint) -> Document:
         "decided_by": point.decided_by,
         "permuted": dict(point.permuted),
     }
+
+
+def of_judgements(folder: Path, held: Judgements, tables: Sequence[pd.DataFrame]) -> Document:
+    """How far a person is with a blinded test and, when all is judged, the ``tables`` of what came of it: the arms'
+    scores, and the agreement with the rule."""
+    known = {"folder": str(folder), "judge": held.judge, "judged": held.judged, "neurons": len(held.verdicts)}
+    rows = [json.loads(table.to_json(orient="records", double_precision=15)) for table in tables]
+    return known | dict(zip(("arms", "agreement"), rows, strict=False))
 
 
 def of_files(paths: Sequence[Path]) -> Document:

@@ -22,6 +22,8 @@ from typer.core import TyperGroup
 from toymodels.sweeps.errors import SweepError
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+CONTINUED = ("sweep", "inspect")
+"""the commands that go on where they were, when they are given again"""
 
 
 class Terminated(BaseException):
@@ -49,7 +51,7 @@ class Door(TyperGroup):
                 fail(str(error), error.exit_code)
             except (KeyboardInterrupt, Terminated) as stop:
                 code = 130 if isinstance(stop, KeyboardInterrupt) else 143
-                again = "To continue" if ctx.invoked_subcommand == "sweep" else "To start over"
+                again = "To continue" if ctx.invoked_subcommand in CONTINUED else "To start over"
                 fail(f"interrupted; what is finished is safe. {again}: {this_command()}", code)
             except MemoryError:
                 fail("out of memory; what is finished is safe", 1)

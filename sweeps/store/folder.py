@@ -31,7 +31,9 @@ WORDING = ("question", "primary")
 """what a sweep says that changes no model"""
 TUNING = "tuning"
 """the run folder, inside that of a tuned sweep, of the sweep that tunes it"""
-FOLDERS = ("packs", "measures", "unfinished", "failed", TUNING)
+INSPECTED = "inspected"
+"""what people have judged of a run's neurons (`toymodels.sweeps.studies.judgements`)"""
+FOLDERS = ("packs", "measures", "unfinished", "failed", TUNING, INSPECTED)
 """what a run folder has in folders of their own"""
 
 

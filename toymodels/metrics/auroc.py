@@ -44,7 +44,7 @@ def best_neuron_auroc(
         return found
     for model, (e, neurons) in enumerate(zip(experiments, neuron.tolist(), strict=True)):
         post, active = _post_and_active(e, parameters[model : model + 1], samples)
-        found[model] = torch.from_numpy(_areas(post, active, neurons))
+        found[model] = torch.from_numpy(areas(post, active, neurons))
     return found
 
 
@@ -60,8 +60,9 @@ def _post_and_active(e: Experiment, parameters: Parameters, samples: int) -> tup
     return torch.cat(posts, dim=1).numpy(), torch.cat(actives, dim=1).numpy()
 
 
-def _areas(post: np.ndarray, active: np.ndarray, neurons: Sequence[int]) -> np.ndarray:
-    """max(A, 1 - A) of each target's neuron, -1 for none: [target]. Each neuron is sorted once, at its first target."""
+def areas(post: np.ndarray, active: np.ndarray, neurons: Sequence[int]) -> np.ndarray:
+    """max(A, 1 - A) of each target and a neuron of its own, -1 for none: float64 [target], of ``post`` [hidden, sample]
+    and ``active`` [target, sample]; NaN for a target that is always or never active. Each neuron is sorted once."""
     ordered: dict[int, np.ndarray] = {}
     areas = np.full(len(neurons), np.nan)
     for target, k in enumerate(neurons):

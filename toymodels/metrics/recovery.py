@@ -28,17 +28,18 @@ def best_neuron_r2(moments: Moments, tap: str) -> Tensor:
 
     0 where no neuron moves, NaN for a feature never seen.
     """
-    return torch.where(moments.target_variance > 0, _neuron_r2(moments, tap).amax(1), torch.nan)
+    return torch.where(moments.target_variance > 0, neuron_r2(moments, tap).amax(1), torch.nan)
 
 
 def best_neuron(moments: Moments, tap: str) -> Tensor:
     """The neuron of `best_neuron_r2`: int64 [model, target], the first of equals; -1 where none says anything."""
-    largest, neuron = _neuron_r2(moments, tap).max(1)
+    largest, neuron = neuron_r2(moments, tap).max(1)
     return torch.where(largest > 0, neuron, -1)
 
 
-def _neuron_r2(moments: Moments, tap: str) -> Tensor:
-    """corr(t_i, tap_k)^2, 0 where one of them does not vary: float64 [model, hidden, target]."""
+def neuron_r2(moments: Moments, tap: str) -> Tensor:
+    """corr(t_i, tap_k)^2, the R^2 of either in terms of the other, 0 where one of them does not vary: float64 [model,
+    hidden, target]."""
     covariance = moments.tap_target[tap] - moments.tap[tap][:, :, None] * moments.t[:, None, :]
     product = moments.tap_variance(tap)[:, :, None] * moments.target_variance[:, None, :]
     return torch.where(product > 0, covariance.square() / product, 0.0).clamp(max=1)

@@ -175,6 +175,22 @@ class Threshold(Intervention):
 
 
 @dataclass(frozen=True)
+class OnlyNeurons(Intervention):
+    """Every neuron of mid but those ``kept``, bool [model, hidden], is held at its ``rest`` [model, hidden].
+
+    Where a LayerNorm follows, which cannot see what is added to all neurons alike: mid is about its median over neurons
+    first, and ``rest`` is meant so.
+    """
+
+    kept: Tensor
+    rest: Tensor
+
+    def on_mid(self, mid: Tensor, norm: Norm | None) -> Tensor:
+        a = mid if norm is None else about_median(mid)
+        return torch.where(self.kept[:, :, None], a, self.rest.to(mid)[:, :, None])
+
+
+@dataclass(frozen=True)
 class FrozenNorm(Intervention):
     """LayerNorm's 1 / sqrt(var + eps) replaced by ``scale`` and, where given, its mean over neurons by ``mean``.
 
