@@ -6,10 +6,10 @@ After step t of T only the
 
 largest of the N weights of a matrix stay, by magnitude; the others become 0 (Gao et al. 2025, *Weight-sparse
 transformers have interpretable circuits*). W_in and W_out are pruned each by itself, as one matrix where they are tied;
-biases, LayerNorm's gain and bias, and an embedding are not. The share falls linearly from all weights over the first
-half of training, as there: pruned at once, a matrix would keep what happened to start large. A weight at 0 still has
-its gradient and its state in the optimizer, so it may grow back in the place of another. Unlike there no neuron is
-promised any weights: those that lose all of theirs are dead, and counted.
+biases, LayerNorm's gain and bias, and an embedding are not, of which biases and embeddings are there. The share falls
+linearly from all weights over the first half of training, as there: pruned at once, a matrix would keep what happened
+to start large. A weight at 0 still has its gradient and its state in the optimizer, so it may grow back in the place of
+another. Unlike there no neuron is promised any weights: those that lose all of theirs are dead, and counted.
 
 A share and not a number, as matrices of a model differ in size and so do models of a sweep.
 """
