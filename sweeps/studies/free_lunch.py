@@ -1,16 +1,15 @@
 """A free lunch: which arm has more features in neurons than another at no more loss, regime by regime.
 
-A regime is a task and a size: what the features are, what is asked of them, how many neurons there are, how long and on
-how many samples they are trained. An arm is everything else that a run varies: the hidden layer, its LayerNorm's eps,
-the optimizer, the share of weights kept; what was tuned is each arm's own. `toymodels.hypotheses.free_lunch` says when
-a lunch is free. Beside it: what the candidates of a tuning say of the same trade; cross-entropy against squared error,
-whose loss fractions are of other tasks and are not compared; dead neurons with LayerNorm and without.
+A regime is a task and a size, an arm everything else that a run varies (`toymodels.sweeps.results.contests`);
+`toymodels.hypotheses.free_lunch` says when a lunch is free. Beside it: what the candidates of a tuning say of the same
+trade; cross-entropy against squared error, whose loss fractions are of other tasks and are not compared; dead neurons
+with LayerNorm and without.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,8 +20,8 @@ from toymodels.hypotheses.free_lunch import Lunch, any_free, front, lunches, nea
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.plan.plan import OF_LAYER_NORM
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
+from toymodels.sweeps.results.arms import condition, hidden_layer
+from toymodels.sweeps.results.contests import Contest, contests
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store.tuning import tuning_folder
 from toymodels.sweeps.studies.reply import Reply, estimate, said
@@ -41,53 +40,26 @@ COUNTS = (IN_NEURONS, *(f"best neuron above {cut}" for cut in CUTS))
 """Ways of counting features in neurons: recovered and functionally aligned, or with a best neuron above a cut."""
 CLOSE, NEAR_LEAST, THE_FRONT = 1.1, "arms within 10 % of the least loss", "arms on the front"
 FREE, ON_FRONT = "a free lunch", "on the front, of resampled seeds"
+R2, AFFINE = "mean R² of features", "affine substitution"
 MEASURES = {
     LOSS: "loss_fraction",
     IN_NEURONS: "features_neuron",
     "recovered": "features_recovered",
     "hidden": "features_hidden",
     DEAD_NEURONS: "dead_neurons",
-    "affine substitution": "affine_substitution",
+    AFFINE: "affine_substitution",
 }
 """Beside the counts, by the column of ``models.parquet`` that has them."""
-R2 = "mean R² of features"
-TASK = ("features.", "task.", "eval.", "model.embedding")
-SIZE = ("model.hidden", "train.steps", "train.batch")
-LOSS_SETTING, SQUARED, ENTROPY_LOSS, KEPT = "task.loss", "squared", "cross_entropy", "train.weights_kept"
-
-
-@dataclass(frozen=True)
-class _Arm:
-    """Models that differ in their seed alone, and what they are called."""
-
-    name: str
-    layer: str
-    kept: float
-    models: pd.DataFrame
-    """indexed by seed"""
-
-
-@dataclass(frozen=True)
-class _Contest:
-    """The arms of a regime."""
-
-    name: str
-    settings: Mapping[str, Any]
-    arms: Sequence[_Arm]
-
-    def numbers(self, measure: str) -> Tensor:
-        """A number an arm and seed, float64 [arm, seed]; NaN where the model is not there or diverged."""
-        table = pd.DataFrame({place: arm.models[measure] for place, arm in enumerate(self.arms)})
-        return _tensor(table).T
+LOSS_SETTING, SQUARED, ENTROPY_LOSS = "task.loss", "squared", "cross_entropy"
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """Who offers what to whom. Raises `FolderError` where no model says what each feature is, or there is one arm."""
-    contests = _contests(run, run.tuned)
-    if not any(len(contest.arms) > 1 for contest in contests):
+    regimes = _contests(run, run.tuned)
+    if not any(len(contest.arms) > 1 for contest in regimes):
         raise FolderError(f"{run.path}: free_lunch compares arms, and no regime of this run has two trained ones")
     arms, offers, against, trades, told = [], [], [], [], []
-    for contest in (each for each in contests if len(each.arms) > 1):
+    for contest in (each for each in regimes if len(each.arms) > 1):
         say(f"comparing {len(contest.arms)} arms: {contest.name or 'the only regime'}")
         arms += _arm_rows(contest)
         losses, counts = contest.numbers(LOSS), {name: contest.numbers(name) for name in COUNTS}
@@ -103,52 +75,20 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
                 told.append(elsewhere if told else _told(contest, best, found))
         trades += _slope_rows(contest, losses, counts)
     tables = {ARMS: arms, OFFERS: offers, AGAINST: against, SLOPES: trades}
-    tables |= {CANDIDATES: _candidate_rows(run), ENTROPY: _entropy_rows(contests), DEAD: _dead_rows(contests)}
+    tables |= {CANDIDATES: _candidate_rows(run), ENTROPY: _entropy_rows(regimes), DEAD: _dead_rows(regimes)}
     shown = {title: pd.DataFrame(rows) for title, rows in tables.items() if rows}
-    return Reply(QUESTION, " ".join(told), shown, _notes(run, contests))
+    return Reply(QUESTION, " ".join(told), shown, _notes(run, regimes))
 
 
-# ----------------------------------------------------------------------------------------------------- regimes and arms
-
-
-def _contests(run: Run, tuned: Sequence[str]) -> list[_Contest]:
-    """The regimes of a run and their arms, whose models may differ in what is ``tuned``."""
+def _contests(run: Run, tuned: Sequence[str]) -> list[Contest]:
+    """The contests of a run, whose tables have every measure under its name here; NaN where a model diverged."""
     models = run.models[run.models["features_recovered"].notna()]
     if models.empty:
         raise FolderError(f"{run.path}: free_lunch needs trained models that say what each feature is")
     models = models.join(_cut_counts(run), on="model").rename(columns={of: name for name, of in MEASURES.items()})
     numbers = [*MEASURES, *COUNTS[1:], R2]
     models[numbers] = models[numbers].where(models["status"] == "ok")
-    ours = [name for name in run.setting_columns if name in SIZE or name.startswith(TASK)]
-    others = [name for name in run.setting_columns if name not in ours]
-    regimes = run.arms(models, over=(*SEED_ALONE, *others))
-    first = regimes[0].settings
-    return [
-        _Contest(
-            condition(regime.settings, None if regime is regimes[0] else first),
-            regime.settings,
-            list(_arms_of(run, regime.models, (*ours, *tuned))),
-        )
-        for regime in regimes
-    ]
-
-
-def _arms_of(run: Run, models: pd.DataFrame, over: Sequence[str]) -> Iterator[_Arm]:
-    """The arms of a regime, named by their hidden layer and by what else differs from the first."""
-    there: set[str] = set()
-    beside: dict[str, Any] = {}
-    for found in run.arms(models, over=(*SEED_ALONE, *over)):
-        activation, norm = (found.models[name].iloc[0] for name in HIDDEN_LAYER)
-        absent = HIDDEN_LAYER if norm else (*HIDDEN_LAYER, *OF_LAYER_NORM)
-        settings = {name: value for name, value in found.settings.items() if name not in absent}
-        for name, value in settings.items():
-            beside.setdefault(name, value)
-        layer, extra = hidden_layer(str(activation), bool(norm)), condition(settings, beside)
-        name = f"{layer}, {extra}" if extra else layer
-        if name not in there:  # without LayerNorm a layer is the same at every eps
-            there.add(name)
-            kept = float(found.models[KEPT].iloc[0]) if KEPT in found.models else 1.0  # of an older run
-            yield _Arm(name, layer, kept, found.models.set_index("seed", drop=False))
+    return contests(run, models, tuned)
 
 
 def _tensor(numbers: pd.Series | pd.DataFrame) -> Tensor:
@@ -169,20 +109,22 @@ def _cut_counts(run: Run) -> pd.DataFrame:
 Rows = list[dict[str, Any]]
 
 
-def _arm_rows(contest: _Contest) -> Rows:
+def _arm_rows(contest: Contest) -> Rows:
     """Every measure of every arm, and how often the arm is on the front of loss and each count."""
     losses, rows = contest.numbers(LOSS), []
     shares = {name: share_on_front(losses, contest.numbers(name)) for name in COUNTS}
     for place, arm in enumerate(contest.arms):
         named = {"regime": contest.name, "arm": arm.name, "layer": arm.layer, "kept": arm.kept}
-        rows += [named | {"measure": name} | estimate(arm.models[name]) for name in (*MEASURES, *COUNTS[1:], R2)]
+        for name in (*MEASURES, *COUNTS[1:], R2):
+            least = -math.inf if name in (R2, AFFINE) else 0
+            rows.append(named | {"measure": name} | estimate(arm.models[name], least=least))
         for name, share in shares.items():
             only = {"mean": float(share[place]), "low": None, "high": None, "seeds": len(losses.T)}
             rows.append(named | {"measure": f"{ON_FRONT}: {name}"} | only)
     return rows
 
 
-def _offer_rows(contest: _Contest, arm: int, best: int, offer: Lunch) -> Rows:
+def _offer_rows(contest: Contest, arm: int, best: int, offer: Lunch) -> Rows:
     """What one arm offers whoever has the arm of least loss: by the loss it adds and the features it has more."""
     names = {"regime": contest.name, "against": contest.arms[best].name, "arm": contest.arms[arm].name}
     difference = {name: _difference(contest, arm, best, name) for name in (LOSS, *COUNTS)}
@@ -192,7 +134,7 @@ def _offer_rows(contest: _Contest, arm: int, best: int, offer: Lunch) -> Rows:
     return [*rows, names | {"measure": FREE} | nothing | {"says": offer.status.value}]
 
 
-def _slope_rows(contest: _Contest, losses: Tensor, counts: Mapping[str, Tensor]) -> Rows:
+def _slope_rows(contest: Contest, losses: Tensor, counts: Mapping[str, Tensor]) -> Rows:
     """Over the arms near the least loss, and over those on the front of the means; a slope a seed."""
     rows, means = [], losses.nanmean(1)
     for name, of in counts.items():
@@ -223,10 +165,10 @@ def _candidate_rows(run: Run) -> Rows:
     return rows
 
 
-def _entropy_rows(contests: Sequence[_Contest]) -> Rows:
+def _entropy_rows(regimes: Sequence[Contest]) -> Rows:
     """Of arms and seeds that were trained by both losses in regimes that are otherwise alike; none where none were."""
     rows = []
-    for contest, other in ((a, b) for a in contests for b in contests):
+    for contest, other in ((a, b) for a in regimes for b in regimes):
         alike = {name: value for name, value in contest.settings.items() if name != LOSS_SETTING}
         same = alike == {name: value for name, value in other.settings.items() if name != LOSS_SETTING}
         if not same or (contest.settings.get(LOSS_SETTING), other.settings.get(LOSS_SETTING)) != (
@@ -237,17 +179,17 @@ def _entropy_rows(contests: Sequence[_Contest]) -> Rows:
         theirs = {arm.name: arm for arm in other.arms}
         for arm in (arm for arm in contest.arms if arm.name in theirs):
             named = {"regime": condition(alike), "arm": arm.name}
-            for name in (R2, "recovered", *COUNTS, "hidden", DEAD_NEURONS, "affine substitution"):
+            for name in (R2, "recovered", *COUNTS, "hidden", DEAD_NEURONS, AFFINE):
                 difference = theirs[arm.name].models[name] - arm.models[name]
                 means = {"squared": arm.models[name].mean(), "cross-entropy": theirs[arm.name].models[name].mean()}
                 rows.append(named | {"measure": name} | means | estimate(difference))
     return rows
 
 
-def _dead_rows(contests: Sequence[_Contest]) -> Rows:
+def _dead_rows(regimes: Sequence[Contest]) -> Rows:
     """Of arms that differ in their LayerNorm alone, seed by seed."""
     rows = []
-    for contest in contests:
+    for contest in regimes:
         theirs = {arm.name: arm for arm in contest.arms}
         for arm in contest.arms:
             with_norm = theirs.get(arm.name.replace(arm.layer, hidden_layer(arm.layer, True), 1))
@@ -261,7 +203,7 @@ def _dead_rows(contests: Sequence[_Contest]) -> Rows:
 # ---------------------------------------------------------------------------------------------------------------- words
 
 
-def _told(contest: _Contest, best: int, offers: Mapping[int, Lunch]) -> str:
+def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     """Whether some arm is a free lunch for whoever has the arm of least loss, and what the nearest to one offers."""
     arm = contest.arms[best]
     least = f"{arm.name} has the least loss, {said(estimate(arm.models[LOSS]))}"
@@ -274,21 +216,21 @@ def _told(contest: _Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     )
 
 
-def _difference(contest: _Contest, arm: int, other: int, name: str) -> Any:
+def _difference(contest: Contest, arm: int, other: int, name: str) -> Any:
     numbers = contest.numbers(name)
     return (numbers[arm] - numbers[other]).numpy()
 
 
-def _notes(run: Run, contests: Sequence[_Contest]) -> tuple[str, ...]:
+def _notes(run: Run, regimes: Sequence[Contest]) -> tuple[str, ...]:
     """What should be known before any of it is believed."""
-    arms = [arm for contest in contests for arm in contest.arms]
+    arms = [arm for contest in regimes for arm in contest.arms]
     diverged = sum(int((arm.models["status"] != "ok").sum()) for arm in arms)
     notes = [
         "An arm is a free lunch only if it has three features more by every way of counting, and no more than .005 of "
         "loss fraction; corrected for how many arms offer one.",
         *run.tuned_at_ends,
     ]
-    if any(contest.settings.get(LOSS_SETTING) == ENTROPY_LOSS for contest in contests):
+    if any(contest.settings.get(LOSS_SETTING) == ENTROPY_LOSS for contest in regimes):
         notes.append(
             "Loss fractions of cross-entropy and of squared error are of different tasks: they are not compared."
         )
