@@ -74,8 +74,8 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
                 elsewhere = f"In another regime, {contest.name}, it is {any_free(found).value}."
                 told.append(elsewhere if told else _told(contest, best, found))
         trades += _slope_rows(contest, losses, counts)
-    tables = {ARMS: arms, OFFERS: offers, AGAINST: against, SLOPES: trades}
-    tables |= {CANDIDATES: _candidate_rows(run), ENTROPY: _entropy_rows(regimes), DEAD: _dead_rows(regimes)}
+    tables = {AGAINST: against, OFFERS: offers, SLOPES: trades, CANDIDATES: _candidate_rows(run)}
+    tables |= {ENTROPY: _entropy_rows(regimes), DEAD: _dead_rows(regimes), ARMS: arms}
     shown = {title: pd.DataFrame(rows) for title, rows in tables.items() if rows}
     return Reply(QUESTION, " ".join(told), shown, _notes(run, regimes))
 
@@ -208,11 +208,13 @@ def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     arm = contest.arms[best]
     least = f"{arm.name} has the least loss, {said(estimate(arm.models[LOSS]))}"
     k, _ = min(offers.items(), key=lambda each: (each[1].p_above, -each[1].more[IN_NEURONS].mean))
-    more = ", ".join(f"{said(estimate(_difference(contest, k, best, name)), 1)} {name}" for name in COUNTS)
+    first, *others = (said(estimate(_difference(contest, k, best, name)), 1) for name in COUNTS)
+    cuts = f"{', '.join(others)} with a best neuron above {', '.join(map(str, CUTS))}"
     loss, where = said(estimate(_difference(contest, k, best, LOSS))), f"{contest.name}: " * bool(contest.name)
     return (
         f"{where}{least}; that another arm is a free lunch beside it is {any_free(offers).value}: the nearest of "
-        f"{len(offers)}, {contest.arms[k].name}, has {more} more, at a loss higher by {loss}; {len(arm.models)} seeds."
+        f"{len(offers)}, {contest.arms[k].name}, has {first} features more in neurons ({cuts}), at a loss higher by "
+        f"{loss}; {len(arm.models)} seeds."
     )
 
 
