@@ -84,6 +84,7 @@ class Number(Check):
     least: float | None = None
     above: float | None = None
     below: float | None = None
+    most: float | None = None
     instead: str | None = None
 
     def __call__(self, name: str, value: Any) -> float:
@@ -99,7 +100,7 @@ class Number(Check):
     @property
     def bounds(self) -> str:
         """The bounds as a sentence has them, such as ``>= 0 and < 1``; nothing where there are none."""
-        bounds = ((">=", self.least), (">", self.above), ("<", self.below))
+        bounds = ((">=", self.least), (">", self.above), ("<", self.below), ("<=", self.most))
         return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def _within(self, value: Any) -> bool:
@@ -107,6 +108,7 @@ class Number(Check):
             (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
         )
 
 

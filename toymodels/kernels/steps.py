@@ -9,6 +9,7 @@ import numpy as np
 from toymodels.kernels.bottleneck import PART, Given, given_of, part_of_step
 from toymodels.kernels.compiled import function, inner, kernel
 from toymodels.kernels.draw import Draw, draw_of
+from toymodels.kernels.pruning import prune
 from toymodels.kernels.update import Pace, finite, pace_of, propose
 from toymodels.kernels.vector import NATIVE, at, load_native, pointer, put, shifted, store
 from toymodels.kernels.workspace import room_of
@@ -176,3 +177,5 @@ def _step(shape, model, t, loss, room):
         _copy(model.before, model.theta, size)
     for p in range(0, size, NATIVE):
         store(model.theta, p, load_native(model.theta, p) - load_native(room.update, p))
+    if model.pace.weights_kept < 1:
+        prune(shape, model.pace.weights_kept, t, model.pace.steps, model.theta, room.update)

@@ -51,6 +51,8 @@ class Rule(NamedTuple):
     """[model] float32"""
     bias_decay: np.ndarray
     """[model] float32, of b_in, on top of the other"""
+    weights_kept: np.ndarray
+    """[model] float64, the share of each matrix that stays at the end"""
     rotation: np.ndarray
     """[model, hidden, hidden] float32; empty unless rotated"""
 
@@ -72,6 +74,7 @@ class Pace(NamedTuple):
     rate: float
     decay: float
     bias_decay: float
+    weights_kept: float
     rotation: int
 
 
@@ -93,6 +96,7 @@ def pace_of(rule, model):
         rule.rate[model],
         rule.decay[model],
         rule.bias_decay[model],
+        rule.weights_kept[model],
         shifted(pointer(rule.rotation), model * rule.rotation.shape[1] * rule.rotation.shape[2]),
     )
 

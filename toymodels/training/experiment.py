@@ -148,7 +148,8 @@ def check_one_structure(experiments: Sequence[Experiment]) -> None:
     if len({experiment.structure() for experiment in experiments}) > 1:
         raise ValueError(
             "expected experiments of one structure (they may differ in seed, density, frequency, importance, learning "
-            "rate, decays, init scale, hidden bias start and LayerNorm eps only): group them by Experiment.structure()"
+            "rate, decays, weights kept, init scale, hidden bias start and LayerNorm eps only): group them by "
+            "Experiment.structure()"
         )
 
 

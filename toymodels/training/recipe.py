@@ -11,7 +11,7 @@ import numpy as np
 
 from toymodels.checks import Number, Whole, setting, settle
 from toymodels.roles import OneOf
-from toymodels.training.optimizers import OPTIMIZERS, Adam, Optimizer
+from toymodels.training.optimizers import OPTIMIZERS, Adam, Optimizer, RotatedAdam
 from toymodels.training.schedules import SCHEDULES, Constant, Schedule
 
 
@@ -20,7 +20,8 @@ class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
     ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
-    manner: it draws a hidden bias that started elsewhere back to 0.
+    manner: it draws a hidden bias that started elsewhere back to 0. ``weights_kept`` below 1 is weight-sparse training
+    (`toymodels.training.pruning`).
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -51,13 +52,23 @@ class Training:
         default=0.0, metadata=setting(Number(least=0), "of b_in, on top of weight_decay; needs hidden_bias")
     )
 
+    weights_kept: float = field(
+        default=1.0,
+        metadata=setting(Number(above=0, most=1), "the share of W_in's and of W_out's weights that stay, the largest"),
+    )
+
     def __post_init__(self) -> None:
         settle(self)
+        if self.weights_kept < 1 and isinstance(self.optimizer, RotatedAdam):
+            raise ValueError(
+                "weights_kept: small weights are small in the neurons' basis, which rotated_adam is there not to "
+                "prefer: adam or sgd"
+            )
 
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
-        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0)
+        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0, weights_kept=1.0)
 
     def curve_steps(self) -> np.ndarray:
         """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""

@@ -330,6 +330,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.curve_points", 10),
     ("train.snapshots", 1),
     ("train.hidden_bias_decay", 0.1),
+    ("train.weights_kept", 0.25),
     ("eval.samples", 256),
 ]
 

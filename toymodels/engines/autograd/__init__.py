@@ -25,7 +25,7 @@ SPLIT_BELOW = 16
 """MKL splits the sum in a product of small matrices between threads: of 590 shapes those of one model with fewer
 features or neurons than this had other bits, and so it is of targets and an embedding. Such a model is trained on one
 thread."""
-FEATURE_COPIES, HIDDEN_COPIES, WEIGHT_COPIES = 10, 16, 8
+FEATURE_COPIES, HIDDEN_COPIES, WEIGHT_COPIES, PRUNING_COPIES = 10, 16, 8, 6
 
 
 class AutogradEngine(Engine):
@@ -44,14 +44,16 @@ class AutogradEngine(Engine):
 
         Counted: about 10 arrays [model, feature, batch], as many [model, embedding, batch] and, of targets that are not
         features, [model, target, batch], and 16 [model, hidden, batch] alive at the peak of a backward pass, weights
-        with gradients and two moments, curves and snapshots. The tests hold it against the measured peak.
+        with gradients and two moments, and what sorts them where few are kept, curves and snapshots. The tests hold it
+        against the measured peak.
         """
         total = 0
         for e in experiments:
             sizes, t = e.sizes, e.training
             wide = sizes.feature + sizes.embedding + (0 if e.target.of_features else sizes.target)
             activations = t.batch * (FEATURE_COPIES * wide + HIDDEN_COPIES * sizes.hidden)
-            weights = (sizes.weights + sizes.target + 3 * sizes.hidden) * (WEIGHT_COPIES + t.snapshots)
+            copies = WEIGHT_COPIES + t.snapshots + (PRUNING_COPIES if t.weights_kept < 1 else 0)
+            weights = (sizes.weights + sizes.target + 3 * sizes.hidden) * copies
             total += dtype.itemsize * (activations + weights + t.curve_points)
         return total
 

@@ -15,6 +15,7 @@ from toymodels.engines.engine import CEILING, Advance, OnStep
 from toymodels.objectives import losses
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
+from toymodels.training.pruning import pruned
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
@@ -75,6 +76,7 @@ class TrainingRun:
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
+        self.shares = [e.training.weights_kept for e in experiments]
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
@@ -119,9 +121,10 @@ class TrainingRun:
             self.diverged_step = torch.where((self.diverged_step == 0) & ~sound, t, self.diverged_step)
             alive = self.diverged_step == 0
             self.before, self.ceiling, self.t = weights, ceiling, t
+            moved = {name: weight - update for (name, weight), update in zip(weights.items(), updates, strict=True)}
+            moved = pruned(moved, self.shares, t, self.recipe.steps)
             self.weights = {
-                name: weight - torch.where(_over(alive, weight), update, 0.0)
-                for (name, weight), update in zip(weights.items(), updates, strict=True)
+                name: torch.where(_over(alive, weight), moved[name], weight) for name, weight in weights.items()
             }
         self.losses = loss
         if t in self.points:
