@@ -330,6 +330,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.curve_points", 10),
     ("train.snapshots", 1),
     ("train.hidden_bias_decay", 0.1),
+    ("train.weight_growth", 0.5),
     ("eval.samples", 256),
 ]
 

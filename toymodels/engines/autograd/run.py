@@ -15,6 +15,7 @@ from toymodels.engines.engine import CEILING, Advance, OnStep
 from toymodels.objectives import losses
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
+from toymodels.training.optimizers import length_beyond_one
 from toymodels.training.trained import Trained
 
 REPORT_EVERY = 50
@@ -75,6 +76,8 @@ class TrainingRun:
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
+        self.growth = per_model([e.training.weight_growth for e in experiments])
+        self.grows = bool(self.growth.any())
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
@@ -110,7 +113,7 @@ class TrainingRun:
                 * self.directions[name](
                     torch.where(_over(sound, weight), gradient, 0.0),
                     weight,
-                    _over(self.bias_decay if name == "b_in" else self.decay, weight),
+                    self._decay(name, weight),
                     t,
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
@@ -145,6 +148,12 @@ class TrainingRun:
         x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
         out = forward(self.first.bottleneck, self._parameters(self.weights), x).out
         return losses(self.importance, self.target(x), out, self.cost)
+
+    def _decay(self, name: str, weight: Tensor) -> Tensor:
+        """The share of a parameter that a step takes away, as it broadcasts over it; below 0 it is added."""
+        if name == "W_in" and self.grows:
+            return _over(self.decay, weight) + _over(self.growth, weight) * length_beyond_one(weight)
+        return _over(self.bias_decay if name == "b_in" else self.decay, weight)
 
     def _parameters(self, weights: Mapping[str, Tensor]) -> Parameters:
         """What is trained, with what stays as it was at the start."""

@@ -152,6 +152,7 @@ def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
         rate=_float32([e.training.learning_rate for e in experiments]),
         decay=_float32([e.training.weight_decay for e in experiments]),
         bias_decay=_float32([e.training.hidden_bias_decay for e in experiments]),
+        growth=_float32([e.training.weight_growth for e in experiments]),
         rotation=rotation,
     )
 

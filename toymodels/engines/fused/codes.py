@@ -63,7 +63,8 @@ KNOWN_SETTINGS: dict[type, str] = {
     LayerNorm: "eps affine",
     Embedding: "size trained",
     And: "pairs",
-    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay",
+    Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay "
+    "weight_growth",
     Adam: "beta_1 beta_2 eps",
     SGD: "momentum",
     RotatedAdam: "adam",
