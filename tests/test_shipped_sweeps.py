@@ -29,11 +29,13 @@ SMALL = {
     "first_look": {"seed": 0, "train.steps": 40},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
+    "tms_adversary": {"seed": 0, "train.steps": 60, "train.batch": 64, "features.n": 24, "model.hidden": 16},
     "tms_geometry": {"train.steps": 20, "train.batch": 64},
     "tms_intro": {"train.steps": 100, "train.batch": 64},
     "tms_neurons": {"features.density": 0.1, "train.steps": 50},
     "tms_phase": {"seed": 0, "train.steps": 50},
     "tms_recovery": {"seed": 0, "train.steps": 50, "train.batch": 64},
+    "tms_scaling": {"seed": 0, "train.steps": 40, "train.batch": 64, "features.n": 96, "features.density": 0.02},
     "two_tiers": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
     "two_tiers_full": {
         "seed": 0,
