@@ -90,6 +90,10 @@ class Experiment:
             raise ValueError(
                 "weight_growth: columns of W_in stand for features only without an embedding: leave it out"
             )
+        if self.training.activation_l1 and self.bottleneck.layer_norm is not None:
+            raise ValueError(
+                "activation_l1: a LayerNorm undoes any size of mid, which then costs nothing: leave one out"
+            )
         check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
         self.bottleneck.check(self.features.n, self.target)
 

@@ -23,6 +23,8 @@ class Training:
     manner: it draws a hidden bias that started elsewhere back to 0. ``weight_growth`` g is decay of the other sign, of
     the columns W_i of W_in: with the rate r, |W_i| moves by r g (1 - |W_i|), from either side to 1 (Liu, Liu and Gore
     2025). A decay below 0 would let columns grow without end that the loss does not hold.
+    ``activation_l1`` l adds l times `toymodels.objectives.contributions` to what is minimised, and to nothing that is
+    reported.
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -56,6 +58,12 @@ class Training:
         default=0.0,
         metadata=setting(Number(least=0), "draws the length of every column of W_in to 1, as decay draws it to 0"),
     )
+    activation_l1: float = field(
+        default=0.0,
+        metadata=setting(
+            Number(least=0), "what a unit of sum_k |mid_k| |W_out column k| costs, batch mean; not with layer_norm"
+        ),
+    )
 
     def __post_init__(self) -> None:
         settle(self)
@@ -63,7 +71,9 @@ class Training:
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
-        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0, weight_growth=0.0)
+        return dataclasses.replace(
+            self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0, weight_growth=0.0, activation_l1=0.0
+        )
 
     def curve_steps(self) -> np.ndarray:
         """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""
