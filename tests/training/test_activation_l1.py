@@ -9,7 +9,6 @@ import torch
 
 import toymodels as tm
 from toymodels.bottleneck import hidden
-from toymodels.engines import Unsupported
 from toymodels.initialisation import initialise
 from toymodels.objectives import contributions
 from toymodels.training.experiment import sampler
@@ -110,9 +109,29 @@ def test_more_of_it_leaves_less_activity_and_a_dead_column_costs_nothing() -> No
     assert all(tensor.isfinite().all() for tensor in trained.present().values())
 
 
-def test_with_layer_norm_it_is_refused_and_the_fused_engine_does_not_know_it() -> None:
+@pytest.mark.parametrize("activation", [tm.ReLU(), tm.GeLU(), tm.SoLU()])
+@pytest.mark.parametrize("hidden", [5, 20])
+@pytest.mark.parametrize("batch", [32, 300])
+def test_the_engines_agree(activation: tm.Activation, hidden: int, batch: int) -> None:
+    bottleneck = dataclasses.replace(decoder(activation), hidden=hidden)
+    es = experiments(bottleneck, 0.0, 0.02, 0.3, steps=40, batch=batch, optimizer=tm.Adam(), learning_rate=0.01)
+    fused, exact = tm.train(es, engine="fused"), tm.train(es, engine="autograd", dtype=torch.float64)
+    for name, tensor in exact.parameters.trained(bottleneck).items():
+        found = fused.parameters.trained(bottleneck)[name].double()
+        torch.testing.assert_close(found, tensor, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fused.curve.double(), exact.curve, rtol=1e-4, atol=1e-5)
+    alone = tm.train(es[1:2], engine="fused").parameters.W_in
+    assert torch.equal(alone[0], fused.parameters.W_in[1])
+
+
+@pytest.mark.parametrize("hidden", [3, 20])
+def test_the_engines_agree_where_weights_are_tied(hidden: int) -> None:
+    es = experiments(tm.Bottleneck(hidden), 0.02, 0.1, steps=40, optimizer=tm.Adam(), learning_rate=0.01)
+    fused, exact = tm.train(es, engine="fused"), tm.train(es, engine="autograd", dtype=torch.float64)
+    torch.testing.assert_close(fused.parameters.W_in.double(), exact.parameters.W_in, rtol=1e-3, atol=1e-4)
+
+
+def test_with_layer_norm_it_is_refused() -> None:
     normed = dataclasses.replace(decoder(tm.SoLU()), layer_norm=tm.LayerNorm())
     with pytest.raises(ValueError, match="activation_l1: a LayerNorm"):
         experiments(normed, 0.1)
-    with pytest.raises(Unsupported, match="setting 'activation_l1' of Training"):
-        tm.train(experiments(decoder(tm.SoLU()), 0.1), engine="fused")

@@ -121,6 +121,7 @@ def own_of(experiments: Sequence[Experiment], shape: Shape, parameters: Paramete
         importance=importances(experiments).astype(np.float32),
         embedding=fixed_embedding(shape, parameters),
         members=members,
+        l1=_float32([e.training.activation_l1 for e in experiments]),
     )
 
 
