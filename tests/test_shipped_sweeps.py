@@ -24,6 +24,7 @@ from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
 from toymodels.sweeps.studies import document
 
 SMALL = {
+    "activation_l1": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 24, "model.hidden": 16},
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
     "first_look": {"seed": 0, "train.steps": 40},

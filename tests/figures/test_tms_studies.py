@@ -1,4 +1,4 @@
-"""What the figures of the TMS studies draw: marks where the tables have numbers, a colour a host, known guides."""
+"""What figures of the TMS studies draw: marks where the tables have numbers, a colour a host, known guides."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from toymodels.figures import activation_l1 as l1
 from toymodels.figures import tms_adversary as adversary
 from toymodels.figures import tms_scaling as scaling
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.studies import document, tms_adversary, tms_scaling
+from toymodels.sweeps.studies import activation_l1, document, tms_adversary, tms_scaling
 from toymodels.sweeps.studies.reply import Reply
 
 NUMBERS = {"low": None, "high": None, "seeds": 1}
@@ -75,8 +76,24 @@ def test_scaling_draws_a_column_a_regime_and_leaves_out_what_is_not_there(tmp_pa
     assert not any(line.get_linestyle() == ":" and numbers(line.get_xdata()) for line in above.lines)
 
 
+def test_l1_draws_a_line_an_activation_from_no_cost_on(tmp_path: Path) -> None:
+    rows = [
+        {"activation": activation, "cost": cost, "measure": measure, "mean": 1 + cost + place, **NUMBERS}
+        for activation in ("relu", "gelu")
+        for cost in (0.0, 0.1, 0.3)
+        for place, measure in enumerate(activation_l1.MEASURES)
+    ]
+    figure = l1.draw(run_with(tmp_path, "activation_l1", {activation_l1.BY_COST: pd.DataFrame(rows)}))
+    left, right = figure.axes
+    assert left.get_legend_handles_labels()[1] == ["relu", "gelu"]
+    assert numbers(left.lines[0].get_xdata()) == pytest.approx([1, 1.1, 1.3])
+    assert numbers(left.lines[0].get_ydata()) == pytest.approx([2, 2.1, 2.3])
+    assert numbers(right.lines[0].get_ydata()) == pytest.approx([4, 4.1, 4.3])
+    assert [text.get_text() for text in left.texts[:2]] == ["0.1", "0.3"]
+
+
 def test_a_run_without_an_answer_is_refused(tmp_path: Path) -> None:
     empty: Any = SimpleNamespace(path=tmp_path)
-    for draw in (adversary.draw, scaling.draw):
+    for draw in (adversary.draw, l1.draw, scaling.draw):
         with pytest.raises(FolderError, match="not there yet"):
             draw(empty)
