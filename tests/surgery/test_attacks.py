@@ -18,15 +18,12 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("output", [Linear(), ReLU()])
 @pytest.mark.parametrize("radius", [0.05, 0.5, 3.0])
-def test_of_an_affine_layer_it_finds_no_more_than_there_is_and_nearly_all(output, radius) -> None:
+def test_of_an_affine_layer_it_finds_what_there_is(output, radius) -> None:
     bottleneck = Bottleneck(3, output=output)
     p = Parameters(W_in=random(2, 3, 6, seed=1), b_out=0.3 * random(2, 6, seed=2))
     x = random(2, 6, 20, seed=3).abs()
     there, found = raised(bottleneck, p, x, radius), found_by_ascent(bottleneck, p, x, radius)
-    assert (found <= there + 1e-9).all()
-    assert found.sum() > 0.97 * there.sum()
-    if output == Linear():
-        torch.testing.assert_close(found, there)
+    torch.testing.assert_close(found, there)
 
 
 @pytest.mark.parametrize("activation", [GeLU(), SoLU()])

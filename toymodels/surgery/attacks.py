@@ -1,9 +1,10 @@
 """Attacks: a change of the input, no longer than a radius, that moves one output as far as can be found.
 
 Projected gradient ascent on ``sign (y_i(x + d) - y_i(x))`` over the ball |d|_2 <= radius, for every target i and either
-sign: d <- project(d + rate radius g / |g|), g the gradient, from feature i's own axis (where the target is of a
-feature) and from d = 0, with rates that fall. What is found is a lower bound of what there is: of a concave or linear
-read-out all of it. See `toymodels.metrics.vulnerability` for what is known exactly.
+sign: d <- project(d + rate radius g / |g|), g the gradient, with rates that fall; from d = 0, and from radius M_i /
+|M_i| with M = W_out W_in E, the best change were the layer linear, as a ReLU that is off has no gradient to follow.
+What is found is a lower bound of what there is: all of it where the hidden layer is linear. See
+`toymodels.metrics.vulnerability` for what is known exactly.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Bottleneck, Parameters, forward
+from toymodels.bottleneck import Bottleneck, Parameters, directions, forward
 
 STEPS = 8
 RATES = (1.0, 0.1)
@@ -38,11 +39,10 @@ def found_by_ascent(
         out = forward(bottleneck, parameters, attacked).out.unflatten(2, (targets, batch))
         return out.diagonal(dim1=1, dim2=2).transpose(1, 2) - before
 
-    own = torch.zeros_like(wide)
-    if targets == x.shape[1]:
-        own.diagonal(dim1=1, dim2=2).fill_(radius)
+    rows = (parameters.decoder @ directions(parameters)).transpose(1, 2)[:, :, :, None]
+    linear = (radius * _unit(rows)).expand_as(wide)
     for sign in (1.0, -1.0):
-        for start in (torch.zeros_like(wide), sign * own):
+        for start in (torch.zeros_like(wide), sign * linear):
             change = start.clone()
             for rate in [*rates, 0.0]:
                 change = change.detach().requires_grad_()
