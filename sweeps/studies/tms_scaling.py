@@ -7,14 +7,16 @@ either sign, ``weight_decay`` minus ``weight_growth``, goes from the one to the 
 
 Of every model: its loss; the share of `represented` features, |W_i| > 1/2; the mean squared overlap of these; and the
 *tail*, what the best constants would lose on the features that are not represented. A seed's exponents over its widths
-m are those of y ~ m^a. Fixed after a look at one seed, before the run that is answered for: *as 1 / m* where the
-interval of the loss's exponent lies in `AS_ONE_OVER`; *steeper* or *flatter* where it lies wholly to one side of -1.
+m are those of y ~ m^a, over all widths and between neighbouring ones. Fixed after a look at one seed, before the run
+that is answered for: *no power law* where the exponents between neighbours differ by more than `BENT`; else *as 1 / m*
+where the interval of the loss's exponent lies in `AS_ONE_OVER`, *steeper* or *flatter* where it lies to one side of -1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,8 @@ from toymodels.sweeps.studies.reply import Reply, estimate, said
 QUESTION = "Does the loss fall as one over the dimensions where all features are in superposition?"
 WIDTH, DECAY, GROWTH = "model.hidden", "train.weight_decay", "train.weight_growth"
 BY_WIDTH = "a regime, a decay, a width and a measure"
-LAWS = "a regime, a decay and an exponent"
+LAWS = "a regime, a decay and an exponent over all widths"
+NEIGHBOURS = "a regime, a decay and the loss's exponent from a width to the next"
 LOSS, SHARE, OVERLAP, AGAINST, TAIL = MEASURES = (
     "loss",
     "represented",
@@ -48,6 +51,7 @@ EXPONENTS = {
 }
 """What goes with what."""
 AS_ONE_OVER = (-1.1, -0.9)
+BENT = 0.5
 STRONG = 0.95
 """the share of features that must be represented, at every width, where superposition is called strong"""
 
@@ -67,8 +71,9 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             keys = {"regime": label(regime.settings), "decay": decay, WIDTH: width, "seed": models["seed"].to_numpy()}
             parts.append(pd.DataFrame(keys | _measured(run, models)))
     table = pd.concat(parts, ignore_index=True)
-    laws = _laws(table)
-    return Reply(QUESTION, _sentence(laws, table), {BY_WIDTH: _by_width(table), LAWS: laws})
+    laws, neighbours = _laws(table), _neighbours(table)
+    tables = {LAWS: laws, NEIGHBOURS: neighbours, BY_WIDTH: _by_width(table)}
+    return Reply(QUESTION, _sentence(laws, neighbours, table), tables)
 
 
 def _of_features(models: pd.DataFrame) -> pd.Series:
@@ -112,21 +117,38 @@ def _laws(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict(low: float, high: float) -> str:
-    """What the interval of the loss's exponent says."""
+def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for (regime, decay), models in table.groupby(["regime", "decay"], sort=False):
+        widths = sorted(models[WIDTH].unique())
+        for pair in pairwise(widths):
+            between = models[models[WIDTH].isin(pair)]
+            of_seeds = [exponent(seed[WIDTH], seed[LOSS]) for _, seed in between.groupby("seed")]
+            rows.append(
+                {"regime": regime, "decay": decay, "from": pair[0], "to": pair[1], "exponent": "loss on width"}
+                | estimate(of_seeds)
+            )
+    return pd.DataFrame(rows)
+
+
+def verdict(low: float, high: float, between: Sequence[float]) -> str:
+    """What the interval of the loss's exponent says, and the exponents ``between`` neighbouring widths."""
     if math.isnan(low):
         return "undetermined"
+    if max(between) - min(between) > BENT:
+        return "no power law"
     if AS_ONE_OVER[0] <= low and high <= AS_ONE_OVER[1]:
         return "as 1 / m"
     return "steeper than 1 / m" if high < -1 else "flatter than 1 / m" if low > -1 else "undetermined"
 
 
-def _sentence(laws: pd.DataFrame, table: pd.DataFrame) -> str:
+def _sentence(laws: pd.DataFrame, neighbours: pd.DataFrame, table: pd.DataFrame) -> str:
+    local = neighbours.groupby(["regime", "decay"])["mean"].agg(list)
     share = table.groupby(["regime", "decay"])[SHARE].min()
     losses: list[Any] = laws[laws["exponent"] == "loss on width"].to_dict("records")
     told = [
         f"{law['regime'] or 'the only regime'}, decay {law['decay']:g}: {said(law, 2)}, "
-        f"{verdict(law['low'], law['high'])}"
+        f"{verdict(law['low'], law['high'], local[law['regime'], law['decay']])}"
         for law in losses
         if share[law["regime"], law["decay"]] >= STRONG
     ]

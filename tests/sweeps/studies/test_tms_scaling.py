@@ -67,20 +67,25 @@ def test_each_arm_has_what_its_models_have(ran: Ran) -> None:
     a = np.log(by_seed[4] / by_seed[2]) / math.log(2)
     assert laws.loc[(uniform, 2.0, "loss on width"), "mean"] == pytest.approx(a.mean())
     assert laws.loc[(uniform, 2.0, "loss on width"), "seeds"] == 4
+    neighbours = reply.tables[tms_scaling.NEIGHBOURS]
+    assert neighbours[["from", "to"]].drop_duplicates().to_numpy().tolist() == [[2, 4]]
+    first = neighbours[neighbours["regime"].eq(uniform) & neighbours["decay"].eq(2.0)]
+    assert first["mean"].tolist() == pytest.approx([a.mean()])
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "between", "said"),
     [
-        (-1.05, -0.95, "as 1 / m"),
-        (-1.4, -1.2, "steeper than 1 / m"),
-        (-0.8, -0.2, "flatter than 1 / m"),
-        (-1.2, -0.95, "undetermined"),
-        (math.nan, math.nan, "undetermined"),
+        (-1.05, -0.95, (-1.1, -0.9), "as 1 / m"),
+        (-1.05, -0.95, (-0.5, -1.0, -1.5), "no power law"),
+        (-1.4, -1.2, (-1.3,), "steeper than 1 / m"),
+        (-0.8, -0.2, (-0.5,), "flatter than 1 / m"),
+        (-1.2, -0.95, (-1.0,), "undetermined"),
+        (math.nan, math.nan, (-1.0,), "undetermined"),
     ],
 )
-def test_an_exponent_may_say_yes_no_or_nothing(low: float, high: float, said: str) -> None:
-    assert tms_scaling.verdict(low, high) == said
+def test_an_exponent_may_say_yes_no_or_nothing(low: float, high: float, between: tuple[float, ...], said: str) -> None:
+    assert tms_scaling.verdict(low, high, between) == said
 
 
 def test_one_width_is_refused(ran: Ran) -> None:
