@@ -24,6 +24,7 @@ from toymodels.sweeps.spec.sweep import Sweep, find, read, shipped
 from toymodels.sweeps.studies import document
 
 SMALL = {
+    "activation_l1": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 24, "model.hidden": 16},
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
     "effective_width": {
@@ -49,11 +50,13 @@ SMALL = {
     "tms_collapse": {"seed": 0, "train.steps": 40, "train.batch": 64},
     "tms_dynamics": {"seed": 0, "train.steps": 60, "train.batch": 32},
     "tms_geometry": {"seed": 0, "train.steps": 20, "train.batch": 64},
+    "tms_adversary": {"seed": 0, "train.steps": 60, "train.batch": 64, "features.n": 24, "model.hidden": 16},
     "tms_intro": {"train.steps": 100, "train.batch": 64},
     "tms_neurons": {"features.density": 0.1, "train.steps": 50},
     "tms_phase": {"seed": 0, "train.steps": 50},
     "tms_recovery": {"seed": 0, "train.steps": 50, "train.batch": 64},
     "tms_sets": {"seed": 0, "train.steps": 40, "train.batch": 64, "features.density": 0.1},
+    "tms_scaling": {"seed": 0, "train.steps": 40, "train.batch": 64, "features.n": 96, "features.density": 0.02},
     "two_tiers": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
     "two_tiers_full": {
         "seed": 0,

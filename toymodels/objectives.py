@@ -11,9 +11,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from toymodels.activations import Activation
+from toymodels.bottleneck import Parameters
 from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.losses import Loss
@@ -56,6 +58,16 @@ def losses(importance: Tensor, target: Tensor, output: Tensor, loss: Loss) -> Te
     ``importance`` is ``[model, target]``, target and output are ``[model, target, batch]``.
     """
     return (loss(target, output).mean(2) * importance).sum(1)
+
+
+def contributions(parameters: Parameters, mid: Tensor) -> Tensor:
+    """Mean over the batch of sum_k |mid_k| |W_out[:, k]|, what neurons add to the read-out, by length: ``[model]``.
+
+    ``mid`` is ``[model, hidden, batch]``. An L1 norm of activations, each in units of what it does: of |mid_k| alone a
+    model would be rid by halving W_in and doubling W_out. Where the activation is positively homogeneous, as ReLU,
+    that changes nothing here. A LayerNorm after mid would undo any size of it, so there it has no meaning.
+    """
+    return (mid.abs().mean(2) * torch.linalg.vector_norm(parameters.decoder, dim=1)).sum(1)
 
 
 @undisturbed

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from toymodels.metrics.geometry import coherence, dimensionality, interference, norms, unit_columns, welch_gap
+from toymodels.metrics.geometry import (
+    coherence,
+    dimensionality,
+    interference,
+    least_squared_overlap,
+    mean_squared_overlap,
+    norms,
+    unit_columns,
+    welch_gap,
+)
 from toymodels.rotations import haar
 
 
@@ -101,3 +110,33 @@ def test_fewer_than_two_columns_have_no_coherence():
     W[0, 1, 2] = 1
     assert welch_gap(W).isnan().all()
     assert interference(W).tolist() == [[0.0] * 4]
+
+
+@pytest.mark.parametrize("m", [2, 5, 16])
+def test_random_directions_overlap_by_one_over_the_dimensions(m):
+    """Exactly so over a basis, E cos^2 = 1/m; of many random ones within their spread."""
+    basis = torch.cat([torch.eye(m), haar(np.array([1]), m, step=0)[0].float()], dim=1)[None].double()
+    between = mean_squared_overlap(basis) * 2 * m * (2 * m - 1)  # 2 m pairs of a basis with itself have none
+    assert between.item() == pytest.approx(2 * m)
+    W = torch.randn(4, m, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    far = unit_columns(W)
+    assert mean_squared_overlap(far).tolist() == pytest.approx([1 / m] * 4, rel=0.03)
+
+
+@pytest.mark.parametrize("k", [3, 5, 8])
+def test_tight_frames_overlap_least(k):
+    for frame in (polygon(k), simplex(k), cross_polytope(k)):
+        count = torch.tensor([frame.shape[2]], dtype=torch.float64)
+        least = least_squared_overlap(count, frame.shape[1])
+        torch.testing.assert_close(mean_squared_overlap(frame), least)
+    assert least_squared_overlap(torch.tensor([3.0, 0.0]), 4).tolist() == [0, 0]
+
+
+@given(matrices())
+def test_no_overlap_is_less_than_the_least_and_short_columns_do_not_count(W):
+    W = unit_columns(torch.from_numpy(W))
+    overlap, count = mean_squared_overlap(W), (norms(W) > 0.5).sum(1).double()
+    assert (overlap[count > 1] >= least_squared_overlap(count[count > 1], W.shape[1]) - 1e-9).all()
+    assert overlap[count < 2].isnan().all()
+    beside = torch.cat([W, 0.4 * W[:, :, :1]], 2)
+    torch.testing.assert_close(mean_squared_overlap(beside), overlap, equal_nan=True)

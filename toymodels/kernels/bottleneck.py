@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toymodels.kernels.compiled import function, inner
+from toymodels.kernels.contributions import cost_of_lengths, cost_of_mid, measure_lengths
 from toymodels.kernels.draw import DATA, FIRING, draw_tile
 from toymodels.kernels.elementary import exp
 from toymodels.kernels.layers import (
@@ -64,6 +65,8 @@ class Own(NamedTuple):
     """[model, weight] float32, a fixed embedding as `products` has a matrix; empty where there is none"""
     members: np.ndarray
     """[model, 2 targets] int64, the features of every pair; empty where targets are of features"""
+    l1: np.ndarray
+    """[model] float32, what activations cost"""
 
 
 class Given(NamedTuple):
@@ -73,6 +76,7 @@ class Given(NamedTuple):
     importance: int
     embedding: int
     members: int
+    l1: float
 
 
 @inner
@@ -83,6 +87,7 @@ def given_of(own, model):
         shifted(pointer(own.importance), model * own.importance.shape[1]),
         shifted(pointer(own.embedding), model * own.embedding.shape[1]),
         shifted(pointer(own.members), model * own.members.shape[1]),
+        own.l1[model],
     )
 
 
@@ -171,7 +176,7 @@ def _keep_slope(room, i, dr):
 
 
 @inner
-def backward(shape, theta, x, inputs, post, room):
+def backward(shape, theta, given, valid, x, inputs, post, room):
     """Adds the tile's gradient to ``part``, ``pairs`` and ``sums``; ``x`` and ``inputs`` as from `embed`."""
     m, pitch = shape.m, shape.pitch
     sums = shifted(room.sums, shape.outputs * NATIVE)
@@ -187,6 +192,8 @@ def backward(shape, theta, x, inputs, post, room):
         if shape.gain >= 0:
             affine_backward(m, room.unit, theta, shape.gain, room.g, m * NATIVE, 2 * m * NATIVE, sums)
         normalise_backward(m, room.unit, room.scale, room.g)
+    if given.l1 != np.float32(0):
+        cost_of_mid(shape, given.l1, valid, room)
     activate_backward(shape.activation, m, room.z, room.mid, room.slope, room.g)
     if shape.b_in >= 0:
         for k in range(m):
@@ -249,6 +256,8 @@ def part_of_step(shape, draw, given, theta, step, first, want_gradient, room):
         clear(room.part, shape.size)
         clear(room.sums, NATIVE * (shape.outputs + 3 * shape.m))
         clear(room.pairs, shape.pairs)
+        if given.l1 != np.float32(0):
+            measure_lengths(shape, theta, room)
     store(room.loss, 0, splat(np.float32(0)))
     for sample in range(first, min(shape.batch, first + PART), LANES):
         draw_tile(draw, shape.n, sample, step, DATA, FIRING, room.x, room.group)
@@ -263,7 +272,9 @@ def part_of_step(shape, draw, given, theta, step, first, want_gradient, room):
         post = forward(shape, theta, given.eps, inputs, room)
         error(shape, given, valid, room)
         if want_gradient:
-            backward(shape, theta, x, inputs, post, room)
+            backward(shape, theta, given, valid, x, inputs, post, room)
     if want_gradient:
         _sum_up(shape, room)
+        if given.l1 != np.float32(0):
+            cost_of_lengths(shape, theta, given.l1, room)
     return total(load(room.loss, 0))

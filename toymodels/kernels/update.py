@@ -53,6 +53,8 @@ class Rule(NamedTuple):
     """[model] float32, of b_in, on top of the other"""
     weights_kept: np.ndarray
     """[model] float64, the share of each matrix that stays at the end"""
+    growth: np.ndarray
+    """[model] float32, of the columns of W_in to length 1"""
     rotation: np.ndarray
     """[model, hidden, hidden] float32; empty unless rotated"""
 
@@ -75,6 +77,7 @@ class Pace(NamedTuple):
     decay: float
     bias_decay: float
     weights_kept: float
+    growth: float
     rotation: int
 
 
@@ -97,6 +100,7 @@ def pace_of(rule, model):
         rule.decay[model],
         rule.bias_decay[model],
         rule.weights_kept[model],
+        rule.growth[model],
         shifted(pointer(rule.rotation), model * rule.rotation.shape[1] * rule.rotation.shape[2]),
     )
 
@@ -110,6 +114,7 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
     rate, decay, size = pace.rate * at(pace.factor, t - 1), pace.decay, shape.size
     if pace.kind == SGD:
         _decay_bias(pace, shape, theta, gradient, np.float32(1))
+        _grow(pace, shape, theta, gradient, np.float32(1))
         for p in range(0, size, NATIVE):
             direction = fma(load_native(mean, p), pace.momentum, load_native(gradient, p))
             direction = fma(load_native(theta, p), decay, direction)
@@ -130,6 +135,7 @@ def propose(pace, shape, t, theta, mean, square, gradient, update):
     for p in range(0, size, NATIVE):
         store(update, p, fma(load_native(theta, p), decay, load_native(gradient, p)) * rate)
     _decay_bias(pace, shape, theta, update, rate)
+    _grow(pace, shape, theta, update, rate)
     return finite(update, size)
 
 
@@ -139,6 +145,20 @@ def _decay_bias(pace, shape, theta, moved, scale):
     if pace.bias_decay != np.float32(0):
         for p in range(shape.b_in, shape.b_in + shape.m):
             put(moved, p, at(moved, p) + scale * pace.bias_decay * at(theta, p))
+
+
+@inner
+def _grow(pace, shape, theta, moved, scale):
+    """moved += scale * growth * (1 - 1 / |W_i|) W_i, at the places of the columns W_i of W_in; 0 has no direction."""
+    if pace.growth != np.float32(0):
+        for row in range(shape.inputs):
+            begin, square = shape.W_in + row * shape.pitch, np.float32(0)
+            for p in range(begin, begin + shape.m):
+                square += at(theta, p) * at(theta, p)
+            if square > np.float32(0):
+                share = scale * pace.growth * (np.float32(1) - np.float32(1) / np.sqrt(square))
+                for p in range(begin, begin + shape.m):
+                    put(moved, p, at(moved, p) + share * at(theta, p))
 
 
 @inner

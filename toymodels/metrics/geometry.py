@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 NON_ZERO = 1e-6
+REPRESENTED = 0.5
+"""the length above which a column counts as representing its feature (Liu, Liu and Gore 2025)"""
 
 
 def norms(W: Tensor) -> Tensor:
@@ -20,6 +22,16 @@ def unit_columns(W: Tensor) -> Tensor:
     """W_i / |W_i|, and 0 for a zero vector: [model, hidden, feature]."""
     lengths = norms(W)[:, None, :]
     return torch.where(lengths > 0, W / torch.where(lengths > 0, lengths, 1.0), 0.0)
+
+
+def represented(W: Tensor) -> Tensor:
+    """Whether |W_i| > `REPRESENTED`: bool [model, feature]."""
+    return norms(W) > REPRESENTED
+
+
+def features_per_dimension(W: Tensor) -> Tensor:
+    """|W|_F^2 / m, m the hidden neurons: [model] (Elhage et al. 2022)."""
+    return W.square().sum((1, 2)) / W.shape[1]
 
 
 def interference(W: Tensor) -> Tensor:
@@ -55,6 +67,23 @@ def welch_gap(W: Tensor, dimensions: int | None = None) -> Tensor:
     n, m = _present(W).sum(1).to(W.dtype), dimensions or W.shape[1]
     bound = ((n - m).clamp(min=0) / (m * (n - 1).clamp(min=1))).sqrt()
     return coherence(W) - bound
+
+
+def mean_squared_overlap(W: Tensor) -> Tensor:
+    """The mean of cos^2(W_i, W_j) over pairs i != j of `represented` columns: [model]; NaN with fewer than two.
+
+    Directions drawn at random have 1 / m, m the hidden neurons; k of them at least `least_squared_overlap`.
+    """
+    kept = represented(W)
+    unit = unit_columns(W) * kept[:, None, :]
+    squares, count = (unit.transpose(1, 2) @ unit).square().sum((1, 2)), kept.sum(1).to(W.dtype)
+    pairs = count * (count - 1)
+    return torch.where(pairs > 0, (squares - count) / pairs.clamp(min=1), torch.nan)
+
+
+def least_squared_overlap(count: Tensor, dimensions: int) -> Tensor:
+    """max(0, k - m) / (m (k - 1)) of ``count`` k unit vectors in m ``dimensions`` (Welch 1974): a tight frame's."""
+    return (count - dimensions).clamp(min=0) / (dimensions * (count - 1).clamp(min=1))
 
 
 def _present(W: Tensor) -> Tensor:

@@ -86,6 +86,14 @@ class Experiment:
         expect_frozen(target=self.target, loss=self.loss)
         if self.training.hidden_bias_decay and not self.bottleneck.hidden_bias:
             raise ValueError("hidden_bias_decay: there is no hidden bias to decay: set hidden_bias = true")
+        if self.training.weight_growth and self.bottleneck.embedding is not None:
+            raise ValueError(
+                "weight_growth: columns of W_in stand for features only without an embedding: leave it out"
+            )
+        if self.training.activation_l1 and self.bottleneck.layer_norm is not None:
+            raise ValueError(
+                "activation_l1: a LayerNorm undoes any size of mid, which then costs nothing: leave one out"
+            )
         check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
         self.bottleneck.check(self.features.n, self.target)
 

@@ -21,6 +21,15 @@ HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1}
 SHARE = Number(least=0, below=1)
 
 
+def length_beyond_one(W: Tensor) -> Tensor:
+    """1 - 1 / |W_i| of the columns of W [model, hidden, feature]: [model, 1, feature]; 0 for a zero column.
+
+    Such a share of W_i is what its length has beyond 1: as a decay it draws lengths to 1 from either side.
+    """
+    lengths = torch.linalg.vector_norm(W, dim=1, keepdim=True)
+    return torch.where(lengths > 0, 1 - 1 / torch.where(lengths > 0, lengths, 1.0), 0.0)
+
+
 class Direction(ABC):
     """One parameter's update in one run: called with each step's gradient.
 
@@ -33,7 +42,7 @@ class Direction(ABC):
 
     @abstractmethod
     def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
-        """The direction of step t, counted from 1; ``decay`` broadcasts over the model axis."""
+        """The direction of step t, counted from 1; ``decay`` broadcasts over the weight."""
 
 
 class Optimizer(ABC):

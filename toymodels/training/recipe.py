@@ -20,8 +20,11 @@ class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
     ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
-    manner: it draws a hidden bias that started elsewhere back to 0. ``weights_kept`` below 1 is weight-sparse training
-    (`toymodels.training.pruning`).
+    manner: it draws a hidden bias that started elsewhere back to 0. ``weight_growth`` g is decay of the other sign, of
+    the columns W_i of W_in: with the rate r, |W_i| moves by r g (1 - |W_i|), from either side to 1 (Liu, Liu and Gore
+    2025). A decay below 0 would let columns grow without end that the loss does not hold.
+    ``activation_l1`` l adds l times `toymodels.objectives.contributions` to what is minimised, and to nothing that is
+    reported. ``weights_kept`` below 1 is weight-sparse training (`toymodels.training.pruning`).
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -51,7 +54,16 @@ class Training:
     hidden_bias_decay: float = field(
         default=0.0, metadata=setting(Number(least=0), "of b_in, on top of weight_decay; needs hidden_bias")
     )
-
+    weight_growth: float = field(
+        default=0.0,
+        metadata=setting(Number(least=0), "draws the length of every column of W_in to 1, as decay draws it to 0"),
+    )
+    activation_l1: float = field(
+        default=0.0,
+        metadata=setting(
+            Number(least=0), "what a unit of sum_k |mid_k| |W_out column k| costs, batch mean; not with layer_norm"
+        ),
+    )
     weights_kept: float = field(
         default=1.0,
         metadata=setting(Number(above=0, most=1), "the share of W_in's and of W_out's weights that stay, the largest"),
@@ -68,7 +80,8 @@ class Training:
     @cached_property
     def structure(self) -> Hashable:
         """What must be equal for models to train together; all else is each model's own."""
-        return dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0, weights_kept=1.0)
+        shared = dataclasses.replace(self, learning_rate=1.0, weight_decay=0.0, hidden_bias_decay=0.0)
+        return dataclasses.replace(shared, weight_growth=0.0, activation_l1=0.0, weights_kept=1.0)
 
     def curve_steps(self) -> np.ndarray:
         """The steps, counted from 1, whose batch loss is kept; the first and the last are among them."""

@@ -331,6 +331,8 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.snapshots", 1),
     ("train.hidden_bias_decay", 0.1),
     ("train.weights_kept", 0.25),
+    ("train.weight_growth", 0.5),
+    ("train.activation_l1", 0.1),
     ("eval.samples", 256),
 ]
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters, forward
 from toymodels.engines.engine import CEILING, Advance, OnStep
-from toymodels.objectives import losses
+from toymodels.objectives import contributions, losses
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
+from toymodels.training.optimizers import length_beyond_one
 from toymodels.training.pruning import pruned
 from toymodels.training.trained import Trained
 
@@ -77,6 +78,10 @@ class TrainingRun:
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
         self.shares = [e.training.weights_kept for e in experiments]
+        self.growth = per_model([e.training.weight_growth for e in experiments])
+        self.grows = bool(self.growth.any())
+        self.l1 = per_model([e.training.activation_l1 for e in experiments])
+        self.shrinks = bool(self.l1.any())
         self.scale = per_model([e.best_constant_loss() for e in experiments])
 
         self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
@@ -100,8 +105,8 @@ class TrainingRun:
     def step(self) -> None:
         """One step more, of the models that have not diverged."""
         t, weights = self.t + 1, {name: weight.requires_grad_() for name, weight in self.weights.items()}
-        loss = self._batch_loss(t)
-        gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
+        loss, cost = self._batch_loss(t)
+        gradients = torch.autograd.grad(cost.sum(), list(weights.values()))
         with torch.no_grad():
             loss = loss.detach()
             ceiling = CEILING * (loss + self.scale) if t == 1 else self.ceiling
@@ -112,7 +117,7 @@ class TrainingRun:
                 * self.directions[name](
                     torch.where(_over(sound, weight), gradient, 0.0),
                     weight,
-                    _over(self.bias_decay if name == "b_in" else self.decay, weight),
+                    self._decay(name, weight),
                     t,
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
@@ -135,7 +140,7 @@ class TrainingRun:
     def judge_last_step(self) -> None:
         """What the last step did to the loss: a model that it made diverge goes back before it."""
         with torch.no_grad():
-            sound = _sound(self._batch_loss(self.t + 1), self.ceiling)
+            sound = _sound(self._batch_loss(self.t + 1)[0], self.ceiling)
             overshot = (self.diverged_step == 0) & ~sound
             self.diverged_step = torch.where(overshot, self.t, self.diverged_step)
             self.weights = {
@@ -144,10 +149,19 @@ class TrainingRun:
             }
         self._keep_snapshot()
 
-    def _batch_loss(self, t: int) -> Tensor:
+    def _batch_loss(self, t: int) -> tuple[Tensor, Tensor]:
+        """The loss, which is reported and judged, and what is minimised: the loss with what activations cost."""
         x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
-        out = forward(self.first.bottleneck, self._parameters(self.weights), x).out
-        return losses(self.importance, self.target(x), out, self.cost)
+        parameters = self._parameters(self.weights)
+        taps = forward(self.first.bottleneck, parameters, x)
+        loss = losses(self.importance, self.target(x), taps.out, self.cost)
+        return loss, loss + self.l1 * contributions(parameters, taps.mid) if self.shrinks else loss
+
+    def _decay(self, name: str, weight: Tensor) -> Tensor:
+        """The share of a parameter that a step takes away, as it broadcasts over it; below 0 it is added."""
+        if name == "W_in" and self.grows:
+            return _over(self.decay, weight) + _over(self.growth, weight) * length_beyond_one(weight)
+        return _over(self.bias_decay if name == "b_in" else self.decay, weight)
 
     def _parameters(self, weights: Mapping[str, Tensor]) -> Parameters:
         """What is trained, with what stays as it was at the start."""

@@ -121,6 +121,7 @@ def own_of(experiments: Sequence[Experiment], shape: Shape, parameters: Paramete
         importance=importances(experiments).astype(np.float32),
         embedding=fixed_embedding(shape, parameters),
         members=members,
+        l1=_float32([e.training.activation_l1 for e in experiments]),
     )
 
 
@@ -153,6 +154,7 @@ def _rule(experiments: Sequence[Experiment], data: Samples) -> Rule:
         decay=_float32([e.training.weight_decay for e in experiments]),
         bias_decay=_float32([e.training.hidden_bias_decay for e in experiments]),
         weights_kept=np.array([e.training.weights_kept for e in experiments]),
+        growth=_float32([e.training.weight_growth for e in experiments]),
         rotation=rotation,
     )
 

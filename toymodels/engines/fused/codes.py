@@ -64,7 +64,7 @@ KNOWN_SETTINGS: dict[type, str] = {
     Embedding: "size trained",
     And: "pairs",
     Training: "steps batch optimizer learning_rate schedule weight_decay curve_points snapshots hidden_bias_decay "
-    "weights_kept",
+    "weight_growth activation_l1 weights_kept",
     Adam: "beta_1 beta_2 eps",
     SGD: "momentum",
     RotatedAdam: "adam",

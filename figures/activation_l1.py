@@ -1,0 +1,65 @@
+"""activation_l1: features in neurons against loss as activations cost more, and how many neurons take part.
+
+On the left a line an activation, from no cost (hollow) on; on the right the neurons that take part in an example, by
+their participation ratio, against the cost, at the left edge without one. Bars are 95 % intervals over seeds.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from toymodels.figures.solu_neurons import COLOURS
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies import activation_l1
+from toymodels.sweeps.studies.document import read
+
+OTHER = "#888888"
+
+
+def draw(run: Run) -> Figure:
+    """The figure of a run; raises `FolderError` before ``toymodels answer activation_l1`` ran."""
+    rows = read(run, "activation_l1").tables[activation_l1.BY_COST]
+    rows = rows.assign(**{name: rows[name].astype(float) for name in ("mean", "low", "high")})
+    rows = rows.assign(low=rows["low"].fillna(rows["mean"]), high=rows["high"].fillna(rows["mean"]))
+    figure = Figure(figsize=(7.4, 3.2))
+    left, right = figure.subplots(1, 2)
+    for activation in dict.fromkeys(rows["activation"]):
+        of = dict(list(rows[rows["activation"] == activation].groupby("measure")))
+        colour = COLOURS.get(str(activation).partition(",")[0], OTHER)
+        _against_loss(left, of[activation_l1.LOSS], of[activation_l1.NEURONS], str(activation), colour)
+        _against_cost(right, of[activation_l1.CONTRIBUTORS], colour)
+    left.set(xlabel="loss fraction", ylabel="features in neurons")
+    left.legend(fontsize=7, loc="upper right")
+    right.set(xlabel="cost of activations", ylabel="neurons that take part in an example", yscale="log")
+    return figure
+
+
+def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: str, colour: str) -> None:
+    axis.errorbar(
+        loss["mean"],
+        neurons["mean"],
+        xerr=_reach(loss),
+        yerr=_reach(neurons),
+        color=colour,
+        marker="o",
+        markersize=4,
+        elinewidth=0.8,
+        label=label,
+    )
+    for x, y, cost in zip(loss["mean"], neurons["mean"], loss["cost"], strict=True):
+        if cost:
+            axis.annotate(f"{cost:g}", (x, y), textcoords="offset points", xytext=(4, 3), fontsize=6, color=colour)
+        else:
+            axis.plot(x, y, "o", markersize=4, color=colour, markerfacecolor="white", zorder=3)
+
+
+def _against_cost(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
+    least = rows[rows["cost"] > 0]["cost"].min()
+    axis.errorbar(rows["cost"], rows["mean"], yerr=_reach(rows), color=colour, marker="o", markersize=4, elinewidth=0.8)
+    axis.set_xscale("symlog", linthresh=least)
+
+
+def _reach(rows: pd.DataFrame) -> list[pd.Series]:
+    return [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
