@@ -20,8 +20,9 @@ class Training:
     """Settings of a training run. The defaults are those of the notebook of Elhage et al. 2022, without weight decay.
 
     ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
-    manner: it draws a hidden bias that started elsewhere back to 0.
-    The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
+    manner: it draws a hidden bias that started elsewhere back to 0. ``load_balance`` alpha adds alpha L_0 imbalance to
+    what is differentiated of a routed layer (`toymodels.gains`), L_0 the loss of the best constant predictor; the loss
+    that is kept is without it. It is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
     steps: int = field(default=10_000, metadata=setting(Whole(1, 10**9), "how many steps a model is trained"))
@@ -49,6 +50,10 @@ class Training:
     )
     hidden_bias_decay: float = field(
         default=0.0, metadata=setting(Number(least=0), "of b_in, on top of weight_decay; needs hidden_bias")
+    )
+    load_balance: float = field(
+        default=0.0,
+        metadata=setting(Number(least=0), "how much an uneven load of experts costs, in best constants' losses"),
     )
 
     def __post_init__(self) -> None:

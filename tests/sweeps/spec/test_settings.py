@@ -313,6 +313,10 @@ CHANGES: list[tuple[str, Any]] = [
     ("model.hidden_bias", True),
     ("model.init_scale", 2.0),
     ("model.hidden_bias_start", -1.0),
+    ("model.blocks", 2),
+    ("model.top_k", 1),
+    ("model.experts", 2),
+    ("model.gated", True),
     ("model.embedding", 3),
     ("model.embedding", 4),
     ("model.embedding", {"size": 3, "trained": True}),
@@ -330,6 +334,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.curve_points", 10),
     ("train.snapshots", 1),
     ("train.hidden_bias_decay", 0.1),
+    ("train.load_balance", 0.1),
     ("eval.samples", 256),
 ]
 

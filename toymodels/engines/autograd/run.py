@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward
+from toymodels.bottleneck import Bottleneck, Parameters, forward, read
 from toymodels.engines.engine import CEILING, Advance, OnStep
+from toymodels.gains import imbalance, probabilities
 from toymodels.objectives import losses
+from toymodels.sparsity import block_mask
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
@@ -76,9 +78,11 @@ class TrainingRun:
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
         self.scale = per_model([e.best_constant_loss() for e in experiments])
+        self.balance = per_model([e.training.load_balance for e in experiments]) * self.scale
 
         self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
         self.weights = self.before = self.start.trained(self.first.bottleneck)
+        self.there = _some_there(self.first.bottleneck, self.weights)
         begin = self.recipe.optimizer.begin
         self.directions = {name: begin(name, weight, self.data.seeds) for name, weight in self.weights.items()}
 
@@ -98,8 +102,10 @@ class TrainingRun:
     def step(self) -> None:
         """One step more, of the models that have not diverged."""
         t, weights = self.t + 1, {name: weight.requires_grad_() for name, weight in self.weights.items()}
-        loss = self._batch_loss(t)
-        gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
+        x = self._batch(t)
+        loss = self._loss(x)
+        gradients = torch.autograd.grad(self._with_balance(loss, x).sum(), list(weights.values()))
+        gradients = [self._there(name, gradient) for name, gradient in zip(weights, gradients, strict=True)]
         with torch.no_grad():
             loss = loss.detach()
             ceiling = CEILING * (loss + self.scale) if t == 1 else self.ceiling
@@ -107,11 +113,14 @@ class TrainingRun:
             step_rate = self.rate * self.recipe.schedule.factor((t - 1) / self.recipe.steps)
             updates = [
                 _over(step_rate, weight)
-                * self.directions[name](
-                    torch.where(_over(sound, weight), gradient, 0.0),
-                    weight,
-                    _over(self.bias_decay if name == "b_in" else self.decay, weight),
-                    t,
+                * self._there(
+                    name,
+                    self.directions[name](
+                        torch.where(_over(sound, weight), gradient, 0.0),
+                        weight,
+                        _over(self.bias_decay if name == "b_in" else self.decay, weight),
+                        t,
+                    ),
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]
@@ -132,7 +141,7 @@ class TrainingRun:
     def judge_last_step(self) -> None:
         """What the last step did to the loss: a model that it made diverge goes back before it."""
         with torch.no_grad():
-            sound = _sound(self._batch_loss(self.t + 1), self.ceiling)
+            sound = _sound(self._loss(self._batch(self.t + 1)), self.ceiling)
             overshot = (self.diverged_step == 0) & ~sound
             self.diverged_step = torch.where(overshot, self.t, self.diverged_step)
             self.weights = {
@@ -141,8 +150,22 @@ class TrainingRun:
             }
         self._keep_snapshot()
 
-    def _batch_loss(self, t: int) -> Tensor:
-        x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
+    def _batch(self, t: int) -> Tensor:
+        return self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
+
+    def _with_balance(self, loss: Tensor, x: Tensor) -> Tensor:
+        """What is differentiated: the loss, and of routed layers what an uneven load costs."""
+        W_router = self.weights.get("W_router")
+        if W_router is None or not self.balance.any():
+            return loss
+        p = probabilities(W_router, read(self._parameters(self.weights), x))
+        return loss + self.balance * imbalance(p)
+
+    def _there(self, name: str, of: Tensor) -> Tensor:
+        """A gradient or a direction of a parameter, 0 for the weights that a block-diagonal one has not got."""
+        return torch.where(self.there[name], of, 0.0) if name in self.there else of
+
+    def _loss(self, x: Tensor) -> Tensor:
         out = forward(self.first.bottleneck, self._parameters(self.weights), x).out
         return losses(self.importance, self.target(x), out, self.cost)
 
@@ -199,6 +222,15 @@ class TrainingRun:
             snapshots={name: kept.cpu() for name, kept in self.snapshots.items()} if self.shots else {},
             sub_batches=(len(self.experiments),),
         )
+
+
+def _some_there(bottleneck: Bottleneck, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which weights there are, bool [hidden, input], of the parameters that have only some."""
+    if not bottleneck.blocks:
+        return {}
+    in_blocks = [weights[name] for name in ("W_in", "W_gate") if name in weights]
+    mask = block_mask(bottleneck.blocks, *in_blocks[0].shape[1:]).to(in_blocks[0].device)
+    return dict.fromkeys([name for name in ("W_in", "W_gate") if name in weights], mask)
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
