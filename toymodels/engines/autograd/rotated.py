@@ -17,8 +17,8 @@ from toymodels.engines.autograd.moments import CHUNK
 from toymodels.kernels.rotated import STILL
 from toymodels.training.experiment import Experiment, sampler, target_of
 
-AT_ONCE = 2**24
-"""numbers of post at most that are in memory at once, of one sample chunk"""
+AT_ONCE = 2**20
+"""numbers of post at most that are in memory at once, of one sample chunk: what stays in cache is twice as fast"""
 
 
 def r2(
