@@ -8,12 +8,11 @@ and how monosemantic their neurons would be if all worked. Bars are 95 % interva
 
 from __future__ import annotations
 
-import textwrap
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import more_neurons
@@ -31,9 +30,9 @@ MEASURES = {
 BUDGETS = {"parameters": "parameters", "multiply_adds": "multiply-adds an example"}
 SHARES = {
     "balance": "even load",
-    "home": "examples of a feature\nin one expert",
-    "monosemanticity": "monosemanticity",
-    "monosemanticity_unrouted": "the same if all worked",
+    "home": "a feature's\nmain expert",
+    "monosemanticity": "mono-\nsemanticity",
+    "monosemanticity_unrouted": "if all worked",
 }
 
 
@@ -43,22 +42,24 @@ def draw(run: Run) -> Figure:
     layers, equal = reply.tables[more_neurons.LAYERS], reply.tables[more_neurons.EQUAL]
     regimes = list(dict.fromkeys(layers["regime"]))
     rows = [(regime, spent) for regime in regimes for spent in BUDGETS]
-    experts = layers["measure"].eq("balance").any()
-    figure = Figure(figsize=(7.2, 0.9 + 1.75 * len(rows) + (2.3 if experts else 0)))
-    parts = figure.subfigures(2, 1, height_ratios=[1.75 * len(rows), 2.3]) if experts else [figure]
-    grid = parts[0].subplots(len(rows), len(MEASURES), squeeze=False)
-    for (regime, spent), axes in zip(rows, grid, strict=True):
+    names = list(dict.fromkeys(layers["layer"]))
+    heights = [1.75] * len(rows) + [2.3]
+    figure = Figure(figsize=(7.2, 0.9 + sum(heights)))
+    grid = figure.subplots(len(heights), len(MEASURES), squeeze=False, height_ratios=heights)
+    for (regime, spent), axes in zip(rows, grid, strict=False):
         for (measure, words), axis in zip(MEASURES.items(), axes, strict=True):
             here = layers[(layers["regime"] == regime) & (layers["measure"] == measure)]
-            _against_budget(axis, here, spent)
+            _against_budget(axis, here, spent, names)
             axis.set_ylabel(words, fontsize=8)
             axis.set_xlabel(BUDGETS[spent], fontsize=8)
         axes[0].set_title(regime, fontsize=8, loc="left")
-    parts[0].legend(handles=_legend(layers), loc="outside upper center", ncols=4, fontsize=7)
-    if experts:
-        left, right = parts[1].subplots(1, 2, width_ratios=[1.2, 1])
-        _differences(left, equal)
-        _shares(right, layers)
+    figure.legend(handles=_legend(layers), loc="outside upper center", ncols=4, fontsize=7)
+    for spent, axis in zip(BUDGETS, grid[-1], strict=False):
+        _differences(axis, equal, spent)
+    if layers["measure"].eq("balance").any():
+        _shares(grid[-1, -1], layers, names)
+    else:
+        grid[-1, -1].set_visible(False)
     return figure
 
 
@@ -73,8 +74,7 @@ def marker(layer: str, layers: list[str]) -> str:
     return MARKERS[alike.index(layer) % len(MARKERS)]
 
 
-def _against_budget(axis: Axes, rows: pd.DataFrame, spent: str) -> None:
-    names = list(dict.fromkeys(rows["layer"]))
+def _against_budget(axis: Axes, rows: pd.DataFrame, spent: str, names: list[str]) -> None:
     for name, of in rows.groupby("layer", sort=False):
         of, layer = of.sort_values(spent), str(name)
         dense = bool(of["dense"].iloc[0])
@@ -90,6 +90,9 @@ def _against_budget(axis: Axes, rows: pd.DataFrame, spent: str) -> None:
             **style,
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.tick_params(labelsize=7)
 
 
@@ -110,50 +113,53 @@ def _legend(layers: pd.DataFrame) -> list[Line2D]:
     ]
 
 
-def _differences(axis: Axes, equal: pd.DataFrame) -> None:
-    """Features in a neuron, less those of a dense ReLU layer of the same budget: a point a layer, regime and budget."""
+def _differences(axis: Axes, equal: pd.DataFrame, spent: str) -> None:
+    """Features in a neuron, less those of a dense ReLU layer of the same budget: a point a layer and regime."""
     rows = equal[(equal["measure"] == "in_neurons") & (equal["reference"] == more_neurons.REFERENCE)]
-    names = list(dict.fromkeys(rows["layer"]))
-    keys = list(dict.fromkeys(zip(rows["regime"], rows["budget"], strict=True)))
-    for place, key in enumerate(keys):
-        of = rows[(rows["regime"] == key[0]) & (rows["budget"] == key[1])]
-        y = [names.index(each) + 0.16 * (place - (len(keys) - 1) / 2) for each in of["layer"]]
+    names, regimes = (list(dict.fromkeys(rows[column])) for column in ("layer", "regime"))
+    for place, regime in enumerate(regimes):
+        of = rows[(rows["regime"] == regime) & (rows["budget"] == spent)]
         axis.errorbar(
             of["mean"],
-            y,
+            [names.index(each) + 0.24 * (place - (len(regimes) - 1) / 2) for each in of["layer"]],
             xerr=[of["mean"] - of["low"], of["high"] - of["mean"]],
             fmt=MARKERS[place % len(MARKERS)],
-            color="0.15" if key[1] == "parameters" else "0.6",
+            color=str(0.15 + 0.4 * place / max(1, len(regimes) - 1)),
             markersize=3.5,
             elinewidth=0.9,
-            label=f"{key[0]}{', ' if key[0] else ''}equal {more_neurons.words_of(key[1])}",
+            label=regime,
         )
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.invert_yaxis()
-    axis.legend(fontsize=6, loc="best")
-    axis.set_xlabel("features in a neuron, more than in a dense layer", fontsize=8)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.tick_params(labelsize=7)
+    if len(regimes) > 1:
+        axis.legend(fontsize=6, loc="best")
+    axis.set_title(
+        f"in a neuron, more than dense\n{more_neurons.REFERENCE} at equal {more_neurons.words_of(spent)}", fontsize=8
+    )
 
 
-def _shares(axis: Axes, layers: pd.DataFrame) -> None:
+def _shares(axis: Axes, layers: pd.DataFrame, names: list[str]) -> None:
     """Of every routed layer, how its experts share examples and features: a mark a layer."""
     routed = layers[layers["layer"].str.contains("experts")]
-    names = list(dict.fromkeys(routed["layer"]))
-    for place, name in enumerate(names):
+    experts = list(dict.fromkeys(routed["layer"]))
+    for place, name in enumerate(experts):
         of = routed[routed["layer"] == name]
         for y, measure in enumerate(SHARES):
             mean = of[of["measure"] == measure]["mean"]
             axis.plot(
                 mean,
-                [y + 0.14 * (place - (len(names) - 1) / 2)] * len(mean),
-                MARKERS[place % len(MARKERS)],
+                [y + 0.14 * (place - (len(experts) - 1) / 2)] * len(mean),
+                marker(name, names),
                 color=COLOURS["experts"],
                 markersize=4,
                 alpha=0.8,
                 label=name if y == 0 else None,
             )
-    axis.set_yticks(range(len(SHARES)), [textwrap.fill(words, 22) for words in SHARES.values()], fontsize=7)
+    axis.set_yticks(range(len(SHARES)), SHARES.values(), fontsize=7)
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.03)
+    axis.set_xlim(0, 1.05)
+    axis.tick_params(labelsize=7)
     axis.legend(fontsize=6, loc="best")
-    axis.set_xlabel("share", fontsize=8)
+    axis.set_title("how experts share", fontsize=8)

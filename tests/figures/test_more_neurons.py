@@ -64,13 +64,14 @@ def test_every_layer_is_in_every_panel_and_experts_have_panels_of_their_own(
     run: Any = SimpleNamespace()
     drawn = figure.draw(run)
     panels = drawn.axes
-    assert len(panels) == 6 + (2 if "relu, 4 experts" in others else 0)
+    assert len(panels) == 9
+    assert panels[8].get_visible() == ("relu, 4 experts" in others)
     for axis in panels[:6]:
         assert len(axis.containers) == len(names)
         assert axis.get_xscale() == "log"
-    if len(panels) > 6:
-        assert [label.get_text() for label in panels[6].get_yticklabels()] == others
-        assert len(panels[6].containers) == 2
+    for axis in panels[6:8]:
+        assert [label.get_text() for label in axis.get_yticklabels()] == others
+        assert len(axis.containers) == 1
 
 
 def test_layers_of_one_architecture_have_one_colour_and_their_own_markers() -> None:
