@@ -27,7 +27,7 @@ SMALL = {
     "and_pairs": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "decoder_width": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.hidden": 64},
     "first_look": {"seed": 0, "train.steps": 40},
-    "more_neurons": {"seed": 0, "train.steps": 10, "train.batch": 32, "features.n": 32, "eval.samples": 512},
+    "more_neurons": {"seed": 0, "train.steps": 10, "train.batch": 32, "features.n": 32, "eval.samples": 256},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
     "tms_geometry": {"train.steps": 20, "train.batch": 64},

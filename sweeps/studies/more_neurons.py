@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,7 +148,7 @@ def layer_name(e: Experiment) -> str:
     return ", ".join(words)
 
 
-def _differences(measured: pd.DataFrame) -> Iterator[dict[str, object]]:
+def _differences(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Of every layer that is not dense and each kind of dense layer in two widths or more, at each budget."""
     for regime, rows in measured.groupby("regime", sort=False):
         dense, others = rows[rows["dense"]], rows[~rows["dense"]]
@@ -185,13 +186,13 @@ def _left_out(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[str
 # --------------------------------------------------------------------------------------------------------------- claim
 
 
-def _claim(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, object]]:
+def _claim(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Readings of the claim: experts against dense layers at equal budgets, and twice the experts at equal width."""
     routed = differences[differences["layer"].str.contains("experts") & (differences["reference"] == REFERENCE)]
     for (regime, spent, measure), rows in routed.groupby(["regime", "budget", "measure"], sort=False):
         if measure in MARGINS:
-            key = {"regime": regime, "at": f"equal {words_of(spent)}", "measure": measure}
-            yield key | _found(rows.groupby("seed")["difference"].mean(), measure)
+            key = {"regime": regime, "at": f"equal {words_of(str(spent))}", "measure": measure}
+            yield key | _found(rows.groupby("seed")["difference"].mean(), str(measure))
     for regime, rows in measured[measured["experts"] > 1].groupby("regime", sort=False):
         for measure in MARGINS:
             slopes = _slopes(rows, measure)
@@ -213,7 +214,7 @@ def _slopes(rows: pd.DataFrame, measure: str) -> list[float]:
     return slopes
 
 
-def _found(values: Sequence[float] | pd.Series, measure: str) -> dict[str, object]:
+def _found(values: Sequence[float] | pd.Series, measure: str) -> dict[str, Any]:
     finding = from_seeds(measure, torch.tensor(np.asarray(values, np.float64)), MARGINS[measure])
     return estimate(np.asarray(values)) | {"margin": MARGINS[measure], "status": finding.status.value}
 
