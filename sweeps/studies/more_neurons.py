@@ -11,7 +11,7 @@ features, a neuron's monosemanticity is the share of its largest response. A rou
 expert, so that it raises this of whatever neurons: beside it stands that of the same neurons if all of them worked.
 
 Of networks of experts it is reported that the more experts there are, the more monosemantic they are (Chaudhari, Nuer,
-Thorstenson 2025, arXiv 2510.23671): here that is read from either measure, at equal budgets and for twice the experts.
+Thorstenson 2025, arXiv 2510.23671): here that is read from each, at equal budgets and for twice the experts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from toymodels.metrics.budget import budget
 from toymodels.metrics.monosemanticity import monosemanticity
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.metrics.responses import response_sizes_of
-from toymodels.metrics.routing import routing
+from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, hidden_layer, label
 from toymodels.sweeps.results.reading import Run
@@ -48,9 +48,13 @@ CLAIM = "a reading of the claim that experts make features monosemantic"
 BUDGETS = ("parameters", "multiply_adds")
 REFERENCE = ReLU.name
 """the dense layer that the sentence compares with"""
-MARGINS = {"in_neurons": 3.0, "monosemanticity": 0.05}
+MARGINS = {"in_neurons": 3.0, "in_neurons_given_expert": 3.0, "monosemanticity": 0.05}
 """By the measure that the claim is read from, the difference that counts: features, and a share of a response."""
-READ_FROM = {"in_neurons": "what neurons say over all data", "monosemanticity": "responses to single features"}
+READ_FROM = {
+    "in_neurons": "what neurons say over all data",
+    "in_neurons_given_expert": "what they say where their expert works",
+    "monosemanticity": "responses to single features",
+}
 COLUMNS = {
     "loss_fraction": "loss_fraction",
     "recovered": "features_recovered",
@@ -58,8 +62,8 @@ COLUMNS = {
     "in_neurons_beyond_null": "features_neuron",
 }
 """Measures, by the column of ``models.parquet`` that has them."""
-COMPARED = (*COLUMNS, "monosemanticity", "neurons_per_1000", "features_per_1000")
-OF_EXPERTS = ("in_neurons_given_expert", "monosemanticity_unrouted", "balance", "home")
+COMPARED = (*COLUMNS, "in_neurons_given_expert", "monosemanticity", "neurons_per_1000", "features_per_1000")
+OF_EXPERTS = ("monosemanticity_unrouted", "balance", "home")
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
@@ -104,7 +108,7 @@ def _measured(run: Run, arm: Replicates) -> pd.DataFrame:
     numbers = [int(model) for model in arm.models["model"]]
     experiments, parameters = run.batch(numbers)
     e = experiments[0]
-    cost, samples = budget(e), int(arm.models["eval.samples"].iloc[0])
+    cost, found = budget(e), routing(experiments, parameters, int(arm.models["eval.samples"].iloc[0]))
     neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
     b = e.bottleneck
     beside = {name: value for name, value in arm.settings.items() if not name.startswith(("model.", "train."))}
@@ -122,17 +126,16 @@ def _measured(run: Run, arm: Replicates) -> pd.DataFrame:
         monosemanticity=neurons.mean().reindex(numbers).to_numpy(),
         neurons_per_1000=neurons.sum().reindex(numbers).to_numpy() * per_1000,
         features_per_1000=rows["in_neurons"] * per_1000,
-        **(_of_experts(experiments, parameters, samples) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
+        in_neurons_given_expert=(found.given_its_expert > RECOVERED).sum(1).double().numpy(),
+        **(_of_experts(experiments, parameters, found) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
     )
 
 
-def _of_experts(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> dict[str, np.ndarray]:
+def _of_experts(experiments: Sequence[Experiment], parameters: Parameters, found: Routing) -> dict[str, np.ndarray]:
     """What is asked of routed layers alone, `OF_EXPERTS` by name: [model]."""
-    found = routing(experiments, parameters, samples)
     every = [replace(e, bottleneck=replace(e.bottleneck, experts=0), training=Training()) for e in experiments]
     sizes = response_sizes_of(every, replace(parameters, W_router=None))
-    given = (found.given_its_expert > RECOVERED).sum(1)
-    columns = (given, monosemanticity(sizes).nanmean(1), found.balance, found.home.nanmean(1))
+    columns = (monosemanticity(sizes).nanmean(1), found.balance, found.home.nanmean(1))
     return {name: column.double().numpy() for name, column in zip(OF_EXPERTS, columns, strict=True)}
 
 
