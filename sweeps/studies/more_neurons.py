@@ -16,7 +16,8 @@ Thorstenson 2025, arXiv 2510.23671): here that is read from each, at equal budge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ from toymodels.metrics.recovery import RECOVERED
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, hidden_layer, label
+from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import Reply, estimate, said
 from toymodels.training.experiment import Experiment
@@ -63,6 +64,8 @@ COLUMNS = {
 }
 """Measures, by the column of ``models.parquet`` that has them."""
 COMPARED = (*COLUMNS, "in_neurons_given_expert", "monosemanticity", "neurons_per_1000", "features_per_1000")
+MOST: dict[str, float] = {"monosemanticity": 1, "monosemanticity_unrouted": 1, "balance": 1, "home": 1}
+"""what a measure can be at most, of those that are shares"""
 OF_EXPERTS = ("monosemanticity_unrouted", "balance", "home")
 
 
@@ -73,13 +76,16 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """
     models = run.models[(run.models["status"] == "ok") & run.models["loss_fraction"].notna()]
     models = models[models["features_recovered"].notna()]
-    measured = pd.concat([_measured(run, arm) for arm in run.arms(models, over=(*SEED_ALONE, *run.tuned))] or [models])
+    arms = run.arms(models, over=(*SEED_ALONE, *run.tuned))
+    measured = pd.concat([_measured(run, arm, _beside(arms[0])) for arm in arms] or [models.assign(dense=True)])
     if models.empty or measured["dense"].all() or not measured["dense"].any():
         raise FolderError(f"{run.path}: more_neurons needs trained layers that are dense and others, of features")
     shown = [*COMPARED, *OF_EXPERTS]
     keys = ["regime", "layer", "hidden", "dense", *BUDGETS]
     layers = pd.DataFrame(
-        dict(zip(keys, key, strict=True)) | {"measure": measure} | estimate(rows[measure])
+        dict(zip(keys, key, strict=True))
+        | {"measure": measure}
+        | estimate(rows[measure], least=0, most=MOST.get(measure, math.inf))
         for key, rows in measured.groupby(keys, sort=False)
         for measure in shown
         if rows[measure].notna().any()
@@ -103,19 +109,24 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
 # ------------------------------------------------------------------------------------------------------------ measures
 
 
-def _measured(run: Run, arm: Replicates) -> pd.DataFrame:
-    """The measures of an arm's models, a row a model."""
+def _beside(arm: Replicates) -> dict[str, Any]:
+    """What an arm's settings say of all but its layer and how it was trained."""
+    return {name: value for name, value in arm.settings.items() if not name.startswith(("model.", "train."))}
+
+
+def _measured(run: Run, arm: Replicates, first: Mapping[str, Any]) -> pd.DataFrame:
+    """The measures of an arm's models, a row a model; regimes are named by what differs from the ``first``."""
     numbers = [int(model) for model in arm.models["model"]]
     experiments, parameters = run.batch(numbers)
     e = experiments[0]
     cost, found = budget(e), routing(experiments, parameters, int(arm.models["eval.samples"].iloc[0]))
     neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
     b = e.bottleneck
-    beside = {name: value for name, value in arm.settings.items() if not name.startswith(("model.", "train."))}
+    beside = _beside(arm)
     rows = pd.DataFrame({name: arm.models[column].to_numpy(float) for name, column in COLUMNS.items()})
     per_1000 = 1000 / cost.parameters
     return rows.assign(
-        regime=label(beside),
+        regime=condition(beside, None if beside == first else first),
         layer=layer_name(e),
         dense=not (b.blocks > 1 or b.top_k or b.experts > 1 or b.gated),
         experts=max(b.experts, 1),
@@ -242,7 +253,7 @@ def _sentence(equal: pd.DataFrame, claim: pd.DataFrame) -> str:
             neurons, loss = (rows.loc[(measure, most)].to_dict() for measure in ("in_neurons", "loss_fraction"))
             parts.append(
                 f"at equal {words_of(spent)} {most} has most features in neurons, {said(neurons, 1)} more than dense "
-                f"{REFERENCE}, at a loss fraction {said(loss)} higher"
+                f"{REFERENCE}, and a loss fraction {said(loss)} more"
             )
     where = f" ({regime})" if regime else ""
     seeds = int(here["seeds"].max()) if len(here) else 0
