@@ -70,7 +70,7 @@ def test_every_example_does_what_the_page_says(tmp_path: Path) -> None:
         if not any(FUSED in name for name in touched(diff)):
             tried(tree, diff, lines)
     settings = (tree / "docs" / "SWEEPS.md").read_text()
-    assert all(name in settings for name in ("relu2", "falling", "model.top_k", "log_cosh"))
+    assert all(name in settings for name in ("relu2", "falling", "model.ceiling", "log_cosh"))
     assert (tree / "runs" / "tms_phase" / "tms_phase.svg").exists()
 
 

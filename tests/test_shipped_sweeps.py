@@ -45,6 +45,7 @@ SMALL = {
     },
     "inspection": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
     "free_lunch": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.hidden": 32, "features.density": 0.02},
+    "more_neurons": {"seed": 0, "train.steps": 10, "train.batch": 32, "features.n": 32, "eval.samples": 256},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},
     "tms_collapse": {"seed": 0, "train.steps": 40, "train.batch": 64},

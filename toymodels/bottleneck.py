@@ -1,33 +1,36 @@
 """The bottleneck: n features squeezed through m hidden neurons and read out again; and the decoder, its sibling.
 
     pre  z = W_in x + b_in, or W_in E x + b_in    [model, hidden, batch]
-    mid  a = act(z)                               [model, hidden, batch]
+    mid  a = act(z), or act(z) g(x), or the largest of these    [model, hidden, batch]
     post h = LayerNorm(a), or a                   [model, hidden, batch]
     read-out = W_out h + b_out                    [model, target, batch]
     out  y = out(read-out)                        [model, target, batch]
 
 Examples are columns, as in the equations, so every product is ``W @ x``. The hidden layer is computed here and nowhere
 else: `hidden` is made of `preactivation`, `mid_of` and `normed`, and whatever looks at a part of it, or changes one,
-calls these. With ``activation`` linear, ``tied``, no ``hidden_bias`` and a ReLU output this is the model of Elhage et
-al. 2022 (*Toy Models of Superposition*). With an ``embedding`` E the features lie in superposition in a smaller space,
-and the neurons read them out of it: the *decoder*, in which the activation has work to do.
+calls these. What g may be is in `toymodels.gains`. With ``activation`` linear, ``tied``, no ``hidden_bias`` and a ReLU
+output this is the model of Elhage et al. 2022 (*Toy Models of Superposition*). With an ``embedding`` E the features lie
+in superposition in a smaller space, and neurons read them out of it: the *decoder*, whose activation has work to do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from toymodels.activations import ACTIVATIONS, Activation, Linear, ReLU
+from toymodels import gains
+from toymodels.activations import ACTIVATIONS, Activation, Elementwise, Linear, ReLU
 from toymodels.checks import Flag, Number, OrNone, Part, Whole, setting, settle
 from toymodels.embedding import Embedding
 from toymodels.layer_norm import LayerNorm, normalise
+from toymodels.parameters import Parameters
 from toymodels.roles import OneOf
+from toymodels.sparsity import largest
 from toymodels.targets import Target
 
 MAX_HIDDEN = 10**5
@@ -43,6 +46,11 @@ class Bottleneck:
     init_scale^2, so that no output is born dead. With an embedding of size d W_in ~ N(0, init_scale^2 / d) and W_out ~
     N(0, 1 / hidden), as it is too where what a model must say is not x. ``hidden_bias_start``: where every entry of
     b_in starts; moderately negative ones go with monosemantic neurons (Jermyn, Schiefer, Hubinger 2022).
+
+    ``blocks``: W_in is block-diagonal (`toymodels.sparsity`); what there is of it starts sqrt(blocks) times as large,
+    so that z varies as much. ``top_k``: so many of the largest |mid| are kept, before any LayerNorm. ``gated`` and
+    ``experts``: what multiplies act(z) (`toymodels.gains`); W_gate starts as W_in, b_gate at 0, W_router ~ N(0, 1 /
+    inputs).
     """
 
     hidden: int = field(metadata=setting(Whole(1, MAX_HIDDEN), "how many neurons the hidden layer has"))
@@ -76,6 +84,22 @@ class Bottleneck:
             "1 / hidden)",
         ),
     )
+    blocks: int = field(
+        default=0,
+        metadata=setting(Whole(0, MAX_HIDDEN), "how many blocks W_in is, each of a part of the inputs; 0 is dense"),
+    )
+    top_k: int = field(
+        default=0, metadata=setting(Whole(0, MAX_HIDDEN), "how many of the largest |mid| are kept; 0 keeps all")
+    )
+    experts: int = field(
+        default=0,
+        metadata=setting(
+            Whole(0, MAX_HIDDEN), "how many equal blocks of neurons a router picks one of; 0 is no router"
+        ),
+    )
+    gated: bool = field(
+        default=False, metadata=setting(Flag(), "whether mid = act(z) * (W_gate x + b_gate); b_gate if hidden_bias")
+    )
 
     def __post_init__(self) -> None:
         settle(self)
@@ -89,6 +113,18 @@ class Bottleneck:
             raise ValueError(
                 "embedding: W_in reads the embedding and W_out says targets, so they cannot be tied: tied = false"
             )
+        for name, count in (("blocks", self.blocks), ("experts", self.experts)):
+            if count and self.hidden % count:
+                raise ValueError(f"{name}: expected a divisor of hidden, {self.hidden}, got {count}")
+        if self.blocks and self.experts:
+            raise ValueError("experts: every expert reads all inputs: leave blocks or experts out")
+        if self.top_k > self.hidden:
+            raise ValueError(f"top_k: expected at most as many as there are neurons, {self.hidden}, got {self.top_k}")
+        if self.experts and not (self.layer_norm is None and isinstance(self.activation, Elementwise)):
+            raise ValueError(
+                "experts: SoLU and LayerNorm are over all neurons, of which an example has one expert's: another "
+                "activation, layer_norm = false"
+            )
 
     def check(self, n: int, target: Target) -> None:
         """Raise ``ValueError`` where this cannot read ``n`` features and say what the target asks for."""
@@ -96,6 +132,9 @@ class Bottleneck:
             raise ValueError(
                 f"embedding: expected at most as many dimensions as features, {n}, got {self.embedding.size}"
             )
+        inputs, of = (n, "features") if self.embedding is None else (self.embedding.size, "the embedding")
+        if self.blocks and inputs % self.blocks:
+            raise ValueError(f"blocks: expected a divisor of the size of {of}, {inputs}, got {self.blocks}")
         if self.tied and not target.of_features:
             raise ValueError(
                 f"tied: W_out = W_in^T says what each feature is, and target '{target.name}' is not of features: "
@@ -106,7 +145,7 @@ class Bottleneck:
     def axes(self) -> Mapping[str, tuple[str, ...]]:
         """The parameters that training moves, by name, each with its axes after ``model``.
 
-        An axis is ``hidden``, ``feature``, ``embedding`` or ``target``.
+        An axis is ``hidden``, ``feature``, ``embedding``, ``expert`` or ``target``.
         """
         affine = self.layer_norm is not None and self.layer_norm.affine
         inputs = "feature" if self.embedding is None else "embedding"
@@ -116,6 +155,9 @@ class Bottleneck:
         axes |= {"b_out": ("target",)} if self.output_bias else {}
         axes |= {"ln_gain": ("hidden",), "ln_bias": ("hidden",)} if affine else {}
         axes |= {"E": EMBEDDING_AXES} if self.embedding is not None and self.embedding.trained else {}
+        axes |= {"W_gate": ("hidden", inputs)} if self.gated else {}
+        axes |= {"b_gate": ("hidden",)} if self.gated and self.hidden_bias else {}
+        axes |= {"W_router": ("expert", inputs)} if self.experts else {}
         return axes
 
     @cached_property
@@ -131,51 +173,21 @@ class Bottleneck:
         norm = None if self.layer_norm is None else LayerNorm(affine=self.layer_norm.affine)
         return dataclasses.replace(self, layer_norm=norm, init_scale=1.0, hidden_bias_start=0.0)
 
-
-@dataclass(frozen=True)
-class Parameters:
-    """The numbers of a batch of models; what an architecture does not have is None."""
-
-    W_in: Tensor
-    """[model, hidden, feature]; [model, hidden, embedding] of a decoder"""
-    W_out: Tensor | None = None
-    """[model, target, hidden]; None when tied, for then it is W_in^T"""
-    b_in: Tensor | None = None
-    """[model, hidden]"""
-    b_out: Tensor | None = None
-    """[model, target]"""
-    ln_gain: Tensor | None = None
-    """[model, hidden]"""
-    ln_bias: Tensor | None = None
-    """[model, hidden]"""
-    ln_eps: Tensor | None = None
-    """[model], float64; a setting, not trained"""
-    E: Tensor | None = None
-    """[model, embedding, feature], the embedding of a decoder"""
+    @property
+    def plain(self) -> Bottleneck:
+        """The same with nothing but its activation between pre and mid, and W_in dense."""
+        return dataclasses.replace(self, blocks=0, top_k=0, experts=0, gated=False)
 
     @property
-    def decoder(self) -> Tensor:
-        """W_out, or W_in^T when tied: [model, target, hidden]."""
-        return self.W_in.transpose(1, 2) if self.W_out is None else self.W_out
+    def linear(self) -> bool:
+        """Whether mid is pre."""
+        return type(self.activation) is Linear and not (self.top_k or self.experts or self.gated)
 
-    def trained(self, bottleneck: Bottleneck) -> dict[str, Tensor]:
-        """The tensors that training moves in this architecture, by name."""
-        present = self.present()
-        return {name: present[name] for name in bottleneck.axes}
-
-    def present(self) -> dict[str, Tensor]:
-        """The tensors this architecture has, by name."""
-        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {name: tensor for name, tensor in named if tensor is not None}
-
-    def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Parameters:
-        """The parameters of some of the models."""
-        return Parameters(**{name: tensor[models] for name, tensor in self.present().items()})
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Parameters:
-        """On another device or in another precision (``ln_eps`` stays float64)."""
-        kept = {"ln_eps": torch.float64}
-        return Parameters(**{name: each.to(device, kept.get(name, dtype)) for name, each in self.present().items()})
+    @property
+    def kinds_of_neurons(self) -> int:
+        """How many equal runs of neurons there are that differ in what reaches them, as blocks and experts do: within
+        one of them neurons could stand for each other."""
+        return max(self.blocks, self.experts, 1)
 
 
 Norm = Callable[[Tensor], Tensor]
@@ -204,15 +216,43 @@ def directions(parameters: Parameters) -> Tensor:
     return parameters.W_in if parameters.E is None else parameters.W_in @ parameters.E
 
 
+def read(parameters: Parameters, x: Tensor) -> Tensor:
+    """u [model, input, batch], what neurons read of x [model, feature, batch]: x itself, or E x."""
+    return x if parameters.E is None else parameters.E @ x
+
+
 def preactivation(parameters: Parameters, x: Tensor) -> Tensor:
     """``pre`` [model, hidden, batch] of x [model, feature, batch]."""
-    inputs = x if parameters.E is None else parameters.E @ x
-    return _affine(parameters.W_in, inputs, parameters.b_in)
+    return _affine(parameters.W_in, read(parameters, x), parameters.b_in)
 
 
-def mid_of(bottleneck: Bottleneck, pre: Tensor) -> Tensor:
-    """``mid`` of ``pre``, both [model, hidden, batch]."""
-    return bottleneck.activation(pre, dim=1)
+def gate(parameters: Parameters, x: Tensor) -> Tensor | None:
+    """W_gate u + b_gate [model, hidden, batch]; None where neurons have no gates."""
+    return None if parameters.W_gate is None else _affine(parameters.W_gate, read(parameters, x), parameters.b_gate)
+
+
+def route(parameters: Parameters, x: Tensor) -> Tensor | None:
+    """The chosen expert's probability at its neurons, 0 elsewhere [model, hidden, batch]; None without a router."""
+    if parameters.W_router is None:
+        return None
+    return gains.route(gains.probabilities(parameters.W_router, read(parameters, x)), parameters.W_in.shape[1])
+
+
+def gain(parameters: Parameters, x: Tensor) -> Tensor | None:
+    """What multiplies act(z), [model, hidden, batch] of x [model, feature, batch]; None where nothing does."""
+    return gains.product(gate(parameters, x), route(parameters, x))
+
+
+def mid_of(bottleneck: Bottleneck, pre: Tensor, gain: Tensor | None = None) -> Tensor:
+    """``mid`` of ``pre`` and of the layer's `gain`, all [model, hidden, batch].
+
+    Raises ``ValueError`` where the layer has a gain and it is not given: pre alone does not say what mid is.
+    """
+    if gain is None and (bottleneck.gated or bottleneck.experts):
+        raise ValueError("expected a layer whose mid follows from its pre-activations, got one that is gated or routed")
+    mid = bottleneck.activation(pre, dim=1)
+    mid = mid if gain is None else mid * gain
+    return torch.where(largest(mid.abs(), bottleneck.top_k), mid, 0.0) if bottleneck.top_k else mid
 
 
 def live_norm(bottleneck: Bottleneck, parameters: Parameters) -> Norm | None:
@@ -234,15 +274,15 @@ def normed(parameters: Parameters, mid: Tensor, norm: Norm | None) -> Tensor:
     return post
 
 
-def hidden_from(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor) -> Hidden:
-    """The hidden layer from its pre-activations ``pre`` [model, hidden, batch] on."""
-    mid = mid_of(bottleneck, pre)
+def hidden_from(bottleneck: Bottleneck, parameters: Parameters, pre: Tensor, gain: Tensor | None = None) -> Hidden:
+    """The hidden layer from its pre-activations ``pre`` [model, hidden, batch] on, and its `gain` if it has one."""
+    mid = mid_of(bottleneck, pre, gain)
     return Hidden(pre, mid, normed(parameters, mid, live_norm(bottleneck, parameters)))
 
 
 def hidden(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Hidden:
     """The hidden layers of a batch of models of one architecture on x [model, feature, batch]."""
-    return hidden_from(bottleneck, parameters, preactivation(parameters, x))
+    return hidden_from(bottleneck, parameters, preactivation(parameters, x), gain(parameters, x))
 
 
 def read_out(bottleneck: Bottleneck, parameters: Parameters, layer: Hidden) -> Taps:

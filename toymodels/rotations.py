@@ -1,7 +1,8 @@
 """Haar-random rotations of the hidden basis, from the stream: of all, or of those that leave the vector 1 where it is.
 
 LayerNorm subtracts the mean over neurons, which singles out the direction of 1 = (1, ..., 1): a basis that LayerNorm
-acts on may be rotated about it, and no further.
+acts on may be rotated about it, and no further. Neurons of different blocks, or of different experts, read different
+things: of such a layer the basis of each block may be rotated, and no further.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from toymodels import random
+from toymodels.bottleneck import Bottleneck
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
+
+BLOCK = 2**20
+"""steps of the stream between one block's rotations and the next one's"""
 
 
 @undisturbed
@@ -44,10 +49,27 @@ def haar_about_ones(seeds: np.ndarray, size: int, step: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 @undisturbed
-def drawn_rotations(size: int, draws: int, seed: int, *, about_ones: bool) -> Tensor:
-    """So many rotations of one seed, the same in every call: float32 ``[draw, size, size]``."""
-    of = haar_about_ones if about_ones else haar
-    return torch.cat([of(np.array([seed], np.int64), size, step=1 + draw) for draw in range(draws)]).float()
+def drawn_rotations(size: int, draws: int, seed: int, *, about_ones: bool, blocks: int = 1) -> Tensor:
+    """So many rotations of one seed, the same in every call: float32 ``[draw, size, size]``.
+
+    Block-diagonal, of so many equal ``blocks``, each random by itself; ``about_ones`` each leaves its own 1 in place.
+    """
+    of, within = haar_about_ones if about_ones else haar, size // blocks
+    each = [
+        torch.cat([of(np.array([seed], np.int64), within, step=1 + draw + BLOCK * block) for draw in range(draws)])
+        for block in range(blocks)
+    ]
+    rotations = torch.zeros(draws, blocks, within, blocks, within, dtype=torch.float64)
+    for block, of_block in enumerate(each):
+        rotations[:, block, :, block] = of_block
+    return rotations.view(draws, size, size).float()
+
+
+def rotations_of(bottleneck: Bottleneck, draws: int, seed: int) -> Tensor:
+    """The rotations of the hidden basis in which a layer's neurons could as well have been: `drawn_rotations`, about 1
+    where a LayerNorm follows, within blocks or experts where there are some."""
+    about_ones, blocks = bottleneck.layer_norm is not None, bottleneck.kinds_of_neurons
+    return drawn_rotations(bottleneck.hidden, draws, seed, about_ones=about_ones, blocks=blocks)
 
 
 def _basis_with_ones(size: int) -> Tensor:

@@ -53,7 +53,8 @@ def kind(e: Experiment) -> Hashable:
     assert isinstance(f, Features)
     parts = (b.activation, b.layer_norm, b.embedding, e.training.optimizer, f.values, f.firing, e.target, e.cost)
     moves = b.embedding is not None and b.embedding.trained
-    return (b.tied, moves, *(type(part) for part in parts))
+    by_design = (b.blocks > 0, b.top_k > 0, b.experts > 0, b.gated)
+    return (b.tied, moves, *by_design, *(type(part) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The contents of a pack: one table of its tensors, from which packs are made, checked when read, and sized.
 
-Axes are ``model, hidden, feature, embedding, target, point`` (of the loss curve) and ``snapshot``. Every pack has every
-tensor, whatever its architecture: what that lacks is 0, a gain that it lacks is 1. The embedding E alone is there only
-where there is one, snapshots where asked for.
+Axes are ``model, hidden, feature, embedding, expert, target, point`` (of the loss curve) and ``snapshot``. Every pack
+has every tensor, whatever its architecture: what that lacks is 0, a gain that it lacks is 1. An embedding E, gates and
+a router are there only where there are some, snapshots where asked for.
 """
 
 from __future__ import annotations

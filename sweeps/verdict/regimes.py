@@ -50,6 +50,9 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
         if not TARGETS[target].of_features:
             left_out.append(f"{name}: target '{target}' is not of features, which the predictions are about")
             continue
+        if rows["model.gated"].iloc[0] or rows["model.experts"].iloc[0]:
+            left_out.append(f"{name}: layers are gated or routed, and the predictions are about others")
+            continue
         seeds, arms, sentences = _arms(rows)
         if not seeds:
             left_out.append(f"{name}: {'; '.join(sentences)}")

@@ -18,7 +18,7 @@ from .text import DATA, read, rounded
 FUSED, AUTOGRAD = ("--engine", "fused"), ("--engine", "autograd")
 BOTH = ("activations", "laws", "values", "firing", "layers", "training", "decoders", "wild")
 RUNS: dict[str, list[tuple[str, ...]]] = {
-    **{f"{name}_autograd": [(name, *AUTOGRAD)] for name in (*BOTH, "outputs", "tasks")},
+    **{f"{name}_autograd": [(name, *AUTOGRAD)] for name in (*BOTH, "outputs", "tasks", "not_dense")},
     **{f"{name}_fused": [(name, *FUSED)] for name in BOTH},
     "outputs_fused": [("outputs", *FUSED, "--grid", "model.output=linear,relu")],
     "tasks_fused": [("tasks", *FUSED, "--set", "task.loss=squared")],

@@ -13,6 +13,7 @@ import toymodels as tm
 from toymodels.metrics.functional_alignment import DRAWS, NULL_ON, FunctionalNull, functional_null
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2
+from toymodels.rotations import rotations_of
 from toymodels.training.experiment import sampler, start
 
 FEATURES = tm.Features(12, 0.2, values=tm.Binary())
@@ -168,3 +169,41 @@ def test_other_rotations_are_other_noise():
         assert not torch.equal(other.draws, nulls[0].draws)
         for a, b in zip(other.draws.flatten(0, 1).numpy(), nulls[0].draws.flatten(0, 1).numpy(), strict=True):
             assert scipy.stats.kstest(a, b).pvalue > 1e-3
+
+
+BY_DESIGN = {
+    "blocks": tm.Bottleneck(6, tm.ReLU(), blocks=2),
+    "blocks + LN": tm.Bottleneck(6, tm.SoLU(), tm.LayerNorm(), blocks=2),
+    "top_k": tm.Bottleneck(6, tm.GeLU(), top_k=2),
+    "experts": tm.Bottleneck(6, tm.ReLU(), experts=2),
+    "gated": tm.Bottleneck(6, tm.ReLU(), gated=True),
+    "bilinear": tm.Bottleneck(6, tm.Linear(), gated=True),
+}
+
+
+@pytest.mark.parametrize("name", BY_DESIGN)
+def test_percentiles_are_uniform_in_layers_that_are_not_dense(name):
+    """Weights as they start, and biases drawn likewise: rotations of each block or expert are as likely."""
+    models, b = 200, dataclasses.replace(BY_DESIGN[name], tied=False, hidden_bias=True, init_scale=5.0)
+    es, parameters = untrained(b, tm.Features(4, 0.3), models)
+    generator = torch.Generator().manual_seed(3)
+    biases = {name: torch.randn(models, 6, generator=generator) for name in ("b_in", "b_gate") if name in b.axes}
+    parameters = dataclasses.replace(parameters, **biases)
+    percentiles = [
+        functional_null([e], parameters[k : k + 1], 256, draws=49, seed=k).percentile[0, k % 4].item()
+        for k, e in enumerate(es)
+    ]
+    jitter = np.random.default_rng(0).uniform(size=models)
+    ranks = (np.array(percentiles) * 49 / 100 + jitter) / 50
+    assert scipy.stats.kstest(ranks, "uniform").pvalue > 0.01
+
+
+def test_rotations_keep_to_blocks_and_experts():
+    for b in (BY_DESIGN["blocks"], BY_DESIGN["experts"]):
+        Q = rotations_of(b, 5, 0)
+        assert not Q[:, :3, 3:].any()
+        assert not Q[:, 3:, :3].any()
+        assert not torch.allclose(Q[:, :3, :3], Q[:, 3:, 3:], atol=0.1)
+        torch.testing.assert_close(Q @ Q.transpose(1, 2), torch.eye(6).expand(5, 6, 6), rtol=0, atol=1e-6)
+    about = rotations_of(BY_DESIGN["blocks + LN"], 5, 0)
+    torch.testing.assert_close(about.view(5, 6, 2, 3).sum(3)[:, :3, 0], torch.ones(5, 3), rtol=0, atol=1e-6)

@@ -77,6 +77,7 @@ def test_other_errors_are_not_taken_for_memory():
     [
         ("64, Linear(), None", 128, "Identity()"),
         ("64, SoLU(), LayerNorm()", 128, "Identity()"),
+        ("64, GeLU(), gated=True, experts=4", 64, "Identity()"),
         ("8, ReLU(), None", 32, "And(400)"),
         ("8, ReLU(), None", 100, "And(100)"),
         ("8, ReLU(), None, embedding=Embedding(128, trained=True)", 128, "Identity()"),

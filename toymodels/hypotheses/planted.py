@@ -52,6 +52,7 @@ from toymodels.hypotheses.constructed import LAYER_NORM_EPS
 from toymodels.layer_norm import LayerNorm
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.recovery import best_neuron, best_neuron_r2, r2
+from toymodels.parameters import turned
 from toymodels.rotations import haar_about_ones
 from toymodels.surgery import refit
 from toymodels.surroundings import undisturbed
@@ -135,9 +136,7 @@ def turn(arm: Arm, strength: float) -> Arm:
     p, seeds = arm.parameters, np.array([e.seed for e in arm.experiments])
     whole = haar_about_ones(seeds, p.W_in.shape[1], TURN).numpy()
     Q = torch.from_numpy(np.stack([np.real(expm(strength * np.asarray(logm(q)))) for q in whole])).to(p.W_in)
-    b_in = None if p.b_in is None else (Q @ p.b_in[:, :, None])[:, :, 0]
-    turned = replace(p, W_in=Q @ p.W_in, b_in=b_in)
-    return Arm(arm.experiments, refit(arm.experiments, turned, samples=FIT_ON, first=FIT_FROM))
+    return Arm(arm.experiments, refit(arm.experiments, turned(p, Q), samples=FIT_ON, first=FIT_FROM))
 
 
 def tiers(moments: Moments, aligned: int) -> Iterator[tuple[dict[int, int], list[int]]]:

@@ -14,6 +14,10 @@ away: Q is random among the rotations that leave 1 where it is. Every feature ha
 samples: a long column of W_in looks more aligned than a short one, and a null pooled over features is no feature's. Of
 a model whose W_in (and b_in) could as well have been any rotation of it, percentiles are uniform.
 
+Neurons of different blocks, or of different experts, could not stand for each other, as different things reach them:
+there Q is random among the rotations of each block or expert by itself. A
+gate is part of what its neuron reads and is turned by the same Q; what a router chooses is not touched.
+
 That a basis shows itself as privileged against rotations of it is of Elhage, Lasenby, Olah 2023, *Privileged Bases in
 the Transformer Residual Stream*; that neurons are judged by known features, of Jermyn, Schiefer, Hubinger 2022.
 """
@@ -28,7 +32,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.engines.registry import choose
-from toymodels.rotations import drawn_rotations
+from toymodels.rotations import rotations_of
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
@@ -90,8 +94,7 @@ def functional_null(
     among them, so that what is compared was computed alike. By the engine that "auto" means for these models.
     """
     b, W_in = experiments[0].bottleneck, parameters.W_in
-    drawn = drawn_rotations(b.hidden, draws, seed, about_ones=b.layer_norm is not None)
-    rotations = torch.cat([torch.eye(b.hidden)[None], drawn])
+    rotations = torch.cat([torch.eye(b.hidden)[None], rotations_of(b, draws, seed)])
     engine = choose("auto", [experiments], W_in.device.type, W_in.dtype).engine
     found = engine.rotated_r2(experiments, parameters, rotations, first, min(samples, NULL_ON)).cpu()
     return FunctionalNull(own=found[:, 0], draws=found[:, 1:].transpose(1, 2))

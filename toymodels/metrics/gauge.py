@@ -23,7 +23,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from toymodels.activations import Linear
 from toymodels.bottleneck import Bottleneck, Parameters, directions
 from toymodels.layer_norm import about_median, centred
 from toymodels.metrics.moments import Moments
@@ -43,7 +42,7 @@ def gauged_moments(bottleneck: Bottleneck, moments: Moments) -> Moments:
     """
     if bottleneck.layer_norm is None:
         return moments
-    taps = ("mid", "pre") if _linear(bottleneck) else ("mid",)
+    taps = ("mid", "pre") if bottleneck.linear else ("mid",)
     square = {tap: centred(centred(moments.tap_tap[tap], 1), 2) for tap in taps}
     mid_pre = centred(moments.mid_pre, 1)
     return replace(
@@ -63,13 +62,9 @@ def gauged_directions(
     """`directions` [model, hidden, feature], ``about`` their mean over neurons (or `about_median`) where there is a
     LayerNorm and a linear activation."""
     W = directions(parameters)
-    return about(W) if bottleneck.layer_norm is not None and _linear(bottleneck) else W
+    return about(W) if bottleneck.layer_norm is not None and bottleneck.linear else W
 
 
 def gauged_dimensions(bottleneck: Bottleneck) -> int:
     """How many dimensions `gauged_directions` can span: one less than there are neurons where they are gauged."""
-    return bottleneck.hidden - (bottleneck.layer_norm is not None and _linear(bottleneck))
-
-
-def _linear(bottleneck: Bottleneck) -> bool:
-    return type(bottleneck.activation) is Linear
+    return bottleneck.hidden - (bottleneck.layer_norm is not None and bottleneck.linear)

@@ -48,8 +48,10 @@ def effective_neurons(experiments: Sequence[Experiment], parameters: Parameters,
     """E [exp H(softmax(z)) | x != 0] / m, in [1/m, 1]: float64 [model]; NaN where no input is other than empty.
 
     The share of neurons that softmax(z) spreads over, whatever the activation. On the first ``samples`` of the model's
-    own evaluation data, at most `EFFECTIVE_ON`.
+    own evaluation data, at most `EFFECTIVE_ON`. NaN of a routed layer, whose neurons are not there all at once.
     """
+    if experiments[0].bottleneck.experts:
+        return torch.full((len(experiments),), torch.nan, dtype=torch.float64)
     data, samples = sampler(experiments), min(samples, EFFECTIVE_ON)
     total, filled = torch.zeros(2, len(experiments), dtype=torch.float64)
     for first in range(0, samples, CHUNK):
@@ -72,11 +74,12 @@ def affine_substitution(experiments: Sequence[Experiment], parameters: Parameter
     least value for a constant output, of the squared loss sum_i I_i Var(t_i) on the same samples. Where the loss does
     not compare y with t (`compares`), by the squared error of the read-out.
 
-    Exactly 0 of a linear activation; below 0 where the layer says more of t without its activation. A row of A is m
-    numbers fitted, so with few samples a neuron A is itself a bad fit, and the answer too large. NaN where samples are
-    too few for four folds (fewer than about 250), and for a model that is not finite.
+    Exactly 0 where mid is pre. What multiplies act(z), and the choice of the largest, goes with it. Below 0 where the
+    layer says more of t without its activation. A row of A is m numbers fitted, so with few samples a neuron A is
+    itself a bad fit, and the answer too large. NaN where samples are too few for four folds (fewer than about 250), and
+    for a model that is not finite.
     """
-    if type(experiments[0].bottleneck.activation) is Linear:
+    if experiments[0].bottleneck.linear:
         return torch.where(moments.cost.sum(1).isfinite(), 0.0, torch.nan).double()
     if len(moments.folds) < FOLDS:
         return torch.full((len(experiments),), torch.nan, dtype=torch.float64)
@@ -125,7 +128,7 @@ def _freed(experiments: Sequence[Experiment], *, substituted: bool) -> list[Expe
     comparable = compares(experiments[0].cost)
     for b in {e.bottleneck for e in experiments}:
         changed[b] = replace(
-            b,
+            b.plain if substituted else b,
             activation=Linear() if substituted else b.activation,
             output=b.output if comparable else Linear(),
             hidden_bias=b.hidden_bias or substituted,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Bottleneck, Parameters, directions, mid_of
+from toymodels.bottleneck import Bottleneck, Parameters, directions, gain, mid_of
 from toymodels.metrics.gauge import gauged
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
@@ -39,11 +39,14 @@ def sides(*, signed: bool) -> tuple[float, ...]:
 
 def responses(bottleneck: Bottleneck, parameters: Parameters, values: Tensor) -> Tensor:
     """Delta ``[model, hidden, feature]`` on the side of the sign of ``values``, one a model [model] or one a
-    feature [model, feature]: act(W_i value + b_in) - act(b_in), gauged."""
+    feature [model, feature]: mid of that feature alone less mid of nothing, gauged. In a routed layer a feature alone
+    moves the neurons of the expert it is sent to, and those of the one that nothing at all is sent to."""
     moves = directions(parameters)
     bias = torch.zeros_like(moves[:, :, :1]) if parameters.b_in is None else parameters.b_in[:, :, None]
-    moved = mid_of(bottleneck, moves * values.view(len(values), 1, -1) + bias) - mid_of(bottleneck, bias)
-    return gauged(bottleneck, moved)
+    at = values.view(len(values), -1).expand(len(values), moves.shape[2])
+    alone = mid_of(bottleneck, moves * at[:, None, :] + bias, gain(parameters, torch.diag_embed(at)))
+    nothing = mid_of(bottleneck, bias, gain(parameters, torch.zeros_like(at)[:, :, None]))
+    return gauged(bottleneck, alone - nothing)
 
 
 def response_sizes(bottleneck: Bottleneck, parameters: Parameters, values: Tensor, *, signed: bool) -> Tensor:

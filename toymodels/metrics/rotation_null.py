@@ -3,10 +3,12 @@
     z = W_in x + b_in  ->  Q z,    Q Haar-random; fixing 1 = (1, ..., 1) where there is a LayerNorm
 
 (W_in E x + b_in in a decoder), and *then* the activation is applied: activations sharpen, so rotating the responses
-instead would call random directions aligned. LayerNorm singles out the direction 1, in whatever basis the rest is, so
-there the basis is turned about it. `DRAWS` rotations a model, and one null a feature: under SoLU a long random column
-looks more aligned than a short one, so a null pooled over features is no feature's own. Rotated models are measured as
-the model is: signed features on both sides, responses and columns gauged (`toymodels.metrics.gauge`).
+instead would call random directions aligned. All that a neuron reads is turned, its gate as well. Neurons of different
+blocks or experts could not stand for each other, so there Q turns those of each among themselves. LayerNorm singles out
+the direction 1, in whatever basis the rest is, so there the basis is turned about it. `DRAWS` rotations a model, and
+one null a feature: under SoLU a long random column looks more aligned than a short one, so a null pooled over features
+is no feature's own. Rotated models are measured as the model is: signed features on both sides, responses and columns
+gauged (`toymodels.metrics.gauge`).
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Bottleneck, Parameters, directions
+from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.layer_norm import about_median
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.gauge import gauged_directions
 from toymodels.metrics.responses import mean_active_values, response_sizes
-from toymodels.rotations import drawn_rotations
+from toymodels.parameters import TURNED, folded
+from toymodels.rotations import rotations_of
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
@@ -75,16 +78,11 @@ def rotation_nulls(
 
     Every model of one width is turned by the same rotations, those that ``seed`` draws.
     """
-    W, b_in = directions(parameters), parameters.b_in
-    n_models, n_hidden, n_features = W.shape
+    of_features = folded(parameters)
+    n_models, _, n_features = of_features.W_in.shape
     drawn: dict[str, list[Tensor]] = {name: [] for name in measures}
-    rotations = drawn_rotations(n_hidden, DRAWS, seed, about_ones=bottleneck.layer_norm is not None)
-    for chunk in rotations.to(W).split(DRAWS_AT_ONCE):
-        # [model, draw, hidden, feature] as a batch of model x draw models.
-        rotated = Parameters(
-            W_in=torch.einsum("dkh,mhf->mdkf", chunk, W).flatten(0, 1),
-            b_in=None if b_in is None else torch.einsum("dkh,mh->mdk", chunk, b_in).flatten(0, 1),
-        )
+    for chunk in rotations_of(bottleneck, DRAWS, seed).to(of_features.W_in).split(DRAWS_AT_ONCE):
+        rotated = _by_each(of_features, chunk)
         size = response_sizes(bottleneck, rotated, values.repeat_interleave(len(chunk), dim=0), signed=signed)
         measure = _measures(gauged_directions(bottleneck, rotated, about_median), size)
         for name in measures:
@@ -102,6 +100,18 @@ def rotation_nulls_of(
     """The nulls of models of one structure: `rotation_nulls` at their own features' values."""
     e, values = experiments[0], mean_active_values(experiments, parameters.W_in)
     return rotation_nulls(e.bottleneck, parameters, values, measures, signed=e.features.signed, seed=seed)
+
+
+def _by_each(parameters: Parameters, rotations: Tensor) -> Parameters:
+    """Of models without embedding, each rotated by each: a batch of model x draw models."""
+    named = {name: each for name, each in parameters.present().items() if name in TURNED}
+    turned = {
+        name: torch.einsum("dkh,mhf->mdkf" if each.dim() == 3 else "dkh,mh->mdk", rotations, each).flatten(0, 1)
+        for name, each in named.items()
+    }
+    router = parameters.W_router
+    repeated = None if router is None else router.repeat_interleave(len(rotations), dim=0)
+    return Parameters(**turned, W_router=repeated)
 
 
 def _measures(W: Tensor, size: Tensor) -> dict[str, Callable[[], Tensor]]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from toymodels.activations import Activation, Elementwise, SoLU
-from toymodels.bottleneck import Norm, Parameters
+from toymodels.bottleneck import Norm
 from toymodels.layer_norm import about_median, centred, median
+from toymodels.parameters import Parameters, turned
 
 
 class Intervention:
@@ -71,7 +72,7 @@ class Switched(Intervention):
 
 @dataclass(frozen=True)
 class Rotated(Intervention):
-    """The hidden basis rotated before the activation: W_in -> Q W_in, b_in -> Q b_in.
+    """The hidden basis rotated before the activation: W_in -> Q W_in, b_in -> Q b_in, a gate's weights likewise.
 
     ``Q`` is [hidden, hidden] or [model, hidden, hidden]. The read-out stays as trained, tied or not: W_out Q' undoes
     the rotation, `refit` finds what is best after it. Raises ``ValueError`` for another shape of Q.
@@ -86,14 +87,8 @@ class Rotated(Intervention):
                 f"Q: expected shape ({n_hidden}, {n_hidden}) or ({n_models}, {n_hidden}, {n_hidden}), "
                 f"got {tuple(self.Q.shape)}"
             )
-        Q, b_in = self.Q.to(parameters.W_in), parameters.b_in
-        return replace(
-            parameters,
-            W_in=Q @ parameters.W_in,
-            # Spelled out, since a tied read-out would turn with W_in and an untied one would not.
-            W_out=parameters.decoder,
-            b_in=None if b_in is None else (Q @ b_in[:, :, None])[:, :, 0],
-        )
+        # The read-out is spelled out, since a tied one would turn with W_in and an untied one would not.
+        return replace(turned(parameters, self.Q.to(parameters.W_in)), W_out=parameters.decoder)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from toymodels.bottleneck import (
     Hidden,
     Parameters,
     Taps,
+    gain,
     live_norm,
     mid_of,
     normed,
@@ -31,7 +32,7 @@ def operate(bottleneck: Bottleneck, parameters: Parameters, x: Tensor, *interven
         x, parameters = intervention.on_x(x), intervention.on_parameters(parameters)
         activation, norm = intervention.on_activation(activation), intervention.on_norm(norm)
     pre = preactivation(parameters, x)
-    mid = mid_of(dataclasses.replace(bottleneck, activation=activation), pre)
+    mid = mid_of(dataclasses.replace(bottleneck, activation=activation), pre, gain(parameters, x))
     for intervention in interventions:
         mid = intervention.on_mid(mid, norm)
     return read_out(bottleneck, parameters, Hidden(pre, mid, normed(parameters, mid, norm)))

@@ -27,12 +27,15 @@ from toymodels.training.recipe import Training
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long each axis of a model is; ``embedding`` is 0 where there is none. What things cost is told from these."""
+    """How long each axis of a model is, 0 of what there is none. What things cost is told from these."""
 
     feature: int
     embedding: int
     hidden: int
     target: int
+    gate: int = 0
+    """as many as ``hidden`` where neurons have gates"""
+    expert: int = 0
 
     @property
     def least(self) -> int:
@@ -46,9 +49,11 @@ class Sizes:
 
     @property
     def weights(self) -> int:
-        """Numbers in W_in, W_out and E, as if none were tied: so many products a sample of a forward pass."""
+        """Numbers in W_in, W_out, E, W_gate and W_router, as if none were tied or left out: so many products a sample
+        of a forward pass, as it is computed."""
         inputs = self.embedding or self.feature
-        return self.hidden * (inputs + self.target) + self.embedding * self.feature
+        reading = (self.hidden + self.gate + self.expert) * inputs
+        return reading + self.hidden * self.target + self.embedding * self.feature
 
     @property
     def said(self) -> int:
@@ -94,6 +99,15 @@ class Experiment:
             raise ValueError(
                 "activation_l1: a LayerNorm undoes any size of mid, which then costs nothing: leave one out"
             )
+        if self.training.weights_kept < 1 and (
+            self.bottleneck.blocks or self.bottleneck.experts or self.bottleneck.gated
+        ):
+            raise ValueError(
+                "weights_kept: a share of the weights of a dense W_in, and there are others: leave it or blocks, experts "
+                "and gated out"
+            )
+        if self.training.load_balance and not self.bottleneck.experts:
+            raise ValueError("load_balance: there is no router whose load to balance: set experts = 2 or more")
         check_objective(self.target, self.loss, self.features, self.bottleneck.output, self.seed)
         self.bottleneck.check(self.features.n, self.target)
 
@@ -106,7 +120,8 @@ class Experiment:
     def sizes(self) -> Sizes:
         """How long each of its axes is."""
         b = self.bottleneck
-        return Sizes(self.features.n, 0 if b.embedding is None else b.embedding.size, b.hidden, self.n_targets)
+        embedding = 0 if b.embedding is None else b.embedding.size
+        return Sizes(self.features.n, embedding, b.hidden, self.n_targets, b.hidden * b.gated, b.experts)
 
     @property
     def cost(self) -> Loss:

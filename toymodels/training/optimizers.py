@@ -17,7 +17,7 @@ from toymodels.checks import Number, Part, setting, settle
 from toymodels.roles import by_name
 from toymodels.rotations import haar
 
-HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1}
+HIDDEN_AXIS = {"W_in": 1, "W_out": 2, "b_in": 1, "ln_gain": 1, "ln_bias": 1, "W_gate": 1, "b_gate": 1}
 SHARE = Number(least=0, below=1)
 
 

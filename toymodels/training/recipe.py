@@ -22,9 +22,13 @@ class Training:
     ``weight_decay`` acts on every trained parameter; ``hidden_bias_decay`` on b_in alone, on top of it, in the same
     manner: it draws a hidden bias that started elsewhere back to 0. ``weight_growth`` g is decay of the other sign, of
     the columns W_i of W_in: with the rate r, |W_i| moves by r g (1 - |W_i|), from either side to 1 (Liu, Liu and Gore
-    2025). A decay below 0 would let columns grow without end that the loss does not hold.
-    ``activation_l1`` l adds l times `toymodels.objectives.contributions` to what is minimised, and to nothing that is
-    reported. ``weights_kept`` below 1 is weight-sparse training (`toymodels.training.pruning`).
+    2025). A decay below 0 would let columns grow without end that the loss does not hold. ``weights_kept`` below 1 is
+    weight-sparse training (`toymodels.training.pruning`).
+
+    To what is minimised, and to nothing that is reported, ``activation_l1`` l adds l times
+    `toymodels.objectives.contributions`, and ``load_balance`` alpha adds alpha L_0 imbalance of a routed layer
+    (`toymodels.gains`), L_0 the loss of the best constant predictor.
+
     The loss is kept at ``curve_points`` log-spaced steps, the weights at ``snapshots``.
     """
 
@@ -67,6 +71,10 @@ class Training:
     weights_kept: float = field(
         default=1.0,
         metadata=setting(Number(above=0, most=1), "the share of W_in's and of W_out's weights that stay, the largest"),
+    )
+    load_balance: float = field(
+        default=0.0,
+        metadata=setting(Number(least=0), "how much an uneven load of experts costs, in best constants' losses"),
     )
 
     def __post_init__(self) -> None:

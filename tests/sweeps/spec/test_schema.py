@@ -47,24 +47,24 @@ def test_every_field_of_a_dataclass_is_a_setting(place: str) -> None:
 
 
 @dataclass(frozen=True)
-class Sparse(tm.Bottleneck):
-    """A bottleneck that keeps the largest of its hidden entries: what a new setting of a model is."""
+class Noisy(tm.Bottleneck):
+    """A bottleneck some of whose hidden entries are left out: what a new setting of a model is."""
 
-    top_k: int = field(default=0, metadata=setting(Whole(0, 99), "how many hidden entries are kept; 0 for all"))
+    dropped: int = field(default=0, metadata=setting(Whole(0, 99), "how many hidden entries are left out"))
 
 
 def test_a_new_field_is_a_new_setting() -> None:
-    table = table_of(Sparse, "model")
-    assert table.names == (*table_of(tm.Bottleneck, "model").names, "model.top_k")
-    added = table.keys["top_k"]
+    table = table_of(Noisy, "model")
+    assert table.names == (*table_of(tm.Bottleneck, "model").names, "model.dropped")
+    added = table.keys["dropped"]
     assert isinstance(added, Setting)
-    assert (added.default, added.says) == (0, "how many hidden entries are kept; 0 for all")
-    values = {each.name: each.default for each in table.settings()} | {"model.hidden": 3, "model.top_k": 2}
-    assert table.make(values) == Sparse(3, top_k=2)
-    with pytest.raises(Refused, match=r"model\.top_k: expected less than or equal to 99, got 100"):
+    assert (added.default, added.says) == (0, "how many hidden entries are left out")
+    values = {each.name: each.default for each in table.settings()} | {"model.hidden": 3, "model.dropped": 2}
+    assert table.make(values) == Noisy(3, dropped=2)
+    with pytest.raises(Refused, match=r"model\.dropped: expected less than or equal to 99, got 100"):
         plain.read(added.check, added.name, 100)
-    with pytest.raises(ValueError, match="top_k: expected a whole number from 0 to 99, got 100"):
-        Sparse(3, top_k=100)
+    with pytest.raises(ValueError, match="dropped: expected a whole number from 0 to 99, got 100"):
+        Noisy(3, dropped=100)
 
 
 @dataclass(frozen=True)

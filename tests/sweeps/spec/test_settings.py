@@ -313,6 +313,10 @@ CHANGES: list[tuple[str, Any]] = [
     ("model.hidden_bias", True),
     ("model.init_scale", 2.0),
     ("model.hidden_bias_start", -1.0),
+    ("model.blocks", 2),
+    ("model.top_k", 1),
+    ("model.experts", 2),
+    ("model.gated", True),
     ("model.embedding", 3),
     ("model.embedding", 4),
     ("model.embedding", {"size": 3, "trained": True}),
@@ -333,6 +337,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("train.weights_kept", 0.25),
     ("train.weight_growth", 0.5),
     ("train.activation_l1", 0.1),
+    ("train.load_balance", 0.1),
     ("eval.samples", 256),
 ]
 

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward
+from toymodels.bottleneck import Bottleneck, Parameters, forward, read
 from toymodels.engines.engine import CEILING, Advance, OnStep
+from toymodels.gains import imbalance, probabilities
 from toymodels.objectives import contributions, losses
+from toymodels.sparsity import block_mask
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
 from toymodels.training.keep import Keep, resume
 from toymodels.training.optimizers import length_beyond_one
@@ -83,9 +85,12 @@ class TrainingRun:
         self.l1 = per_model([e.training.activation_l1 for e in experiments])
         self.shrinks = bool(self.l1.any())
         self.scale = per_model([e.best_constant_loss() for e in experiments])
+        self.balance = per_model([e.training.load_balance for e in experiments]) * self.scale
+        self.balances = bool(self.balance.any())
 
         self.start, self.target = start(experiments, self.data, dtype), target_of(experiments)
         self.weights = self.before = self.start.trained(self.first.bottleneck)
+        self.there = _some_there(self.first.bottleneck, self.weights)
         begin = self.recipe.optimizer.begin
         self.directions = {name: begin(name, weight, self.data.seeds) for name, weight in self.weights.items()}
 
@@ -107,6 +112,7 @@ class TrainingRun:
         t, weights = self.t + 1, {name: weight.requires_grad_() for name, weight in self.weights.items()}
         loss, cost = self._batch_loss(t)
         gradients = torch.autograd.grad(cost.sum(), list(weights.values()))
+        gradients = [self._there(name, gradient) for name, gradient in zip(weights, gradients, strict=True)]
         with torch.no_grad():
             loss = loss.detach()
             ceiling = CEILING * (loss + self.scale) if t == 1 else self.ceiling
@@ -114,11 +120,14 @@ class TrainingRun:
             step_rate = self.rate * self.recipe.schedule.factor((t - 1) / self.recipe.steps)
             updates = [
                 _over(step_rate, weight)
-                * self.directions[name](
-                    torch.where(_over(sound, weight), gradient, 0.0),
-                    weight,
-                    self._decay(name, weight),
-                    t,
+                * self._there(
+                    name,
+                    self.directions[name](
+                        torch.where(_over(sound, weight), gradient, 0.0),
+                        weight,
+                        self._decay(name, weight),
+                        t,
+                    ),
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]
@@ -150,12 +159,20 @@ class TrainingRun:
         self._keep_snapshot()
 
     def _batch_loss(self, t: int) -> tuple[Tensor, Tensor]:
-        """The loss, which is reported and judged, and what is minimised: the loss with what activations cost."""
+        """The loss, which is reported and judged, and what is minimised: the loss with what activations and an uneven
+        load of experts cost."""
         x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
         parameters = self._parameters(self.weights)
         taps = forward(self.first.bottleneck, parameters, x)
         loss = losses(self.importance, self.target(x), taps.out, self.cost)
-        return loss, loss + self.l1 * contributions(parameters, taps.mid) if self.shrinks else loss
+        cost = loss + self.l1 * contributions(parameters, taps.mid) if self.shrinks else loss
+        if parameters.W_router is not None and self.balances:
+            cost = cost + self.balance * imbalance(probabilities(parameters.W_router, read(parameters, x)))
+        return loss, cost
+
+    def _there(self, name: str, of: Tensor) -> Tensor:
+        """A gradient or a direction of a parameter, 0 for the weights that a block-diagonal one has not got."""
+        return torch.where(self.there[name], of, 0.0) if name in self.there else of
 
     def _decay(self, name: str, weight: Tensor) -> Tensor:
         """The share of a parameter that a step takes away, as it broadcasts over it; below 0 it is added."""
@@ -216,6 +233,15 @@ class TrainingRun:
             snapshots={name: kept.cpu() for name, kept in self.snapshots.items()} if self.shots else {},
             sub_batches=(len(self.experiments),),
         )
+
+
+def _some_there(bottleneck: Bottleneck, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which weights there are, bool [hidden, input], of the parameters that have only some."""
+    if not bottleneck.blocks:
+        return {}
+    in_blocks = [weights[name] for name in ("W_in", "W_gate") if name in weights]
+    mask = block_mask(bottleneck.blocks, *in_blocks[0].shape[1:]).to(in_blocks[0].device)
+    return dict.fromkeys([name for name in ("W_in", "W_gate") if name in weights], mask)
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -71,6 +71,8 @@ KNOWN_SETTINGS: dict[type, str] = {
 }
 """What this engine knows of each part of an experiment. What is not here is refused, never left out; but for a setting
 at its default, with which a model is what it was before there was that setting."""
+LACKING: dict[type, str] = {Bottleneck: "blocks top_k experts gated", Training: "load_balance"}
+"""Of the settings that are not there, those that are the same for all models of one structure."""
 
 
 def unsupported(experiments: Sequence[Experiment]) -> str | None:
@@ -100,9 +102,9 @@ def unsupported(experiments: Sequence[Experiment]) -> str | None:
 
 
 def knows_every_setting() -> bool:
-    """Whether `KNOWN_SETTINGS` names every setting that there is."""
+    """Whether one model says of all of its structure what `KNOWN_SETTINGS` lacks."""
     fields = ((kind, field.name) for kind in KNOWN_SETTINGS for field in dataclasses.fields(kind))
-    return all(name in KNOWN_SETTINGS[kind].split() for kind, name in fields)
+    return all(name in f"{KNOWN_SETTINGS[kind]} {LACKING.get(kind, '')}".split() for kind, name in fields)
 
 
 def _parts(experiment: Experiment) -> tuple[Any, ...]:

@@ -1,0 +1,269 @@
+"""More neurons without a larger model: hidden layers that are not dense, against dense ones of the same budget.
+
+Of every hidden layer of a run: its budget in parameters and in multiply-adds (`toymodels.metrics.budget`), its loss,
+the features that it recovers, those in one neuron, and how monosemantic its neurons are. Each layer that is not dense
+is then set against dense ones at its own budget, between whose widths measures are interpolated
+(`toymodels.hypotheses.statistics.equal_budget`), paired by seed and meaned over its widths.
+
+A feature is in a neuron if one neuron explains more than half of it over all data. Beside it: how many are once nulls
+are asked as well, and how many are given that the neuron's expert works (`toymodels.metrics.routing`). By single
+features, a neuron's monosemanticity is the share of its largest response. A router sends a feature that is alone to one
+expert, so that it raises this of whatever neurons: beside it stands that of the same neurons if all of them worked.
+
+Of networks of experts it is reported that the more experts there are, the more monosemantic they are (Chaudhari, Nuer,
+Thorstenson 2025, arXiv 2510.23671): here that is read from each, at equal budgets and for twice the experts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from toymodels.activations import Linear, ReLU
+from toymodels.bottleneck import Parameters
+from toymodels.hypotheses.statistics.equal_budget import at_budget
+from toymodels.hypotheses.statistics.findings import from_seeds
+from toymodels.hypotheses.statistics.intervals import Status
+from toymodels.metrics.budget import budget
+from toymodels.metrics.monosemanticity import monosemanticity
+from toymodels.metrics.recovery import RECOVERED
+from toymodels.metrics.responses import response_sizes_of
+from toymodels.metrics.routing import Routing, routing
+from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, condition, hidden_layer
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.training.experiment import Experiment
+from toymodels.training.recipe import Training
+
+QUESTION = "How do you get more neurons without a larger model, and do experts make features monosemantic?"
+LAYERS = "a measure of a hidden layer"
+EQUAL = "a measure of a hidden layer, less that of a dense one of the same budget"
+CLAIM = "a reading of the claim that experts make features monosemantic"
+BUDGETS = ("parameters", "multiply_adds")
+REFERENCE = ReLU.name
+"""the dense layer that the sentence compares with"""
+MARGINS = {"in_neurons": 3.0, "in_neurons_given_expert": 3.0, "monosemanticity": 0.05}
+"""By the measure that the claim is read from, the difference that counts: features, and a share of a response."""
+READ_FROM = {
+    "in_neurons": "what neurons say over all data",
+    "in_neurons_given_expert": "what they say where their expert works",
+    "monosemanticity": "responses to single features",
+}
+COLUMNS = {
+    "loss_fraction": "loss_fraction",
+    "recovered": "features_recovered",
+    "in_neurons": "best_neuron_recovered_post",
+    "in_neurons_beyond_null": "features_neuron",
+}
+"""Measures, by the column of ``models.parquet`` that has them."""
+COMPARED = (*COLUMNS, "in_neurons_given_expert", "monosemanticity", "neurons_per_1000", "features_per_1000")
+MOST: dict[str, float] = {"monosemanticity": 1, "monosemanticity_unrouted": 1, "balance": 1, "home": 1}
+"""what a measure can be at most, of those that are shares"""
+OF_EXPERTS = ("monosemanticity_unrouted", "balance", "home")
+
+
+def answer(run: Run, say: Callable[[str], None]) -> Reply:
+    """Every layer's measures, their differences at equal budgets, and what they say of experts.
+
+    Raises `FolderError` where there is no layer that is not dense, or no dense one in two widths beside it.
+    """
+    models = run.models[(run.models["status"] == "ok") & run.models["loss_fraction"].notna()]
+    models = models[models["features_recovered"].notna()]
+    arms = run.arms(models, over=(*SEED_ALONE, *run.tuned))
+    measured = pd.concat([_measured(run, arm, _beside(arms[0])) for arm in arms] or [models.assign(dense=True)])
+    if models.empty or measured["dense"].all() or not measured["dense"].any():
+        raise FolderError(f"{run.path}: more_neurons needs trained layers that are dense and others, of features")
+    shown = [*COMPARED, *OF_EXPERTS]
+    keys = ["regime", "layer", "hidden", "dense", *BUDGETS]
+    layers = pd.DataFrame(
+        dict(zip(keys, key, strict=True))
+        | {"measure": measure}
+        | estimate(rows[measure], least=0, most=MOST.get(measure, math.inf))
+        for key, rows in measured.groupby(keys, sort=False)
+        for measure in shown
+        if rows[measure].notna().any()
+    )
+    differences = pd.DataFrame(_differences(measured))
+    if differences.empty:
+        raise FolderError(f"{run.path}: no layer that is not dense has a budget between those of two dense layers")
+    claim = pd.DataFrame(_claim(measured, differences))
+    pooled = differences.groupby(["regime", "layer", "budget", "reference", "measure"], sort=False)
+    equal = pd.DataFrame(
+        dict(zip(["regime", "layer", "budget", "reference", "measure"], key, strict=True))
+        | {"widths": ", ".join(str(width) for width in rows["hidden"].unique())}
+        | estimate(rows.groupby("seed")["difference"].mean())
+        for key, rows in pooled
+    )
+    notes = [*run.tuned_at_ends, *_left_out(measured, differences)]
+    tables = {LAYERS: layers, EQUAL: equal} | ({} if claim.empty else {CLAIM: claim})
+    return Reply(QUESTION, _sentence(equal, claim), tables, tuple(notes))
+
+
+# ------------------------------------------------------------------------------------------------------------ measures
+
+
+def _beside(arm: Replicates) -> dict[str, Any]:
+    """What an arm's settings say of all but its layer and how it was trained."""
+    return {name: value for name, value in arm.settings.items() if not name.startswith(("model.", "train."))}
+
+
+def _measured(run: Run, arm: Replicates, first: Mapping[str, Any]) -> pd.DataFrame:
+    """The measures of an arm's models, a row a model; regimes are named by what differs from the ``first``."""
+    numbers = [int(model) for model in arm.models["model"]]
+    experiments, parameters = run.batch(numbers)
+    e = experiments[0]
+    cost, found = budget(e), routing(experiments, parameters, int(arm.models["eval.samples"].iloc[0]))
+    neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
+    b = e.bottleneck
+    beside = _beside(arm)
+    rows = pd.DataFrame({name: arm.models[column].to_numpy(float) for name, column in COLUMNS.items()})
+    per_1000 = 1000 / cost.parameters
+    return rows.assign(
+        regime=condition(beside, None if beside == first else first),
+        layer=layer_name(e),
+        dense=not (b.blocks > 1 or b.top_k or b.experts > 1 or b.gated),
+        experts=max(b.experts, 1),
+        hidden=b.hidden,
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+        seed=arm.models["seed"].to_numpy(),
+        monosemanticity=neurons.mean().reindex(numbers).to_numpy(),
+        neurons_per_1000=neurons.sum().reindex(numbers).to_numpy() * per_1000,
+        features_per_1000=rows["in_neurons"] * per_1000,
+        in_neurons_given_expert=(found.given_its_expert > RECOVERED).sum(1).double().numpy(),
+        **(_of_experts(experiments, parameters, found) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
+    )
+
+
+def _of_experts(experiments: Sequence[Experiment], parameters: Parameters, found: Routing) -> dict[str, np.ndarray]:
+    """What is asked of routed layers alone, `OF_EXPERTS` by name: [model]."""
+    every = [replace(e, bottleneck=replace(e.bottleneck, experts=0), training=Training()) for e in experiments]
+    sizes = response_sizes_of(every, replace(parameters, W_router=None))
+    columns = (monosemanticity(sizes).nanmean(1), found.balance, found.home.nanmean(1))
+    return {name: column.double().numpy() for name, column in zip(OF_EXPERTS, columns, strict=True)}
+
+
+def layer_name(e: Experiment) -> str:
+    """What a hidden layer is called: ``solu + LN``, ``relu, 4 experts``, ``bilinear``."""
+    b = e.bottleneck
+    bilinear = b.gated and type(b.activation) is Linear
+    words = ["bilinear" if bilinear else hidden_layer(b.activation.name, b.layer_norm is not None)]
+    words += ["gated"] if b.gated and not bilinear else []
+    words += [f"{b.blocks} blocks"] if b.blocks > 1 else []
+    words += [f"top {b.top_k}"] if b.top_k else []
+    words += [f"{b.experts} experts"] if b.experts > 1 else []
+    return ", ".join(words)
+
+
+def _differences(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Of every layer that is not dense and each kind of dense layer in two widths or more, at each budget."""
+    for regime, rows in measured.groupby("regime", sort=False):
+        dense, others = rows[rows["dense"]], rows[~rows["dense"]]
+        for reference, widths in dense.groupby("layer", sort=False):
+            for spent in BUDGETS:
+                for measure in COMPARED:
+                    table = widths.pivot_table(index=spent, columns="seed", values=measure)
+                    for (layer, hidden), arm in others.groupby(["layer", "hidden"], sort=False):
+                        there = at_budget(table.index.to_numpy(), table.to_numpy(), float(arm[spent].iloc[0]))
+                        own = arm.set_index("seed")[measure].reindex(table.columns)
+                        for seed, difference in (own - there).dropna().items():
+                            yield {
+                                "regime": regime,
+                                "layer": layer,
+                                "hidden": hidden,
+                                "budget": spent,
+                                "reference": reference,
+                                "measure": measure,
+                                "seed": seed,
+                                "difference": difference,
+                            }
+
+
+def _left_out(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[str]:
+    """A sentence for each budget at which a layer has no dense one of the reference to be compared with."""
+    others = measured[~measured["dense"]].drop_duplicates(["regime", "layer", "hidden"])
+    for spent in BUDGETS:
+        there = differences[(differences["budget"] == spent) & (differences["reference"] == REFERENCE)]
+        compared = set(zip(there["regime"], there["layer"], there["hidden"], strict=True))
+        every = zip(others["regime"], others["layer"], others["hidden"], strict=True)
+        if out := dict.fromkeys(f"{each[1]} of {each[2]} neurons" for each in every if each not in compared):
+            yield f"No dense {REFERENCE} layer has the {words_of(spent)} of {'; '.join(out)}."
+
+
+# --------------------------------------------------------------------------------------------------------------- claim
+
+
+def _claim(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Readings of the claim: experts against dense layers at equal budgets, and twice the experts at equal width."""
+    routed = differences[differences["layer"].str.contains("experts") & (differences["reference"] == REFERENCE)]
+    for (regime, spent, measure), rows in routed.groupby(["regime", "budget", "measure"], sort=False):
+        if measure in MARGINS:
+            key = {"regime": regime, "at": f"equal {words_of(str(spent))}", "measure": measure}
+            yield key | _found(rows.groupby("seed")["difference"].mean(), str(measure))
+    for regime, rows in measured[measured["experts"] > 1].groupby("regime", sort=False):
+        for measure in MARGINS:
+            slopes = _slopes(rows, measure)
+            if len(slopes):
+                yield {"regime": regime, "at": "twice the experts", "measure": measure} | _found(slopes, measure)
+
+
+def _slopes(rows: pd.DataFrame, measure: str) -> list[float]:
+    """Of each seed the slope of a measure over log2 of how many experts there are, the mean over widths that have
+    several numbers of them."""
+    slopes = []
+    for _, of_seed in rows.groupby("seed"):
+        each = [
+            np.polyfit(np.log2(of_width["experts"]), of_width[measure], 1)[0]
+            for _, of_width in of_seed.groupby("hidden")
+            if of_width["experts"].nunique() > 1
+        ]
+        slopes += [float(np.mean(each))] if each else []
+    return slopes
+
+
+def _found(values: Sequence[float] | pd.Series, measure: str) -> dict[str, Any]:
+    finding = from_seeds(measure, torch.tensor(np.asarray(values, np.float64)), MARGINS[measure])
+    return estimate(np.asarray(values)) | {"margin": MARGINS[measure], "status": finding.status.value}
+
+
+# ------------------------------------------------------------------------------------------------------------ in words
+
+
+def words_of(spent: str) -> str:
+    """A budget as a sentence has it."""
+    return spent.replace("_", "-")
+
+
+def _sentence(equal: pd.DataFrame, claim: pd.DataFrame) -> str:
+    """Of the first regime: the layer with most features in neurons at each budget; then the claim."""
+    regime = equal["regime"].iloc[0]
+    here = equal[(equal["regime"] == regime) & (equal["reference"] == REFERENCE)]
+    parts = []
+    for spent in BUDGETS:
+        rows = here[here["budget"] == spent].set_index(["measure", "layer"])
+        if "in_neurons" in rows.index.get_level_values(0):
+            most = rows.loc["in_neurons"]["mean"].idxmax()
+            neurons, loss = (rows.loc[(measure, most)].to_dict() for measure in ("in_neurons", "loss_fraction"))
+            parts.append(
+                f"at equal {words_of(spent)} {most} has most features in neurons, {said(neurons, 1)} more than dense "
+                f"{REFERENCE}, and a loss fraction {said(loss)} more"
+            )
+    where = f" ({regime})" if regime else ""
+    seeds = int(here["seeds"].max()) if len(here) else 0
+    told = f"Of layers that are not dense{where}: {'; '.join(parts)}; {seeds} seeds." if parts else "Nothing compares."
+    if claim.empty:
+        return told
+    readings = "; ".join(f"{_counted(claim[claim['measure'] == name])} by {words}" for name, words in READ_FROM.items())
+    return f"{told} That experts make features monosemantic is {readings}."
+
+
+def _counted(claim: pd.DataFrame) -> str:
+    counts = {status.value: int((claim["status"] == status.value).sum()) for status in Status}
+    return f"{', '.join(f'{status} in {count}' for status, count in counts.items() if count)} of {len(claim)} readings"
