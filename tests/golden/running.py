@@ -16,7 +16,7 @@ from .door import door, files_of
 from .text import DATA, read, rounded
 
 FUSED, AUTOGRAD = ("--engine", "fused"), ("--engine", "autograd")
-BOTH = ("activations", "laws", "values", "firing", "layers", "training", "decoders", "wild")
+BOTH = ("activations", "laws", "values", "firing", "layers", "training", "pressed", "decoders", "wild")
 RUNS: dict[str, list[tuple[str, ...]]] = {
     **{f"{name}_autograd": [(name, *AUTOGRAD)] for name in (*BOTH, "outputs", "tasks", "not_dense")},
     **{f"{name}_fused": [(name, *FUSED)] for name in BOTH},

@@ -224,3 +224,9 @@ def test_what_makes_no_sense_is_refused_in_a_sentence() -> None:
         tm.Training(weights_kept=0.5, optimizer=tm.RotatedAdam())
     assert tm.Training(weights_kept=1, optimizer=tm.RotatedAdam()) == tm.Training(optimizer=tm.RotatedAdam())
     assert codes.knows_every_setting()
+
+
+@pytest.mark.parametrize("other", [{"blocks": 2}, {"experts": 2}, {"gated": True}])
+def test_a_layer_that_is_not_one_dense_matrix_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="weights_kept: a share of the weights of a dense W_in"):
+        tm.Experiment(tm.Features(4, 0.1), tm.Bottleneck(4, **other), tm.Training(weights_kept=0.5))
