@@ -31,7 +31,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer inspection`` ran."""
     tables = read(run, "inspection").tables
     regimes = of_first_eps(tables[paired.ARM_TABLE])
-    figure = Figure(figsize=(8.2, 0.8 + 1.7 * len(regimes)))
+    figure = Figure(figsize=(7.4, 0.8 + 1.7 * len(regimes)))
     panels = figure.subplots(len(regimes), len(TITLES), squeeze=False, sharex="col", sharey="row")
     for (name, rows), axes in zip(regimes.items(), panels, strict=True):
         for (measure, title), axis in zip(TITLES.items(), axes, strict=True):
