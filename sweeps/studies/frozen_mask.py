@@ -164,7 +164,7 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
         where = ", ".join(dict.fromkeys(f"{row['layer']} ({row['regime']})" for row in held.to_dict("records")))
         notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
     notes.append(
-        f"Of maps at most {asked.CANDIDATES} were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or to "
-        "match the best affine map, is left out of those rows."
+        f"At most {asked.CANDIDATES} maps were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or "
+        "to match the best affine map, is left out of those rows."
     )
     return tuple(notes)
