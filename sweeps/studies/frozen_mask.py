@@ -35,6 +35,8 @@ MAPS = "affine maps, by how many there are"
 LAYERS = "a hidden layer"
 MARGIN = 0.9
 """Share of the change of the read-out, or of what GeLU does beyond an affine map, from which a yes is a yes."""
+OTHERWISE = ("model.top_k", "model.gated", "model.experts")
+"""Settings by which more than the activation multiplies z: such layers are not asked."""
 BESIDE = ("loss_fraction", "affine_substitution", "unexplained_by_affine")
 """Columns of ``models.parquet`` that a hidden layer is told with."""
 
@@ -56,9 +58,13 @@ class _Layer:
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """What freezing does to every hidden layer, regime by regime. Raises `FolderError` where there is none to ask."""
     trained = run.models[run.models["status"] == "ok"]
-    models = trained[trained["model.activation"] != Linear.name]
+    more = trained[[name for name in OTHERWISE if name in trained]].astype(bool).any(axis=1)
+    models = trained[(trained["model.activation"] != Linear.name) & ~more]
     if models.empty:
-        raise FolderError(f"{run.path}: frozen_mask needs trained models whose activation is not linear")
+        raise FolderError(
+            f"{run.path}: frozen_mask needs trained models whose activation is not linear and whose neurons are "
+            "neither gated nor routed nor cut to the largest"
+        )
     layers = list(_layers(run, models, say))
     tables = {
         title: table
@@ -164,7 +170,7 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
         where = ", ".join(dict.fromkeys(f"{row['layer']} ({row['regime']})" for row in held.to_dict("records")))
         notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
     notes.append(
-        f"Of maps at most {asked.CANDIDATES} were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or to "
-        "match the best affine map, is left out of those rows."
+        f"At most {asked.CANDIDATES} maps were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or "
+        "to match the best affine map, is left out of those rows."
     )
     return tuple(notes)

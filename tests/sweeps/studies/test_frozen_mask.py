@@ -131,7 +131,17 @@ def test_an_answer_is_yes_or_no_only_where_every_interval_says_so(
     assert frozen_mask._verdict(rows, "yes", "no") == said
 
 
-def test_a_run_of_linear_layers_alone_is_refused(ran: Ran) -> None:
-    linear = ran(SWEEP.replace('["linear", "relu", "gelu"]', '["linear"]').replace("[0, 1, 2, 3]", "[0]"))
+@pytest.mark.parametrize(
+    ("was", "is_"),
+    [('["linear", "relu", "gelu"]', '["linear"]'), ("hidden = 6", "hidden = 6\ntop_k = 2")],
+)
+def test_a_run_without_a_layer_whose_mask_is_its_activations_is_refused(was: str, is_: str, ran: Ran) -> None:
+    other = ran(SWEEP.replace(was, is_).replace("[0, 1, 2, 3]", "[0]"))
     with pytest.raises(FolderError, match="activation is not linear"):
-        frozen_mask.answer(linear, print)
+        frozen_mask.answer(other, print)
+
+
+def test_the_science_refuses_a_layer_that_is_gated(ran: Ran) -> None:
+    gated = ran(SWEEP.replace("hidden = 6", "hidden = 6\ngated = true").replace("[0, 1, 2, 3]", "[0]"))
+    with pytest.raises(ValueError, match="their activation's alone"):
+        asked.ask(Arm(*gated.batch([0])))

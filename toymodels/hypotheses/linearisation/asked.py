@@ -67,7 +67,13 @@ class Answers:
 
 @undisturbed
 def ask(arm: Arm) -> Answers:
-    """All of it, of models of one structure."""
+    """All of it, of models of one structure. Raises ``ValueError`` where more than the activation multiplies z."""
+    b = arm.experiments[0].bottleneck
+    if b.top_k or b.gated or b.experts:
+        raise ValueError(
+            "expected layers whose mask is their activation's alone, got one cut to its largest neurons, "
+            "gated or routed"
+        )
     quantised = _in_levels(arm)
     mask, scale = _codes(arm, quantised)
     both = mask if scale is None else np.stack([counted.joined(a, b) for a, b in zip(mask, scale, strict=True)])
