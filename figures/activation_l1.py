@@ -32,7 +32,8 @@ def draw(run: Run) -> Figure:
         _against_cost(right, of[activation_l1.CONTRIBUTORS], colour)
     left.set(xlabel="loss fraction", ylabel="features in neurons")
     left.legend(fontsize=7, loc="upper right")
-    right.set(xlabel="cost of activations", ylabel="neurons that take part in an example", yscale="log")
+    right.set(xlabel="cost of activations", ylabel="neurons that take part in an example")
+    right.set_ylim(bottom=0)
     return figure
 
 

@@ -128,7 +128,7 @@ def _sentence(judged: pd.DataFrame) -> str:
     for row in rows:
         cost: Any = row["cost"]
         if cost is None or math.isnan(cost):
-            told.append(f"{row['activation']}: no cost is at equal loss")
+            told.append(f"{row['activation']}: no cost is shown to leave the loss equal")
             continue
         numbers: Any = row
         told.append(f"{row['activation']} at {cost:g}: {said(numbers, 1)} more features in neurons, {row['status']}")

@@ -112,9 +112,14 @@ def _laws(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for (regime, decay), models in table.groupby(["regime", "decay"], sort=False):
         for name, (x, y) in EXPONENTS.items():
-            of_seeds = [exponent(seed[x], seed[y]) for _, seed in models.groupby("seed")]
-            rows.append({"regime": regime, "decay": decay, "exponent": name} | estimate(of_seeds))
+            rows.append({"regime": regime, "decay": decay, "exponent": name} | estimate(_of_seeds(models, x, y)))
     return pd.DataFrame(rows)
+
+
+def _of_seeds(models: pd.DataFrame, x: str, y: str) -> list[float]:
+    """A seed's exponent each, of the seeds that have every width."""
+    widths = models[WIDTH].nunique()
+    return [exponent(seed[x], seed[y]) for _, seed in models.groupby("seed") if seed[WIDTH].nunique() == widths]
 
 
 def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,10 +128,9 @@ def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
         widths = sorted(models[WIDTH].unique())
         for pair in pairwise(widths):
             between = models[models[WIDTH].isin(pair)]
-            of_seeds = [exponent(seed[WIDTH], seed[LOSS]) for _, seed in between.groupby("seed")]
             rows.append(
                 {"regime": regime, "decay": decay, "from": pair[0], "to": pair[1], "exponent": "loss on width"}
-                | estimate(of_seeds)
+                | estimate(_of_seeds(between, WIDTH, LOSS))
             )
     return pd.DataFrame(rows)
 
