@@ -59,7 +59,7 @@ NOTES = (
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """What becomes of pairs, density by density. Raises `FolderError` where no features come in correlated pairs."""
     models = run.models[(run.models["status"] == "ok") & (run.models["features.importance.law"] == Uniform.name)]
-    pairs = models[(models[FIRING] == Correlated.name) & (2 * models.get(GROUPS, math.nan) == models[N])]
+    pairs = models[(models[FIRING] == Correlated.name) & (2 * models[GROUPS] == models[N])]
     if pairs.empty:
         raise FolderError(
             f"{run.path}: tms_collapse needs trained models whose features are equally important and fire in "

@@ -2,9 +2,9 @@
 
 Of every size and density the restarts whose sets all stand as Elhage et al. 2022 (*Toy Models of Superposition*) found
 them: correlated sets orthogonal, or, where twice the dimensions do not hold all features, side by side in the plane;
-anticorrelated sets antipodal. The same division into sets is looked at where features are independent, the control: the
-difference is what firing together does. Beside it the share that each arm would have if its features were exchangeable,
-and that of its best tenth by loss.
+anticorrelated sets antipodal. The control are independent features from the same starts, divided into the same sets:
+the difference, paired by start, is what firing together does. Beside it the share that each arm would have if its
+features were exchangeable, that among restarts in which all features are present, and that of the best tenth by loss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from toymodels.firing import Anticorrelated, Correlated, Independent
-from toymodels.hypotheses.statistics.shares import share_difference, share_interval
+from toymodels.hypotheses.statistics.shares import share_interval
 from toymodels.metrics.arrangement import (
     Arranged,
     PairKind,
@@ -35,7 +35,7 @@ from toymodels.metrics.gauge import gauged_directions
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, records, said
+from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, estimate, records, said
 
 QUESTION = (
     "Are features that fire together represented orthogonally, and features that exclude each other as opposites?"
@@ -49,6 +49,7 @@ BEST = 0.1
 """the share of restarts, by loss, that is called the best"""
 NOTES = (
     "The density is a member's: a correlated set is active as often as its members, an anticorrelated one twice so.",
+    "Differences are paired by start. Of those: of the restarts in which all features are present.",
     "Four features in two antipodal pairs have sets orthogonal in 2 of 3 divisions into sets, and antipodal in 1 of 3.",
     "Intervals are each comparison's own: they are not corrected for how many there are.",
 )
@@ -104,19 +105,23 @@ def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) 
     claim, arranged = _claim(arm)
     W, other = weights(run, arm), weights(run, control)
     there, by_chance = arranged(W, member).numpy(), arranged(other, member).numpy()
-    difference = share_difference(there, by_chance)
+    whole, other_whole = present(W).all(1).numpy(), present(other).all(1).numpy()
+    of_start = pd.Series(there.astype(float), arm["seed"]) - pd.Series(by_chance.astype(float), control["seed"])
+    difference = estimate(of_start)
     best = np.argsort(arm["loss"].to_numpy(), kind="stable")[: math.ceil(BEST * len(arm))]
     return {
         "firing": str(arm[FIRING].iloc[0]),
         "arrangement": claim,
         **columns_of(share_interval(there)),
-        "independent": share_interval(by_chance).mean,
-        "difference": difference.mean,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
+        "independent": float(by_chance.mean()),
+        "difference": difference["mean"],
+        "difference_low": difference["low"],
+        "difference_high": difference["high"],
         "exchangeable": relabelled(arranged, W, member).mean().item(),
+        "all_present": float(whole.mean()),
+        "of_those": share_interval(there[whole]).mean,
+        "independent_of_those": share_interval(by_chance[other_whole]).mean,
         "best_tenth": float(there[best].mean()),
-        "all_present": present(W).all(1).double().mean().item(),
     }
 
 

@@ -14,6 +14,7 @@ from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_sets
+from toymodels.sweeps.studies.reply import estimate
 
 SWEEP = """
 [train]
@@ -79,6 +80,16 @@ def test_shares_of_restarts_are_counted_and_held_against_independent_features(pl
     assert opposite["exchangeable"] == pytest.approx(1 / 3)
     assert rows[0.3, "correlated"]["mean"] == 0
     assert low["all_present"] == 1
+    assert (low["of_those"], low["independent_of_those"]) == (low["mean"], low["independent"])
+
+
+def test_differences_are_paired_by_start(planted: Run) -> None:
+    """Of correlated and independent restarts that are orthogonal from the same starts but for four."""
+    reply = tms_sets.answer(planted, print)
+    rows = reply.tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")
+    paired = estimate([0.0] + [1.0] * 4 + [0.0] * 7)
+    low = rows[0.1, "correlated"]
+    assert (low["difference_low"], low["difference_high"]) == pytest.approx((paired["low"], paired["high"]))
 
 
 def test_the_answer_can_be_either_way_and_open(planted: Run) -> None:
