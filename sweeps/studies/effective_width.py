@@ -20,7 +20,7 @@ from toymodels.hypotheses.statistics.intervals import Interval, Status, unanimou
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, hidden_layer, label, value_text
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, estimate
+from toymodels.sweeps.studies.reply import ESTIMATE, Reply, columns_of, estimate
 
 QUESTION = (
     "As good as a GeLU model of what width is SoLU, does LayerNorm win back what it costs, and do wider ones lose more?"
@@ -34,6 +34,7 @@ COSTS, MORE, WON = "costs", "costs more per doubling of width", "LayerNorm wins 
 INTERVALS = (
     "Intervals of widths are quantiles over resampled seeds, GeLU fitted anew in each; > and < are out of GeLU's range."
 )
+AT_ENDS = "What is out of range has no part in what a doubling costs, and counts as at the end of the range in a mean."
 MOST_DIVERGED = 0.25
 """of the seeds of an arm at a width, beyond which that width is left out"""
 
@@ -54,7 +55,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     widths: list[dict[str, Any]] = []
     fits: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
-    notes = [INTERVALS, *run.tuned_at_ends]
+    notes = [INTERVALS, AT_ENDS, *run.tuned_at_ends]
     for replicates in run.arms(over=over):
         regime = _regime(label(replicates.settings), replicates.models)
         notes += regime.left_out
@@ -64,7 +65,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
         fits += [{"regime": regime.name} | row for row in _of_fit(reference)]
         smaller = {name: reference.smaller(of) for name, of in regime.layers.items() if name != GELU}
         for name, of in smaller.items():
-            widths += [{"regime": regime.name} | row for row in _at_widths(name, regime.layers[name], of, reference)]
+            widths += [{"regime": regime.name} | row for row in _at_widths(name, regime.layers[name], of)]
         claims += [{"regime": regime.name} | row for row in _claims(smaller)]
     if not widths:
         raise FolderError(
@@ -116,31 +117,29 @@ def _of_fit(reference: Reference) -> Iterator[dict[str, Any]]:
         )
 
 
-def _at_widths(name: str, of: Losses, smaller: Smaller, reference: Reference) -> Iterator[dict[str, Any]]:
+def _at_widths(name: str, of: Losses, smaller: Smaller) -> Iterator[dict[str, Any]]:
     for place, width in enumerate(of.widths.tolist()):
         found = smaller.at(place)
         yield {
             "layer": name,
             "width": width,
             "loss": float(np.exp(of.means[0, place])),
-            "smaller, %": _in_words(found, *reference.bounds(width)),
+            "smaller, %": _in_words(found, smaller.least[place], smaller.most[place]),
         } | columns_of(_percent(found))
 
 
 def _claims(smaller: Mapping[str, Smaller]) -> Iterator[dict[str, Any]]:
     for name, of in smaller.items():
         activation, _, norm = name.partition(" + ")
-        inside = of.widths[of.inside]
-        found = {COSTS: (of.mean(), inside), MORE: (of.trend(), inside)}
+        cost = of.mean()
+        found = {COSTS: cost, MORE: of.trend()}
         if norm and activation in smaller:
-            without = smaller[activation]
-            found[WON] = of.less_than(without), of.common(without)
+            found[WON] = of.less_than(smaller[activation])
         elif norm and activation == GELU:  # which costs nothing beside itself
-            cost = of.mean()
-            found[WON] = Interval(-cost.mean, -cost.high, -cost.low, cost.n), inside
-        for claim, (interval, widths) in found.items():
-            beyond = np.setdiff1d(of.widths, widths)
-            row = {"layer": name, "claim": claim, "widths": _listed(widths), "out of range": _listed(beyond)}
+            found[WON] = Interval(-cost.mean, -cost.high, -cost.low, cost.n)
+        for claim, interval in found.items():
+            inside, beyond = _listed(of.widths[of.inside]), _listed(of.widths[~of.inside])
+            row = {"layer": name, "claim": claim, "widths": inside, "out of range": beyond}
             yield row | columns_of(_percent(interval)) | {"status": above_zero(interval).value}
 
 
@@ -158,8 +157,8 @@ def _in_words(found: Interval, least: float, most: float) -> str:
     """x with its interval in %; what is out of range as beyond what the reference reaches."""
 
     def word(x: float) -> str:
-        beyond = f"> {100 * most:.0f}" if x == 1 else f"< {100 * least:.0f}"
-        return beyond if x == 1 or np.isinf(x) else f"{100 * x:.0f}"
+        beyond = f"> {100 * most:.0f}" if x == 1 else f"< {100 * least:z.0f}"
+        return beyond if x == 1 or np.isinf(x) else f"{100 * x:z.0f}"
 
     ends = "" if np.isnan(found.low) else f" ({word(found.low)} to {word(found.high)})"
     return word(found.mean) + ends
@@ -172,21 +171,22 @@ def _sentence(claims: pd.DataFrame) -> str:
     layers, told = list(dict.fromkeys(first["layer"])), []
     for layer in [each for each in layers if each.startswith(ASKED)] or layers:
         told.append(f"{layer} {_as_good(rows[layer, COSTS])}")
-        if rows[layer, MORE]["mean"] == rows[layer, MORE]["mean"]:
+        if not np.isnan(rows[layer, MORE]["mean"]):
             told[-1] += f", {_told(rows[layer, MORE])} points more a doubling"
-        if (layer, WON) in rows and rows[layer, WON]["widths"]:
+        if (layer, WON) in rows:
             told[-1] += f" (LayerNorm wins back {_told(rows[layer, WON])})"
     where = f" ({first['regime'].iloc[0]})" if first["regime"].iloc[0] else ""
     return f"As good as a {GELU} model so much smaller{where}: {'; '.join(told)}; {first['seeds'].iloc[0]} seeds."
 
 
 def _as_good(row: Mapping[str, Any]) -> str:
-    beyond = f"; {row['out of range']} out of range" if row["out of range"] else ""
-    return f"{_told(row)} % (widths {row['widths']}{beyond})" if row["widths"] else "out of range"
+    within = f"widths {row['widths']}" if row["widths"] else ""
+    beyond = f"{row['out of range']} out of range" if row["out of range"] else ""
+    return f"{_told(row)} % ({'; '.join(filter(None, (within, beyond)))})"
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    mean, low, high = (f"{row[end]:.0f}" for end in ("mean", "low", "high"))
+    mean, low, high = (f"{row[end]:z.0f}" for end in ESTIMATE[:3])
     return mean if np.isnan(row["low"]) else f"{mean} ({low} to {high})"
 
 

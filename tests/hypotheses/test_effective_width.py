@@ -135,8 +135,9 @@ def test_what_is_out_of_range_is_censored_on_its_side_and_never_extrapolated() -
     assert found.x[0, 0] == 1
     assert found.x[0, 3] == -np.inf
     assert found.inside.tolist() == [False, True, True, False]
-    assert reference.bounds(12) == (1 - 192 / 12, 1 - 6 / 12)
-    assert found.mean().mean == pytest.approx(((1 - 24 / 24) + (1 - 100 / 48)) / 2)
+    assert (found.least[0], found.most[0]) == (1 - 192 / 12, 1 - 6 / 12)
+    assert found.mean().mean == pytest.approx(np.mean([1 - 6 / 12, 1 - 24 / 24, 1 - 100 / 48, 1 - 192 / 96]))
+    assert found.trend().mean == pytest.approx((1 - 100 / 48) - (1 - 24 / 24))
     at_the_ends = reference.smaller(every_seed(law(np.array([6, 192, 6, 192])), OF_ARM))
     assert at_the_ends.x[0] == pytest.approx(1 - np.array([6, 192, 6, 192]) / OF_ARM)
 
@@ -150,23 +151,26 @@ def test_an_end_of_an_interval_is_censored_where_resamples_are() -> None:
     assert found.inside.tolist() == [False, True, True, True]
 
 
+def of_two_seeds(widths: list[int], x: list[float]) -> Smaller:
+    """x of an arm whose reference has models of 2 to 128 neurons."""
+    m = np.array(widths)
+    return Smaller(m, np.array([x] * 2), 1 - 128 / m, 1 - 2 / m, 2)
+
+
 def test_the_trend_is_the_slope_on_doublings() -> None:
-    rows = np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]])
-    assert Smaller(OF_ARM, rows, 2).trend().mean == pytest.approx(0.1)
-    rng = np.random.default_rng(4)
-    uneven = Smaller(np.array([8, 12, 16, 64]), rng.random((2, 4)), 2)
-    expected = np.polyfit(np.log2([8, 12, 16, 64]), uneven.x[0], 1)[0]
-    assert uneven.trend().mean == pytest.approx(expected)
-    one = Smaller(np.array([8]), np.array([[0.5]]), 2)
-    assert np.isnan(one.trend().mean)
+    assert of_two_seeds([12, 24, 48, 96], [0.1, 0.2, 0.3, 0.4]).trend().mean == pytest.approx(0.1)
+    widths, x = [8, 12, 16, 64], [0.3, 0.1, 0.7, 0.2]
+    assert of_two_seeds(widths, x).trend().mean == pytest.approx(np.polyfit(np.log2(widths), x, 1)[0])
+    assert of_two_seeds([*widths, 128], [*x, -np.inf]).trend().mean == pytest.approx(
+        np.polyfit(np.log2(widths), x, 1)[0]
+    )
+    assert np.isnan(of_two_seeds([8], [0.5]).trend().mean)
 
 
-def test_what_one_arm_has_less_than_another_is_of_widths_that_both_have_inside() -> None:
-    mine = Smaller(np.array([8, 16, 32]), np.array([[0.1, 0.1, -np.inf]] * 3), 2)
-    theirs = Smaller(np.array([16, 32, 64]), np.array([[0.4, 0.3, 0.2]] * 3), 2)
-    assert mine.less_than(theirs).mean == pytest.approx(0.3)
-    apart = Smaller(np.array([9]), np.array([[0.1]]), 2)
-    assert np.isnan(apart.less_than(theirs).mean)
+def test_what_one_arm_has_less_than_another_is_of_widths_that_both_have() -> None:
+    mine, theirs = of_two_seeds([8, 16, 32], [0.1, 0.1, -np.inf]), of_two_seeds([16, 32, 64], [0.4, 0.3, 0.2])
+    assert mine.less_than(theirs).mean == pytest.approx(((0.4 - 0.1) + (0.3 + 3)) / 2)  # at least: 128 is 300 % more
+    assert np.isnan(of_two_seeds([9], [0.1]).less_than(theirs).mean)
 
 
 def test_intervals_leave_out_what_student_does_of_normal_values() -> None:

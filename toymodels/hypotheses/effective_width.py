@@ -10,8 +10,8 @@ neurons with mean log loss l has the
 * *Flat stretches.* Where f is level at l, any width of the stretch is as good: w is the one nearest to m, so that no
   difference is claimed that the fit does not show. A loss a hair above or below lies at the stretch's one end or other.
 * *Out of range.* A loss above f at the narrowest reference, or below f at the widest, is censored and never
-  extrapolated: w is 0 or infinite, x is 1 or -infinity, which say on which side; `Reference.bounds` is what is known.
-  Ends of intervals are censored likewise.
+  extrapolated: w is 0 or infinite, x is 1 or -infinity, which say on which side. Ends of intervals are censored
+  likewise. In a mean over widths x counts as at that end of the range, which is nearer to 0 than it is.
 * *Intervals.* Seeds are resampled with replacement, the same ones for the reference and every arm, as models of equal
   seed see the same data; the reference is fitted anew in each resample. The ends are quantiles of x over resamples,
   which order alone decides, so that censored ones count. They leave out Phi(-sqrt(n / (n - 1)) t_{.975, n-1}) on either
@@ -115,17 +115,14 @@ class Reference:
         """f at the reference's widths, log loss: [1 + resample, width]."""
         return non_increasing(self.of.means)
 
-    def bounds(self, width: float) -> tuple[float, float]:
-        """What x is between, as far as the reference reaches, for an arm of this ``width``."""
-        return 1 - float(self.of.widths[-1]) / width, 1 - float(self.of.widths[0]) / width
-
     def smaller(self, arm: Losses) -> Smaller:
         """How much smaller the reference models are that are as good as the arm's. Raises ``ValueError`` where their
         seeds are not equally many."""
         if len(arm.losses) != len(self.of.losses):
             raise ValueError(f"expected {len(self.of.losses)} seeds, those of the reference, got {len(arm.losses)}")
         w = equivalent_widths(self.of.widths, self.fitted, arm.means, arm.widths)
-        return Smaller(arm.widths, 1 - w / arm.widths, len(arm.losses))
+        least, most = (1 - self.of.widths[end] / arm.widths for end in (-1, 0))
+        return Smaller(arm.widths, 1 - w / arm.widths, least, most, len(arm.losses))
 
 
 @dataclass(frozen=True)
@@ -136,6 +133,10 @@ class Smaller:
     """m, [width]"""
     x: np.ndarray
     """of all seeds in row 0, and of every resample: [1 + resample, width]; 1 and -infinity are censored"""
+    least: np.ndarray
+    """x at the reference's widest model, below which it is censored, [width]"""
+    most: np.ndarray
+    """x at the reference's narrowest, [width]"""
     seeds: int
 
     def at(self, place: int) -> Interval:
@@ -149,21 +150,20 @@ class Smaller:
         # With too few seeds the ends are not known, and nothing is said of them.
         return np.array([all(-math.inf < e < 1 for e in (each.mean, each.low, each.high) if e == e) for each in ends])
 
-    def mean(self, where: np.ndarray | None = None) -> Interval:
-        """The mean of x over the widths ``where``, bool [width]; by default those `inside`."""
-        return interval(_mean(self.x[:, self.inside if where is None else where]), self.seeds)
-
-    def common(self, other: Smaller) -> np.ndarray:
-        """The widths that are `inside` in both: [width]."""
-        return np.intersect1d(self.widths[self.inside], other.widths[other.inside])
+    def mean(self) -> Interval:
+        """The mean of x over all widths, what is out of range counted as at its end."""
+        return interval(self.x.clip(self.least, self.most).mean(1), self.seeds)
 
     def less_than(self, other: Smaller) -> Interval:
-        """By how much x is less than the ``other`` arm's, of the same seeds, on average over the widths in `common`.
+        """By how much x is less than the ``other`` arm's, of the same seeds, on average over the widths of both; what
+        is out of range is counted as at its end.
 
         What LayerNorm wins back, of the arm that has one and the arm that has none.
         """
-        both = self.common(other)
-        mine, theirs = (_mean(each.x[:, np.isin(each.widths, both)]) for each in (self, other))
+        both = np.intersect1d(self.widths, other.widths)
+        if not len(both):
+            return interval(np.full(len(self.x), np.nan), self.seeds)
+        mine, theirs = (of.x.clip(of.least, of.most)[:, np.isin(of.widths, both)].mean(1) for of in (self, other))
         return interval(theirs - mine, self.seeds)
 
     def trend(self) -> Interval:
@@ -172,7 +172,9 @@ class Smaller:
         if len(u) < FEWEST_WIDTHS:
             return interval(np.full(len(x), np.nan), self.seeds)
         centred = u - u.mean()
-        return interval(_finite(x) @ centred / (centred @ centred), self.seeds)
+        # A resample in which one of them is out of range has no slope: as its interval is inside, hardly any is.
+        within = np.where((x < 1) & np.isfinite(x), x, np.nan)
+        return interval(within @ centred / (centred @ centred), self.seeds)
 
 
 def interval(values: np.ndarray, seeds: int) -> Interval:
@@ -199,12 +201,3 @@ def above_zero(found: Interval) -> Status:
 def complete(losses: Sequence[np.ndarray]) -> np.ndarray:
     """The seeds of which every model of every arm, [seed, width] each, has a loss above 0: bool [seed]."""
     return np.all([(np.isfinite(each) & (each > 0)).all(1) for each in losses], axis=0)
-
-
-def _mean(x: np.ndarray) -> np.ndarray:
-    """The mean over widths; NaN where there are none, or where one is out of range."""
-    return _finite(x).mean(1) if x.shape[1] else np.full(len(x), np.nan)
-
-
-def _finite(x: np.ndarray) -> np.ndarray:
-    return np.where((x < 1) & np.isfinite(x), x, np.nan)

@@ -116,10 +116,10 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
     assert claims["solu + LN", COSTS]["status"] == "not supported"
     assert "solu 50 (" in reply.sentence
     assert reply.sentence.endswith("5 seeds.")
-    assert reply.notes == (effective_width.INTERVALS,)
+    assert reply.notes == (effective_width.INTERVALS, effective_width.AT_ENDS)
 
 
-def test_what_is_out_of_range_is_said_in_words_and_counts_in_no_mean() -> None:
+def test_what_is_out_of_range_is_said_in_words_and_counts_as_at_its_end() -> None:
     arms = {("gelu", False, 1e-5): GELU, ("relu", False, 1e-5): {8: 3**-0.5, 16: 8**-0.5, 32: 80**-0.5}}
     reply = effective_width.answer(run_of(made(arms)), print)
     rows = by(reply.tables[AT_A_WIDTH], "width")
@@ -128,8 +128,8 @@ def test_what_is_out_of_range_is_said_in_words_and_counts_in_no_mean() -> None:
     assert np.isnan([rows[width][end] for width in (8, 32) for end in ("mean", "low", "high")]).all()
     claims = by(reply.tables[CLAIMS], "claim")
     assert (claims[COSTS]["widths"], claims[COSTS]["out of range"]) == ("16", "8, 32")
-    assert "relu 50 (50 to 50) % (widths 16; 8, 32 out of range); 5 seeds." in reply.sentence
-    assert claims[COSTS]["mean"] == pytest.approx(50, abs=0.5)
+    assert ": relu 0 (0 to 0) % (widths 16; 8, 32 out of range); 5 seeds." in reply.sentence
+    assert claims[COSTS]["mean"] == pytest.approx((50 + 50 - 100) / 3, abs=0.5)
     assert np.isnan(claims[MORE]["mean"])
     assert claims[MORE]["status"] == "undetermined"
 
