@@ -138,12 +138,13 @@ def test_a_finished_folder_needs_no_tuning_in_a_dry_run(run: Path) -> None:
     assert "tuning" not in door("sweep", "tuned.toml", "--out", "run", "--dry-run", "--json").json()
 
 
-def test_shards_tune_first_and_make_the_same_folder(finished: Path) -> None:
+def test_shards_tune_first_and_make_the_same_folder(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["toymodels", "sweep", "tuned.toml"])
     first = door("sweep", "tuned.toml", "--out", "run", "--shard", "0/2")
     assert first.code == 0
     assert first.out.startswith(
         "shard 0/2 of the tuning is finished; 1 of its 2 packs are not there yet, and the tuning must be complete "
-        "before the sweep begins: then run again: toymodels "
+        "before the sweep begins: then run again: toymodels sweep tuned.toml\n"
     )
     document = door("sweep", "tuned.toml", "--out", "run", "--shard", "0/2", "--json").json()
     assert (document["part"], document["packs_missing"], document["folder"]) == ("tuning", 1, "run/tuning")
