@@ -103,8 +103,8 @@ class Experiment:
             self.bottleneck.blocks or self.bottleneck.experts or self.bottleneck.gated
         ):
             raise ValueError(
-                "weights_kept: a share of the weights of a dense W_in, and there are others: leave it or blocks, experts "
-                "and gated out"
+                "weights_kept: a share of the weights of a dense W_in, and there are others: leave it or blocks, "
+                "experts and gated out"
             )
         if self.training.load_balance and not self.bottleneck.experts:
             raise ValueError("load_balance: there is no router whose load to balance: set experts = 2 or more")
