@@ -11,6 +11,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
@@ -113,7 +114,7 @@ def _dead(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
     axis.set_xlabel("share of weights kept", fontsize=7)
     axis.set_ylabel("dead neurons", fontsize=7)
     axis.set_xlim(-0.6, len(shares) - 0.4)
-    axis.set_ylim(bottom=-0.2, top=max(1.0, 1.1 * arms[["mean", "high"]].max(axis=None)))
+    axis.set_ylim(bottom=-0.2, top=max(1.0, 1.1 * float(np.nanmax(arms[["mean", "high"]].to_numpy(float)))))
 
 
 def _mark(axis: Axes, x: float, y: float, layer: str, kept: float, colours: Colours) -> None:

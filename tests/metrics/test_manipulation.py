@@ -361,3 +361,13 @@ def test_empty_inputs_do_not_count():
     assert effective_neurons([e], tm.Parameters(W_in=W), 4000).item() < 0.5  # of z = 0 it is 1
     nothing = tm.Experiment(tm.Dataset(torch.zeros(5, 3)), tm.Bottleneck(3))
     assert effective_neurons([nothing], tm.Parameters(W_in=W), 4000).isnan().all()
+
+
+def test_a_routed_layer_whose_load_was_balanced_is_substituted_too() -> None:
+    experiment = tm.Experiment(
+        tm.Features(6, 0.3),
+        tm.Bottleneck(4, tm.ReLU(), tied=False, output=tm.Linear(), experts=2),
+        tm.Training(steps=5, batch=16, load_balance=0.1),
+    )
+    measures = tm.measure([experiment], tm.train([experiment]).parameters, 512)
+    assert torch.isfinite(measures.models["affine_substitution"]).all()

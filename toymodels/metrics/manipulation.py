@@ -136,7 +136,11 @@ def _freed(experiments: Sequence[Experiment], *, substituted: bool) -> list[Expe
             tied=False,
         )
     loss = experiments[0].loss if comparable else Squared()
-    return [replace(e, bottleneck=changed[e.bottleneck], loss=loss) for e in experiments]
+    # Without experts there is no load to balance.
+    return [
+        replace(e, bottleneck=changed[e.bottleneck], loss=loss, training=replace(e.training, load_balance=0.0))
+        for e in experiments
+    ]
 
 
 def _refitted(parameters: Parameters, moments: Moments) -> Parameters:
