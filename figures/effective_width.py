@@ -102,7 +102,7 @@ def _smaller(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -
 
 def _by_width(axis: Axes, widths: list[int]) -> None:
     axis.set_xscale("log", base=2)
-    axis.set_xlim(widths[0] / 1.1, widths[-1] * 1.1)
+    axis.set_xlim(widths[0] / 1.15, widths[-1] * 1.15)
     axis.set_xticks(widths, [str(width) for width in widths], fontsize=6.5)
     axis.xaxis.set_minor_formatter(NullFormatter())
 
