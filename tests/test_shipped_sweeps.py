@@ -35,6 +35,7 @@ SMALL = {
         "features.values": "binary",
     },
     "first_look": {"seed": 0, "train.steps": 40},
+    "free_lunch": {"seed": 0, "train.steps": 20, "train.batch": 64},
     "frozen_mask": {
         "seed": 0,
         "train.steps": 20,
@@ -44,7 +45,6 @@ SMALL = {
         "features.values": "binary",
     },
     "inspection": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.layer_norm_eps": 1e-5},
-    "free_lunch": {"seed": 0, "train.steps": 20, "train.batch": 64, "model.hidden": 32, "features.density": 0.02},
     "more_neurons": {"seed": 0, "train.steps": 10, "train.batch": 32, "features.n": 32, "eval.samples": 256},
     "solu_neurons": {"seed": 0, "train.steps": 20, "train.batch": 64, "features.n": 64, "model.embedding": 16},
     "tms_absolute": {"train.steps": 20, "train.batch": 64},

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from toymodels.sweeps.plan.plan import OF_LAYER_NORM
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, PARTS_OF_LAWS, SEED_ALONE, condition, hidden_layer, title
 from toymodels.sweeps.results.reading import Run
 
 TASK = ("features.", "task.", "eval.", "model.embedding")
@@ -60,7 +60,7 @@ def contests(run: Run, models: pd.DataFrame, tuned: Sequence[str]) -> list[Conte
     regimes = run.arms(models, over=(*SEED_ALONE, *others))
     return [
         Contest(
-            condition(regime.settings, None if regime is regimes[0] else regimes[0].settings),
+            condition(regime.settings) if regime is regimes[0] else beside(regime.settings, regimes[0].settings),
             regime.settings,
             list(_arms_of(run, regime.models, (*ours, *tuned))),
         )
@@ -68,16 +68,28 @@ def contests(run: Run, models: pd.DataFrame, tuned: Sequence[str]) -> list[Conte
     ]
 
 
+def beside(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Where settings differ from the first ones, what these have and they lack included: ``n 64, no embedding``."""
+    lacking = [
+        f"no {title(name)}"
+        for name, value in settings.items()
+        if value in (None, False)
+        and first.get(name) not in (None, False)
+        and name.rpartition(".")[2] not in PARTS_OF_LAWS
+    ]
+    return ", ".join([condition(settings, first)] * bool(condition(settings, first)) + lacking)
+
+
 def _arms_of(run: Run, models: pd.DataFrame, over: Sequence[str]) -> Iterator[Contestant]:
     there: set[str] = set()
-    beside: dict[str, Any] = {}
+    first: dict[str, Any] = {}
     for found in run.arms(models, over=(*SEED_ALONE, *over)):
         activation, norm = (found.models[name].iloc[0] for name in HIDDEN_LAYER)
         unsaid = HIDDEN_LAYER if norm else (*HIDDEN_LAYER, *OF_LAYER_NORM)
         settings = {name: value for name, value in found.settings.items() if name not in unsaid}
         for name, value in settings.items():
-            beside.setdefault(name, value)
-        layer, extra = hidden_layer(str(activation), bool(norm)), condition(settings, beside)
+            first.setdefault(name, value)
+        layer, extra = hidden_layer(str(activation), bool(norm)), beside(settings, first)
         name = f"{layer}, {extra}" if extra else layer
         if name not in there:  # without LayerNorm a layer is the same at every eps
             there.add(name)

@@ -9,6 +9,7 @@ with LayerNorm and without.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     regimes = _contests(run, run.tuned)
     if not any(len(contest.arms) > 1 for contest in regimes):
         raise FolderError(f"{run.path}: free_lunch compares arms, and no regime of this run has two trained ones")
-    arms, offers, against, trades, told = [], [], [], [], []
+    arms, offers, against, trades, told, elsewhere = [], [], [], [], [], Counter()
     for contest in (each for each in regimes if len(each.arms) > 1):
         say(f"comparing {len(contest.arms)} arms: {contest.name or 'the only regime'}")
         arms += _arm_rows(contest)
@@ -71,12 +72,14 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             against.append(named | {FREE: any_free(found).value, "arms": len(free), "such as": ", or ".join(free[:2])})
             if place == best:
                 offers += [row for k, of in found.items() for row in _offer_rows(contest, k, best, of)]
-                elsewhere = f"In another regime, {contest.name}, it is {any_free(found).value}."
-                told.append(elsewhere if told else _told(contest, best, found))
+                elsewhere[any_free(found).value] += bool(told)
+                told += [] if told else [_told(contest, best, found)]
         trades += _slope_rows(contest, losses, counts)
     tables = {AGAINST: against, OFFERS: offers, SLOPES: trades, CANDIDATES: _candidate_rows(run)}
     tables |= {ENTROPY: _entropy_rows(regimes), DEAD: _dead_rows(regimes), ARMS: arms}
     shown = {title: pd.DataFrame(rows) for title, rows in tables.items() if rows}
+    others = ", ".join(f"{status} in {count}" for status, count in elsewhere.most_common() if count)
+    told += [f"In other regimes: {others}."] if others else []
     return Reply(QUESTION, " ".join(told), shown, _notes(run, regimes))
 
 

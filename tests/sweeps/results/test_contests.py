@@ -9,7 +9,7 @@ import torch
 
 from toymodels.sweeps.execution.run import run as finish
 from toymodels.sweeps.plan.plan import make_plan
-from toymodels.sweeps.results.contests import Contest, contests
+from toymodels.sweeps.results.contests import Contest, beside, contests
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.spec.sweep import parse
 
@@ -86,3 +86,18 @@ def test_numbers_are_paired_by_seed(run: Run) -> None:
     assert torch.isnan(numbers[1, 0])
     assert numbers[0].tolist() == arm.models["loss"].tolist()
     assert numbers[1, 1] == without["loss"].iloc[0]
+
+
+def test_what_the_first_has_and_another_lacks_is_said() -> None:
+    first = {
+        "features.n": 8,
+        "model.embedding": 4,
+        "features.frequency.law": "zipf",
+        "features.frequency.exponent": 1.0,
+    }
+    none = first | {"model.embedding": None}
+    assert beside(first, first) == ""
+    assert beside(none, first) == "no embedding"
+    uniform = {"features.n": 9, "features.frequency.law": "uniform", "features.frequency.exponent": None}
+    assert beside(none | uniform, first) == "n 9, frequency uniform, no embedding"
+    assert beside(first, none) == "embedding 4"
