@@ -76,11 +76,12 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
                 told += [] if told else [_told(contest, best, found)]
         trades += _slope_rows(contest, losses, counts)
     tables = {AGAINST: against, OFFERS: offers, SLOPES: trades, CANDIDATES: _candidate_rows(run)}
-    tables |= {ENTROPY: _entropy_rows(regimes), DEAD: _dead_rows(regimes), ARMS: arms}
+    entropy = _entropy_rows(regimes)
+    tables |= {ENTROPY: entropy, DEAD: _dead_rows(regimes), ARMS: arms}
     shown = {title: pd.DataFrame(rows) for title, rows in tables.items() if rows}
     others = ", ".join(f"{status} in {count}" for status, count in elsewhere.most_common() if count)
     told += [f"In other regimes: {others}."] if others else []
-    return Reply(QUESTION, " ".join(told), shown, _notes(run, regimes))
+    return Reply(QUESTION, " ".join([*told, *_entropy_told(entropy)]), shown, _notes(run, regimes))
 
 
 def _contests(run: Run, tuned: Sequence[str]) -> list[Contest]:
@@ -219,6 +220,17 @@ def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
         f"{len(offers)}, {contest.arms[k].name}, has {first} features more in neurons ({cuts}), at a loss higher by "
         f"{loss}; {len(arm.models)} seeds."
     )
+
+
+def _entropy_told(rows: Rows) -> list[str]:
+    """What cross-entropy does to the first arm that was trained by both losses; nothing where none was."""
+    first = [row for row in rows if all(row[name] == rows[0][name] for name in ("regime", "arm"))]
+    by = {row["measure"]: said(row, 1) for row in first}
+    return [
+        f"By cross-entropy in place of squared error the features of {row['arm']} in neurons change by "
+        f"{by[IN_NEURONS]}, those that are recovered by {by['recovered']}; {row['seeds']} seeds."
+        for row in first[:1]
+    ]
 
 
 def _difference(contest: Contest, arm: int, other: int, name: str) -> Any:

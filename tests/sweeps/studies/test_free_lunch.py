@@ -153,6 +153,7 @@ def test_losses_and_layer_norms_are_compared_seed_by_seed(run: Run, reply: Reply
     row = of(reply, free_lunch.ENTROPY, arm="solu", measure="recovered").iloc[0]
     entropy, squared = (models(run, "solu", loss=loss)["features_recovered"] for loss in ("cross_entropy", "squared"))
     assert row["mean"] == pytest.approx((entropy - squared).mean())
+    assert "By cross-entropy in place of squared error the features of relu" in reply.sentence
     assert (row["squared"], row["cross-entropy"]) == (squared.mean(), entropy.mean())
     assert set(of(reply, free_lunch.ENTROPY)["arm"]) == set(LAYERS)
     assert any("not compared" in note for note in reply.notes)
