@@ -25,6 +25,13 @@ def commands() -> list[str]:
     return [line for block in blocks(README, "sh") for line in block.splitlines() if line.strip()]
 
 
+def questions() -> list[list[str]]:
+    """The cells of every row of the table of questions: question, command, answer."""
+    table = README.partition("## Questions and answers")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
 def make_targets() -> set[str]:
     return set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -40,6 +47,18 @@ def test_make_commands_are_targets_that_ci_runs():
             assert line in ci, f"{line} is not run by CI"
     mentioned = set(re.findall(r"`make (\w+)`", README))
     assert mentioned <= make_targets()
+
+
+def test_every_question_has_a_command_that_is_there_and_an_answer():
+    from toymodels.sweeps import studies
+    from toymodels.sweeps.spec.shipped import shipped
+
+    assert len(questions()) > len(studies.NAMES)
+    assert all(len(row) == 3 and all(row) for row in questions())
+    told = " ".join(command for _, command, _ in questions())
+    assert set(re.findall(r"`toymodels (\w+)", told)) <= {"sweep", "answer", "verdict", "inspect"}
+    assert set(re.findall(r"`toymodels sweep (\w+)", told)) <= set(shipped())
+    assert set(re.findall(r"`toymodels answer (\w+)", told)) == set(studies.NAMES)
 
 
 @pytest.fixture(scope="module")
