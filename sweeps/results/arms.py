@@ -13,7 +13,7 @@ SEED_ALONE = ("seed",)
 HIDDEN_LAYER = ("model.activation", "model.layer_norm")
 """The settings that name a hidden layer."""
 PARTS_OF_LAWS = ("exponent", "ratio", "values", "cap")
-"""What a frequency or importance law has beside its name, which is enough to tell it from others."""
+"""What a frequency or importance law has beside its name, which is mostly enough to tell it from others."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,39 @@ def label(settings: dict[str, Any]) -> str:
     return ", ".join(f"{title(name)} {value_text(value)}" for name, value in settings.items() if value is not None)
 
 
+def is_off(value: Any) -> bool:
+    """Whether a setting's value says that something is not there."""
+    return value is None or value is False
+
+
 def condition(settings: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
     """What settings say in a line, switches that are off and the parts of laws aside; ``beside`` others, where they
-    differ from these: ``frequency zipf, init_scale 4``."""
+    differ from these, what they lack included: ``frequency zipf, init_scale 4, no hidden_bias``."""
     said = []
     for name, value in settings.items():
         law, _, part = name.rpartition(".")
-        known = beside is not None and name in beside and beside[name] == value
-        if known or value is None or value is False or (part in PARTS_OF_LAWS and f"{law}.law" in settings):
+        off, there = is_off(value), None if beside is None else beside.get(name)
+        known = off if beside is None else there == value or (off and is_off(there))
+        if known or (part in PARTS_OF_LAWS and f"{law}.law" in settings):
             continue
-        said.append(title(name) if value is True else f"{title(name)} {value_text(value)}")
+        said.append(
+            f"no {title(name)}" if off else title(name) if value is True else f"{title(name)} {value_text(value)}"
+        )
     return ", ".join(said)
+
+
+def conditions(of: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> list[str]:
+    """A `condition` for each of several settings beside the first, which alone is said in full; and all that they say
+    where that would leave two alike, as of two exponents of one law.
+
+    Of what has ``names`` of its own, such as its hidden layer, a condition is what goes with the name; then that of the
+    first is nothing.
+    """
+    first: dict[str, Any] = {}
+    for settings in of:
+        for name, value in settings.items():
+            first.setdefault(name, value)
+    said = [condition(settings, first) for settings in of]
+    if len(set(zip(names or said, said, strict=True))) < len(said):
+        return [label(dict(settings)) for settings in of]
+    return said if names is not None or not of else [condition(of[0]), *said[1:]]

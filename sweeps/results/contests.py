@@ -7,7 +7,7 @@ optimizer, the share of weights that is kept; what was tuned is each arm's own, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from toymodels.sweeps.plan.plan import OF_LAYER_NORM
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, PARTS_OF_LAWS, SEED_ALONE, condition, hidden_layer, title
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, conditions, hidden_layer
 from toymodels.sweeps.results.reading import Run
 
 TASK = ("features.", "task.", "eval.", "model.embedding")
@@ -58,40 +58,29 @@ def contests(run: Run, models: pd.DataFrame, tuned: Sequence[str]) -> list[Conte
     ours = [name for name in run.setting_columns if name in SIZE or name.startswith(TASK)]
     others = [name for name in run.setting_columns if name not in ours]
     regimes = run.arms(models, over=(*SEED_ALONE, *others))
+    names = conditions([regime.settings for regime in regimes])
     return [
-        Contest(
-            condition(regime.settings) if regime is regimes[0] else beside(regime.settings, regimes[0].settings),
-            regime.settings,
-            list(_arms_of(run, regime.models, (*ours, *tuned))),
-        )
-        for regime in regimes
+        Contest(name, regime.settings, _arms_of(run, regime.models, (*ours, *tuned)))
+        for name, regime in zip(names, regimes, strict=True)
     ]
 
 
-def beside(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    """Where settings differ from the first ones, what these have and they lack included: ``n 64, no embedding``."""
-    lacking = [
-        f"no {title(name)}"
-        for name, value in settings.items()
-        if value in (None, False)
-        and first.get(name) not in (None, False)
-        and name.rpartition(".")[2] not in PARTS_OF_LAWS
-    ]
-    return ", ".join([condition(settings, first)] * bool(condition(settings, first)) + lacking)
-
-
-def _arms_of(run: Run, models: pd.DataFrame, over: Sequence[str]) -> Iterator[Contestant]:
-    there: set[str] = set()
-    first: dict[str, Any] = {}
+def _arms_of(run: Run, models: pd.DataFrame, over: Sequence[str]) -> list[Contestant]:
+    """The arms among some models, each named by its hidden layer and what else it is beside the first."""
+    apart: dict[str, tuple[str, dict[str, Any], pd.DataFrame]] = {}
     for found in run.arms(models, over=(*SEED_ALONE, *over)):
         activation, norm = (found.models[name].iloc[0] for name in HIDDEN_LAYER)
         unsaid = HIDDEN_LAYER if norm else (*HIDDEN_LAYER, *OF_LAYER_NORM)
         settings = {name: value for name, value in found.settings.items() if name not in unsaid}
-        for name, value in settings.items():
-            first.setdefault(name, value)
-        layer, extra = hidden_layer(str(activation), bool(norm)), beside(settings, first)
-        name = f"{layer}, {extra}" if extra else layer
-        if name not in there:  # without LayerNorm a layer is the same at every eps
-            there.add(name)
-            kept = float(found.models[WEIGHTS_KEPT].iloc[0]) if WEIGHTS_KEPT in found.models else 1.0  # of an older run
-            yield Contestant(name, layer, kept, found.models.set_index("seed", drop=False))
+        layer = hidden_layer(str(activation), bool(norm))
+        # Without LayerNorm a layer is the same at every eps.
+        apart.setdefault(repr((layer, settings)), (layer, settings, found.models))
+    said = conditions([settings for _, settings, _ in apart.values()], [layer for layer, _, _ in apart.values()])
+    return [
+        Contestant(f"{layer}, {extra}" if extra else layer, layer, _kept(rows), rows.set_index("seed", drop=False))
+        for extra, (layer, _, rows) in zip(said, apart.values(), strict=True)
+    ]
+
+
+def _kept(models: pd.DataFrame) -> float:
+    return float(models[WEIGHTS_KEPT].iloc[0]) if WEIGHTS_KEPT in models else 1.0  # of an older run

@@ -19,6 +19,7 @@ from toymodels.sweeps.studies.reply import Reply
 
 SCHEMA = 1
 """The version of the form of these documents."""
+MOST_BYTES = 2**26
 
 
 def document(name: str, reply: Reply) -> dict[str, Any]:
@@ -55,16 +56,19 @@ def read(run: Run, name: str) -> Reply:
     """
     path, remedy = run.path / f"{name}.json", f"'toymodels answer {name} {run.path}' makes it"
     try:
-        held = json.loads(atomic.read(path, through_links=True))
+        held = json.loads(atomic.read(path, MOST_BYTES, through_links=True))
         if held["schema"] != SCHEMA or held["study"] != name:
             raise FolderError(f"{path}: of another version of the study: {remedy}")
         tables = {title: pd.DataFrame(of["rows"], columns=of["columns"]) for title, of in held["tables"].items()}
-        return Reply(held["question"], held["answer"], tables, tuple(held["notes"]))
+        reply = Reply(held["question"], held["answer"], tables, tuple(held["notes"]))
+        if not all(isinstance(text, str) for text in (reply.question, reply.sentence, *reply.notes)):
+            raise ValueError
+        return reply
     except FileNotFoundError:
         raise FolderError(f"{path}: not there yet: {remedy}") from None
     except PermissionError as error:
         raise unreadable(path, error) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise FolderError(f"{path}: damaged: {remedy}") from None
 
 

@@ -33,7 +33,7 @@ from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.statistics.exponents import exponent
 from toymodels.metrics.geometry import features_per_dimension, norms, represented
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.metrics.vulnerability import affine_slopes, input_slopes, raised
+from toymodels.metrics.vulnerability import affine_slopes, input_slopes, is_affine, raised
 from toymodels.surgery.attacks import found_by_ascent
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer, label
@@ -96,13 +96,12 @@ def _measured(run: Run, models: pd.DataFrame) -> dict[str, Tensor]:
     experiments, parameters = run.batch(models["model"].tolist())
     parameters = parameters.to("cpu", torch.float64)
     bottleneck, x = experiments[0].bottleneck, sampler(experiments).evaluation(0, EXAMPLES).double()
-    affine = bottleneck.activation == Linear() and bottleneck.layer_norm is None
     if bottleneck.embedding is None:
         counted, per_dimension = represented(parameters.W_in), features_per_dimension(parameters.W_in)
     else:
         counted = _recovered(run, models)
         per_dimension = counted.sum(1).double() / bottleneck.embedding.size
-    slopes = affine_slopes(parameters)[:, :, None] if affine else input_slopes(bottleneck, parameters, x)
+    slopes = affine_slopes(parameters)[:, :, None] if is_affine(bottleneck) else input_slopes(bottleneck, parameters, x)
     return {
         PER_DIMENSION: per_dimension,
         SLOPE: mean_over(slopes.square().mean(2), counted),
@@ -116,7 +115,7 @@ def _measured(run: Run, models: pd.DataFrame) -> dict[str, Tensor]:
 def _over_the_least(bottleneck: Bottleneck, parameters: Parameters) -> Tensor:
     """sum_i slope_i^2 over F sum_i |W_i|^2, 1 or more: [model]; NaN where that is no bound."""
     W = parameters.W_in
-    if not (bottleneck.tied and bottleneck.activation == Linear() and bottleneck.layer_norm is None):
+    if not (bottleneck.tied and is_affine(bottleneck)):
         return torch.full((len(W),), torch.nan, dtype=W.dtype)
     return affine_slopes(parameters).square().sum(1) / (features_per_dimension(W) * norms(W).square().sum(1))
 

@@ -9,7 +9,8 @@ import torch
 
 from toymodels.sweeps.execution.run import run as finish
 from toymodels.sweeps.plan.plan import make_plan
-from toymodels.sweeps.results.contests import Contest, beside, contests
+from toymodels.sweeps.results.arms import conditions
+from toymodels.sweeps.results.contests import Contest, contests
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.spec.sweep import parse
 
@@ -96,8 +97,23 @@ def test_what_the_first_has_and_another_lacks_is_said() -> None:
         "features.frequency.exponent": 1.0,
     }
     none = first | {"model.embedding": None}
-    assert beside(first, first) == ""
-    assert beside(none, first) == "no embedding"
+    assert conditions([first, none]) == ["n 8, embedding 4, frequency zipf", "no embedding"]
     uniform = {"features.n": 9, "features.frequency.law": "uniform", "features.frequency.exponent": None}
-    assert beside(none | uniform, first) == "n 9, frequency uniform, no embedding"
-    assert beside(first, none) == "embedding 4"
+    assert conditions([first, none | uniform])[1] == "n 9, no embedding, frequency uniform"
+    assert conditions([none, first], ["relu", "relu"]) == ["", "embedding 4"]
+
+
+def test_a_switch_that_is_off_tells_arms_apart_and_none_is_left_out(tmp_path: Path) -> None:
+    head = SWEEP[SWEEP.index("[features]") : SWEEP.index("[grid]")]
+    switches = '[grid]\n"model.hidden_bias" = [true, false]\n"model.activation" = ["relu", "solu"]\n'
+    finish(make_plan(parse(head + switches, "tiny", "tiny.toml")), tmp_path, "autograd", "cpu")
+    of = load(tmp_path)
+    (contest,) = contests(of, of.models, ())
+    assert sorted(arm.name for arm in contest.arms) == ["relu", "relu, no hidden_bias", "solu", "solu, no hidden_bias"]
+
+
+def test_two_exponents_of_one_law_have_two_names() -> None:
+    zipf = {"features.frequency.law": "zipf", "features.frequency.exponent": 1.0}
+    names = conditions([{"features.frequency.law": "uniform"}, zipf, zipf | {"features.frequency.exponent": 2.0}])
+    assert len(set(names)) == 3
+    assert "exponent 2" in names[2]

@@ -70,7 +70,13 @@ def test_a_document_is_read_back_as_it_was_and_says_null_where_nothing_is_define
     pd.testing.assert_frame_equal(back.tables["an arm"], table)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 0, "study": "how_linear"}', "{" * 5000])
+NUMBER = '{"schema": 1, "study": "how_linear", "question": 5, "answer": "", "notes": [], "tables": {}}'
+"""a document whose question is no text"""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"schema": 1}', '{"schema": 0, "study": "how_linear"}', "{" * 5000, "[" * 10**5, NUMBER]
+)
 def test_a_document_that_is_none_is_refused_with_what_makes_one(text: str, tmp_path: Path) -> None:
     (tmp_path / "how_linear.json").write_text(text)
     with pytest.raises(FolderError, match="toymodels answer how_linear"):

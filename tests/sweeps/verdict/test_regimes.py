@@ -144,3 +144,9 @@ def test_a_primary_regime_that_is_not_there_makes_no_other_primary(make_run, tmp
     found, notes = regimes.regimes(make_run(tmp_path, ('["uniform", "binary"]', '["uniform"]')))
     assert [regime.primary for regime in found] == [False]
     assert "is not in this run" in notes[0]
+
+
+def test_a_run_of_a_version_without_gates_and_experts_is_judged(tiny):
+    older = load(tiny.path)
+    older.__dict__["models"] = tiny.models.drop(columns=["model.gated", "model.experts"])
+    assert [regime.name for regime in regimes.regimes(older)[0]] == ["binary values", "uniform values"]
