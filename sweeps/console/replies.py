@@ -15,8 +15,8 @@ from toymodels.sweeps.studies.reply import ESTIMATE, Reply
 
 INTERVAL = "mean (95 %)"
 LEGEND = (
-    f"{INTERVAL}: over seeds, the interval by the bootstrap, studentised where nothing else is said; -: undefined, or "
-    "too few seeds."
+    f"{INTERVAL}: over seeds, the interval by the bootstrap, studentised where nothing else is said, and Student's t "
+    "below eight seeds; -: undefined, or a single seed."
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,22 @@ NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if
 
 
 def answer(name: str, run: Run, say: Callable[[str], None]) -> Reply:
-    """What study ``name`` says of ``run``; ``say`` is told, a sentence at a time, what takes long.
+    """What study ``name`` says of ``run``, and how many of its models have learned nothing; ``say`` is told, a sentence
+    at a time, what takes long.
 
     Raises `SpecError` for a name that no study has, `FolderError` for a run that the study cannot be asked of.
     """
-    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.errors import FolderError, SpecError
     from toymodels.sweeps.spec.wording import did_you_mean
 
     if name not in NAMES:
         raise SpecError(f"no study is called '{name}'{did_you_mean(name, NAMES)}")
-    return importlib.import_module(f"toymodels.sweeps.studies.{name}").answer(run, say)
+    if (run.models["status"] != "ok").all():
+        raise FolderError(f"{run.path}: every model diverged: there is nothing to answer from")
+    reply = importlib.import_module(f"toymodels.sweeps.studies.{name}").answer(run, say)
+    idle = int((run.models["loss_fraction"] >= 1).sum())
+    note = (
+        f"{idle:,} of {len(run.models):,} models lose no less than the best constant: they have learned nothing, and "
+        "what is said of them says nothing."
+    )
+    return replace(reply, notes=(*reply.notes, note)) if idle else reply

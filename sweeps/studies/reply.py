@@ -1,8 +1,9 @@
 """A reply: what a study says of a run, in a sentence and in tables.
 
 Numbers over seeds stand in four columns, ``mean``, ``low``, ``high`` and ``seeds``: the mean over the models of an arm,
-its 95 % interval by the studentised bootstrap over seeds (`toymodels.hypotheses.statistics.intervals`), and how many
-seeds have the number. With fewer than four seeds there is no interval.
+its 95 % interval over seeds (`toymodels.hypotheses.statistics.intervals`), and how many seeds have the number. The
+interval is the studentised bootstrap's, of fewer than eight seeds Student's t, as few seeds have resamples without
+spread whose t is anything; a single seed has none.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from toymodels.hypotheses.statistics.intervals import Interval, bootstrap_interval
+from toymodels.hypotheses.statistics.intervals import Interval, bootstrap_interval, student_interval
 
 ESTIMATE = ("mean", "low", "high", "seeds")
 """The columns that `estimate` fills."""
+FEWEST_RESAMPLED = 8
+"""With fewer seeds an interval is Student's t."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ def estimate(
 
     ``least`` and ``most`` are what the number can be, such as 0 and 1 of a share: the interval is cut there.
     """
-    found = columns_of(bootstrap_interval(np.asarray(values, np.float64)))
+    x = np.asarray(values, np.float64)
+    x = x[np.isfinite(x)]
+    few = student_interval(x) if len(x) < FEWEST_RESAMPLED else None
+    found = columns_of(few or bootstrap_interval(x))
     return found | {end: min(max(found[end], least), most) for end in ESTIMATE[1:3] if not math.isnan(found[end])}
 
 
@@ -58,7 +64,9 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
-    """An estimate in words: ``.123 (.110 to .136)``, or the mean alone where there is no interval."""
+    """An estimate in words: ``.123 (.110 to .136)``, or the mean alone where there is no interval, or ``undefined``."""
+    if math.isnan(float(numbers["mean"])):
+        return "undefined"
     mean, low, high = (decimal(float(numbers[name]), digits) for name in ESTIMATE[:3])
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
-from tests.conftest import door
+from tests.conftest import BODY, door
+from tests.sweeps.studies.conftest import Ran
 from toymodels.hypotheses.statistics.intervals import bootstrap_interval
 from toymodels.sweeps import studies
 from toymodels.sweeps.errors import FolderError, SpecError
@@ -21,9 +23,16 @@ from toymodels.sweeps.studies.reply import Reply, estimate, said
 
 
 def test_an_estimate_is_the_bootstrap_over_seeds_in_which_it_is_defined() -> None:
-    x = np.array([1.0, 2.0, 4.0, 3.0, np.nan])
-    of = bootstrap_interval(x[:4])
-    assert estimate(x) == {"mean": 2.5, "low": of.low, "high": of.high, "seeds": 4}
+    x = np.array([1.0, 2.0, 4.0, 3.0, 7.0, 5.0, 2.5, 6.0, np.nan])
+    of = bootstrap_interval(x[:8])
+    assert estimate(x) == {"mean": x[:8].mean(), "low": of.low, "high": of.high, "seeds": 8}
+
+
+def test_of_few_seeds_it_is_students_t_which_no_resample_without_spread_blows_up() -> None:
+    of = ttest_1samp([0.512, 0.496, 0.496, 0.511], 0).confidence_interval()
+    found = estimate([0.512, 0.496, 0.496, 0.511])
+    assert (found["low"], found["high"]) == pytest.approx((of.low, of.high))
+    assert found["high"] - found["low"] < 0.04
 
 
 def test_the_interval_of_a_share_is_cut_at_what_a_share_can_be() -> None:
@@ -35,13 +44,13 @@ def test_the_interval_of_a_share_is_cut_at_what_a_share_can_be() -> None:
     assert math.isnan(estimate([0.5], least=0, most=1)["low"])
 
 
-def test_too_few_seeds_have_no_interval_and_none_is_said() -> None:
-    few = estimate([0.25, 0.75])
-    assert few["mean"] == 0.5
-    assert few["seeds"] == 2
-    assert math.isnan(few["low"])
-    assert math.isnan(few["high"])
-    assert said(few, 2) == ".50"
+def test_a_single_seed_has_no_interval_and_none_is_said() -> None:
+    one = estimate([0.5, np.nan])
+    assert (one["mean"], one["seeds"]) == (0.5, 1)
+    assert math.isnan(one["low"])
+    assert math.isnan(one["high"])
+    assert said(one, 2) == ".50"
+    assert said(estimate([np.nan])) == "undefined"
 
 
 @pytest.mark.parametrize(
@@ -97,3 +106,12 @@ def test_the_command_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
     said_ = door("answer", "how_linear", tmp_path)
     assert said_.code == 4
     assert "not a run folder" in said_.err
+
+
+def test_models_that_have_learned_nothing_are_told_and_a_run_that_diverged_is_refused(ran: Ran) -> None:
+    text = BODY.replace("steps = 30", "steps = 1").replace("hidden = 2", 'hidden = 2\nactivation = "relu"')
+    reply = studies.answer("how_linear", ran(text), print)
+    assert reply.notes[-1].startswith("1 of 1 models lose no less than the best constant")
+    wild = text.replace("batch = 16", "batch = 16\nlearning_rate = 1e30").replace("steps = 1", "steps = 40")
+    with pytest.raises(FolderError, match="every model diverged"):
+        studies.answer("how_linear", ran(wild), print)
