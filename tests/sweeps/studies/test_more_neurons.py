@@ -147,3 +147,34 @@ def test_without_experts_there_is_no_claim(ran: Ran) -> None:
     reply = more_neurons.answer(ran(top_k), print)
     assert more_neurons.CLAIM not in reply.tables
     assert "experts" not in reply.sentence
+
+
+def test_layers_that_differ_in_their_training_alone_are_told_apart(ran: Ran) -> None:
+    balances = """
+    { "model.hidden" = 8, "model.experts" = 2, "train.load_balance" = 0.0 },
+    { "model.hidden" = 8, "model.experts" = 2, "train.load_balance" = 0.1 },
+    { "model.hidden" = 8, "model.top_k" = 2 },"""
+    run = ran(sweep(balances).replace("[0, 1, 2, 3]", "[0, 1]"))
+    layers = more_neurons.answer(run, print).tables[more_neurons.LAYERS]
+    rows = layers[layers["measure"] == "loss_fraction"].set_index("layer")
+    assert list(rows.index) == [
+        "relu",
+        "relu",
+        "relu, 2 experts, load_balance 0",
+        "relu, 2 experts, load_balance 0.1",
+        "relu, top 2",
+    ]
+    assert (rows["seeds"] == 2).all()
+    experts = run.models[run.models["model.experts"] == 2].groupby("train.load_balance")["loss_fraction"].mean()
+    assert rows["mean"].iloc[2:4].tolist() == pytest.approx(experts.tolist())
+
+
+def test_what_tells_dense_layers_apart_makes_a_regime(ran: Ran) -> None:
+    run = ran(
+        sweep('    { "model.hidden" = 8, "model.top_k" = 2 },')
+        .replace("hidden_bias = true\n", "")
+        .replace("[0, 1, 2, 3]", '[0]\n"model.hidden_bias" = [true, false]')
+    )
+    equal = more_neurons.answer(run, print).tables[more_neurons.EQUAL]
+    assert equal["regime"].nunique() == 2
+    assert set(equal["layer"]) == {"relu, top 2"}
