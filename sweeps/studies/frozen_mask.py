@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from toymodels.activations import GeLU, Linear
@@ -38,6 +39,8 @@ MARGIN = 0.9
 """Share of the change of the read-out, or of what GeLU does beyond an affine map, from which a yes is a yes."""
 OTHERWISE = ("model.top_k", "model.gated", "model.experts")
 """Settings by which more than the activation multiplies z: such layers are not asked."""
+LIMITED = ("to keep", "to match it")
+"""Numbers of maps that may be more than were tried."""
 BESIDE = ("loss_fraction", "affine_substitution", "unexplained_by_affine")
 """Columns of ``models.parquet`` that a hidden layer is told with."""
 
@@ -75,7 +78,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             (REPLACED, _keyed(layers, lambda found: found.replaced, ("measure",))),
             (BITS, _keyed(layers, lambda found: found.bits, ("of", "measure"))),
             (CROWD, _keyed(layers, lambda found: found.crowd, ("active", "measure"))),
-            (MAPS, _keyed(layers, lambda found: found.maps, ("measure", "maps"))),
+            (MAPS, _maps(layers)),
             (LAYERS, _beside(layers)),
         )
         if not (table := pd.DataFrame(rows)).empty
@@ -101,6 +104,20 @@ def _keyed(
     for layer in layers:
         for key, values in of(layer.found).items():
             yield layer.place | dict(zip(names, key, strict=True)) | estimate(values)
+
+
+def _maps(layers: list[_Layer]) -> Iterator[dict[str, Any]]:
+    """Rows of `MAPS`. Of how many maps it takes there is no mean where a seed needs more than were tried: left out, it
+    would leave too small a mean."""
+    for layer in layers:
+        for (measure, maps), values in layer.found.maps.items():
+            more, of = int(np.isnan(values).sum()), len(values)
+            row = layer.place | {"measure": measure, "maps": maps}
+            if more and measure in LIMITED:
+                nothing = {"mean": None, "low": None, "high": None, "seeds": of}
+                yield row | nothing | {"censored": f"> {asked.CANDIDATES} in {more} of {of}"}
+            else:
+                yield row | estimate(values) | {"censored": ""}
 
 
 def _beside(layers: list[_Layer]) -> Iterator[dict[str, Any]]:
@@ -184,7 +201,7 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
         where = ", ".join(dict.fromkeys(f"{row['layer']} ({row['regime']})" for row in held.to_dict("records")))
         notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
     notes.append(
-        f"At most {asked.CANDIDATES} maps were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or "
-        "to match the best affine map, is left out of those rows."
+        f"At most {asked.CANDIDATES} maps were tried to keep {SHARE:.0%} of the variance, or to match the best affine "
+        "map: where a seed needs more there is no mean."
     )
     return tuple(notes)

@@ -163,6 +163,19 @@ def test_of_a_layer_that_is_affine_no_mask_is_judged(reply: Reply) -> None:
     assert sentence.count("not testable: gelu's layer is affine") == 3
 
 
+def test_a_number_of_maps_that_some_seed_exceeds_has_no_mean() -> None:
+    maps: dict[tuple[object, ...], np.ndarray] = {
+        ("to keep", 0): np.array([3.0, np.nan, 5.0, np.nan]),
+        ("to match it", 0): np.array([1.0, 2.0, 3.0, 2.0]),
+    }
+    layer = frozen_mask._Layer("", "gelu", asked.Answers({}, {}, {}, {}, {}, maps), pd.DataFrame())
+    censored, known = frozen_mask._maps([layer])
+    assert [censored[name] for name in ("mean", "low", "high", "seeds")] == [None, None, None, 4]
+    assert censored["censored"] == "> 256 in 2 of 4"
+    assert {name: known[name] for name in ("mean", "low", "high", "seeds")} == estimate([1, 2, 3, 2])
+    assert known["censored"] == ""
+
+
 @pytest.mark.parametrize(
     ("was", "is_"),
     [('["linear", "relu", "gelu"]', '["linear"]'), ("hidden = 6", "hidden = 6\ntop_k = 2")],
