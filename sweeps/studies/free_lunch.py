@@ -25,7 +25,7 @@ from toymodels.sweeps.results.arms import condition, hidden_layer
 from toymodels.sweeps.results.contests import Contest, contests
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store.tuning import tuning_folder
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
 
 QUESTION = "Is there a free lunch: an arm with more features in single neurons than another, at no more loss?"
 ARMS = "an arm in a regime"
@@ -212,13 +212,14 @@ def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     arm = contest.arms[best]
     least = f"{arm.name} has the least loss, {said(estimate(arm.models[LOSS]))}"
     k, _ = min(offers.items(), key=lambda each: (each[1].p_above, -each[1].more[IN_NEURONS].mean))
-    first, *others = (said(estimate(_difference(contest, k, best, name)), 1) for name in COUNTS)
+    counts = {name: estimate(_difference(contest, k, best, name)) for name in COUNTS}
+    first, others = more(counts[IN_NEURONS], 1, "features"), [more(counts[name], 1) for name in COUNTS[1:]]
     cuts = f"{', '.join(others)} with a best neuron above {', '.join(map(str, CUTS))}"
     loss, where = said(estimate(_difference(contest, k, best, LOSS))), f"{contest.name}: " * bool(contest.name)
     return (
         f"{where}{least}; that another arm is a free lunch beside it is {any_free(offers).value}: the nearest of "
-        f"{len(offers)}, {contest.arms[k].name}, has {first} features more in neurons ({cuts}), at a loss higher by "
-        f"{loss}; {len(arm.models)} seeds."
+        f"{len(offers)}, {contest.arms[k].name}, has {first} in neurons ({cuts}), at a loss higher by "
+        f"{loss}{chosen('the nearest', len(offers))}; {len(arm.models)} seeds."
     )
 
 

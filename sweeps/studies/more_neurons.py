@@ -38,7 +38,7 @@ from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
 from toymodels.training.experiment import Experiment
 from toymodels.training.recipe import Training
 
@@ -275,11 +275,12 @@ def _sentence(equal: pd.DataFrame, claim: pd.DataFrame) -> str:
     for spent in BUDGETS:
         rows = here[here["budget"] == spent].set_index(["measure", "layer"])
         if "in_neurons" in rows.index.get_level_values(0):
-            most = rows.loc["in_neurons"]["mean"].idxmax()
+            means = rows.loc["in_neurons"]["mean"]
+            most = means.idxmax()
             neurons, loss = (rows.loc[(measure, most)].to_dict() for measure in ("in_neurons", "loss_fraction"))
             parts.append(
-                f"at equal {words_of(spent)} {most} has most features in neurons, {said(neurons, 1)} more than dense "
-                f"{REFERENCE}, and a loss fraction {said(loss)} more"
+                f"at equal {words_of(spent)} {most} has most features in neurons, {more(neurons, 1)} than dense "
+                f"{REFERENCE}{chosen('the largest', len(means))}, and a loss fraction {said(loss)} more"
             )
     where = f" ({regime})" if regime else ""
     seeds = int(here["seeds"].max()) if len(here) else 0

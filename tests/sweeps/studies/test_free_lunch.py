@@ -139,6 +139,13 @@ def test_a_planted_lunch_is_found_and_one_that_is_paid_or_hangs_on_the_cut_is_no
     assert "is supported" in planted(run, cuts=True).sentence
 
 
+def test_the_nearest_is_told_to_be_chosen_and_to_have_fewer_where_it_has(run: Run) -> None:
+    """SoLU has both four features more and the least loss: whatever is nearest to a lunch beside it has fewer."""
+    sentence = planted(run, cuts=True, loss=-0.1).sentence
+    assert "chosen as the nearest of 7: its interval is too narrow" in sentence
+    assert "features fewer in neurons" in sentence
+
+
 def test_candidates_are_those_of_the_tuning_by_their_means(run: Run, reply: Reply) -> None:
     row = of(reply, free_lunch.CANDIDATES, regime=FIRST, arm="relu", count=free_lunch.IN_NEURONS).iloc[0]
     tuning = models(load(tuning_folder(run.path)), "relu")

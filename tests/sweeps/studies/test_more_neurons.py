@@ -126,6 +126,18 @@ def test_the_claim_can_be_refused(differences: list[float], status: str) -> None
     assert more_neurons._found(differences, "in_neurons")["status"] == status
 
 
+def test_the_layer_that_the_sentence_names_is_told_to_be_chosen_and_to_have_fewer_where_it_has() -> None:
+    rows = [
+        {"regime": "", "layer": layer, "budget": "parameters", "reference": "relu", "measure": measure}
+        | {"mean": mean, "low": mean - 1, "high": mean + 1, "seeds": 4}
+        for layer, mean in (("relu, top 2", -2.0), ("relu, 2 blocks", -3.0))
+        for measure in ("in_neurons", "loss_fraction")
+    ]
+    sentence = more_neurons._sentence(pd.DataFrame(rows), pd.DataFrame())
+    assert "relu, top 2 has most features in neurons, 2.0 (1.0 to 3.0) fewer than dense relu" in sentence
+    assert "chosen as the largest of 2: its interval is too narrow" in sentence
+
+
 def test_the_slope_is_that_over_doublings() -> None:
     rows = pd.DataFrame(
         {"seed": [0, 0, 0, 1, 1], "hidden": [8, 8, 8, 8, 8], "experts": [2, 4, 8, 2, 8], "x": [1.0, 3, 5, 0, 1]}
