@@ -21,7 +21,7 @@ from toymodels.hypotheses.free_lunch import Lunch, any_free, front, lunches, nea
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import condition, hidden_layer
+from toymodels.sweeps.results.arms import SEED_ALONE, condition, hidden_layer, label
 from toymodels.sweeps.results.contests import Contest, contests
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store.tuning import tuning_folder
@@ -241,8 +241,9 @@ def _difference(contest: Contest, arm: int, other: int, name: str) -> Any:
 
 def _notes(run: Run, regimes: Sequence[Contest]) -> tuple[str, ...]:
     """What should be known before any of it is believed."""
-    arms = [arm for contest in regimes for arm in contest.arms]
-    diverged = sum(int((arm.models["status"] != "ok").sum()) for arm in arms)
+    diverged = run.models["status"] != "ok"  # of which the contests have none
+    arms = run.arms(run.models, over=(*SEED_ALONE, *run.tuned))
+    vanished = [label(arm.settings) for arm in arms if diverged[arm.models.index].all()]
     notes = [
         "An arm is a free lunch only if it has three features more by every way of counting, and no more than .005 of "
         "loss fraction; corrected for how many arms offer one.",
@@ -254,6 +255,8 @@ def _notes(run: Run, regimes: Sequence[Contest]) -> tuple[str, ...]:
         )
     if not run.tuned:
         notes.append("Nothing is tuned: arms differ in the step size and the start that suit them.")
-    if diverged:
-        notes.append(f"{diverged} models that diverged are left out.")
+    if diverged.any():
+        notes.append(f"{diverged.sum()} models that diverged are left out.")
+    if vanished:
+        notes.append(f"Of these arms every model diverged, so that they are in no table: {'; '.join(vanished)}.")
     return tuple(notes)
