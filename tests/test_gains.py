@@ -227,6 +227,12 @@ def test_imbalance_is_1_of_an_even_load_and_experts_of_one_that_does_all():
     assert imbalance(one).item() == pytest.approx(4)
 
 
+def test_the_load_is_of_empty_examples_too_which_are_the_first_experts():
+    W = torch.tensor([[[-1.0], [1.0]]])
+    p = probabilities(W, torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
+    assert load(p).tolist() == [[0.75, 0.25]]
+
+
 def test_what_balance_adds_to_a_step_is_the_gradient_of_the_imbalance():
     """One step of SGD with and without: the difference is -rate alpha L_0 grad imbalance, in the router alone."""
     b, alpha = NEW["experts"], 0.3

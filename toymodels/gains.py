@@ -29,7 +29,11 @@ def route(p: Tensor, hidden: int) -> Tensor:
 
 
 def load(p: Tensor) -> Tensor:
-    """The share of examples that each expert works on, [model, expert] of p [model, expert, batch]."""
+    """The share of examples that each expert works on, [model, expert] of p [model, expert, batch].
+
+    Of all examples: on an empty one, u = 0, all p are equal and the first expert works. So where examples are often
+    empty an even load is not even over the others, which are what `toymodels.metrics.routing` measures.
+    """
     chosen = torch.nn.functional.one_hot(p.argmax(1), p.shape[1])
     return chosen.to(p.dtype).mean(1)
 

@@ -21,11 +21,11 @@ from toymodels.hypotheses.free_lunch import Lunch, any_free, front, lunches, nea
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import condition, hidden_layer
+from toymodels.sweeps.results.arms import SEED_ALONE, condition, hidden_layer, label
 from toymodels.sweeps.results.contests import Contest, contests
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store.tuning import tuning_folder
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
 
 QUESTION = "Is there a free lunch: an arm with more features in single neurons than another, at no more loss?"
 ARMS = "an arm in a regime"
@@ -212,13 +212,14 @@ def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     arm = contest.arms[best]
     least = f"{arm.name} has the least loss, {said(estimate(arm.models[LOSS]))}"
     k, _ = min(offers.items(), key=lambda each: (each[1].p_above, -each[1].more[IN_NEURONS].mean))
-    first, *others = (said(estimate(_difference(contest, k, best, name)), 1) for name in COUNTS)
+    counts = {name: estimate(_difference(contest, k, best, name)) for name in COUNTS}
+    first, others = more(counts[IN_NEURONS], 1, "features"), [more(counts[name], 1) for name in COUNTS[1:]]
     cuts = f"{', '.join(others)} with a best neuron above {', '.join(map(str, CUTS))}"
     loss, where = said(estimate(_difference(contest, k, best, LOSS))), f"{contest.name}: " * bool(contest.name)
     return (
         f"{where}{least}; that another arm is a free lunch beside it is {any_free(offers).value}: the nearest of "
-        f"{len(offers)}, {contest.arms[k].name}, has {first} features more in neurons ({cuts}), at a loss higher by "
-        f"{loss}; {len(arm.models)} seeds."
+        f"{len(offers)}, {contest.arms[k].name}, has {first} in neurons ({cuts}), at a loss higher by "
+        f"{loss}{chosen('the nearest', len(offers))}; {len(arm.models)} seeds."
     )
 
 
@@ -240,8 +241,9 @@ def _difference(contest: Contest, arm: int, other: int, name: str) -> Any:
 
 def _notes(run: Run, regimes: Sequence[Contest]) -> tuple[str, ...]:
     """What should be known before any of it is believed."""
-    arms = [arm for contest in regimes for arm in contest.arms]
-    diverged = sum(int((arm.models["status"] != "ok").sum()) for arm in arms)
+    diverged = run.models["status"] != "ok"  # of which the contests have none
+    arms = run.arms(run.models, over=(*SEED_ALONE, *run.tuned))
+    vanished = [label(arm.settings) for arm in arms if diverged[arm.models.index].all()]
     notes = [
         "An arm is a free lunch only if it has three features more by every way of counting, and no more than .005 of "
         "loss fraction; corrected for how many arms offer one.",
@@ -253,6 +255,8 @@ def _notes(run: Run, regimes: Sequence[Contest]) -> tuple[str, ...]:
         )
     if not run.tuned:
         notes.append("Nothing is tuned: arms differ in the step size and the start that suit them.")
-    if diverged:
-        notes.append(f"{diverged} models that diverged are left out.")
+    if diverged.any():
+        notes.append(f"{diverged.sum()} models that diverged are left out.")
+    if vanished:
+        notes.append(f"Of these arms every model diverged, so that they are in no table: {'; '.join(vanished)}.")
     return tuple(notes)

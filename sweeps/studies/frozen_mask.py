@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from toymodels.activations import GeLU, Linear
@@ -20,6 +21,7 @@ from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.linearisation import asked
 from toymodels.hypotheses.linearisation.asked import Answers
 from toymodels.hypotheses.linearisation.coverage import SHARE
+from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
@@ -37,6 +39,8 @@ MARGIN = 0.9
 """Share of the change of the read-out, or of what GeLU does beyond an affine map, from which a yes is a yes."""
 OTHERWISE = ("model.top_k", "model.gated", "model.experts")
 """Settings by which more than the activation multiplies z: such layers are not asked."""
+LIMITED = ("to keep", "to match it")
+"""Numbers of maps that may be more than were tried."""
 BESIDE = ("loss_fraction", "affine_substitution", "unexplained_by_affine")
 """Columns of ``models.parquet`` that a hidden layer is told with."""
 
@@ -74,7 +78,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             (REPLACED, _keyed(layers, lambda found: found.replaced, ("measure",))),
             (BITS, _keyed(layers, lambda found: found.bits, ("of", "measure"))),
             (CROWD, _keyed(layers, lambda found: found.crowd, ("active", "measure"))),
-            (MAPS, _keyed(layers, lambda found: found.maps, ("measure", "maps"))),
+            (MAPS, _maps(layers)),
             (LAYERS, _beside(layers)),
         )
         if not (table := pd.DataFrame(rows)).empty
@@ -102,6 +106,20 @@ def _keyed(
             yield layer.place | dict(zip(names, key, strict=True)) | estimate(values)
 
 
+def _maps(layers: list[_Layer]) -> Iterator[dict[str, Any]]:
+    """Rows of `MAPS`. Of how many maps it takes there is no mean where a seed needs more than were tried: left out, it
+    would leave too small a mean."""
+    for layer in layers:
+        for (measure, maps), values in layer.found.maps.items():
+            more, of = int(np.isnan(values).sum()), len(values)
+            row = layer.place | {"measure": measure, "maps": maps}
+            if more and measure in LIMITED:
+                nothing = {"mean": None, "low": None, "high": None, "seeds": of}
+                yield row | nothing | {"censored": f"> {asked.CANDIDATES} in {more} of {of}"}
+            else:
+                yield row | estimate(values) | {"censored": ""}
+
+
 def _beside(layers: list[_Layer]) -> Iterator[dict[str, Any]]:
     for layer in layers:
         for column in BESIDE:
@@ -118,24 +136,24 @@ def _sentence(regime: str, tables: dict[str, pd.DataFrame]) -> str:
             table = table[table[name] == value]
         return table.to_dict("records")
 
+    idle = _idle(tables[LAYERS])
     switched = [row for row in rows(FIDELITY, changed="one switched", measure="explained") if _affine(row)]
     parts = [
         f"Frozen at an example and run at one with one feature switched, it explains of the read-out's change "
-        f"{_listed(switched)}: {_verdict(switched, 'carries over', 'does not carry over')}"
+        f"{_listed(switched)}: {_told(switched, idle, 'carries over', 'does not carry over')}"
     ]
     kept = tables[FIDELITY].query("changed == 'values' and measure == 'explained'").to_dict("records")
     if valued := [row for row in kept if _affine(row) and row["regime"] == kept[0]["regime"]]:
-        told = _verdict(valued, "carries over", "does not carry over")
+        told = _told(valued, idle, "carries over", "does not carry over")
         parts.append(f"with new values of the same features ({kept[0]['regime']}) {_listed(valued)}: {told}")
-    for how, suffix in (("ReLU's mask in GeLU's place", ""), ("with read-outs refitted it", ", refitted")):
-        like = rows(REPLACED, measure=f"kept of what it does{suffix}", layer=GeLU.name)
-        if like:
-            cost = rows(REPLACED, measure=f"added{suffix}", layer=GeLU.name)[0]
-            parts.append(
-                f"{how} costs {said(cost)} of the loss fraction and keeps "
-                f"{said(like[0])} of what GeLU does beyond an affine map: "
-                f"{_verdict(like, 'well approximated', 'not well approximated')}"
-            )
+    if costs := rows(REPLACED, measure="added", layer=GeLU.name):
+        parts.append(f"ReLU's mask in GeLU's place costs {said(costs[0])} of the loss fraction")
+        (cost,) = rows(REPLACED, measure="added, refitted", layer=GeLU.name)
+        like = rows(REPLACED, measure="kept of what it does, refitted", layer=GeLU.name)
+        told = _told(like, idle, "well approximated", "not well approximated")
+        some = f" in {like[0]['seeds']} of {cost['seeds']} seeds" if like[0]["seeds"] < cost["seeds"] else ""
+        beyond = f" and keeps {said(like[0])} of what GeLU does beyond an affine map{some}" if like[0]["seeds"] else ""
+        parts.append(f"with read-outs refitted it costs {said(cost)}{beyond}: {told}")
     source = rows(BITS, measure="bits", of="active set, exact")
     frozen = rows(BITS, measure="at most", of="map") if source else []
     of = f", of {source[0]['mean']:.2f} in the active set" if source else ""
@@ -149,6 +167,19 @@ def _sentence(regime: str, tables: dict[str, pd.DataFrame]) -> str:
 def _affine(row: dict[Any, Any]) -> bool:
     """Whether what a row is of is the least that must be frozen for an affine map."""
     return row["frozen"] == ("mask + scale" if row["layer"].endswith("+ LN") else "mask")
+
+
+def _idle(layers: pd.DataFrame) -> set[tuple[str, str]]:
+    """Regimes and layers whose affine substitution is at most `ENGAGED`: with nothing frozen an affine map does it."""
+    of = layers[(layers["measure"] == "affine_substitution") & (layers["mean"] <= ENGAGED)]
+    return set(zip(of["regime"], of["layer"], strict=True))
+
+
+def _told(rows: list[dict[Any, Any]], idle: set[tuple[str, str]], yes: str, no: str) -> str:
+    """The verdict on the layers whose activation does something; of the others that they cannot say."""
+    judged = [row for row in rows if (row["regime"], row["layer"]) not in idle]
+    affine = [f"not testable: {row['layer']}'s layer is affine" for row in rows if row not in judged]
+    return ", ".join([*([_verdict(judged, yes, no)] if judged or not affine else []), *affine])
 
 
 def _verdict(rows: list[dict[Any, Any]], yes: str, no: str) -> str:
@@ -170,7 +201,7 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
         where = ", ".join(dict.fromkeys(f"{row['layer']} ({row['regime']})" for row in held.to_dict("records")))
         notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
     notes.append(
-        f"At most {asked.CANDIDATES} maps were tried: a seed that needs more to keep {SHARE:.0%} of the variance, or "
-        "to match the best affine map, is left out of those rows."
+        f"At most {asked.CANDIDATES} maps were tried to keep {SHARE:.0%} of the variance, or to match the best affine "
+        "map: where a seed needs more there is no mean."
     )
     return tuple(notes)

@@ -17,7 +17,7 @@ Thorstenson 2025, arXiv 2510.23671): here that is read from each, at equal budge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +36,9 @@ from toymodels.metrics.recovery import RECOVERED
 from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, condition, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
 from toymodels.training.experiment import Experiment
 from toymodels.training.recipe import Training
 
@@ -66,6 +66,8 @@ COLUMNS = {
 COMPARED = (*COLUMNS, "in_neurons_given_expert", "monosemanticity", "neurons_per_1000", "features_per_1000")
 MOST: dict[str, float] = {"monosemanticity": 1, "monosemanticity_unrouted": 1, "balance": 1, "home": 1}
 """what a measure can be at most, of those that are shares"""
+NAMED = ("model.hidden", *HIDDEN_LAYER, "model.blocks", "model.top_k", "model.experts", "model.gated")
+"""the settings that a layer's name and width say"""
 OF_EXPERTS = ("monosemanticity_unrouted", "balance", "home")
 
 
@@ -77,7 +79,10 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     models = run.models[(run.models["status"] == "ok") & run.models["loss_fraction"].notna()]
     models = models[models["features_recovered"].notna()]
     arms = run.arms(models, over=(*SEED_ALONE, *run.tuned))
-    measured = pd.concat([_measured(run, arm, _beside(arms[0])) for arm in arms] or [models.assign(dense=True)])
+    also = {name for arm in arms if _dense(arm) for name in _apart(arm, arms)}
+    named = [(_beside(arm, also), {k: v for k, v in _apart(arm, arms).items() if k not in also}) for arm in arms]
+    parts = [_measured(run, arm, *names, named[0][0]) for arm, names in zip(arms, named, strict=True)]
+    measured = pd.concat(parts or [models.assign(dense=True)])
     if models.empty or measured["dense"].all() or not measured["dense"].any():
         raise FolderError(f"{run.path}: more_neurons needs trained layers that are dense and others, of features")
     shown = [*COMPARED, *OF_EXPERTS]
@@ -109,26 +114,47 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
 # ------------------------------------------------------------------------------------------------------------ measures
 
 
-def _beside(arm: Replicates) -> dict[str, Any]:
-    """What an arm's settings say of all but its layer and how it was trained."""
-    return {name: value for name, value in arm.settings.items() if not name.startswith(("model.", "train."))}
+def _place(arm: Replicates) -> dict[str, Any]:
+    """What an arm's settings say of its regime, and its layer's name and width."""
+    return {k: v for k, v in arm.settings.items() if k in NAMED or not k.startswith(("model.", "train."))}
 
 
-def _measured(run: Run, arm: Replicates, first: Mapping[str, Any]) -> pd.DataFrame:
-    """The measures of an arm's models, a row a model; regimes are named by what differs from the ``first``."""
+def _apart(arm: Replicates, arms: Sequence[Replicates]) -> dict[str, Any]:
+    """What else tells an arm from others of its place."""
+    place = _place(arm)
+    alike = [other.settings for other in arms if _place(other) == place]
+    rest = {k: v for k, v in arm.settings.items() if k not in place}
+    return {name: value for name, value in rest.items() if any(other[name] != value for other in alike)}
+
+
+def _beside(arm: Replicates, also: Set[str]) -> dict[str, Any]:
+    """What an arm's settings say of its regime: of all but layer and training, and of what tells dense layers apart."""
+    place = _place(arm)
+    return {k: v for k, v in arm.settings.items() if k in also or (k in place and k not in NAMED)}
+
+
+def _dense(arm: Replicates) -> bool:
+    first = arm.models.iloc[0]
+    return not (max(first["model.blocks"], first["model.experts"]) > 1 or first["model.top_k"] or first["model.gated"])
+
+
+def _measured(
+    run: Run, arm: Replicates, beside: Mapping[str, Any], apart: Mapping[str, Any], first: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The measures of an arm's models, a row a model; regimes are named by what differs from the ``first``, layers also
+    by what tells them ``apart``."""
     numbers = [int(model) for model in arm.models["model"]]
     experiments, parameters = run.batch(numbers)
     e = experiments[0]
     cost, found = budget(e), routing(experiments, parameters, int(arm.models["eval.samples"].iloc[0]))
     neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
     b = e.bottleneck
-    beside = _beside(arm)
     rows = pd.DataFrame({name: arm.models[column].to_numpy(float) for name, column in COLUMNS.items()})
     per_1000 = 1000 / cost.parameters
     return rows.assign(
         regime=condition(beside, None if beside == first else first),
-        layer=layer_name(e),
-        dense=not (b.blocks > 1 or b.top_k or b.experts > 1 or b.gated),
+        layer=", ".join([layer_name(e)] + [condition(apart)] * bool(apart)),
+        dense=_dense(arm),
         experts=max(b.experts, 1),
         hidden=b.hidden,
         parameters=cost.parameters,
@@ -249,11 +275,12 @@ def _sentence(equal: pd.DataFrame, claim: pd.DataFrame) -> str:
     for spent in BUDGETS:
         rows = here[here["budget"] == spent].set_index(["measure", "layer"])
         if "in_neurons" in rows.index.get_level_values(0):
-            most = rows.loc["in_neurons"]["mean"].idxmax()
+            means = rows.loc["in_neurons"]["mean"]
+            most = means.idxmax()
             neurons, loss = (rows.loc[(measure, most)].to_dict() for measure in ("in_neurons", "loss_fraction"))
             parts.append(
-                f"at equal {words_of(spent)} {most} has most features in neurons, {said(neurons, 1)} more than dense "
-                f"{REFERENCE}, and a loss fraction {said(loss)} more"
+                f"at equal {words_of(spent)} {most} has most features in neurons, {more(neurons, 1)} than dense "
+                f"{REFERENCE}{chosen('the largest', len(means))}, and a loss fraction {said(loss)} more"
             )
     where = f" ({regime})" if regime else ""
     seeds = int(here["seeds"].max()) if len(here) else 0

@@ -71,6 +71,20 @@ def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 
 
+def more(numbers: Mapping[str, float | int], digits: int = 3, what: str = "") -> str:
+    """A difference in words: ``2.0 (1.5 to 2.5) features more``, and below 0 by how much it is ``fewer``."""
+    below = float(numbers["mean"]) < 0
+    if below:
+        mean, low, high = (-float(numbers[name]) for name in ESTIMATE[:3])
+        numbers = {"mean": mean, "low": high, "high": low}
+    return " ".join(filter(None, (said(numbers, digits), what, "fewer" if below else "more")))
+
+
+def chosen(by: str, of: int) -> str:
+    """What must stand beside the interval of what was chosen of so many ``by`` the same numbers; nothing of one."""
+    return f" (chosen as {by} of {of}: its interval is too narrow)" if of > 1 else ""
+
+
 def decimal(value: float, digits: int) -> str:
     """A number in so many digits, without the 0 before its point: ``.12``."""
     text = f"{value:.{digits}f}"

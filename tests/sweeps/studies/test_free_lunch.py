@@ -139,6 +139,29 @@ def test_a_planted_lunch_is_found_and_one_that_is_paid_or_hangs_on_the_cut_is_no
     assert "is supported" in planted(run, cuts=True).sentence
 
 
+def test_the_nearest_is_told_to_be_chosen_and_to_have_fewer_where_it_has(run: Run) -> None:
+    """SoLU has both four features more and the least loss: whatever is nearest to a lunch beside it has fewer."""
+    sentence = planted(run, cuts=True, loss=-0.1).sentence
+    assert "chosen as the nearest of 7: its interval is too narrow" in sentence
+    assert "features fewer in neurons" in sentence
+
+
+def test_models_that_diverged_are_counted_and_an_arm_of_none_but_them_is_named(run: Run) -> None:
+    changed, table = Run(run.path), run.models.copy()
+    gone = models(run, "solu + LN", kept=0.5)["model"].tolist() + models(run, "relu")["model"].tolist()[:1]
+    at = table["model"].isin(gone)
+    table.loc[at, "status"] = "diverged"
+    table.loc[at, ["features_recovered", "features_neuron", "loss_fraction"]] = float("nan")
+    changed.__dict__["models"] = table
+    notes = free_lunch.answer(changed, print).notes
+    assert "5 models that diverged are left out." in notes
+    (told,) = (note for note in notes if "every model diverged" in note)
+    assert "weights_kept 0.5" in told
+    assert "solu" in told
+    assert ";" not in told
+    assert not any("diverged" in note for note in free_lunch.answer(run, print).notes)
+
+
 def test_candidates_are_those_of_the_tuning_by_their_means(run: Run, reply: Reply) -> None:
     row = of(reply, free_lunch.CANDIDATES, regime=FIRST, arm="relu", count=free_lunch.IN_NEURONS).iloc[0]
     tuning = models(load(tuning_folder(run.path)), "relu")

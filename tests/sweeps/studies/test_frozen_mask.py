@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.sweeps.studies.conftest import Ran
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.linearisation import asked
 from toymodels.hypotheses.linearisation.bits import independent_bits
+from toymodels.hypotheses.linearisation.replaced import Replacement
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import frozen_mask
@@ -68,7 +70,7 @@ def test_every_layer_that_is_not_linear_is_in_every_table(reply: Reply) -> None:
         assert set(table["regime"]) == {"values binary", "values uniform"}, title
         assert set(table["layer"]) == (layers if title != frozen_mask.REPLACED else {"gelu", "gelu + LN"})
         assert table["mean"].notna().sum() > len(table) / 3
-    assert "undetermined" in reply.sentence or "carries over" in reply.sentence or "carry over" in reply.sentence
+    assert any(word in reply.sentence for word in ("undetermined", "carries over", "carry over", "not testable"))
     assert "values binary" in reply.sentence
     assert "4 seeds" in reply.sentence
 
@@ -89,6 +91,19 @@ def test_rows_are_estimates_over_seeds_of_what_the_science_says(reply: Reply, sm
         measure="explained",
     )
     assert {name: row[name] for name in ("mean", "low", "high", "seeds")} == estimate(found)
+
+
+@pytest.mark.parametrize(("does", "kept"), [(-0.009, np.nan), (0.05, np.nan), (0.2, 0.75)])
+def test_what_is_kept_is_undefined_of_a_layer_that_is_affine(
+    does: float, kept: float, small: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = small.models[small.models["model.activation"] == "gelu"]["model"].tolist()[:1]
+    cost = torch.tensor([0.05], dtype=torch.float64)
+    monkeypatch.setattr(asked, "replaced", lambda *_: Replacement(2 * cost, cost, cost))
+    monkeypatch.setattr(asked, "affine_substitution", lambda *_: torch.tensor([does], dtype=torch.float64))
+    found = asked._replaced(Arm(*small.batch(models)))
+    assert found["kept of what it does, refitted",] == pytest.approx([kept], nan_ok=True)
+    assert ("kept of what it does",) not in found
 
 
 def test_bits_keep_their_bounds(reply: Reply) -> None:
@@ -129,6 +144,36 @@ def test_an_answer_is_yes_or_no_only_where_every_interval_says_so(
 ) -> None:
     rows = [{"low": low, "high": high} for low, high in intervals]
     assert frozen_mask._verdict(rows, "yes", "no") == said
+
+
+def test_of_a_layer_that_is_affine_no_mask_is_judged(reply: Reply) -> None:
+    """GeLU's interval below says yes; that nothing is asked of GeLU makes it no answer."""
+    table, rows = reply.tables[frozen_mask.LAYERS].copy(), [{"regime": "", "layer": "gelu", "low": 0.95, "high": 0.99}]
+    table["regime"] = ""
+    for cost, told in ((-0.009, "not testable: gelu's layer is affine"), (0.2, "yes")):
+        table.loc[table["measure"] == "affine_substitution", "mean"] = cost
+        assert frozen_mask._told(rows, frozen_mask._idle(table), "yes", "no") == told
+    assert frozen_mask._told([*rows, rows[0] | {"layer": "relu"}], {("", "gelu")}, "yes", "no") == (
+        "yes, not testable: gelu's layer is affine"
+    )
+    whole = dict(reply.tables) | {frozen_mask.LAYERS: reply.tables[frozen_mask.LAYERS].assign(mean=0.0)}
+    sentence = frozen_mask._sentence("values binary", whole)
+    assert "well approximated" not in sentence
+    assert "carr" not in sentence
+    assert sentence.count("not testable: gelu's layer is affine") == 3
+
+
+def test_a_number_of_maps_that_some_seed_exceeds_has_no_mean() -> None:
+    maps: dict[tuple[object, ...], np.ndarray] = {
+        ("to keep", 0): np.array([3.0, np.nan, 5.0, np.nan]),
+        ("to match it", 0): np.array([1.0, 2.0, 3.0, 2.0]),
+    }
+    layer = frozen_mask._Layer("", "gelu", asked.Answers({}, {}, {}, {}, {}, maps), pd.DataFrame())
+    censored, known = frozen_mask._maps([layer])
+    assert [censored[name] for name in ("mean", "low", "high", "seeds")] == [None, None, None, 4]
+    assert censored["censored"] == "> 256 in 2 of 4"
+    assert {name: known[name] for name in ("mean", "low", "high", "seeds")} == estimate([1, 2, 3, 2])
+    assert known["censored"] == ""
 
 
 @pytest.mark.parametrize(

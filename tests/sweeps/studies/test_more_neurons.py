@@ -126,6 +126,18 @@ def test_the_claim_can_be_refused(differences: list[float], status: str) -> None
     assert more_neurons._found(differences, "in_neurons")["status"] == status
 
 
+def test_the_layer_that_the_sentence_names_is_told_to_be_chosen_and_to_have_fewer_where_it_has() -> None:
+    rows = [
+        {"regime": "", "layer": layer, "budget": "parameters", "reference": "relu", "measure": measure}
+        | {"mean": mean, "low": mean - 1, "high": mean + 1, "seeds": 4}
+        for layer, mean in (("relu, top 2", -2.0), ("relu, 2 blocks", -3.0))
+        for measure in ("in_neurons", "loss_fraction")
+    ]
+    sentence = more_neurons._sentence(pd.DataFrame(rows), pd.DataFrame())
+    assert "relu, top 2 has most features in neurons, 2.0 (1.0 to 3.0) fewer than dense relu" in sentence
+    assert "chosen as the largest of 2: its interval is too narrow" in sentence
+
+
 def test_the_slope_is_that_over_doublings() -> None:
     rows = pd.DataFrame(
         {"seed": [0, 0, 0, 1, 1], "hidden": [8, 8, 8, 8, 8], "experts": [2, 4, 8, 2, 8], "x": [1.0, 3, 5, 0, 1]}
@@ -147,3 +159,34 @@ def test_without_experts_there_is_no_claim(ran: Ran) -> None:
     reply = more_neurons.answer(ran(top_k), print)
     assert more_neurons.CLAIM not in reply.tables
     assert "experts" not in reply.sentence
+
+
+def test_layers_that_differ_in_their_training_alone_are_told_apart(ran: Ran) -> None:
+    balances = """
+    { "model.hidden" = 8, "model.experts" = 2, "train.load_balance" = 0.0 },
+    { "model.hidden" = 8, "model.experts" = 2, "train.load_balance" = 0.1 },
+    { "model.hidden" = 8, "model.top_k" = 2 },"""
+    run = ran(sweep(balances).replace("[0, 1, 2, 3]", "[0, 1]"))
+    layers = more_neurons.answer(run, print).tables[more_neurons.LAYERS]
+    rows = layers[layers["measure"] == "loss_fraction"].set_index("layer")
+    assert list(rows.index) == [
+        "relu",
+        "relu",
+        "relu, 2 experts, load_balance 0",
+        "relu, 2 experts, load_balance 0.1",
+        "relu, top 2",
+    ]
+    assert (rows["seeds"] == 2).all()
+    experts = run.models[run.models["model.experts"] == 2].groupby("train.load_balance")["loss_fraction"].mean()
+    assert rows["mean"].iloc[2:4].tolist() == pytest.approx(experts.tolist())
+
+
+def test_what_tells_dense_layers_apart_makes_a_regime(ran: Ran) -> None:
+    run = ran(
+        sweep('    { "model.hidden" = 8, "model.top_k" = 2 },')
+        .replace("hidden_bias = true\n", "")
+        .replace("[0, 1, 2, 3]", '[0]\n"model.hidden_bias" = [true, false]')
+    )
+    equal = more_neurons.answer(run, print).tables[more_neurons.EQUAL]
+    assert equal["regime"].nunique() == 2
+    assert set(equal["layer"]) == {"relu, top 2"}

@@ -19,7 +19,7 @@ from toymodels.hypotheses.statistics.intervals import bootstrap_interval
 from toymodels.sweeps import studies
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.studies import document
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
 
 
 def test_an_estimate_is_the_bootstrap_over_seeds_in_which_it_is_defined() -> None:
@@ -77,6 +77,17 @@ def test_a_document_is_read_back_as_it_was_and_says_null_where_nothing_is_define
     back = document.read(folder(tmp_path), "how_linear")
     assert (back.question, back.sentence, back.notes) == (reply.question, reply.sentence, reply.notes)
     pd.testing.assert_frame_equal(back.tables["an arm"], table)
+
+
+def test_a_difference_below_nothing_is_fewer() -> None:
+    assert more({"mean": 2.0, "low": -0.5, "high": 3.0}, 1, "features") == "2.0 (-.5 to 3.0) features more"
+    assert more({"mean": -2.0, "low": -3.0, "high": 0.5}, 1) == "2.0 (-.5 to 3.0) fewer"
+    assert more({"mean": -2.0, "low": math.nan, "high": math.nan}, 1, "features") == "2.0 features fewer"
+
+
+def test_what_was_chosen_of_several_is_told_so() -> None:
+    assert chosen("the largest", 3) == " (chosen as the largest of 3: its interval is too narrow)"
+    assert chosen("the largest", 1) == ""
 
 
 NUMBER = '{"schema": 1, "study": "how_linear", "question": 5, "answer": "", "notes": [], "tables": {}}'

@@ -22,7 +22,7 @@ from toymodels.hypotheses.linearisation.freezing import affine_freeze, freezes
 from toymodels.hypotheses.linearisation.levels import Quantised, fewest_levels
 from toymodels.hypotheses.linearisation.neighbours import differing, neighbours
 from toymodels.hypotheses.linearisation.replaced import replaced
-from toymodels.metrics.manipulation import affine_substitution
+from toymodels.metrics.manipulation import ENGAGED, affine_substitution
 from toymodels.metrics.moments import collect
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import importances, sampler, target_of
@@ -124,8 +124,8 @@ def _replaced(arm: Arm) -> Numbers:
         ("added",): of.added.numpy(),
         ("added, refitted",): of.refitted.numpy(),
         ("kept of mid",): of.kept.numpy(),
-        ("kept of what it does",): (1 - of.added / does).numpy(),
-        ("kept of what it does, refitted",): (1 - of.refitted / does).numpy(),
+        # Both by refitted read-outs. Of a layer that is all but affine there is nothing to keep: undefined.
+        ("kept of what it does, refitted",): torch.where(does > ENGAGED, 1 - of.refitted / does, torch.nan).numpy(),
     }
 
 
