@@ -76,6 +76,21 @@ def test_p8_asks_for_both_steps(gelu: float, normed: float, solu: float, status:
     assert inspection.lies_between(MeasuredRegime("", "1e-05", True, arms)) is Status.UNDETERMINED
 
 
+def test_where_no_neuron_could_look_interpretable_the_answer_is_not_no(ran: Ran) -> None:
+    run = ran(FOUR.replace("density = 0.2\n", 'firing = "one"\n').replace('"gelu", "solu", "relu"', '"gelu", "solu"'))
+    reply = inspection.answer(run, print)
+    assert reply.sentence.startswith(inspection.CANNOT_SHOW)
+    assert "supported" not in reply.sentence
+    assert set(reply.tables[inspection.BETWEEN_TABLE]["P8"]) == {"not testable"}
+    told = missed.answer(run, print)
+    assert told.sentence.startswith(inspection.CANNOT_SHOW)
+    for tables, names in ((reply.tables, [inspection.SHARE, inspection.BY_CHANCE]), (told.tables, missed.SHARES)):
+        arms, differences = tables[paired.ARM_TABLE], tables[paired.DIFFERENCE_TABLE]
+        undefined = list(names.values()) if isinstance(names, dict) else names
+        assert arms.loc[arms["measure"].isin(undefined), "mean"].isna().all()
+        assert set(differences.loc[differences["measure"].isin(undefined), "more"]) == {"undetermined"}
+
+
 def test_a_run_without_solu_and_layer_norm_is_refused(ran: Ran) -> None:
     run = ran(SWEEP.replace('["gelu", "solu", "relu"]', '["gelu"]').replace("[0, 1]", "[0]"))
     for study in (inspection, missed):
