@@ -31,7 +31,7 @@ from toymodels.hypotheses.statistics.intervals import Status, all_of, unanimous
 from toymodels.metrics.inspection import strongest
 from toymodels.metrics.moments import collect
 from toymodels.metrics.selectivity import selectivity
-from toymodels.rotations import drawn_rotations
+from toymodels.rotations import rotations_of
 from toymodels.surgery import Rotated
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import persons
@@ -85,8 +85,7 @@ def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: 
     """What is said of an arm's models, [model] each."""
     inspected = strongest(experiments, parameters, samples)
     bottleneck = experiments[0].bottleneck
-    about_ones = bottleneck.layer_norm is not None
-    Q = drawn_rotations(bottleneck.hidden, len(experiments), 0, about_ones=about_ones)
+    Q = rotations_of(bottleneck, len(experiments), 0)
     turned = strongest(experiments, Rotated(Q).on_parameters(parameters), samples)
     whole = selectivity(experiments, parameters, collect(experiments, parameters, samples))
     live = ~inspected.dead

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import toymodels as tm
 from tests.sweeps.studies.conftest import Ran
 from tests.sweeps.studies.test_blinded import SWEEP
 from toymodels.hypotheses.statistics.intervals import Status
-from toymodels.metrics.inspection import strongest
+from toymodels.metrics.inspection import Strongest, strongest
 from toymodels.metrics.moments import collect
 from toymodels.metrics.selectivity import selectivity
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.studies import inspection, missed, paired
 from toymodels.sweeps.studies.paired import MeasuredRegime
 from toymodels.sweeps.studies.reply import estimate
+from toymodels.training.experiment import sampler, start
 
 FOUR = SWEEP.replace("samples = 2048", "samples = 512").replace(
     "seed = [0, 1]", 'seed = [0, 1, 2, 3]\n"model.layer_norm_eps" = [1e-5, "matched"]'
@@ -74,6 +78,25 @@ def test_p8_asks_for_both_steps(gelu: float, normed: float, solu: float, status:
     assert inspection.lies_between(MeasuredRegime("", "1e-05", True, arms)) is status
     del arms["gelu + LN"]
     assert inspection.lies_between(MeasuredRegime("", "1e-05", True, arms)) is Status.UNDETERMINED
+
+
+def test_the_random_basis_is_one_that_the_layers_neurons_could_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neurons of a block are turned among themselves: what a block does not read, it does not read after."""
+    features = tm.Features(6, 0.2, values=tm.Binary())
+    b = tm.Bottleneck(8, tm.GeLU(), None, tm.Linear(), tied=False, blocks=2)
+    es = [tm.Experiment(features, b, seed=seed) for seed in range(2)]
+    seen: list[torch.Tensor] = []
+
+    def spied(of: Sequence[tm.Experiment], parameters: tm.Parameters, samples: int) -> Strongest:
+        seen.append(parameters.W_in)
+        return strongest(of, parameters, samples)
+
+    monkeypatch.setattr(inspection, "strongest", spied)
+    inspection.measure(es, start(es, sampler(es), torch.float64), 256)
+    own, turned = seen
+    assert (own == 0).sum() == own.numel() / 2
+    assert torch.equal(turned == 0, own == 0)
+    assert not torch.allclose(turned, own)
 
 
 def test_where_no_neuron_could_look_interpretable_the_answer_is_not_no(ran: Ran) -> None:
