@@ -106,8 +106,9 @@ def _regime(name: str, models: pd.DataFrame) -> _Regime:
     there = complete([table.to_numpy() for table in found.values()])
     if not there.all():
         left_out.append(f"{_where(name)}{(~there).sum()} seeds are left out, in which a model diverged.")
-    layers_ = {layer: Losses(table.columns.to_numpy(), table.to_numpy()[there]) for layer, table in found.items()}
-    return _Regime(name, layers_ if there.any() else {}, tuple(left_out))
+    kept = found if there.any() else {}
+    layers_ = {layer: Losses(table.columns.to_numpy(), table.to_numpy()[there]) for layer, table in kept.items()}
+    return _Regime(name, layers_, tuple(left_out))
 
 
 def _of_fit(reference: Reference) -> Iterator[dict[str, Any]]:

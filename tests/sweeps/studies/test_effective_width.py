@@ -163,6 +163,19 @@ def test_regimes_stand_beside_each_other_and_diverged_models_are_left_out_and_sa
     assert "density 0.3: 1 seeds are left out, in which a model diverged." in reply.notes
 
 
+def test_a_regime_in_which_every_seed_lacks_a_model_is_left_out_and_said() -> None:
+    arms = {("gelu", False, 1e-5): GELU, ("solu", False, 1e-5): as_good_as(0.5)}
+    one, other = made(arms, seeds=4), made(arms, density=0.3, seeds=4)
+    for seed, width in enumerate((4, 8, 16, 32)):  # one in four of a width, of which none is left out for it
+        lost = one["model.activation"].eq("gelu") & one["seed"].eq(seed) & one["model.hidden"].eq(width)
+        one.loc[lost, "status"] = "diverged"
+    reply = effective_width.answer(run_of(pd.concat([one, other], ignore_index=True)), print)
+    assert set(reply.tables[CLAIMS]["regime"]) == {"density 0.3"}
+    assert "density 0.1: 4 seeds are left out, in which a model diverged." in reply.notes
+    with pytest.raises(FolderError, match="effective_width needs trained gelu models"):
+        effective_width.answer(run_of(one), print)
+
+
 @pytest.mark.parametrize(
     "arms",
     [
