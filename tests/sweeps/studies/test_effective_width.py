@@ -15,6 +15,7 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import grouped
 from toymodels.sweeps.studies import effective_width
 from toymodels.sweeps.studies.effective_width import AT_A_WIDTH, CLAIMS, COSTS, FIT, MORE, WON
+from toymodels.sweeps.studies.reply import UNCORRECTED
 
 SWEEP = """
 [features]
@@ -116,7 +117,7 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
     assert claims["solu + LN", COSTS]["status"] == "not supported"
     assert "solu 50 (" in reply.sentence
     assert reply.sentence.endswith("5 seeds.")
-    assert reply.notes == (effective_width.INTERVALS, effective_width.AT_ENDS)
+    assert reply.notes == (effective_width.INTERVALS, effective_width.AT_ENDS, UNCORRECTED)
 
 
 def test_what_is_out_of_range_is_said_in_words_and_counts_as_at_its_end() -> None:

@@ -19,7 +19,7 @@ from toymodels.metrics.selectivity import selectivity
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.studies import inspection, missed, paired
 from toymodels.sweeps.studies.paired import MeasuredRegime
-from toymodels.sweeps.studies.reply import estimate
+from toymodels.sweeps.studies.reply import UNCORRECTED, estimate
 from toymodels.training.experiment import sampler, start
 
 FOUR = SWEEP.replace("samples = 2048", "samples = 512").replace(
@@ -56,6 +56,8 @@ def test_shares_and_differences_are_those_of_the_models(ran: Ran) -> None:
     assert pd.isna(differences["matched", "gelu + LN", "gelu", "loss fraction"]["more"])
     assert "4 seeds" in reply.sentence
     told = missed.answer(run, print)
+    assert UNCORRECTED in reply.notes
+    assert UNCORRECTED in told.notes
     rows = told.tables[paired.ARM_TABLE].set_index(["eps", "arm", "measure"])["mean"]
     assert rows["matched", "gelu + LN", "showing neurons"] == found.interpretable.sum(1).double().mean().item()
     assert rows["matched", "gelu + LN", "features shown"] == found.shows.any(1).sum(1).double().mean().item()
