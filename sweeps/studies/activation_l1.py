@@ -60,6 +60,8 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             parts.append(pd.DataFrame({"activation": name, "cost": cost, "seed": models["seed"].to_numpy()} | measured))
     table = pd.concat(parts, ignore_index=True)
     differences = _differences(table)
+    if differences.empty:
+        raise FolderError(f"{run.path}: activation_l1 needs an activation that has models with a cost and without")
     judged = _judged(differences)
     return Reply(QUESTION, _sentence(judged), {JUDGED: judged, BY_COST: _by_cost(table), AGAINST_NONE: differences})
 

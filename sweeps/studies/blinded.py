@@ -118,9 +118,12 @@ def draw(run: Run, wanted: Sequence[str] | None, neurons: int, seed: int) -> Bli
 
 def drawn_again(run: Run, held: Judgements) -> BlindTest:
     """The test that a person has begun. Raises `FolderError` where the run gives another one now."""
-    test = draw(run, held.arms, held.neurons, held.seed)
+    path = path_of(run, held.judge)
+    try:
+        test = draw(run, held.arms, held.neurons, held.seed)
+    except SpecError:  # of an arm that the file names: no option is at fault
+        raise FolderError(f"{path}: of arms that the run has not: judge again under another --judge") from None
     if test.digest != held.digest or len(test.places) != len(held.verdicts):
-        path = path_of(run, held.judge)
         raise FolderError(f"{path}: of other models, or of another version: judge again under another --judge")
     return test
 

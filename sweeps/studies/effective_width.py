@@ -20,7 +20,7 @@ from toymodels.hypotheses.statistics.intervals import Interval, Status, unanimou
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, hidden_layer, label, value_text
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import ESTIMATE, Reply, columns_of, estimate
+from toymodels.sweeps.studies.reply import ESTIMATE, UNCORRECTED, Reply, columns_of, estimate
 
 QUESTION = (
     "As good as a GeLU model of what width is SoLU, does LayerNorm win back what it costs, and do wider ones lose more?"
@@ -55,7 +55,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     widths: list[dict[str, Any]] = []
     fits: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
-    notes = [INTERVALS, AT_ENDS, *run.tuned_at_ends]
+    notes = [INTERVALS, AT_ENDS, UNCORRECTED, *run.tuned_at_ends]
     for replicates in run.arms(over=over):
         regime = _regime(label(replicates.settings), replicates.models)
         notes += regime.left_out
@@ -106,8 +106,9 @@ def _regime(name: str, models: pd.DataFrame) -> _Regime:
     there = complete([table.to_numpy() for table in found.values()])
     if not there.all():
         left_out.append(f"{_where(name)}{(~there).sum()} seeds are left out, in which a model diverged.")
-    layers_ = {layer: Losses(table.columns.to_numpy(), table.to_numpy()[there]) for layer, table in found.items()}
-    return _Regime(name, layers_ if there.any() else {}, tuple(left_out))
+    kept = found if there.any() else {}
+    layers_ = {layer: Losses(table.columns.to_numpy(), table.to_numpy()[there]) for layer, table in kept.items()}
+    return _Regime(name, layers_, tuple(left_out))
 
 
 def _of_fit(reference: Reference) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,8 @@ people who see their strongest examples, and LayerNorm without SoLU lands about 
 
 * *looks interpretable*: the share of live neurons that the rule calls so (`toymodels.metrics.inspection`); *in a random
   basis* the same of the layer with its preactivations rotated at random, a rotation a model: what the rule finds where
-  no basis is special.
+  no basis is special. Undefined where no neuron could look so, whatever it did (`Strongest.testable`): then what is
+  asked of the rule is *not testable*, which is not "no".
 * of all examples (`toymodels.metrics.selectivity`), means over live neurons: *best feature's R²*, *AUROC*, *activity
   elsewhere* (of other features than the neuron's main one), *monosemanticity*.
 * *more* is said of a difference whose interval lies above the margin `MARGIN`, five neurons in a hundred, a fifth of
@@ -23,13 +24,14 @@ import pandas as pd
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.hypotheses.answers import Answer
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.statistics.intervals import Status, all_of, unanimous
 from toymodels.metrics.inspection import strongest
 from toymodels.metrics.moments import collect
 from toymodels.metrics.selectivity import selectivity
-from toymodels.rotations import drawn_rotations
+from toymodels.rotations import rotations_of
 from toymodels.surgery import Rotated
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import persons
@@ -59,13 +61,18 @@ WHOLE = {
 }
 """The measures of all examples, by their names in `Selectivity`."""
 MARGIN = 0.05
+NOT_TESTABLE = Answer.NOT_TESTABLE.value
+CANNOT_SHOW = "Not testable by the rule: no feature is in enough distinct active sets for a neuron to show it"
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """The shares of every arm. Raises `FolderError` where the run has no SoLU + LN, or is damaged."""
     found, notes = measured(run, measure, say)
     of_persons, unfinished = persons.of_run(run)
-    between = [{"regime": of.name, "eps": of.eps, "P8": lies_between(of).value} for of in found]
+    between = [
+        {"regime": of.name, "eps": of.eps, "P8": lies_between(of).value if testable(of) else NOT_TESTABLE}
+        for of in found
+    ]
     tables = {
         BETWEEN_TABLE: pd.DataFrame(between),
         ARM_TABLE: arm_table(found),
@@ -78,14 +85,14 @@ def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: 
     """What is said of an arm's models, [model] each."""
     inspected = strongest(experiments, parameters, samples)
     bottleneck = experiments[0].bottleneck
-    about_ones = bottleneck.layer_norm is not None
-    Q = drawn_rotations(bottleneck.hidden, len(experiments), 0, about_ones=about_ones)
+    Q = rotations_of(bottleneck, len(experiments), 0)
     turned = strongest(experiments, Rotated(Q).on_parameters(parameters), samples)
     whole = selectivity(experiments, parameters, collect(experiments, parameters, samples))
     live = ~inspected.dead
+    could = inspected.testable[:, None]
     return {
-        SHARE: mean_over(inspected.interpretable.double(), live),
-        BY_CHANCE: mean_over(turned.interpretable.double(), ~turned.dead),
+        SHARE: mean_over(inspected.interpretable.double(), live & could),
+        BY_CHANCE: mean_over(turned.interpretable.double(), ~turned.dead & could),
         **{name: mean_over(getattr(whole, field), live) for field, name in WHOLE.items()},
         "dead neurons": inspected.dead.sum(1),
     }
@@ -97,6 +104,11 @@ def lies_between(of: MeasuredRegime) -> Status:
     return all_of([status_of(difference(of, one, other, SHARE), MARGIN) for one, other in steps])
 
 
+def testable(of: MeasuredRegime) -> bool:
+    """Whether the rule could call a neuron of some arm interpretable."""
+    return any(bool(numbers[SHARE].isfinite().any()) for numbers in of.arms.values())
+
+
 def _sentence(found: Sequence[MeasuredRegime]) -> str:
     """The first regime at its first eps, with what holds at every eps."""
     first = found[0]
@@ -106,17 +118,19 @@ def _sentence(found: Sequence[MeasuredRegime]) -> str:
         for arm in (PLAIN, WITH_NORM, MAIN)
         if arm in first.arms
     )
-    gained = difference(first, MAIN, PLAIN, SHARE)
+    gained, explained = (difference(first, MAIN, PLAIN, name) for name in (SHARE, WHOLE["best_r2"]))
     seeds = len(next(iter(first.arms.values()))[SHARE])
     told = f"By the rule so many live neurons look interpretable: {shares} ({first.name}, {seeds} seeds)"
-    if gained is None:
+    if not testable(first):
+        told = f"{CANNOT_SHOW} ({first.name}, {seeds} seeds)"
+    if gained is None or explained is None:
         return f"{told}; there is no {PLAIN} to compare with."
+    whole = f"over all examples its best feature explains {said(estimate(explained.numpy()), 2)} more of a neuron's"
+    if not testable(first):
+        return f"{told}; SoLU + LN minus GeLU, {whole} variance."
     more = unanimous([status_of(difference(of, MAIN, PLAIN, SHARE), MARGIN) for of in every])
-    explained = difference(first, MAIN, PLAIN, WHOLE["best_r2"])
-    assert explained is not None
     p8 = unanimous([lies_between(of) for of in every])
     return (
-        f"{told}; SoLU + LN minus GeLU {said(estimate(gained.numpy()), 2)}, more: {more.value} at every eps; over all "
-        f"examples its best feature explains {said(estimate(explained.numpy()), 2)} more of a neuron's variance; P8, "
-        f"LayerNorm alone lies between: {p8.value}."
+        f"{told}; SoLU + LN minus GeLU {said(estimate(gained.numpy()), 2)}, more: {more.value} at every eps; {whole} "
+        f"variance; P8, LayerNorm alone lies between: {p8.value}."
     )

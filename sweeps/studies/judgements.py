@@ -112,11 +112,10 @@ def read(run: Run, judge: str) -> Judgements | None:
         raise FolderError(f"{path}: damaged: move it away, or judge again under another --judge") from None
 
 
-def read_all(run: Run) -> list[Judgements]:
-    """What every judge has said of a run, by name."""
+def judges(run: Run) -> list[str]:
+    """Who has judged in a run folder, whether or not their files can be read."""
     names = sorted(path.parent.name for path in (run.path / INSPECTED).glob(f"*/{FILE}"))
-    found = (read(run, name) for name in names if NAME.fullmatch(name))
-    return [each for each in found if each is not None]
+    return [name for name in names if NAME.fullmatch(name)]
 
 
 def write(run: Run, judgements: Judgements) -> Path:

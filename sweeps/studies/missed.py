@@ -10,6 +10,9 @@ each hidden layer (`toymodels.metrics.unshown`):
   *refitted*: the same with the read-out fitted anew to what is left;
 * *features shown*, *recovered*, and *showing neurons*: counts.
 
+The shares are undefined where no neuron could show a feature, whatever it did (`Strongest.testable`): all would be
+missed, of every layer.
+
 *more* is said of a difference of shares whose interval lies above `MARGIN`, five in a hundred, fixed beforehand.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
@@ -26,6 +30,7 @@ from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import RECOVERED, r2
 from toymodels.metrics.unshown import unshown
 from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.studies.inspection import CANNOT_SHOW
 from toymodels.sweeps.studies.paired import (
     ARM_TABLE,
     DIFFERENCE_TABLE,
@@ -60,17 +65,20 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
         f"Of what a layer gains in loss, this share is gained on features that no neuron shows: {shares}{than} "
         f"({first.name}, {seeds} seeds)."
     )
+    if not any(bool(numbers[name].isfinite().any()) for numbers in first.arms.values()):
+        sentence = f"{CANNOT_SHOW} ({first.name}, {seeds} seeds)."
     tables = {ARM_TABLE: arm_table(found), DIFFERENCE_TABLE: difference_table(found, MARGIN, tuple(SHARES.values()))}
     return Reply(QUESTION, sentence, tables, notes)
 
 
 def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Mapping[str, Tensor]:
     """What is said of an arm's models, [model] each."""
-    shows = strongest(experiments, parameters, samples).shows
+    inspected = strongest(experiments, parameters, samples)
+    shows = inspected.shows
     moments = collect(experiments, parameters, samples)
     shares = unshown(experiments, parameters, shows, moments)
     return {
-        **{name: getattr(shares, field) for field, name in SHARES.items()},
+        **{name: getattr(shares, field).where(inspected.testable, torch.nan) for field, name in SHARES.items()},
         "features shown": shows.any(1).sum(1),
         "features recovered": (r2(moments) > RECOVERED).sum(1),
         "showing neurons": shows.any(2).sum(1),

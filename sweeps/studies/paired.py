@@ -18,7 +18,7 @@ from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.statistics.findings import from_seeds
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import estimate
+from toymodels.sweeps.studies.reply import UNCORRECTED, estimate
 from toymodels.sweeps.verdict.regimes import regimes
 from toymodels.training.experiment import Experiment
 
@@ -70,7 +70,7 @@ def measured(run: Run, measure: Measure, say: Callable[[str], None]) -> tuple[li
                     known[models] = {name: each.double() for name, each in numbers.items()} | {"loss fraction": loss}
             of_arms = {name: known[tuple(models)] for name, models in arms.items()}
             out.append(MeasuredRegime(regime.name, eps, regime.primary, of_arms))
-    return out, [*notes, *(note for regime in found for note in regime.notes)]
+    return out, [UNCORRECTED, *notes, *(note for regime in found for note in regime.notes)]
 
 
 def arm_table(found: Sequence[MeasuredRegime]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from toymodels.hypotheses.statistics.agreement import cohens_kappa
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import judgements
 from toymodels.sweeps.studies.blinded import BlindTest, drawn_again
@@ -57,15 +58,22 @@ def against_rule(test: BlindTest, held: Judgements) -> dict[str, pd.DataFrame]:
 
 
 def of_run(run: Run) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """What every finished judgement of a run says, and a sentence for each that is not finished; no tables where none
-    is."""
-    all_of_them = judgements.read_all(run)
-    notes = [
-        f"{held.judge} has judged {held.judged} of {len(held.verdicts)} neurons: not counted before the end"
-        for held in all_of_them
-        if not held.finished
-    ]
-    finished = [(drawn_again(run, held), held) for held in all_of_them if held.finished]
+    """What every finished judgement of a run says, and a sentence for each that is not finished or is refused.
+
+    No tables where none is left.
+    """
+    finished: list[tuple[BlindTest, Judgements]] = []
+    notes: list[str] = []
+    for judge in judgements.judges(run):
+        try:
+            held = judgements.read(run, judge)
+            if held and held.finished:
+                finished.append((drawn_again(run, held), held))
+            elif held:
+                done = f"{held.judged} of {len(held.verdicts)}"
+                notes.append(f"{judge} has judged {done} neurons: not counted before the end")
+        except FolderError as error:  # one judge's file: it does not silence the others
+            notes.append(f"{judge} is not counted: {error}")
     if not finished:
         return {}, notes
     of_judges = [scores(test, held)[SCORES] for test, held in finished]

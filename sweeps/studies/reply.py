@@ -22,6 +22,11 @@ ESTIMATE = ("mean", "low", "high", "seeds")
 """The columns that `estimate` fills."""
 FEWEST_RESAMPLED = 8
 """With fewer seeds an interval is Student's t."""
+UNCORRECTED = (
+    "Intervals are each comparison's own, not corrected for how many there are: of intervals at 95 % one in twenty is "
+    "off by chance, so that only what was asked beforehand is a claim."
+)
+"""A note of every reply with many comparisons."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from toymodels.metrics.geometry import dimensionality
 from toymodels.metrics.plateaus import PLATEAUS, dimensions_a_feature, on_plateaus, scattered
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, decimal, estimate, records, said
+from toymodels.sweeps.studies.reply import UNCORRECTED, Reply, decimal, estimate, records, said
 
 QUESTION = "Do features sit on the dimensionalities of regular arrangements, and does their mean stay on levels?"
 FEATURES = "a plateau of features"
@@ -39,6 +39,7 @@ NOTES = (
     "stretch as long; random: columns of the same lengths in random directions.",
     f"A level: D* within {LEVEL:g} of it. A straight line: what D* would spend there if it went from end to end evenly "
     "over the densities, in their order.",
+    UNCORRECTED,
 )
 
 

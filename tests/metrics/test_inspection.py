@@ -107,7 +107,8 @@ def fabricated(count: int, n: int, base_rate: float) -> Strongest:
     x[0, 0, :count, 0] = 1
     flag = torch.zeros(1, 1, dtype=torch.bool)
     sample = torch.arange(EXAMPLES).expand(1, 1, -1)
-    return Strongest(sample, x, -sample.double(), flag, flag, torch.full((1, n), base_rate, dtype=torch.float64))
+    rates = torch.full((1, n), base_rate, dtype=torch.float64)
+    return Strongest(sample, x, -sample.double(), flag, flag, rates, (x[0] != 0).sum(1))
 
 
 @pytest.mark.parametrize("n", [2, 64, 1000])
@@ -117,7 +118,29 @@ def test_the_bound_is_the_binomial_tail_in_exact_fractions(n: int, base_rate: fl
     for count in range(12, EXAMPLES + 1):
         tail = sum(math.comb(EXAMPLES, k) * p**k * (1 - p) ** (EXAMPLES - k) for k in range(count, EXAMPLES + 1))
         expected = count >= 16 and tail < Fraction(5, 100 * n)
-        assert fabricated(count, n, base_rate).interpretable.item() == expected
+        found = fabricated(count, n, base_rate)
+        assert found.interpretable.item() == expected
+        assert found.testable.item() == expected  # all there are with the feature are in the neuron's list
+
+
+@pytest.mark.parametrize(
+    ("features", "testable"),
+    [
+        (SPARSE, True),
+        (tm.Features(12, 1 / 12, firing=tm.One(), values=tm.Binary()), False),  # each set occurs once
+        (tm.Features(4, 0.3, values=tm.Binary()), False),  # 8 of 16 sets have a feature
+        (tm.Features(5, 0.3, values=tm.Binary()), True),  # 16 of 32: no fewer than the rule asks for
+        (tm.Features(12, 0.8, values=tm.Binary()), False),  # each is in most sets by chance
+    ],
+)
+def test_where_no_neuron_could_show_a_feature_it_is_said(features: tm.Features, testable: bool) -> None:
+    W = torch.randn(30, features.n, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    W = torch.cat([torch.eye(features.n, dtype=torch.float64), W])  # what shows all it can, and others
+    found = strongest(*by_hand(W, features), samples=8192)
+    assert found.testable.tolist() == [testable]
+    assert found.interpretable.any().item() == testable
+    x = sampler(by_hand(W, features)[0]).evaluation(0, 8192)[0]
+    assert found.distinct[0].tolist() == np.unique((x != 0).numpy(), axis=1).sum(1).tolist()
 
 
 def test_dead_neurons_show_nothing_and_chance_orders_what_is_equal() -> None:
@@ -155,7 +178,7 @@ def test_order_and_scale_of_neurons_and_what_layer_norm_deletes_change_nothing()
     permuted = dataclasses.replace(parameters, W_in=parameters.W_in[:, order], b_in=parameters.b_in[:, order])
     after = strongest(es, permuted, SAMPLES)
     for name, each in vars(before).items():
-        expected = each if name == "base_rate" else each[:, order]
+        expected = each if name in ("base_rate", "distinct") else each[:, order]
         assert (
             torch.allclose(getattr(after, name), expected)
             if name == "strength"

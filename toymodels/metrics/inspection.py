@@ -11,6 +11,10 @@ not give them. q_i is what a neuron would find that picked its sets at random: r
 sets than in examples, and a frequent one, which is in 16 of 20 sets by chance, is shown by none. LEVEL / n is
 Bonferroni's correction for n features. With signed features an active set does not say the signs.
 
+Where no feature could pass, even if it were in as many of X_k as there are distinct sets with it, no neuron can look
+interpretable whatever it does, and the rule says nothing: `Strongest.testable`. So it is of data in which one feature
+is active at a time, as each active set occurs once, and of few features.
+
 Strongest examples say what a neuron does when it is strong and nothing else (Elhage et al. 2022, *Softmax Linear
 Units*, put people before them; its authors later warned of them): `toymodels.metrics.selectivity` is of all examples.
 """
@@ -58,6 +62,8 @@ class Strongest:
     """bool [model, hidden]: a_k varies by no more than 1e-6 of what it does in the model's liveliest neuron"""
     base_rate: Tensor
     """q_i, float64 [model, feature]"""
+    distinct: Tensor
+    """in how many distinct active sets of the data each feature is, int64 [model, feature]"""
 
     @property
     def counts(self) -> Tensor:
@@ -72,11 +78,15 @@ class Strongest:
     @property
     def shows(self) -> Tensor:
         """Whether a neuron shows a feature, bool [model, hidden, feature]; a dead one shows none."""
-        return self._by_rule & ~self.dead[:, :, None]
+        return self._by_rule(self.counts) & ~self.dead[:, :, None]
 
     @property
-    def _by_rule(self) -> Tensor:
-        counts = self.counts
+    def testable(self) -> Tensor:
+        """Whether a neuron could show some feature, were it to pick its examples so: bool [model]."""
+        most = torch.minimum(self.distinct[:, None], self.examples[:, :, None])
+        return self._by_rule(most).any(2).any(1)
+
+    def _by_rule(self, counts: Tensor) -> Tensor:
         chance = binom.sf(counts.numpy() - 1, self.examples.numpy()[:, :, None], self.base_rate.numpy()[:, None, :])
         return (counts >= OFTEN) & torch.from_numpy(chance < LEVEL / counts.shape[2])
 
@@ -157,6 +167,7 @@ def _of_model(e: Experiment, p: Parameters, samples: int, examples: int) -> Stro
         tied=torch.from_numpy(equal.any(1)),
         dead=torch.from_numpy(high - low <= UNMOVED * (high - low).max()),
         base_rate=torch.from_numpy(rates),
+        distinct=torch.from_numpy(in_sets),
     )
 
 

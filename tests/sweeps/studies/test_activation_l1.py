@@ -76,6 +76,17 @@ def test_without_two_kinds_of_models_it_is_refused(ran: Ran) -> None:
         activation_l1.answer(ran(none), lambda _: None)
 
 
+def test_a_cost_of_one_activation_beside_none_of_another_is_refused(ran: Ran) -> None:
+    cases = (
+        'case = [{ "model.activation" = "relu", "train.activation_l1" = 0.0 }, '
+        '{ "model.activation" = "gelu", "train.activation_l1" = 3.0 }]\n'
+    )
+    apart = SWEEP.replace('"model.activation" = ["relu", "gelu"]\n"train.activation_l1" = [0.0, 1e-4, 3.0]\n', "")
+    apart = cases + apart.replace("[0, 1, 2, 3]", "[0]").replace("steps = 300", "steps = 5")
+    with pytest.raises(FolderError, match="an activation that has models with a cost and without"):
+        activation_l1.answer(ran(apart), lambda _: None)
+
+
 def test_seeds_that_only_one_of_them_has_are_left_out() -> None:
     seeds = np.arange(5)
     models = [

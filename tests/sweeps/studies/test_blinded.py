@@ -150,6 +150,8 @@ def test_a_test_that_a_run_no_longer_gives_is_refused(run: Run) -> None:
     assert blinded.drawn_again(run, held).digest == held.digest
     with pytest.raises(FolderError, match="of other models"):
         blinded.drawn_again(run, replace(held, digest="0" * 64))
+    with pytest.raises(FolderError, match="of arms that the run has not"):
+        blinded.drawn_again(run, replace(held, arms=("tanh",)))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +225,14 @@ def test_scores_are_of_decided_neurons_beside_the_rules_on_the_same(ran: Ran) ->
     assert pairs == [("ada", persons.RULE), ("bob", persons.RULE), ("ada", "bob")]
     assert tables[persons.AGREEMENT]["kappa"].iloc[2] == 1
     assert notes == [f"eve has judged {len(test.places) - 1} of {len(test.places)} neurons: not counted before the end"]
+    # A judge whose file the run refuses is named, and the others are counted as before.
+    with judgements.judging(run, "fay"):
+        judgements.write(run, replace(held, judge="fay", arms=("tanh",)))
+    judgements.path_of(run, "eve").write_text("{")
+    again, notes = persons.of_run(run)
+    assert again[persons.AGREEMENT].equals(tables[persons.AGREEMENT])
+    assert [note.partition(": ")[0] for note in notes] == ["eve is not counted", "fay is not counted"]
+    assert ["damaged" in notes[0], "of arms that the run has not" in notes[1]] == [True, True]
 
 
 def test_nothing_that_is_shown_names_an_arm(run: Run) -> None:

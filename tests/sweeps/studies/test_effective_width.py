@@ -15,6 +15,7 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import grouped
 from toymodels.sweeps.studies import effective_width
 from toymodels.sweeps.studies.effective_width import AT_A_WIDTH, CLAIMS, COSTS, FIT, MORE, WON
+from toymodels.sweeps.studies.reply import UNCORRECTED
 
 SWEEP = """
 [features]
@@ -116,7 +117,7 @@ def test_what_is_known_of_made_losses_is_found_and_said() -> None:
     assert claims["solu + LN", COSTS]["status"] == "not supported"
     assert "solu 50 (" in reply.sentence
     assert reply.sentence.endswith("5 seeds.")
-    assert reply.notes == (effective_width.INTERVALS, effective_width.AT_ENDS)
+    assert reply.notes == (effective_width.INTERVALS, effective_width.AT_ENDS, UNCORRECTED)
 
 
 def test_what_is_out_of_range_is_said_in_words_and_counts_as_at_its_end() -> None:
@@ -161,6 +162,19 @@ def test_regimes_stand_beside_each_other_and_diverged_models_are_left_out_and_sa
     assert reply.tables[AT_A_WIDTH].groupby("regime")["seeds"].first().tolist() == [5, 4]
     assert "density 0.1: solu at width 8 is left out: too many models diverged." in reply.notes
     assert "density 0.3: 1 seeds are left out, in which a model diverged." in reply.notes
+
+
+def test_a_regime_in_which_every_seed_lacks_a_model_is_left_out_and_said() -> None:
+    arms = {("gelu", False, 1e-5): GELU, ("solu", False, 1e-5): as_good_as(0.5)}
+    one, other = made(arms, seeds=4), made(arms, density=0.3, seeds=4)
+    for seed, width in enumerate((4, 8, 16, 32)):  # one in four of a width, of which none is left out for it
+        lost = one["model.activation"].eq("gelu") & one["seed"].eq(seed) & one["model.hidden"].eq(width)
+        one.loc[lost, "status"] = "diverged"
+    reply = effective_width.answer(run_of(pd.concat([one, other], ignore_index=True)), print)
+    assert set(reply.tables[CLAIMS]["regime"]) == {"density 0.3"}
+    assert "density 0.1: 4 seeds are left out, in which a model diverged." in reply.notes
+    with pytest.raises(FolderError, match="effective_width needs trained gelu models"):
+        effective_width.answer(run_of(one), print)
 
 
 @pytest.mark.parametrize(

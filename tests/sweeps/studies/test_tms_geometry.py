@@ -14,6 +14,7 @@ from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_geometry
+from toymodels.sweeps.studies.reply import UNCORRECTED
 
 SWEEP = """
 [features]
@@ -82,7 +83,9 @@ def test_the_mean_stays_on_levels_where_it_does(planted: Run) -> None:
 
 
 def test_the_answer_names_plateaus_and_says_of_others_that_they_are_none(planted: Run) -> None:
-    sentence = tms_geometry.answer(planted, print).sentence
+    reply = tms_geometry.answer(planted, print)
+    sentence = reply.sentence
+    assert UNCORRECTED in reply.notes
     clusters = sentence.partition("D_i cluster on ")[2].partition(";")[0]
     assert "own dimension 1 (" in clusters
     assert "antipodal pair 1/2 (" in clusters
