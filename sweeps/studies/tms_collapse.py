@@ -91,20 +91,21 @@ def _measures(run: Run, arm: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"measure": COLLAPSED} | _over_restarts(collapsed.numpy()),
         {"measure": OWN} | _over_restarts((of_kind(angle, PairKind.ORTHOGONAL).sum(1) / there).numpy()),
-        {"measure": COSINE} | _over_restarts(angle.deg2rad().cos().nanmean(1).numpy()),
+        {"measure": COSINE} | _over_restarts(angle.deg2rad().cos().nanmean(1).numpy(), least=-1),
         {"measure": CAPTURED}
         | _over_restarts(captured(W, C).numpy())
         | {"by_chance": captured_by_chance(C, dimensions)},
-        {"measure": LOSS} | _over_restarts(over),
+        {"measure": LOSS} | _over_restarts(over, most=math.inf),
         {"measure": WORSE} | columns_of(share_interval(over > BY)),
         {"measure": BEST} | _over_restarts(collapsed.numpy()[best]),
     ]
 
 
-def _over_restarts(values: np.ndarray) -> dict[str, float | int]:
-    """The mean with Student's t interval: of restarts that agree but for one the studentised bootstrap says nothing."""
-    interval = student_interval(values)
-    return columns_of(Interval(math.nan, math.nan, math.nan, 0) if interval is None else interval)
+def _over_restarts(values: np.ndarray, least: float = 0, most: float = 1) -> dict[str, float | int]:
+    """The mean with Student's t interval, cut where the measure ends: of restarts that agree but for one the
+    studentised bootstrap says nothing."""
+    interval = student_interval(values) or Interval(math.nan, math.nan, math.nan, 0)
+    return columns_of(interval, least=least, most=most)
 
 
 def _sentence(table: pd.DataFrame) -> str:

@@ -107,7 +107,7 @@ def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) 
     there, by_chance = arranged(W, member).numpy(), arranged(other, member).numpy()
     whole, other_whole = present(W).all(1).numpy(), present(other).all(1).numpy()
     of_start = pd.Series(there.astype(float), arm["seed"]) - pd.Series(by_chance.astype(float), control["seed"])
-    difference = estimate(of_start)
+    difference = estimate(of_start, least=-1, most=1)
     best = np.argsort(arm["loss"].to_numpy(), kind="stable")[: math.ceil(BEST * len(arm))]
     return {
         "firing": str(arm[FIRING].iloc[0]),
