@@ -10,6 +10,7 @@ Of every model: its loss; the share of `represented` features, |W_i| > 1/2; the 
 m are those of y ~ m^a, over all widths and between neighbouring ones. Fixed after a look at one seed, before the run
 that is answered for: *no power law* where the exponents between neighbours differ by more than `BENT`; else *as 1 / m*
 where the interval of the loss's exponent lies in `AS_ONE_OVER`, *steeper* or *flatter* where it lies to one side of -1.
+Of fewer than three widths nothing is said.
 """
 
 from __future__ import annotations
@@ -142,8 +143,12 @@ def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(low: float, high: float, between: Sequence[float]) -> str:
-    """What the interval of the loss's exponent says, and the exponents ``between`` neighbouring widths."""
-    if math.isnan(low) or not between:
+    """What the interval of the loss's exponent says, and the exponents ``between`` neighbouring widths.
+
+    Two widths have one exponent between them, which could not show that there is no power law: it takes three.
+    """
+    between = [each for each in between if not math.isnan(each)]
+    if math.isnan(low) or len(between) < 2:
         return "undetermined"
     if max(between) - min(between) > BENT:
         return "no power law"

@@ -78,11 +78,13 @@ def test_each_arm_has_what_its_models_have(ran: Ran) -> None:
     [
         (-1.05, -0.95, (-1.1, -0.9), "as 1 / m"),
         (-1.05, -0.95, (-0.5, -1.0, -1.5), "no power law"),
-        (-1.4, -1.2, (-1.3,), "steeper than 1 / m"),
-        (-0.8, -0.2, (-0.5,), "flatter than 1 / m"),
-        (-1.2, -0.95, (-1.0,), "undetermined"),
-        (math.nan, math.nan, (-1.0,), "undetermined"),
+        (-1.4, -1.2, (-1.3, -1.3), "steeper than 1 / m"),
+        (-0.8, -0.2, (-0.5, -0.4), "flatter than 1 / m"),
+        (-1.2, -0.95, (-1.0, -1.1), "undetermined"),
+        (math.nan, math.nan, (-1.0, -1.0), "undetermined"),
         (-1.05, -0.95, (), "undetermined"),
+        (-1.05, -0.95, (-1.0,), "undetermined"),
+        (-1.4, -1.2, (-1.3, math.nan), "undetermined"),
     ],
 )
 def test_an_exponent_may_say_yes_no_or_nothing(low: float, high: float, between: tuple[float, ...], said: str) -> None:
