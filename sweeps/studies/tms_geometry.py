@@ -57,11 +57,16 @@ class _Arm:
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """Plateaus over all densities of a run. Raises `FolderError` where it varies in more than density and seed."""
+    """Plateaus over all densities of a run.
+
+    Raises `FolderError` where it varies in more than density and seed, or its densities have no seed in common.
+    """
     models = run.models[run.models["status"] == "ok"]
     if models.empty or set(run.varying(models)) - {DENSITY}:
         raise FolderError(f"{run.path}: tms_geometry needs trained models that differ in density and seed alone")
     arms = [_arm(run, arm.models) for arm in run.arms(models)]
+    if not _seeds(arms):
+        raise FolderError(f"{run.path}: tms_geometry needs a seed that was trained at every density, there is none")
     features, stays = pd.DataFrame(_plateaus(arms)), pd.DataFrame(_stays(arms))
     mean = pd.DataFrame([{"density": arm.density, "measure": "D*"} | estimate(arm.mean) for arm in arms])
     tables = {FEATURES: features, STAYS: stays, MODELS: mean}
@@ -77,9 +82,14 @@ def _arm(run: Run, arm: pd.DataFrame) -> _Arm:
     return _Arm(float(arm[DENSITY].iloc[0]), seeds, dimensionality(W), present(W), dimensionality(turned), mean)
 
 
+def _seeds(arms: list[_Arm]) -> list[int]:
+    """Those that every density has."""
+    return sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+
+
 def _plateaus(arms: list[_Arm]) -> list[dict[str, Any]]:
     """A row a plateau and width, over the features of all densities of a seed."""
-    seeds = sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+    seeds = _seeds(arms)
 
     def pooled(name: str) -> torch.Tensor:
         return torch.stack([torch.cat([getattr(arm, name)[arm.seeds.index(seed)] for arm in arms]) for seed in seeds])
@@ -102,7 +112,7 @@ def _plateaus(arms: list[_Arm]) -> list[dict[str, Any]]:
 
 def _stays(arms: list[_Arm]) -> list[dict[str, Any]]:
     """A row a level: the share of densities at which D* is near it, of each seed, beside a straight line's."""
-    seeds = sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+    seeds = _seeds(arms)
     mean = np.array([[arm.mean[arm.seeds.index(seed)] for arm in arms] for seed in seeds])
     rows = []
     for level in LEVELS:

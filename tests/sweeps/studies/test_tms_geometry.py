@@ -95,3 +95,11 @@ def test_a_run_that_varies_in_more_than_density_is_refused(ran: Ran) -> None:
     text = SWEEP.replace("[0, 5]", "[0, 1]") + '"model.output" = ["relu", "linear"]\n'
     with pytest.raises(FolderError, match="differ in density and seed alone"):
         tms_geometry.answer(ran(text), print)
+
+
+def test_densities_without_a_seed_in_common_are_refused(ran: Ran) -> None:
+    cases = "".join(
+        f'[[case]]\n"features.density" = {density}\nseed = {seed}\n' for seed, density in enumerate((1.0, 0.5))
+    )
+    with pytest.raises(FolderError, match="a seed that was trained at every density"):
+        tms_geometry.answer(ran(SWEEP.partition("[grid]")[0] + cases), print)
