@@ -57,7 +57,10 @@ NOTES = (
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """What becomes of pairs, density by density. Raises `FolderError` where no features come in correlated pairs."""
+    """What becomes of pairs, density by density.
+
+    Raises `FolderError` where no features come in correlated pairs, or arms differ in more than their rows say.
+    """
     models = run.models[(run.models["status"] == "ok") & (run.models["features.importance.law"] == Uniform.name)]
     pairs = models[(models[FIRING] == Correlated.name) & (2 * models[GROUPS] == models[N])]
     if pairs.empty:
@@ -66,11 +69,13 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             "correlated pairs"
         )
     control = models[(models[FIRING] == Independent.name) & models[N].isin(pairs[N])]
+    asked = pd.concat([pairs, control]).sort_index()
+    run.require_named(asked, (HIDDEN, DENSITY, FIRING), "tms_collapse")
     rows = [
         {"neurons": int(arm.models[HIDDEN].iloc[0]), "density": float(arm.models[DENSITY].iloc[0])}
         | {"firing": str(arm.models[FIRING].iloc[0])}
         | each
-        for arm in run.arms(pd.concat([pairs, control]).sort_index(), over=(*SEED_ALONE, *run.tuned))
+        for arm in run.arms(asked, over=(*SEED_ALONE, *run.tuned))
         for each in _measures(run, arm.models)
     ]
     table = pd.DataFrame(rows)

@@ -56,8 +56,13 @@ NOTES = (
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """How often each arrangement is found. Raises `FolderError` where no arm has sets, or no control stands beside."""
+    """How often each arrangement is found.
+
+    Raises `FolderError` where no arm has sets, no control stands beside, or arms differ in more than their rows say.
+    """
     models = run.models[run.models["status"] == "ok"]
+    for laws in ((Correlated.name, Anticorrelated.name), (Independent.name,)):
+        run.require_named(models[models[FIRING].isin(laws)], (N, HIDDEN, DENSITY), "tms_sets", over=(FIRING,))
     shares: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for regime in run.arms(models, over=(*SEED_ALONE, FIRING, GROUPS, *run.tuned)):

@@ -109,3 +109,9 @@ def test_a_run_without_pairs_or_of_unequal_importance_is_refused(ran: Ran, chang
     text = "\n".join(lines).replace("[0, 6]", "[0, 1]") + f'\n"{change[0]}" = {change[1]}\n'
     with pytest.raises(FolderError, match="equally important and fire in correlated pairs"):
         tms_collapse.answer(ran(text), print)
+
+
+def test_arms_that_differ_in_more_than_their_rows_say_are_refused(ran: Ran) -> None:
+    text = SWEEP.replace("[0, 6]", "[0, 1]").replace("[0.1, 0.5]", "[0.1]") + '"model.output" = ["relu", "linear"]\n'
+    with pytest.raises(FolderError, match=r"some also differ in model\.output$"):
+        tms_collapse.answer(ran(text), print)

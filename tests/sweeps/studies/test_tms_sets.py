@@ -133,3 +133,17 @@ def test_a_run_without_sets_or_without_a_control_is_refused(ran: Ran) -> None:
         few = f"{head}[[case]]{case}".replace("[0, 12]", "[0, 1]")
         with pytest.raises(FolderError, match="needs trained models of correlated or anticorrelated sets"):
             tms_sets.answer(ran(few), print)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("seed = {", '"model.output" = ["relu", "linear"]\nseed = {', "model.output"),
+        ('"anticorrelated", groups = 2', '"anticorrelated", groups = 1', "features.firing.groups"),
+    ],
+)
+def test_arms_that_differ_in_more_than_their_rows_say_are_refused(ran: Ran, old: str, new: str, named: str) -> None:
+    few = SWEEP.replace("[0, 12]", "[0, 1]").replace("[0.1, 0.3]", "[0.1]")
+    assert old in few
+    with pytest.raises(FolderError, match=f"some also differ in {named}$"):
+        tms_sets.answer(ran(few.replace(old, new)), print)
