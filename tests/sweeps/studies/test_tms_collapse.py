@@ -94,8 +94,8 @@ def test_intervals_of_shares_end_at_0_and_1(planted: Run, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(planted, "batch", built)
     reply = tms_collapse.answer(planted, print)
-    rows = reply.tables[tms_collapse.TABLE].set_index(["density", "firing", "measure"])
-    most, least = rows.loc[(0.5, "correlated", COLLAPSED)], rows.loc[(0.1, "correlated", COLLAPSED)]
+    rows = reply.tables[tms_collapse.TABLE].set_index(["density", "firing", "measure"]).to_dict("index")
+    most, least = (rows[density, "correlated", COLLAPSED] for density in (0.5, 0.1))
     assert (most["mean"], most["high"], least["low"]) == (pytest.approx(5 / 6), 1, 0)
     assert most["low"] == pytest.approx(1 - least["high"])
     assert "(.40 to 1.00) at 0.5" in reply.sentence

@@ -103,8 +103,8 @@ def test_a_difference_of_shares_ends_at_1(planted: Run, monkeypatch: pytest.Monk
         return experiments, Parameters(W)
 
     monkeypatch.setattr(planted, "batch", built)
-    rows = tms_sets.answer(planted, print).tables[tms_sets.SHARES].set_index(["density", "firing"])
-    low = rows.loc[(0.1, "correlated")]
+    rows = tms_sets.answer(planted, print).tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")
+    low = rows[0.1, "correlated"]
     assert (low["difference"], low["difference_high"]) == (pytest.approx(11 / 12), 1)
 
 
