@@ -100,6 +100,18 @@ class Run:
         """The settings, those averaged ``over`` aside, in which the run's models, or some rows of `models`, differ."""
         return varying(self.models if models is None else models, self.setting_columns, over=over)
 
+    def require_named(self, models: pd.DataFrame, by: Sequence[str], asking: str, *, over: Sequence[str] = ()) -> None:
+        """Raise `FolderError` where models that agree in the settings ``by``, which are all that the study ``asking``
+        tells its arms apart by, differ in another one; seeds, tuned settings and those ``over`` aside."""
+        aside = (*SEED_ALONE, *self.tuned, *over)
+        alike = grouped(models, by, over=aside)
+        others = dict.fromkeys(name for arm in alike for name in self.varying(arm.models, over=aside))
+        if others:
+            raise FolderError(
+                f"{self.path}: {asking} tells models apart by {', '.join(by)} alone; here some also differ in "
+                f"{', '.join(others)}"
+            )
+
     @cached_property
     def features(self) -> pd.DataFrame:
         """A row a model x feature: where the feature lives, and how well it is recovered."""

@@ -53,13 +53,13 @@ def estimate(
     x = np.asarray(values, np.float64)
     x = x[np.isfinite(x)]
     few = student_interval(x) if len(x) < FEWEST_RESAMPLED else None
-    found = columns_of(few or bootstrap_interval(x))
-    return found | {end: min(max(found[end], least), most) for end in ESTIMATE[1:3] if not math.isnan(found[end])}
+    return columns_of(few or bootstrap_interval(x), least=least, most=most)
 
 
-def columns_of(interval: Interval) -> dict[str, float | int]:
-    """`ESTIMATE` of an interval that is there already."""
-    low, high = (end if math.isfinite(end) else math.nan for end in (interval.low, interval.high))
+def columns_of(interval: Interval, *, least: float = -math.inf, most: float = math.inf) -> dict[str, float | int]:
+    """`ESTIMATE` of an interval that is there already, cut at ``least`` and ``most``."""
+    ends = (interval.low, interval.high)
+    low, high = (min(max(end, least), most) if math.isfinite(end) else math.nan for end in ends)
     return {"mean": interval.mean, "low": low, "high": high, "seeds": interval.n}
 
 

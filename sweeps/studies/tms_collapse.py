@@ -57,7 +57,10 @@ NOTES = (
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """What becomes of pairs, density by density. Raises `FolderError` where no features come in correlated pairs."""
+    """What becomes of pairs, density by density.
+
+    Raises `FolderError` where no features come in correlated pairs, or arms differ in more than their rows say.
+    """
     models = run.models[(run.models["status"] == "ok") & (run.models["features.importance.law"] == Uniform.name)]
     pairs = models[(models[FIRING] == Correlated.name) & (2 * models[GROUPS] == models[N])]
     if pairs.empty:
@@ -66,11 +69,13 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             "correlated pairs"
         )
     control = models[(models[FIRING] == Independent.name) & models[N].isin(pairs[N])]
+    asked = pd.concat([pairs, control]).sort_index()
+    run.require_named(asked, (HIDDEN, DENSITY, FIRING), "tms_collapse")
     rows = [
         {"neurons": int(arm.models[HIDDEN].iloc[0]), "density": float(arm.models[DENSITY].iloc[0])}
         | {"firing": str(arm.models[FIRING].iloc[0])}
         | each
-        for arm in run.arms(pd.concat([pairs, control]).sort_index(), over=(*SEED_ALONE, *run.tuned))
+        for arm in run.arms(asked, over=(*SEED_ALONE, *run.tuned))
         for each in _measures(run, arm.models)
     ]
     table = pd.DataFrame(rows)
@@ -91,20 +96,21 @@ def _measures(run: Run, arm: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"measure": COLLAPSED} | _over_restarts(collapsed.numpy()),
         {"measure": OWN} | _over_restarts((of_kind(angle, PairKind.ORTHOGONAL).sum(1) / there).numpy()),
-        {"measure": COSINE} | _over_restarts(angle.deg2rad().cos().nanmean(1).numpy()),
+        {"measure": COSINE} | _over_restarts(angle.deg2rad().cos().nanmean(1).numpy(), least=-1),
         {"measure": CAPTURED}
         | _over_restarts(captured(W, C).numpy())
         | {"by_chance": captured_by_chance(C, dimensions)},
-        {"measure": LOSS} | _over_restarts(over),
+        {"measure": LOSS} | _over_restarts(over, most=math.inf),
         {"measure": WORSE} | columns_of(share_interval(over > BY)),
         {"measure": BEST} | _over_restarts(collapsed.numpy()[best]),
     ]
 
 
-def _over_restarts(values: np.ndarray) -> dict[str, float | int]:
-    """The mean with Student's t interval: of restarts that agree but for one the studentised bootstrap says nothing."""
-    interval = student_interval(values)
-    return columns_of(Interval(math.nan, math.nan, math.nan, 0) if interval is None else interval)
+def _over_restarts(values: np.ndarray, least: float = 0, most: float = 1) -> dict[str, float | int]:
+    """The mean with Student's t interval, cut where the measure ends: of restarts that agree but for one the
+    studentised bootstrap says nothing."""
+    interval = student_interval(values) or Interval(math.nan, math.nan, math.nan, 0)
+    return columns_of(interval, least=least, most=most)
 
 
 def _sentence(table: pd.DataFrame) -> str:

@@ -25,6 +25,8 @@ from toymodels.sweeps.studies.reply import Reply, decimal, estimate, records, sa
 QUESTION = "As a model learns, do features jump from one dimensionality to another, and does the loss fall then?"
 MEASURES = "a measure of an arm"
 MODELS = "a model"
+NAMED_BY = N, HIDDEN, DENSITY, START = "features.n", "model.hidden", "features.density", "model.init_scale"
+"""what an arm is called by"""
 HEIGHT = 0.1
 """the least change of a D_i that is a jump"""
 FALL = 0.01
@@ -43,10 +45,14 @@ NOTES = (
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """Jumps and drops of every arm. Raises `FolderError` where no weights of any step were kept."""
+    """Jumps and drops of every arm.
+
+    Raises `FolderError` where no weights of any step were kept, or two arms would be called the same.
+    """
     models = run.models[(run.models["status"] == "ok") & (run.models["train.snapshots"] > 1)]
     if models.empty:
         raise FolderError(f"{run.path}: tms_dynamics needs trained models whose weights were kept: set train.snapshots")
+    run.require_named(models, NAMED_BY, "tms_dynamics")
     measures: list[dict[str, Any]] = []
     each: list[dict[str, Any]] = []
     for arm in run.arms(models):
@@ -64,8 +70,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
 
 def called(row: pd.Series) -> str:
     """What an arm is called: ``20 features in 10 neurons, density 0.1, start 1``."""
-    size = f"{row['features.n']} features in {row['model.hidden']} neurons"
-    return f"{size}, density {row['features.density']:g}, start {row['model.init_scale']:g}"
+    return f"{row[N]} features in {row[HIDDEN]} neurons, density {row[DENSITY]:g}, start {row[START]:g}"
 
 
 def of_model(run: Run, model: int) -> Trajectory:

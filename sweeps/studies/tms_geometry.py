@@ -1,10 +1,11 @@
-"""Geometry: whether dimensionalities cluster on those of regular arrangements, and whether their mean stays on levels.
+"""Geometry: whether dimensionalities cluster on those of regular arrangements, and how often their mean is near two.
 
 Of all models together and density by density: the share of features, of those present, whose D_i is within `WIDTHS` of
 an exact plateau (`toymodels.metrics.plateaus`), beyond what the neighbourhood of the plateau has, and beside columns of
 the same lengths in random directions. And of D* = m / |W|_F^2 over the densities, how much of their logarithm it spends
-within `LEVEL` of 1 and of 1/2, beside what a straight line between its ends would. Elhage et al. 2022 (*Toy Models of
-Superposition*, section 4) report both kinds of plateau.
+within `LEVEL` of 1 and of 1/2, beside what a straight line between its ends would: a plateau has more than that, and so
+does a curve that flattens there. Elhage et al. 2022 (*Toy Models of Superposition*, section 4) report both kinds of
+plateau.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import UNCORRECTED, Reply, decimal, estimate, records, said
 
-QUESTION = "Do features sit on the dimensionalities of regular arrangements, and does their mean stay on levels?"
+QUESTION = (
+    "Do features sit on the dimensionalities of regular arrangements, and is their mean near 1 and 1/2 at more "
+    "densities than a straight line?"
+)
 FEATURES = "a plateau of features"
 MODELS = "a density"
 STAYS = "a level of the mean"
@@ -34,11 +38,14 @@ DENSITY = "features.density"
 WIDTHS = (0.01, 0.02)
 LEVEL = 0.05
 LEVELS = (1.0, 0.5)
+FEWEST = 6
+"""densities: of fewer, how many are near a level is no share"""
 NOTES = (
     f"Of features whose columns are at least {PRESENT:g} long. Expected: what the neighbourhood of a plateau has in a "
     "stretch as long; random: columns of the same lengths in random directions.",
     f"A level: D* within {LEVEL:g} of it. A straight line: what D* would spend there if it went from end to end evenly "
-    "over the densities, in their order.",
+    "over the densities, in their order. A curve that flattens near a level spends more there as well: more densities "
+    "than a straight line are not yet a plateau.",
     UNCORRECTED,
 )
 
@@ -58,11 +65,19 @@ class _Arm:
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """Plateaus over all densities of a run. Raises `FolderError` where it varies in more than density and seed."""
+    """Plateaus over all densities of a run.
+
+    Raises `FolderError` where it varies in more than density and seed, has fewer than `FEWEST` densities, or these have
+    no seed in common.
+    """
     models = run.models[run.models["status"] == "ok"]
     if models.empty or set(run.varying(models)) - {DENSITY}:
         raise FolderError(f"{run.path}: tms_geometry needs trained models that differ in density and seed alone")
+    if (densities := models[DENSITY].nunique()) < FEWEST:
+        raise FolderError(f"{run.path}: tms_geometry needs {FEWEST} densities or more, the run has {densities}")
     arms = [_arm(run, arm.models) for arm in run.arms(models)]
+    if not _seeds(arms):
+        raise FolderError(f"{run.path}: tms_geometry needs a seed that was trained at every density, there is none")
     features, stays = pd.DataFrame(_plateaus(arms)), pd.DataFrame(_stays(arms))
     mean = pd.DataFrame([{"density": arm.density, "measure": "D*"} | estimate(arm.mean) for arm in arms])
     tables = {FEATURES: features, STAYS: stays, MODELS: mean}
@@ -78,9 +93,14 @@ def _arm(run: Run, arm: pd.DataFrame) -> _Arm:
     return _Arm(float(arm[DENSITY].iloc[0]), seeds, dimensionality(W), present(W), dimensionality(turned), mean)
 
 
+def _seeds(arms: list[_Arm]) -> list[int]:
+    """Those that every density has."""
+    return sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+
+
 def _plateaus(arms: list[_Arm]) -> list[dict[str, Any]]:
     """A row a plateau and width, over the features of all densities of a seed."""
-    seeds = sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+    seeds = _seeds(arms)
 
     def pooled(name: str) -> torch.Tensor:
         return torch.stack([torch.cat([getattr(arm, name)[arm.seeds.index(seed)] for arm in arms]) for seed in seeds])
@@ -103,7 +123,7 @@ def _plateaus(arms: list[_Arm]) -> list[dict[str, Any]]:
 
 def _stays(arms: list[_Arm]) -> list[dict[str, Any]]:
     """A row a level: the share of densities at which D* is near it, of each seed, beside a straight line's."""
-    seeds = sorted(set.intersection(*(set(arm.seeds) for arm in arms)))
+    seeds = _seeds(arms)
     mean = np.array([[arm.mean[arm.seeds.index(seed)] for arm in arms] for seed in seeds])
     rows = []
     for level in LEVELS:
@@ -132,9 +152,11 @@ def _sentence(features: pd.DataFrame, stays: pd.DataFrame) -> str:
     parts = [f"{verdict} {', '.join(each)}" for verdict, each in told.items()]
     for row in records(stays):
         low, high = row["excess_low"], row["excess_high"]
-        verdict = "stays" if low > 0 else "does not stay" if high < 0 else "may stay"
-        line = decimal(row["straight_line"], 2)
-        parts.append(f"D* {verdict} at {row['level']:g} ({said(row, 2)} of densities, a straight line {line})")
+        verdict = "more" if low > 0 else "fewer" if high < 0 else "as many, more or fewer"
+        line = f"a straight line {decimal(row['straight_line'], 2)}"
+        parts.append(
+            f"D* is near {row['level']:g} at {verdict} densities than a straight line ({said(row, 2)} of them, {line})"
+        )
     return f"{'; '.join(parts)}; {narrow[0]['seeds']} seeds."
 
 

@@ -10,6 +10,7 @@ Of every model: its loss; the share of `represented` features, |W_i| > 1/2; the 
 m are those of y ~ m^a, over all widths and between neighbouring ones. Fixed after a look at one seed, before the run
 that is answered for: *no power law* where the exponents between neighbours differ by more than `BENT`; else *as 1 / m*
 where the interval of the loss's exponent lies in `AS_ONE_OVER`, *steeper* or *flatter* where it lies to one side of -1.
+Of fewer than three widths nothing is said.
 """
 
 from __future__ import annotations
@@ -57,17 +58,18 @@ STRONG = 0.95
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """The exponents of every regime. Raises `FolderError` where no regime has two widths."""
+    """The exponents of every regime. Raises `FolderError` where no regime has two widths at one decay."""
     trained = run.models[(run.models["status"] == "ok") & run.models["loss"].notna()]
     trained = trained[_of_features(trained)]
     regimes = run.arms(trained, over=(*SEED_ALONE, WIDTH, DECAY, GROWTH, *run.tuned))
-    if not any(regime.models[WIDTH].nunique() > 1 for regime in regimes):
-        raise FolderError(f"{run.path}: tms_scaling needs trained models without an embedding, of two widths")
+    if not any(of[WIDTH].nunique() > 1 for regime in regimes for _, of in regime.models.groupby(_decay(regime.models))):
+        raise FolderError(
+            f"{run.path}: tms_scaling needs trained models without an embedding, of two widths at one decay"
+        )
     parts = []
     for regime in regimes:
         say(f"measuring {label(regime.settings) or 'the only regime'}: {len(regime.models)} models")
-        decays = (regime.models[DECAY] - regime.models.get(GROWTH, 0.0)).rename("decay")
-        for (decay, width), models in regime.models.groupby([decays, WIDTH], sort=False):
+        for (decay, width), models in regime.models.groupby([_decay(regime.models), WIDTH], sort=False):
             keys = {"regime": label(regime.settings), "decay": decay, WIDTH: width, "seed": models["seed"].to_numpy()}
             parts.append(pd.DataFrame(keys | _measured(run, models)))
     table = pd.concat(parts, ignore_index=True)
@@ -80,6 +82,11 @@ def _of_features(models: pd.DataFrame) -> pd.Series:
     """Whether each model's columns of W_in stand for features."""
     embedded = models.get("model.embedding")
     return pd.Series(True, models.index) if embedded is None else embedded.isna()
+
+
+def _decay(models: pd.DataFrame) -> pd.Series:
+    """Decay of either sign, of each model."""
+    return (models[DECAY] - models.get(GROWTH, 0.0)).rename("decay")
 
 
 def _measured(run: Run, models: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -136,8 +143,12 @@ def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(low: float, high: float, between: Sequence[float]) -> str:
-    """What the interval of the loss's exponent says, and the exponents ``between`` neighbouring widths."""
-    if math.isnan(low):
+    """What the interval of the loss's exponent says, and the exponents ``between`` neighbouring widths.
+
+    Two widths have one exponent between them, which could not show that there is no power law: it takes three.
+    """
+    between = [each for each in between if not math.isnan(each)]
+    if math.isnan(low) or len(between) < 2:
         return "undetermined"
     if max(between) - min(between) > BENT:
         return "no power law"
@@ -152,7 +163,7 @@ def _sentence(laws: pd.DataFrame, neighbours: pd.DataFrame, table: pd.DataFrame)
     losses: list[Any] = laws[laws["exponent"] == "loss on width"].to_dict("records")
     told = [
         f"{law['regime'] or 'the only regime'}, decay {law['decay']:g}: {said(law, 2)}, "
-        f"{verdict(law['low'], law['high'], local[law['regime'], law['decay']])}"
+        f"{verdict(law['low'], law['high'], local.get((law['regime'], law['decay']), []))}"
         for law in losses
         if share[law["regime"], law["decay"]] >= STRONG
     ]

@@ -56,8 +56,13 @@ NOTES = (
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
-    """How often each arrangement is found. Raises `FolderError` where no arm has sets, or no control stands beside."""
+    """How often each arrangement is found.
+
+    Raises `FolderError` where no arm has sets, no control stands beside, or arms differ in more than their rows say.
+    """
     models = run.models[run.models["status"] == "ok"]
+    for laws in ((Correlated.name, Anticorrelated.name), (Independent.name,)):
+        run.require_named(models[models[FIRING].isin(laws)], (N, HIDDEN, DENSITY), "tms_sets", over=(FIRING,))
     shares: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for regime in run.arms(models, over=(*SEED_ALONE, FIRING, GROUPS, *run.tuned)):
@@ -107,7 +112,7 @@ def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) 
     there, by_chance = arranged(W, member).numpy(), arranged(other, member).numpy()
     whole, other_whole = present(W).all(1).numpy(), present(other).all(1).numpy()
     of_start = pd.Series(there.astype(float), arm["seed"]) - pd.Series(by_chance.astype(float), control["seed"])
-    difference = estimate(of_start)
+    difference = estimate(of_start, least=-1, most=1)
     best = np.argsort(arm["loss"].to_numpy(), kind="stable")[: math.ceil(BEST * len(arm))]
     return {
         "firing": str(arm[FIRING].iloc[0]),

@@ -27,8 +27,8 @@ batch = 32
 [eval]
 samples = 256
 [grid]
-"features.density" = [0.1, 0.3]
-seed = { range = [0, 4] }
+"features.density" = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0]
+seed = { range = [0, 2] }
 """
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from toymodels.metrics.arrangement import (
+    MOST_DIVISIONS,
     PairKind,
     angles,
+    count_divisions,
     divisions,
     of_kind,
     pairs_of,
@@ -87,7 +89,7 @@ def test_side_by_side_is_neighbours_on_the_circle() -> None:
 @pytest.mark.parametrize(("n", "size", "count"), [(4, 2, 3), (6, 2, 15), (6, 3, 10), (4, 4, 1), (8, 2, 105)], ids=str)
 def test_divisions_are_all_and_each_once(n: int, size: int, count: int) -> None:
     found = list(divisions(n, size))
-    assert len({tuple(each) for each in found}) == len(found) == count
+    assert len({tuple(each) for each in found}) == len(found) == count == count_divisions(n, size)
     assert all(np.bincount(each).tolist() == [size] * (n // size) for each in found)
 
 
@@ -99,6 +101,22 @@ def test_chances_of_exchangeable_features() -> None:
     assert relabelled(ORTHOGONAL, octahedron, THREE).item() == pytest.approx(8 / 15)
     assert relabelled(ANTIPODAL, octahedron, THREE).item() == pytest.approx(1 / 15)
     assert relabelled(side_by_side, hexagon, THREE).item() == pytest.approx(2 / 15)
+
+
+def test_more_divisions_than_can_be_listed_are_drawn() -> None:
+    """Whether features 0 and 1 are of one set, as in 1 of 19 divisions of 20 features into pairs, and whether 0 to 3
+    are two sets, in 3 of 19 x 17; that the sets are pairs, in all."""
+
+    def arranged(W: Tensor, member: Tensor) -> Tensor:
+        first, second = member[0] == member[1], len(member[:4].unique()) == 2
+        return torch.tensor([bool(first), second, bool((member.bincount() == 2).all())])
+
+    member = torch.arange(20) // 2
+    assert count_divisions(20, 2) == 654_729_075
+    share = relabelled(arranged, torch.ones(3, 2, 20), member)
+    exact = torch.tensor([1 / 19, 3 / (19 * 17), 1], dtype=torch.float64)
+    assert ((share - exact).abs() <= 4 * (exact * (1 - exact) / MOST_DIVISIONS).sqrt()).all()
+    assert torch.equal(relabelled(arranged, torch.ones(3, 2, 20), member), share)
 
 
 def test_arrangements_are_invariant_under_rotation_scale_and_the_order_of_sets_and_members() -> None:

@@ -82,6 +82,25 @@ def test_the_answer_says_where_pairs_collapse_and_where_not(planted: Run) -> Non
     assert sentence.endswith("6 restarts of each.")
 
 
+def test_intervals_of_shares_end_at_0_and_1(planted: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs collapsed in 5 of 6 restarts: Student's t runs from .40 to 1.26; in 1 of 6 from -.26."""
+    batch = planted.batch
+
+    def built(models: list[int]) -> tuple[list[Any], Parameters]:
+        experiments, _ = batch(models)
+        collapsed = 5 if seen(experiments).density == 0.5 else 1
+        W = torch.stack([PRINCIPAL if k < collapsed else OCTAHEDRON for k in range(len(models))])
+        return experiments, Parameters(W)
+
+    monkeypatch.setattr(planted, "batch", built)
+    reply = tms_collapse.answer(planted, print)
+    rows = reply.tables[tms_collapse.TABLE].set_index(["density", "firing", "measure"]).to_dict("index")
+    most, least = (rows[density, "correlated", COLLAPSED] for density in (0.5, 0.1))
+    assert (most["mean"], most["high"], least["low"]) == (pytest.approx(5 / 6), 1, 0)
+    assert most["low"] == pytest.approx(1 - least["high"])
+    assert "(.40 to 1.00) at 0.5" in reply.sentence
+
+
 @pytest.mark.parametrize(
     "change", [("features.firing", '["independent"]'), ("features.importance", '[{ law = "geometric", ratio = 0.9 }]')]
 )
@@ -89,4 +108,10 @@ def test_a_run_without_pairs_or_of_unequal_importance_is_refused(ran: Ran, chang
     lines = [line for line in SWEEP.splitlines() if not line.startswith(f'"{change[0]}')]
     text = "\n".join(lines).replace("[0, 6]", "[0, 1]") + f'\n"{change[0]}" = {change[1]}\n'
     with pytest.raises(FolderError, match="equally important and fire in correlated pairs"):
+        tms_collapse.answer(ran(text), print)
+
+
+def test_arms_that_differ_in_more_than_their_rows_say_are_refused(ran: Ran) -> None:
+    text = SWEEP.replace("[0, 6]", "[0, 1]").replace("[0.1, 0.5]", "[0.1]") + '"model.output" = ["relu", "linear"]\n'
+    with pytest.raises(FolderError, match=r"some also differ in model\.output$"):
         tms_collapse.answer(ran(text), print)

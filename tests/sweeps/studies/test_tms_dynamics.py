@@ -89,3 +89,12 @@ def test_a_run_that_kept_no_weights_is_refused(ran: Ran) -> None:
     text = SWEEP.replace("snapshots = 60\n", "").replace("[0, 4]", "[0, 1]")
     with pytest.raises(FolderError, match=r"set train\.snapshots"):
         tms_dynamics.answer(ran(text), print)
+
+
+def test_arms_that_would_be_called_the_same_are_refused(ran: Ran) -> None:
+    text = SWEEP.replace("[0, 4]", "[0, 1]").replace("steps = 400", "steps = 60")
+    with pytest.raises(FolderError, match=r"some also differ in train\.learning_rate$"):
+        tms_dynamics.answer(ran(text + '"train.learning_rate" = [1e-3, 1e-2]\n'), print)
+    tied = '[[case]]\n"train.learning_rate" = 1e-3\n"features.n" = 5\n[[case]]\n"train.learning_rate" = 1e-2\n'
+    named = tms_dynamics.answer(ran(text + tied), print)
+    assert named.tables[tms_dynamics.MODELS]["arm"].nunique() == 4

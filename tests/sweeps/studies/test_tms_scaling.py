@@ -78,10 +78,13 @@ def test_each_arm_has_what_its_models_have(ran: Ran) -> None:
     [
         (-1.05, -0.95, (-1.1, -0.9), "as 1 / m"),
         (-1.05, -0.95, (-0.5, -1.0, -1.5), "no power law"),
-        (-1.4, -1.2, (-1.3,), "steeper than 1 / m"),
-        (-0.8, -0.2, (-0.5,), "flatter than 1 / m"),
-        (-1.2, -0.95, (-1.0,), "undetermined"),
-        (math.nan, math.nan, (-1.0,), "undetermined"),
+        (-1.4, -1.2, (-1.3, -1.3), "steeper than 1 / m"),
+        (-0.8, -0.2, (-0.5, -0.4), "flatter than 1 / m"),
+        (-1.2, -0.95, (-1.0, -1.1), "undetermined"),
+        (math.nan, math.nan, (-1.0, -1.0), "undetermined"),
+        (-1.05, -0.95, (), "undetermined"),
+        (-1.05, -0.95, (-1.0,), "undetermined"),
+        (-1.4, -1.2, (-1.3, math.nan), "undetermined"),
     ],
 )
 def test_an_exponent_may_say_yes_no_or_nothing(low: float, high: float, between: tuple[float, ...], said: str) -> None:
@@ -92,3 +95,31 @@ def test_one_width_is_refused(ran: Ran) -> None:
     one = SWEEP.replace("[2, 4]", "[2]").replace("steps = 200", "steps = 5").replace("[0, 1, 2, 3]", "[0]")
     with pytest.raises(FolderError, match="two widths"):
         tms_scaling.answer(ran(one), lambda _: None)
+
+
+UNEQUAL = (
+    SWEEP.partition("[grid]")[0].replace("steps = 200", "steps = 5")
+    + """
+[grid]
+seed = [0, 1]
+[[case]]
+"train.weight_growth" = 2.0
+"model.hidden" = 2
+[[case]]
+"train.weight_decay" = 2.0
+"model.hidden" = 4
+"""
+)
+
+
+def test_a_regime_of_one_width_beside_one_of_two_is_undetermined(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tms_scaling, "STRONG", 0.0)
+    wider = '[[case]]\n"train.weight_decay" = 2.0\n"model.hidden" = 8\n'
+    sentence = tms_scaling.answer(ran(UNEQUAL + wider), lambda _: None).sentence
+    assert "decay -2: nan, undetermined" in sentence
+    assert "decay 2: -" in sentence or "decay 2: ." in sentence
+
+
+def test_two_widths_of_different_decay_are_refused(ran: Ran) -> None:
+    with pytest.raises(FolderError, match="two widths at one decay"):
+        tms_scaling.answer(ran(UNEQUAL), lambda _: None)

@@ -92,6 +92,22 @@ def test_differences_are_paired_by_start(planted: Run) -> None:
     assert (low["difference_low"], low["difference_high"]) == pytest.approx((paired["low"], paired["high"]))
 
 
+def test_a_difference_of_shares_ends_at_1(planted: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Correlated sets orthogonal in all restarts, independent ones in 1 of 12: by itself the interval ends at 1.10."""
+    batch = planted.batch
+
+    def built(models: list[int]) -> tuple[list[Any], Parameters]:
+        experiments, _ = batch(models)
+        orthogonal = len(models) if seen(experiments).firing.name == "correlated" else 1
+        W = torch.stack([at(ORTHOGONAL if k < orthogonal else ANTIPODAL) for k in range(len(models))])
+        return experiments, Parameters(W)
+
+    monkeypatch.setattr(planted, "batch", built)
+    rows = tms_sets.answer(planted, print).tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")
+    low = rows[0.1, "correlated"]
+    assert (low["difference"], low["difference_high"]) == (pytest.approx(11 / 12), 1)
+
+
 def test_the_answer_can_be_either_way_and_open(planted: Run) -> None:
     sentence = tms_sets.answer(planted, print).sentence
     assert "less often than by chance: .00 (.00 to .26) against .58 at density 0.3" in sentence
@@ -117,3 +133,17 @@ def test_a_run_without_sets_or_without_a_control_is_refused(ran: Ran) -> None:
         few = f"{head}[[case]]{case}".replace("[0, 12]", "[0, 1]")
         with pytest.raises(FolderError, match="needs trained models of correlated or anticorrelated sets"):
             tms_sets.answer(ran(few), print)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("seed = {", '"model.output" = ["relu", "linear"]\nseed = {', "model.output"),
+        ('"anticorrelated", groups = 2', '"anticorrelated", groups = 1', "features.firing.groups"),
+    ],
+)
+def test_arms_that_differ_in_more_than_their_rows_say_are_refused(ran: Ran, old: str, new: str, named: str) -> None:
+    few = SWEEP.replace("[0, 12]", "[0, 1]").replace("[0.1, 0.3]", "[0.1]")
+    assert old in few
+    with pytest.raises(FolderError, match=f"some also differ in {named}$"):
+        tms_sets.answer(ran(few.replace(old, new)), print)
