@@ -27,7 +27,7 @@ from toymodels.metrics.moments import collect
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import importances, sampler, target_of
 
-PAIRS = 2048
+PAIRS = 1024
 LEVELS_ON = 4096
 """samples to fit levels to; as many others judge them"""
 CODED = 2**15
