@@ -116,7 +116,7 @@ def test_a_regime_of_one_width_beside_one_of_two_is_undetermined(ran: Ran, monke
     monkeypatch.setattr(tms_scaling, "STRONG", 0.0)
     wider = '[[case]]\n"train.weight_decay" = 2.0\n"model.hidden" = 8\n'
     sentence = tms_scaling.answer(ran(UNEQUAL + wider), lambda _: None).sentence
-    assert "decay -2: nan, undetermined" in sentence
+    assert "decay -2: undefined, undetermined" in sentence
     assert "decay 2: -" in sentence or "decay 2: ." in sentence
 
 
