@@ -27,6 +27,7 @@ MEASURES = {
     "in_neurons": "features in a neuron",
     "monosemanticity": "monosemanticity\nof neurons",
 }
+IN_NEURONS = ("in_neurons", "in_neurons_beyond_null")
 BUDGETS = {"parameters": "parameters", "multiply_adds": "multiply-adds an example"}
 SHARES = {
     "balance": "even load",
@@ -43,8 +44,8 @@ def draw(run: Run) -> Figure:
     regimes = list(dict.fromkeys(layers["regime"]))
     rows = [(regime, spent) for regime in regimes for spent in BUDGETS]
     names = list(dict.fromkeys(layers["layer"]))
-    heights = [1.75] * len(rows) + [2.3]
-    figure = Figure(figsize=(7.2, 0.9 + sum(heights)))
+    heights = [1.5] * len(rows) + [2.3]
+    figure = Figure(figsize=(7.2, 1.3 + sum(heights)))
     grid = figure.subplots(len(heights), len(MEASURES), squeeze=False, height_ratios=heights)
     for (regime, spent), axes in zip(rows, grid, strict=False):
         for (measure, words), axis in zip(MEASURES.items(), axes, strict=True):
@@ -56,6 +57,8 @@ def draw(run: Run) -> Figure:
     figure.legend(handles=_legend(layers), loc="outside upper center", ncols=4, fontsize=7)
     for spent, axis in zip(BUDGETS, grid[-1], strict=False):
         _differences(axis, equal, spent)
+    regimes = list(dict.fromkeys(equal["regime"]))
+    figure.legend(handles=_of_regimes(regimes), loc="outside lower center", ncols=2, fontsize=7)
     if layers["measure"].eq("balance").any():
         _shares(grid[-1, -1], layers, names)
     else:
@@ -114,30 +117,48 @@ def _legend(layers: pd.DataFrame) -> list[Line2D]:
 
 
 def _differences(axis: Axes, equal: pd.DataFrame, spent: str) -> None:
-    """Features in a neuron, less those of a dense ReLU layer of the same budget: a point a layer and regime."""
-    rows = equal[(equal["measure"] == "in_neurons") & (equal["reference"] == more_neurons.REFERENCE)]
-    names, regimes = (list(dict.fromkeys(rows[column])) for column in ("layer", "regime"))
-    for place, regime in enumerate(regimes):
-        of = rows[(rows["regime"] == regime) & (rows["budget"] == spent)]
-        axis.errorbar(
-            of["mean"],
-            [names.index(each) + 0.24 * (place - (len(regimes) - 1) / 2) for each in of["layer"]],
-            xerr=[of["mean"] - of["low"], of["high"] - of["mean"]],
-            fmt=MARKERS[place % len(MARKERS)],
-            color=str(0.15 + 0.4 * place / max(1, len(regimes) - 1)),
-            markersize=3.5,
-            elinewidth=0.9,
-            label=regime,
-        )
+    """Features in a neuron, less those of a dense ReLU layer of the same budget: a point a layer and regime, full over
+    all data, hollow beyond what rotations give."""
+    rows = equal[(equal["budget"] == spent) & (equal["reference"] == more_neurons.REFERENCE)]
+    names, regimes = (list(dict.fromkeys(equal[column])) for column in ("layer", "regime"))
+    for measure, face in zip(IN_NEURONS, (None, "white"), strict=True):
+        for place, regime in enumerate(regimes):
+            of = rows[(rows["regime"] == regime) & (rows["measure"] == measure)]
+            axis.errorbar(
+                of["mean"],
+                [names.index(each) + 0.24 * (place - (len(regimes) - 1) / 2) for each in of["layer"]],
+                xerr=[of["mean"] - of["low"], of["high"] - of["mean"]],
+                fmt=MARKERS[place % len(MARKERS)],
+                color=_grey(place, len(regimes)),
+                markerfacecolor=face or _grey(place, len(regimes)),
+                markersize=3.5,
+                elinewidth=0.9,
+            )
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(labelsize=7)
-    if len(regimes) > 1:
-        axis.legend(fontsize=6, loc="best")
     axis.set_title(
         f"in a neuron, more than dense\n{more_neurons.REFERENCE} at equal {more_neurons.words_of(spent)}", fontsize=8
     )
+
+
+def _of_regimes(regimes: list[str]) -> list[Line2D]:
+    """The legend of the last row's first panels."""
+    told = {regime: _grey(place, len(regimes)) for place, regime in enumerate(regimes)}
+    marks = [
+        Line2D(
+            [], [], color=grey, marker=MARKERS[place % len(MARKERS)], linestyle="", markersize=4, label=regime or "all"
+        )
+        for place, (regime, grey) in enumerate(told.items())
+    ]
+    hollow = Line2D([], [], color="0.15", marker="o", markerfacecolor="white", linestyle="", markersize=4)
+    hollow.set_label("hollow: beyond what rotations give")
+    return [*marks, hollow]
+
+
+def _grey(place: int, of: int) -> str:
+    return str(0.15 + 0.45 * place / max(1, of - 1))
 
 
 def _shares(axis: Axes, layers: pd.DataFrame, names: list[str]) -> None:

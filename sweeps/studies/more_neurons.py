@@ -17,58 +17,41 @@ Thorstenson 2025, arXiv 2510.23671): here that is read from each, at equal budge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from toymodels.activations import Linear, ReLU
-from toymodels.bottleneck import Parameters
+from toymodels.activations import ReLU
 from toymodels.hypotheses.statistics.equal_budget import at_budget
 from toymodels.hypotheses.statistics.findings import from_seeds
 from toymodels.hypotheses.statistics.intervals import Status
-from toymodels.metrics.budget import budget
-from toymodels.metrics.monosemanticity import monosemanticity
-from toymodels.metrics.recovery import RECOVERED
-from toymodels.metrics.responses import response_sizes_of
-from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, said
-from toymodels.training.experiment import Experiment
-from toymodels.training.recipe import Training
+from toymodels.sweeps.studies.layers import BUDGETS, COMPARED, MOST, OF_EXPERTS, WORK, layers_of
+from toymodels.sweeps.studies.reply import Reply, chosen, estimate, more, records, said
 
 QUESTION = "How do you get more neurons without a larger model, and do experts make features monosemantic?"
 LAYERS = "a measure of a hidden layer"
 EQUAL = "a measure of a hidden layer, less that of a dense one of the same budget"
 CLAIM = "a reading of the claim that experts make features monosemantic"
-BUDGETS = ("parameters", "multiply_adds")
 REFERENCE = ReLU.name
 """the dense layer that the sentence compares with"""
-MARGINS = {"in_neurons": 3.0, "in_neurons_given_expert": 3.0, "monosemanticity": 0.05}
+MARGINS = {
+    "in_neurons": 3.0,
+    "in_neurons_beyond_null": 3.0,
+    "in_neurons_given_expert": 3.0,
+    "monosemanticity": 0.05,
+}
 """By the measure that the claim is read from, the difference that counts: features, and a share of a response."""
 READ_FROM = {
     "in_neurons": "what neurons say over all data",
+    "in_neurons_beyond_null": "what they say beyond rotations of the neurons of an expert",
     "in_neurons_given_expert": "what they say where their expert works",
     "monosemanticity": "responses to single features",
 }
-COLUMNS = {
-    "loss_fraction": "loss_fraction",
-    "recovered": "features_recovered",
-    "in_neurons": "best_neuron_recovered_post",
-    "in_neurons_beyond_null": "features_neuron",
-}
-"""Measures, by the column of ``models.parquet`` that has them."""
-COMPARED = (*COLUMNS, "in_neurons_given_expert", "monosemanticity", "neurons_per_1000", "features_per_1000")
-MOST: dict[str, float] = {"monosemanticity": 1, "monosemanticity_unrouted": 1, "balance": 1, "home": 1}
-"""what a measure can be at most, of those that are shares"""
-NAMED = ("model.hidden", *HIDDEN_LAYER, "model.blocks", "model.top_k", "model.experts", "model.gated")
-"""the settings that a layer's name and width say"""
-OF_EXPERTS = ("monosemanticity_unrouted", "balance", "home")
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
@@ -78,14 +61,10 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """
     models = run.models[(run.models["status"] == "ok") & run.models["loss_fraction"].notna()]
     models = models[models["features_recovered"].notna()]
-    arms = run.arms(models, over=(*SEED_ALONE, *run.tuned))
-    also = {name for arm in arms if _dense(arm) for name in _apart(arm, arms)}
-    named = [(_beside(arm, also), {k: v for k, v in _apart(arm, arms).items() if k not in also}) for arm in arms]
-    parts = [_measured(run, arm, *names, named[0][0]) for arm, names in zip(arms, named, strict=True)]
-    measured = pd.concat(parts or [models.assign(dense=True)])
+    measured = layers_of(run, models)
     if models.empty or measured["dense"].all() or not measured["dense"].any():
         raise FolderError(f"{run.path}: more_neurons needs trained layers that are dense and others, of features")
-    shown = [*COMPARED, *OF_EXPERTS]
+    shown = [*COMPARED, *OF_EXPERTS, *WORK]
     keys = ["regime", "layer", "hidden", "dense", *BUDGETS]
     layers = pd.DataFrame(
         dict(zip(keys, key, strict=True))
@@ -106,86 +85,12 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
         | estimate(rows.groupby("seed")["difference"].mean())
         for key, rows in pooled
     )
-    notes = [*run.tuned_at_ends, *_left_out(measured, differences)]
+    notes = [*run.tuned_at_ends, *_left_out(measured, differences), _skipping(measured)]
     tables = {LAYERS: layers, EQUAL: equal} | ({} if claim.empty else {CLAIM: claim})
     return Reply(QUESTION, _sentence(equal, claim), tables, tuple(notes))
 
 
-# ------------------------------------------------------------------------------------------------------------ measures
-
-
-def _place(arm: Replicates) -> dict[str, Any]:
-    """What an arm's settings say of its regime, and its layer's name and width."""
-    return {k: v for k, v in arm.settings.items() if k in NAMED or not k.startswith(("model.", "train."))}
-
-
-def _apart(arm: Replicates, arms: Sequence[Replicates]) -> dict[str, Any]:
-    """What else tells an arm from others of its place."""
-    place = _place(arm)
-    alike = [other.settings for other in arms if _place(other) == place]
-    rest = {k: v for k, v in arm.settings.items() if k not in place}
-    return {name: value for name, value in rest.items() if any(other[name] != value for other in alike)}
-
-
-def _beside(arm: Replicates, also: Set[str]) -> dict[str, Any]:
-    """What an arm's settings say of its regime: of all but layer and training, and of what tells dense layers apart."""
-    place = _place(arm)
-    return {k: v for k, v in arm.settings.items() if k in also or (k in place and k not in NAMED)}
-
-
-def _dense(arm: Replicates) -> bool:
-    first = arm.models.iloc[0]
-    return not (max(first["model.blocks"], first["model.experts"]) > 1 or first["model.top_k"] or first["model.gated"])
-
-
-def _measured(
-    run: Run, arm: Replicates, beside: Mapping[str, Any], apart: Mapping[str, Any], first: Mapping[str, Any]
-) -> pd.DataFrame:
-    """The measures of an arm's models, a row a model; regimes are named by what differs from the ``first``, layers also
-    by what tells them ``apart``."""
-    numbers = [int(model) for model in arm.models["model"]]
-    experiments, parameters = run.batch(numbers)
-    e = experiments[0]
-    cost, found = budget(e), routing(experiments, parameters, int(arm.models["eval.samples"].iloc[0]))
-    neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
-    b = e.bottleneck
-    rows = pd.DataFrame({name: arm.models[column].to_numpy(float) for name, column in COLUMNS.items()})
-    per_1000 = 1000 / cost.parameters
-    return rows.assign(
-        regime=condition(beside, None if beside == first else first),
-        layer=", ".join([layer_name(e)] + [condition(apart)] * bool(apart)),
-        dense=_dense(arm),
-        experts=max(b.experts, 1),
-        hidden=b.hidden,
-        parameters=cost.parameters,
-        multiply_adds=cost.multiply_adds,
-        seed=arm.models["seed"].to_numpy(),
-        monosemanticity=neurons.mean().reindex(numbers).to_numpy(),
-        neurons_per_1000=neurons.sum().reindex(numbers).to_numpy() * per_1000,
-        features_per_1000=rows["in_neurons"] * per_1000,
-        in_neurons_given_expert=(found.given_its_expert > RECOVERED).sum(1).double().numpy(),
-        **(_of_experts(experiments, parameters, found) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
-    )
-
-
-def _of_experts(experiments: Sequence[Experiment], parameters: Parameters, found: Routing) -> dict[str, np.ndarray]:
-    """What is asked of routed layers alone, `OF_EXPERTS` by name: [model]."""
-    every = [replace(e, bottleneck=replace(e.bottleneck, experts=0), training=Training()) for e in experiments]
-    sizes = response_sizes_of(every, replace(parameters, W_router=None))
-    columns = (monosemanticity(sizes).nanmean(1), found.balance, found.home.nanmean(1))
-    return {name: column.double().numpy() for name, column in zip(OF_EXPERTS, columns, strict=True)}
-
-
-def layer_name(e: Experiment) -> str:
-    """What a hidden layer is called: ``solu + LN``, ``relu, 4 experts``, ``bilinear``."""
-    b = e.bottleneck
-    bilinear = b.gated and type(b.activation) is Linear
-    words = ["bilinear" if bilinear else hidden_layer(b.activation.name, b.layer_norm is not None)]
-    words += ["gated"] if b.gated and not bilinear else []
-    words += [f"{b.blocks} blocks"] if b.blocks > 1 else []
-    words += [f"top {b.top_k}"] if b.top_k else []
-    words += [f"{b.experts} experts"] if b.experts > 1 else []
-    return ", ".join(words)
+# --------------------------------------------------------------------------------------------------------- differences
 
 
 def _differences(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -221,6 +126,16 @@ def _left_out(measured: pd.DataFrame, differences: pd.DataFrame) -> Iterator[str
         every = zip(others["regime"], others["layer"], others["hidden"], strict=True)
         if out := dict.fromkeys(f"{each[1]} of {each[2]} neurons" for each in every if each not in compared):
             yield f"No dense {REFERENCE} layer has the {words_of(spent)} of {'; '.join(out)}."
+
+
+def _skipping(measured: pd.DataFrame) -> str:
+    """What layers of the first regime that have neurons at 0 multiply where these are skipped."""
+    first = measured[measured["regime"] == measured["regime"].iloc[0]]
+    means = first.groupby(["layer", "hidden"], sort=False, as_index=False)[[BUDGETS[1], WORK[1]]].mean()
+    told = [
+        f"{row['layer']} of {row['hidden']} {row[WORK[1]]:,.0f} of {row[BUDGETS[1]]:,.0f}" for row in records(means)
+    ]
+    return f"Multiply-adds count products with 0. Where read-outs of neurons that are 0 are skipped: {'; '.join(told)}."
 
 
 # --------------------------------------------------------------------------------------------------------------- claim

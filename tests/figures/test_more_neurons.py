@@ -43,7 +43,7 @@ def equal(names: list[str]) -> pd.DataFrame:
             "layer": name,
             "budget": spent,
             "reference": more_neurons.REFERENCE,
-            "measure": "in_neurons",
+            "measure": measure,
             "mean": 1.0,
             "low": 0.0,
             "high": 2.0,
@@ -51,6 +51,7 @@ def equal(names: list[str]) -> pd.DataFrame:
         }
         for name in names
         for spent in more_neurons.BUDGETS
+        for measure in figure.IN_NEURONS
     )
 
 
@@ -71,7 +72,7 @@ def test_every_layer_is_in_every_panel_and_experts_have_panels_of_their_own(
         assert axis.get_xscale() == "log"
     for axis in panels[6:8]:
         assert [label.get_text() for label in axis.get_yticklabels()] == others
-        assert len(axis.containers) == 1
+        assert len(axis.containers) == 2
 
 
 def test_layers_of_one_architecture_have_one_colour_and_their_own_markers() -> None:

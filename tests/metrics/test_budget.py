@@ -9,7 +9,7 @@ import torch
 
 from toymodels import And, Bottleneck, Embedding, Experiment, Features, Identity, LayerNorm, Linear, ReLU, SoLU, forward
 from toymodels.bottleneck import route
-from toymodels.metrics.budget import budget
+from toymodels.metrics.budget import active_neurons, budget
 from toymodels.training.experiment import sampler, start
 
 DECODER = Bottleneck(12, Linear(), None, Linear(), tied=False, hidden_bias=True, embedding=Embedding(6))
@@ -55,6 +55,7 @@ def test_a_budget_is_what_is_not_0_in_a_model_and_in_what_it_does(name, pairs):
         said = int((taps.mid[0, :, s] != 0).sum()) * e.n_targets
         asked = 0 if p.W_router is None else p.W_router.numel()
         assert budget(e).multiply_adds == read + said + asked
+        assert budget(e).read_out == said
 
 
 def test_the_formulas_of_the_page():
@@ -69,3 +70,18 @@ def test_the_formulas_of_the_page():
     assert of["tied"].parameters == 4 * 8 + 8
     relu = dataclasses.replace(DECODER, activation=ReLU())
     assert budget(Experiment(n, relu)) == of["dense"]
+
+
+def test_active_neurons_are_those_that_are_not_0():
+    b = dataclasses.replace(DECODER, activation=ReLU())
+    es = [Experiment(Features(8, 0.5), b, seed=seed) for seed in range(2)]
+    p = start(es, sampler(es))
+    mid = forward(b, p, sampler(es).evaluation(0, 1500)).mid
+    expected = (mid > 0).double().mean(2).sum(1)
+    assert active_neurons(es, p, 1500).tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+    assert 0 < expected[0] < b.hidden
+    linear = [Experiment(Features(8, 0.5), dataclasses.replace(LAYERS["top_k"], hidden_bias=True), seed=3)]
+    began = start(linear, sampler(linear))
+    assert began.b_in is not None
+    moved = dataclasses.replace(began, b_in=torch.randn(began.b_in.shape, generator=torch.Generator().manual_seed(1)))
+    assert active_neurons(linear, moved, 640).item() == 5

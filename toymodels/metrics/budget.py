@@ -9,14 +9,24 @@ where what is not there counts 0 parameters, B and E count as 1 and k as m in wh
 taken where its expert is chosen, and its read-out where it is kept; to find the largest all of them are computed first.
 Elementwise work (biases, activation, LayerNorm, gates) is of order m and left out, and so is E x: what embeds the
 features is there before the layer and the same for all; where it is trained its d n numbers are parameters.
+
+A neuron that is 0 has a read-out of products with 0, which count. A program that skips them spares a ReLU layer most of
+what keeping the largest spares by design: T times how many neurons are not 0 (`active_neurons`) is then what is done.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from toymodels.training.experiment import Experiment
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters, forward
+from toymodels.engines.autograd.moments import CHUNK
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment, sampler
 
 IN_BLOCKS = ("W_in", "W_gate")
 
@@ -29,6 +39,8 @@ class Budget:
     """numbers that training moves"""
     multiply_adds: int
     """of one example, forwards"""
+    read_out: int
+    """of these, the read-out's"""
 
 
 def budget(e: Experiment) -> Budget:
@@ -41,4 +53,17 @@ def budget(e: Experiment) -> Budget:
     }
     read = sum(counts.get(name, 0) for name in IN_BLOCKS) // experts
     kept = min(b.top_k or b.hidden, b.hidden // experts)
-    return Budget(sum(counts.values()), read + sizes["target"] * kept + counts.get("W_router", 0))
+    said = sizes["target"] * kept
+    return Budget(sum(counts.values()), read + said + counts.get("W_router", 0), said)
+
+
+@undisturbed
+def active_neurons(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
+    """How many neurons of an example are not 0 at mid, the mean over the first ``samples`` samples of each model's own
+    evaluation stream: float64 [model], of models of one structure."""
+    b, data = experiments[0].bottleneck, sampler(experiments, parameters.W_in.device.type)
+    total = torch.zeros(len(experiments), dtype=torch.float64)
+    for first in range(0, samples, CHUNK):
+        x = data.evaluation(first, min(CHUNK, samples - first)).to(parameters.W_in.dtype)
+        total += (forward(b, parameters, x).mid != 0).sum((1, 2)).cpu()
+    return total / samples

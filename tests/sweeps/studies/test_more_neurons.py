@@ -105,7 +105,7 @@ def test_experts_alone_have_routing_and_the_claim_has_three_readings_a_measure(w
     assert balance.between(0, 1).all()
     claim = reply.tables[more_neurons.CLAIM]
     assert list(claim["at"].unique()) == ["equal parameters", "equal multiply-adds", "twice the experts"]
-    assert len(claim) == 9
+    assert len(claim) == 12
     for measure, words in more_neurons.READ_FROM.items():
         statuses = claim[claim["measure"] == measure]["status"].value_counts()
         words_of = [f"{s} in {statuses[s]}" for s in ("supported", "not supported", "undetermined") if s in statuses]
