@@ -31,7 +31,7 @@ def draw(run: Run) -> Figure:
     axes = figure.subplots(2, len(regimes), squeeze=False, sharex=True, sharey="row")
     for regime, (above, below) in zip(regimes, axes.T, strict=True):
         of_regime = rows[rows["regime"] == regime]
-        for decay, colour in zip(decays, colormaps["coolwarm"](np.linspace(0, 1, len(decays))), strict=True):
+        for decay, colour in zip(decays, colormaps["viridis"](np.linspace(0, 0.85, len(decays))), strict=True):
             of = of_regime[of_regime["decay"] == decay]
             _line(above, of, tms_scaling.LOSS, colour, f"decay {decay:g}")
             _line(above, of, tms_scaling.TAIL, colour, None)
@@ -64,3 +64,5 @@ def _guides(above: Axes, below: Axes, rows: pd.DataFrame) -> None:
     above.set(xscale="log", yscale="log")
     below.plot(widths, 1 / widths, **GUIDE)
     below.set(xscale="log", yscale="log")
+    below.set_xticks(widths, [f"{width:g}" for width in widths])
+    below.set_xticks([], minor=True)
