@@ -54,7 +54,7 @@ def _distance(axis: Axes, rows: pd.DataFrame) -> None:
     rows = rows[rows["by"] == "features"]
     for layer, of in _layers(rows):
         _curve(axis, layer, of, of["distance"])
-    axis.set(yscale="log", ylabel="variance lost")
+    axis.set(yscale="log", ylabel="variance lost", ylim=(0.1, 30))
     axis.axhline(1, color="0.6", linewidth=0.8)
 
 
