@@ -198,12 +198,8 @@ def _notes(tables: dict[str, pd.DataFrame]) -> tuple[str, ...]:
     notes = []
     held = tables[BITS].query("of == 'map' and measure == 'saturated' and mean < 1")
     if len(held):
-        where = ", ".join(
-            dict.fromkeys(
-                " ".join([row["layer"]] + [f"({row['regime']})"] * bool(row["regime"]))
-                for row in held.to_dict("records")
-            )
-        )
+        layers = held.groupby("regime", sort=False).size()
+        where = "; ".join(f"{name} ({count} layers)".strip() for name, count in layers.items())
         notes.append(f"Bits still grow with the number of examples, so that they are too few: {where}.")
     notes.append(
         f"At most {asked.CANDIDATES} maps were tried to keep {SHARE:.0%} of the variance, or to match the best affine "
