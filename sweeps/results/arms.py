@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,3 +127,11 @@ def conditions(of: Sequence[Mapping[str, Any]], names: Sequence[str] | None = No
     if len(set(zip(names or said, said, strict=True))) < len(said):
         return [label(dict(settings)) for settings in of]
     return said if names is not None or not of else [condition(of[0]), *said[1:]]
+
+
+def layers_by_regime(regimes: Sequence[Replicates]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Every hidden layer of regimes that were grouped over it: the regime's condition, the layer's name, its models."""
+    names = conditions([regime.settings for regime in regimes])
+    for name, regime in zip(names, regimes, strict=True):
+        for (activation, layer_norm), models in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
+            yield name, hidden_layer(str(activation), bool(layer_norm)), models

@@ -23,7 +23,7 @@ from toymodels.hypotheses.linearisation.asked import Answers
 from toymodels.hypotheses.linearisation.coverage import SHARE
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, layers_by_regime
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import Reply, estimate, said
 
@@ -88,13 +88,10 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
 
 def _layers(run: Run, models: pd.DataFrame, say: Callable[[str], None]) -> Iterator[_Layer]:
     regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
-    for regime in regimes:
-        where = condition(regime.settings, None if regime is regimes[0] else regimes[0].settings)
-        for (activation, norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
-            name = hidden_layer(str(activation), bool(norm))
-            say(f"{name}, {where}" if where else name)
-            experiments, parameters = run.batch(arm["model"].tolist())
-            yield _Layer(where, name, asked.ask(Arm(experiments, parameters)), arm)
+    for where, name, arm in layers_by_regime(regimes):
+        say(f"{name}, {where}" if where else name)
+        experiments, parameters = run.batch(arm["model"].tolist())
+        yield _Layer(where, name, asked.ask(Arm(experiments, parameters)), arm)
 
 
 def _keyed(

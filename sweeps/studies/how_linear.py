@@ -13,7 +13,7 @@ import pandas as pd
 
 from toymodels.activations import Linear
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, layers_by_regime
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import Reply, estimate, said
 
@@ -30,15 +30,12 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     if models.empty:
         raise FolderError(f"{run.path}: how_linear needs trained models whose activation is not linear")
     rows, regimes = [], run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
-    for regime in regimes:
-        where = condition(regime.settings, None if regime is regimes[0] else regimes[0].settings)
-        for (activation, norm), arm in regime.models.groupby(list(HIDDEN_LAYER), sort=False):
-            layer = hidden_layer(str(activation), bool(norm))
-            measured = {
-                UNEXPLAINED: estimate(arm["unexplained_by_affine"], least=0, most=1),
-                SUBSTITUTION: estimate(arm["affine_substitution"]),
-            }
-            rows += [{"regime": where, "layer": layer, "measure": of} | found for of, found in measured.items()]
+    for where, layer, arm in layers_by_regime(regimes):
+        measured = {
+            UNEXPLAINED: estimate(arm["unexplained_by_affine"], least=0, most=1),
+            SUBSTITUTION: estimate(arm["affine_substitution"]),
+        }
+        rows += [{"regime": where, "layer": layer, "measure": of} | found for of, found in measured.items()]
     table = pd.DataFrame(rows)
     first = table[table["regime"] == table["regime"].iloc[0]]
     shares = first[first["measure"] == UNEXPLAINED].sort_values("mean", ascending=False).to_dict("records")

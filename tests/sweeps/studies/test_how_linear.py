@@ -54,3 +54,11 @@ def test_a_run_of_linear_layers_alone_is_refused(ran: Ran) -> None:
     linear = ran(SWEEP.replace('["linear", "relu", "solu"]', '["linear"]').replace("[0, 1, 2, 3]", "[0]"))
     with pytest.raises(FolderError, match="activation is not linear"):
         how_linear.answer(linear, print)
+
+
+def test_regimes_of_two_exponents_of_one_law_are_two(ran: Ran) -> None:
+    laws = '"features.frequency" = ["uniform", { law = "zipf", exponent = 0.5 }, { law = "zipf", exponent = 1.0 }]'
+    text = SWEEP.replace('"features.density" = [0.1, 0.3]', laws).replace('["linear", "relu", "solu"]', '["relu"]')
+    table = how_linear.answer(ran(text.replace("[0, 1, 2, 3]", "[0, 1]")), print).tables[how_linear.TABLE]
+    assert table["regime"].nunique() == 3
+    assert (table["seeds"] == 2).all()
