@@ -10,24 +10,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodels.figures.solu_neurons import COLOURS
+from toymodels.figures.reaches import reach
+from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import activation_l1
 from toymodels.sweeps.studies.document import read
 
-OTHER = "#888888"
-
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer activation_l1`` ran."""
-    rows = read(run, "activation_l1").tables[activation_l1.BY_COST]
-    rows = rows.assign(**{name: rows[name].astype(float) for name in ("mean", "low", "high")})
-    rows = rows.assign(low=rows["low"].fillna(rows["mean"]), high=rows["high"].fillna(rows["mean"]))
+    rows = read(run, "activation_l1").tables[activation_l1.BY_COST].astype({"mean": float})
     figure = Figure(figsize=(7.4, 3.2))
     left, right = figure.subplots(1, 2)
     for activation in dict.fromkeys(rows["activation"]):
         of = dict(list(rows[rows["activation"] == activation].groupby("measure")))
-        colour = COLOURS.get(str(activation).partition(",")[0], OTHER)
+        colour = colour_of(str(activation))
         _against_loss(left, of[activation_l1.LOSS], of[activation_l1.NEURONS], str(activation), colour)
         _against_cost(right, of[activation_l1.CONTRIBUTORS], colour)
     left.set(xlabel="loss fraction", ylabel="features in neurons")
@@ -41,8 +38,8 @@ def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: 
     axis.errorbar(
         loss["mean"],
         neurons["mean"],
-        xerr=_reach(loss),
-        yerr=_reach(neurons),
+        xerr=reach(loss),
+        yerr=reach(neurons),
         color=colour,
         marker="o",
         markersize=4,
@@ -58,9 +55,5 @@ def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: 
 
 def _against_cost(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
     least = rows[rows["cost"] > 0]["cost"].min()
-    axis.errorbar(rows["cost"], rows["mean"], yerr=_reach(rows), color=colour, marker="o", markersize=4, elinewidth=0.8)
+    axis.errorbar(rows["cost"], rows["mean"], yerr=reach(rows), color=colour, marker="o", markersize=4, elinewidth=0.8)
     axis.set_xscale("symlog", linthresh=least)
-
-
-def _reach(rows: pd.DataFrame) -> list[pd.Series]:
-    return [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 
-from toymodels.figures.solu_neurons import COLOURS, LIGHTER, OTHER_COLOURS
+from toymodels.figures.reaches import reach
+from toymodels.figures.solu_neurons import COLOURS, OTHER_COLOURS, shade
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, WITHOUT_NORM
 
 ORDER = (WITHOUT_NORM[0], WITHOUT_NORM[1], WITHOUT_NORM[2], *LN_ONLY, MAIN)
@@ -28,11 +28,9 @@ def bars(axis: Axes, rows: pd.DataFrame) -> None:
     rows = order(rows)
     arms, means = list(rows["arm"]), rows["mean"]
     axis.barh(arms, means, color=[_colour(arm) for arm in arms], alpha=0.85)
-    ends = [(means - rows["low"]).clip(lower=0), (rows["high"] - means).clip(lower=0)]
-    axis.errorbar(means, arms, xerr=ends, fmt="none", ecolor="0.2", elinewidth=1)
+    axis.errorbar(means, arms, xerr=reach(rows), fmt="none", ecolor="0.2", elinewidth=1)
 
 
-def _colour(arm: str) -> tuple[float, ...]:
+def _colour(arm: str) -> tuple[float, float, float]:
     activation, _, norm = arm.partition(" ")
-    colour = to_rgb(COLOURS.get(activation, OTHER_COLOURS[0]))
-    return colour if norm else tuple(part + LIGHTER * (1 - part) for part in colour)
+    return shade(COLOURS.get(activation, OTHER_COLOURS[0]), bool(norm))

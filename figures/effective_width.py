@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from toymodels.figures.reaches import reach
 from toymodels.figures.solu_neurons import COLOURS, layer_colours
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -61,8 +62,7 @@ def draw(run: Run) -> Figure:
 
 
 def _losses(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    spread = [fit["mean"] - fit["low"], fit["high"] - fit["mean"]]
-    axis.errorbar(fit["width"], fit["mean"], yerr=spread, fmt=".", color=COLOURS[GELU], elinewidth=1)
+    axis.errorbar(fit["width"], fit["mean"], yerr=reach(fit), fmt=".", color=COLOURS[GELU], elinewidth=1)
     axis.plot(fit["width"], fit["fitted"], color=COLOURS[GELU], linewidth=1)
     for row in rows.to_dict("records"):
         look = looks[row["layer"]]
@@ -94,8 +94,7 @@ def _smaller(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -
     for place, layer in enumerate(layers):
         of = rows[rows["layer"] == layer].sort_values("width")
         beside = of["width"] * 1.025 ** (place - (len(layers) - 1) / 2)
-        spread = [(of["mean"] - of["low"]).fillna(0), (of["high"] - of["mean"]).fillna(0)]
-        axis.errorbar(beside, of["mean"], yerr=spread, elinewidth=1, linewidth=1, markersize=4, **looks[layer])
+        axis.errorbar(beside, of["mean"], yerr=reach(of), elinewidth=1, linewidth=1, markersize=4, **looks[layer])
     low, high = axis.get_ylim()
     axis.set(ylim=(max(low, SHOWN[0]), min(high, SHOWN[1])), ylabel="% smaller")
 

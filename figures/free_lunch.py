@@ -9,7 +9,6 @@ that stands beside them, and a line joins them to the same layer with all of its
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from toymodels.figures.reaches import reach
 from toymodels.figures.solu_neurons import layer_colours
 from toymodels.hypotheses.free_lunch import front
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, hidden_layer
@@ -87,9 +87,9 @@ def _cloud(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
             if each["kept"] < 1:
                 label = f"{each['kept']:.3g}".removeprefix("0")
                 axis.annotate(label, (each["loss"], each["count"]), (3, 3), textcoords="offset points", fontsize=5)
-        reach = {way: [of[way] - of[f"{way} low"], of[f"{way} high"] - of[way]] for way in ("loss", "count")}
-        ends: Any = {"xerr": reach["loss"], "yerr": reach["count"], "ecolor": colours[str(layer)]}
-        axis.errorbar(of["loss"], of["count"], fmt="none", elinewidth=0.8, **ends)
+        x, y = (reach(of, way, f"{way} low", f"{way} high") for way in ("loss", "count"))
+        colour = colours[str(layer)]
+        axis.errorbar(of["loss"], of["count"], xerr=x, yerr=y, fmt="none", elinewidth=0.8, ecolor=colour)
     if len(shown) < len(arms):
         told = f"{len(arms) - len(shown)} arms beyond"
         axis.text(0.98, 0.02, told, transform=axis.transAxes, ha="right", fontsize=6, color="0.4")
@@ -108,8 +108,7 @@ def _dead(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
         x = [shares.index(share) + 0.1 * (place - len(colours) / 2) for share in once["kept"]]
         for at, mean, kept in zip(x, once["mean"], once["kept"], strict=True):
             _mark(axis, at, mean, str(layer), kept, colours)
-        ends = [once["mean"] - once["low"], once["high"] - once["mean"]]
-        axis.errorbar(x, once["mean"], yerr=ends, color=colours[str(layer)], linewidth=0.6, elinewidth=0.8)
+        axis.errorbar(x, once["mean"], yerr=reach(once), color=colours[str(layer)], linewidth=0.6, elinewidth=0.8)
     axis.set_xticks(range(len(shares)), [f"{share:.3g}" for share in shares])
     axis.set_xlabel("share of weights kept", fontsize=7)
     axis.set_ylabel("dead neurons", fontsize=7)

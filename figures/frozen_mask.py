@@ -17,12 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from toymodels.figures.solu_neurons import COLOURS
+from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import frozen_mask as study
 from toymodels.sweeps.studies.document import read
 
-OTHER = "#888888"
 AFFINE_AT = 0.7
 """where the mark of the best affine map stands, left of one map"""
 
@@ -70,7 +69,7 @@ def _maps(axis: Axes, rows: pd.DataFrame) -> None:
     for layer, of in _layers(rows[rows["measure"] == "kept"]):
         _curve(axis, layer, of, of["maps"])
     for layer, of in _layers(rows[rows["measure"] == "affine"]):
-        axis.plot([AFFINE_AT], of["mean"], color=_colour(layer), marker=_marker(layer), markersize=4, linestyle="")
+        axis.plot([AFFINE_AT], of["mean"], color=colour_of(layer), marker=_marker(layer), markersize=4, linestyle="")
     axis.set_xscale("log", base=2)
     axis.set(ylabel="variance kept", ylim=(0, 1.02))
     axis.axhline(study.SHARE, color="0.6", linewidth=0.8)
@@ -84,13 +83,13 @@ def _layers(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _curve(axis: Axes, layer: str, of: pd.DataFrame, x: pd.Series) -> None:
     axis.plot(x, of["mean"], **_style(layer))
     axis.fill_between(
-        x, of["low"].astype(float), of["high"].astype(float), color=_colour(layer), alpha=0.15, linewidth=0
+        x, of["low"].astype(float), of["high"].astype(float), color=colour_of(layer), alpha=0.15, linewidth=0
     )
 
 
 def _style(layer: str) -> dict[str, Any]:
     style = "--" if _has_norm(layer) else "-"
-    return {"color": _colour(layer), "linestyle": style, "marker": _marker(layer), "markersize": 3, "linewidth": 1.2}
+    return {"color": colour_of(layer), "linestyle": style, "marker": _marker(layer), "markersize": 3, "linewidth": 1.2}
 
 
 def _has_norm(layer: str) -> bool:
@@ -99,7 +98,3 @@ def _has_norm(layer: str) -> bool:
 
 def _marker(layer: str) -> str:
     return "^" if _has_norm(layer) else "o"
-
-
-def _colour(layer: str) -> str:
-    return COLOURS.get(layer.partition(" ")[0], OTHER)

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodels.figures.solu_neurons import COLOURS
+from toymodels.figures.reaches import reach
+from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import how_linear
 from toymodels.sweeps.studies.document import read
@@ -18,7 +19,6 @@ TITLES = {
     how_linear.UNEXPLAINED: "share of act(z) unexplained",
     how_linear.SUBSTITUTION: "loss fraction added by that map",
 }
-OTHER = "#888888"
 
 
 def draw(run: Run) -> Figure:
@@ -41,9 +41,7 @@ def draw(run: Run) -> Figure:
 
 def _bars(axis: Axes, rows: pd.DataFrame) -> None:
     layers, means = list(rows["layer"]), rows["mean"]
-    colours = [COLOURS.get(layer.partition(" ")[0], OTHER) for layer in layers]
+    colours = [colour_of(layer) for layer in layers]
     axis.barh(layers, means, color=colours, alpha=0.8)
-    axis.errorbar(
-        means, layers, xerr=[means - rows["low"], rows["high"] - means], fmt="none", ecolor="0.2", elinewidth=1
-    )
+    axis.errorbar(means, layers, xerr=reach(rows), fmt="none", ecolor="0.2", elinewidth=1)
     axis.invert_yaxis()

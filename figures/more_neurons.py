@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import more_neurons
 from toymodels.sweeps.studies.document import read
@@ -81,12 +82,11 @@ def _against_budget(axis: Axes, rows: pd.DataFrame, spent: str, names: list[str]
     for name, of in rows.groupby("layer", sort=False):
         of, layer = of.sort_values(spent), str(name)
         dense = bool(of["dense"].iloc[0])
-        error = [of["mean"] - of["low"], of["high"] - of["mean"]]
         style = {"color": colour(layer), "markersize": 4, "elinewidth": 0.8}
         axis.errorbar(
             of[spent],
             of["mean"],
-            yerr=error,
+            yerr=reach(of),
             fmt="-" if dense else ":",
             marker="." if dense else marker(layer, names),
             linewidth=1.4 if dense else 0.7,
@@ -127,7 +127,7 @@ def _differences(axis: Axes, equal: pd.DataFrame, spent: str) -> None:
             axis.errorbar(
                 of["mean"],
                 [names.index(each) + 0.24 * (place - (len(regimes) - 1) / 2) for each in of["layer"]],
-                xerr=[of["mean"] - of["low"], of["high"] - of["mean"]],
+                xerr=reach(of),
                 fmt=MARKERS[place % len(MARKERS)],
                 color=_grey(place, len(regimes)),
                 markerfacecolor=face or _grey(place, len(regimes)),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -25,6 +24,8 @@ from toymodels.sweeps.results.summary import notes, summarise
 
 COLOURS = {"linear": "#555555", "relu": "#1b7837", "gelu": "#2166ac", "solu": "#b2182b"}
 OTHER_COLOURS = ("#e08214", "#762a83", "#35978f", "#8c510a")
+NO_COLOUR = "#888888"
+"""of a layer whose activation has none of its own, where all such layers may look alike"""
 LIGHTER = 0.5
 """how far an arm without LayerNorm is mixed with white"""
 CUTS = (0.5, 0.3)
@@ -95,10 +96,19 @@ def layer_colours(models: pd.DataFrame) -> dict[tuple[str, bool], tuple[float, f
     of_activation = {name: COLOURS.get(name) or next(others) for name in models["model.activation"].unique()}
     found = {}
     for activation, layer_norm in models[list(HIDDEN_LAYER)].drop_duplicates().itertuples(index=False):
-        colour = np.array(to_rgb(of_activation[activation]))
-        mixed = colour if layer_norm else colour + LIGHTER * (1 - colour)
-        found[activation, layer_norm] = tuple(mixed.tolist())
+        found[activation, layer_norm] = shade(of_activation[activation], layer_norm)
     return found
+
+
+def shade(colour: str, layer_norm: bool) -> tuple[float, float, float]:
+    """A colour as it stands for a layer with LayerNorm, or lighter for one without."""
+    red, green, blue = (part if layer_norm else part + LIGHTER * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def colour_of(layer: str) -> str:
+    """The colour of the activation that the name of a layer begins with, ``solu + LN`` or ``relu, 4 experts``."""
+    return COLOURS.get(layer.replace(",", " ").partition(" ")[0], NO_COLOUR)
 
 
 def _legend(colours: dict[tuple[str, bool], tuple[float, float, float]]) -> list[Line2D]:

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.reaches import reach
 from toymodels.figures.solu_neurons import COLOURS
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_adversary
@@ -77,7 +78,4 @@ def _line(axis: Axes, rows: pd.DataFrame, host: str, measure: str, colour: str) 
     of = rows[(rows["host"] == host) & (rows["measure"] == measure)].dropna(subset=["mean"])
     of = of[2 * of["seeds"] >= of["seeds"].max()]  # what most seeds lack is a mean of few
     mean = of["mean"].astype(float)
-    low, high = (of[end].astype(float).fillna(mean) for end in ("low", "high"))
-    axis.errorbar(
-        1 / of["density"], mean, yerr=[mean - low, high - mean], color=colour, marker="o", markersize=3, label=host
-    )
+    axis.errorbar(1 / of["density"], mean, yerr=reach(of), color=colour, marker="o", markersize=3, label=host)

@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_scaling
 from toymodels.sweeps.studies.document import read
@@ -51,10 +52,7 @@ def _line(axis: Axes, rows: pd.DataFrame, measure: str, colour: object, label: s
         axis.plot(of["width"], of["mean"].astype(float), color=colour, linestyle=":", linewidth=1)
         return
     mean = of["mean"].astype(float)
-    low, high = (of[end].astype(float).fillna(mean) for end in ("low", "high"))
-    axis.errorbar(
-        of["width"], mean, yerr=[mean - low, high - mean], color=colour, marker="o", markersize=3, label=label
-    )
+    axis.errorbar(of["width"], mean, yerr=reach(of), color=colour, marker="o", markersize=3, label=label)
 
 
 def _guides(above: Axes, below: Axes, rows: pd.DataFrame) -> None:
