@@ -12,18 +12,18 @@ at fewer steps, before the run that is answered for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from toymodels.hypotheses.statistics.intervals import Status
+from toymodels.hypotheses.statistics.intervals import Status, against
 from toymodels.metrics.contributors import effective_contributors
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import ESTIMATE, Reply, estimate, estimates, said
 from toymodels.training.experiment import sampler
 
 QUESTION = "Does an L1 penalty on activations put features into single neurons, and at what loss?"
@@ -62,23 +62,14 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     differences = _differences(table)
     if differences.empty:
         raise FolderError(f"{run.path}: activation_l1 needs an activation that has models with a cost and without")
-    judged = _judged(differences)
-    return Reply(QUESTION, _sentence(judged), {JUDGED: judged, BY_COST: _by_cost(table), AGAINST_NONE: differences})
+    judged, by_cost = _judged(differences), estimates(table, ["activation", "cost"], MEASURES)
+    return Reply(QUESTION, _sentence(judged), {JUDGED: judged, BY_COST: by_cost, AGAINST_NONE: differences})
 
 
 def _contributors(run: Run, models: pd.DataFrame) -> np.ndarray:
     experiments, parameters = run.batch(models["model"].tolist())
     x = sampler(experiments).evaluation(0, EXAMPLES)
     return effective_contributors(experiments[0].bottleneck, parameters, x).double().numpy()
-
-
-def _by_cost(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {"activation": activation, "cost": cost, "measure": measure} | estimate(models[measure])
-        for (activation, cost), models in table.groupby(["activation", "cost"], sort=False)
-        for measure in MEASURES
-    ]
-    return pd.DataFrame(rows)
 
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,18 +102,10 @@ def _judged(differences: pd.DataFrame) -> pd.DataFrame:
         found: list[Any] = of[(of["measure"] == NEURONS) & (of["cost"] == cost)].to_dict("records")
         (numbers,) = found
         rows.append(
-            {"activation": activation, "cost": cost, "status": verdict(numbers).value}
-            | {name: numbers[name] for name in ("mean", "low", "high", "seeds")}
+            {"activation": activation, "cost": cost, "status": against(numbers["low"], numbers["high"], MORE).value}
+            | {name: numbers[name] for name in ESTIMATE}
         )
     return pd.DataFrame(rows)
-
-
-def verdict(numbers: Mapping[str, Any]) -> Status:
-    """What the interval of a difference in features in neurons says of "more by `MORE`"."""
-    low, high = float(numbers["low"]), float(numbers["high"])
-    if math.isnan(low):
-        return Status.UNDETERMINED
-    return Status.SUPPORTED if low > MORE else Status.NOT_SUPPORTED if high < MORE else Status.UNDETERMINED
 
 
 def _sentence(judged: pd.DataFrame) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from toymodels.hypotheses.effective_width import FEWEST_WIDTHS, Losses, Reference, Smaller, above_zero, complete
-from toymodels.hypotheses.statistics.intervals import Interval, Status, unanimous
+from toymodels.hypotheses.effective_width import FEWEST_WIDTHS, Losses, Reference, Smaller, complete
+from toymodels.hypotheses.statistics.intervals import Interval, Status, against, unanimous
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, hidden_layer, label, value_text
 from toymodels.sweeps.results.reading import Run
@@ -141,7 +141,7 @@ def _claims(smaller: Mapping[str, Smaller]) -> Iterator[dict[str, Any]]:
         for claim, interval in found.items():
             inside, beyond = _listed(of.widths[of.inside]), _listed(of.widths[~of.inside])
             row = {"layer": name, "claim": claim, "widths": inside, "out of range": beyond}
-            yield row | columns_of(_percent(interval)) | {"status": above_zero(interval).value}
+            yield row | columns_of(_percent(interval)) | {"status": against(interval.low, interval.high, 0).value}
 
 
 def _listed(widths: np.ndarray) -> str:

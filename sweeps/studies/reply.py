@@ -56,6 +56,16 @@ def estimate(
     return columns_of(few or bootstrap_interval(x), least=least, most=most)
 
 
+def estimates(numbers: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+    """`estimate` of each of some ``measures``, columns of a table with a row a model, for models that are alike in the
+    columns ``by``: a row a measure of these, named in the column ``measure``."""
+    return pd.DataFrame(
+        dict(zip(by, key, strict=True)) | {"measure": measure} | estimate(alike[measure])
+        for key, alike in numbers.groupby(list(by), sort=False)
+        for measure in measures
+    )
+
+
 def columns_of(interval: Interval, *, least: float = -math.inf, most: float = math.inf) -> dict[str, float | int]:
     """`ESTIMATE` of an interval that is there already, cut at ``least`` and ``most``."""
     ends = (interval.low, interval.high)

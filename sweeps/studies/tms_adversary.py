@@ -38,7 +38,7 @@ from toymodels.surgery.attacks import found_by_ascent
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer, label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, estimate, estimates, said
 from toymodels.training.experiment import sampler
 
 QUESTION = "Does what the best small attack on the input does grow with the features that share a dimension?"
@@ -82,7 +82,12 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             found.append(pd.DataFrame(keys | {what: measured[what].numpy() for what in MEASURES}))
     table = pd.concat(found, ignore_index=True)
     laws = _laws(table)
-    return Reply(QUESTION, _sentence(laws), {BY_DENSITY: _by_density(table), LAWS: laws, MODELS: table}, _notes(laws))
+    return Reply(
+        QUESTION,
+        _sentence(laws),
+        {BY_DENSITY: estimates(table, ["host", "density"], MEASURES), LAWS: laws, MODELS: table},
+        _notes(laws),
+    )
 
 
 def _name(model: pd.Series) -> str:
@@ -137,15 +142,6 @@ def _attack(bottleneck: Bottleneck, parameters: Parameters, x: Tensor) -> Tensor
 
 
 # ------------------------------------------------------------------------------------------------------- over the seeds
-
-
-def _by_density(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {"host": host, "density": density, "measure": measure} | estimate(models[measure])
-        for (host, density), models in table.groupby(["host", "density"], sort=False)
-        for measure in MEASURES
-    ]
-    return pd.DataFrame(rows)
 
 
 def _laws(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import torch
 
 from toymodels.features import Features
 from toymodels.firing import Correlated, Independent
-from toymodels.hypotheses.statistics.intervals import Interval, student_interval
+from toymodels.hypotheses.statistics.intervals import Interval, Status, against, student_interval
 from toymodels.hypotheses.statistics.shares import share_interval
 from toymodels.laws import Uniform
 from toymodels.metrics.arrangement import WITHIN, PairKind, angles, of_kind
@@ -47,6 +47,11 @@ BY = 1.02
 MOST = 0.5
 """the share of a model's pairs that are one direction, on average over restarts, beyond which pairs are said to
 collapse, and below which not"""
+SAYS = {
+    Status.SUPPORTED: "collapse",
+    Status.NOT_SUPPORTED: "do not collapse",
+    Status.UNDETERMINED: "may collapse or not",
+}
 NOTES = (
     "Intervals are Student's t over restarts; of the share worse than linear, Clopper and Pearson's.",
     f"One direction, orthogonal: within {WITHIN:g} degrees; of pairs whose columns are both at least {LEAST:g} long. "
@@ -121,7 +126,7 @@ def _sentence(table: pd.DataFrame) -> str:
         measured = {str(name): records(of) for name, of in rows.groupby("measure", sort=False)}
         verdicts: dict[str, list[str]] = {}
         for row in measured[COLLAPSED]:
-            verdicts.setdefault(_verdict(row), []).append(f"{row['density']:g}")
+            verdicts.setdefault(SAYS[against(row["low"], row["high"], MOST)], []).append(f"{row['density']:g}")
         parts = "; ".join(f"{verdict} at density {', '.join(each)}" for verdict, each in verdicts.items())
         least, most = (pick(measured[COLLAPSED], key=lambda row: row["mean"]) for pick in (min, max))
         where = next(row for row in measured[CAPTURED] if row["density"] == most["density"])
@@ -131,9 +136,3 @@ def _sentence(table: pd.DataFrame) -> str:
             f"{said(where)} of what principal components do ({decimal(where['by_chance'], 2)} by chance)."
         )
     return f"{' '.join(told)} {int(of_pairs['seeds'].max())} restarts of each."
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    if row["low"] > MOST:
-        return "collapse"
-    return "do not collapse" if row["high"] < MOST else "may collapse or not"

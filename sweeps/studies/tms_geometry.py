@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from toymodels.hypotheses.statistics.intervals import Status, against
 from toymodels.metrics.arrangement import PRESENT, present
 from toymodels.metrics.gauge import gauged_directions
 from toymodels.metrics.geometry import dimensionality
@@ -40,6 +41,12 @@ LEVEL = 0.05
 LEVELS = (1.0, 0.5)
 FEWEST = 6
 """densities: of fewer, how many are near a level is no share"""
+CLUSTER = {
+    Status.SUPPORTED: "D_i cluster on",
+    Status.NOT_SUPPORTED: "they avoid",
+    Status.UNDETERMINED: "undetermined are",
+}
+OFTEN = {Status.SUPPORTED: "more", Status.NOT_SUPPORTED: "fewer", Status.UNDETERMINED: "as many, more or fewer"}
 NOTES = (
     f"Of features whose columns are at least {PRESENT:g} long. Expected: what the neighbourhood of a plateau has in a "
     "stretch as long; random: columns of the same lengths in random directions.",
@@ -145,14 +152,12 @@ def _sentence(features: pd.DataFrame, stays: pd.DataFrame) -> str:
     narrow = records(features[features["width"] == min(WIDTHS)])
     told: dict[str, list[str]] = {}
     for row in narrow:
-        low, high = row["excess_low"], row["excess_high"]
-        verdict = "D_i cluster on" if low > 0 else "they avoid" if high < 0 else "undetermined are"
+        verdict = CLUSTER[against(row["excess_low"], row["excess_high"], 0)]
         numbers = f"{said(row)} of features against {decimal(row['neighbourhood'], 3)} expected"
         told.setdefault(verdict, []).append(f"{row['plateau']} {_fraction(row['D'])} ({numbers})")
     parts = [f"{verdict} {', '.join(each)}" for verdict, each in told.items()]
     for row in records(stays):
-        low, high = row["excess_low"], row["excess_high"]
-        verdict = "more" if low > 0 else "fewer" if high < 0 else "as many, more or fewer"
+        verdict = OFTEN[against(row["excess_low"], row["excess_high"], 0)]
         line = f"a straight line {decimal(row['straight_line'], 2)}"
         parts.append(
             f"D* is near {row['level']:g} at {verdict} densities than a straight line ({said(row, 2)} of them, {line})"

@@ -30,7 +30,7 @@ from toymodels.objectives import constant_losses
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, said
+from toymodels.sweeps.studies.reply import Reply, estimate, estimates, said
 
 QUESTION = "Does the loss fall as one over the dimensions where all features are in superposition?"
 WIDTH, DECAY, GROWTH = "model.hidden", "train.weight_decay", "train.weight_growth"
@@ -74,7 +74,8 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             parts.append(pd.DataFrame(keys | _measured(run, models)))
     table = pd.concat(parts, ignore_index=True)
     laws, neighbours = _laws(table), _neighbours(table)
-    tables = {LAWS: laws, NEIGHBOURS: neighbours, BY_WIDTH: _by_width(table)}
+    by_width = estimates(table.rename(columns={WIDTH: "width"}), ["regime", "decay", "width"], MEASURES)
+    tables = {LAWS: laws, NEIGHBOURS: neighbours, BY_WIDTH: by_width}
     return Reply(QUESTION, _sentence(laws, neighbours, table), tables)
 
 
@@ -104,15 +105,6 @@ def _measured(run: Run, models: pd.DataFrame) -> dict[str, np.ndarray]:
         AGAINST: torch.where(least > 0, overlap / least, torch.nan).numpy(),
         TAIL: (torch.from_numpy(dropped) * ~kept).sum(1).numpy(),
     }
-
-
-def _by_width(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {"regime": regime, "decay": decay, "width": width, "measure": measure} | estimate(models[measure])
-        for (regime, decay, width), models in table.groupby(["regime", "decay", WIDTH], sort=False)
-        for measure in MEASURES
-    ]
-    return pd.DataFrame(rows)
 
 
 def _laws(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from toymodels.firing import Anticorrelated, Correlated, Independent
+from toymodels.hypotheses.statistics.intervals import Status, against
 from toymodels.hypotheses.statistics.shares import share_interval
 from toymodels.metrics.arrangement import (
     Arranged,
@@ -35,7 +36,7 @@ from toymodels.metrics.gauge import gauged_directions
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, columns_of, decimal, estimate, records, said
+from toymodels.sweeps.studies.reply import UNCORRECTED, Reply, columns_of, decimal, estimate, records, said
 
 QUESTION = (
     "Are features that fire together represented orthogonally, and features that exclude each other as opposites?"
@@ -47,11 +48,16 @@ FIRING, GROUPS = "features.firing", "features.firing.groups"
 SIDE_BY_SIDE = "side by side"
 BEST = 0.1
 """the share of restarts, by loss, that is called the best"""
+SAYS = {
+    Status.SUPPORTED: "more often than by chance",
+    Status.NOT_SUPPORTED: "less often than by chance",
+    Status.UNDETERMINED: "as often as by chance, or undetermined",
+}
 NOTES = (
     "The density is a member's: a correlated set is active as often as its members, an anticorrelated one twice so.",
     "Differences are paired by start. Of those: of the restarts in which all features are present.",
     "Four features in two antipodal pairs have sets orthogonal in 2 of 3 divisions into sets, and antipodal in 1 of 3.",
-    "Intervals are each comparison's own: they are not corrected for how many there are.",
+    UNCORRECTED,
 )
 
 
@@ -149,15 +155,10 @@ def _sentence(table: pd.DataFrame) -> str:
         verdicts: dict[str, list[str]] = {}
         for row in records(rows):
             numbers = f"{said(row, 2)} against {decimal(row['independent'], 2)} at density {row['density']:g}"
-            verdicts.setdefault(_verdict(row), []).append(numbers)
+            status = against(row["difference_low"], row["difference_high"], 0)
+            verdicts.setdefault(SAYS[status], []).append(numbers)
         parts = "; ".join(f"{verdict}: {', '.join(each)}" for verdict, each in verdicts.items())
         told.append(f"{firing.capitalize()} sets are {arrangement} {parts}.")
     size, seeds = first["size"].iloc[0].split(" in "), int(first["seeds"].min())
     where = f"{size[0]} features in {size[1]} neurons, {seeds} restarts of each, against independent features."
     return f"{' '.join(told)} {where}"
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    if row["difference_low"] > 0:
-        return "more often than by chance"
-    return "less often than by chance" if row["difference_high"] < 0 else "as often as by chance, or undetermined"

@@ -14,13 +14,12 @@ from toymodels.hypotheses.effective_width import (
     Losses,
     Reference,
     Smaller,
-    above_zero,
     complete,
     equivalent_widths,
     interval,
     non_increasing,
 )
-from toymodels.hypotheses.statistics.intervals import Interval, Status, resamples
+from toymodels.hypotheses.statistics.intervals import Status, against, resamples
 
 WIDTHS = np.array([6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192])
 OF_ARM = np.array([12, 24, 48, 96])
@@ -187,14 +186,7 @@ def test_intervals_leave_out_what_student_does_of_normal_values() -> None:
 def test_few_seeds_have_no_interval_and_too_few_to_say_anything() -> None:
     found = interval(np.array([0.5, 0.4, 0.6]), 3)
     assert np.isnan([found.low, found.high]).all()
-    assert above_zero(found) is Status.UNDETERMINED
-
-
-@pytest.mark.parametrize(
-    ("ends", "status"), [((0.1, 0.2), "SUPPORTED"), ((-0.2, -0.1), "NOT_SUPPORTED"), ((-1, 1), "UNDETERMINED")]
-)
-def test_a_value_is_above_zero_where_its_interval_is(ends: tuple[float, float], status: str) -> None:
-    assert above_zero(Interval(0.0, *ends, 8)) is Status[status]
+    assert against(found.low, found.high, 0) is Status.UNDETERMINED
 
 
 def test_seeds_that_lack_a_model_are_not_complete() -> None:

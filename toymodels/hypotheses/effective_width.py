@@ -34,7 +34,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, TAIL, Interval, Status, resamples
+from toymodels.hypotheses.statistics.intervals import FEWEST_SEEDS, TAIL, Interval, resamples
 
 LEVEL_WITH = 1e-12
 """log losses that differ by no more are equal: it is what rounding does to them"""
@@ -189,13 +189,6 @@ def interval(values: np.ndarray, seeds: int) -> Interval:
     tail = norm.cdf(-math.sqrt(seeds / (seeds - 1)) * student.ppf(1 - TAIL, seeds - 1))
     low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")
     return Interval(mean, float(low), float(high), seeds)
-
-
-def above_zero(found: Interval) -> Status:
-    """Whether the interval says that the value is above 0, "not supported" where it says below."""
-    if found.low > 0:
-        return Status.SUPPORTED
-    return Status.NOT_SUPPORTED if found.high < 0 else Status.UNDETERMINED
 
 
 def complete(losses: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from toymodels.hypotheses.statistics.intervals import (
     TAIL,
     Interval,
     Status,
+    against,
     all_of,
     bootstrap_interval,
     holm,
@@ -179,3 +180,20 @@ def test_students_interval_of_one_value_is_everything_and_of_none_nothing():
     assert single is not None
     assert (single.mean, single.low, single.high, single.n, single.half_width) == (2.0, -math.inf, math.inf, 1, None)
     assert student_interval([]) is student_interval([math.nan]) is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "margin", "status"),
+    [
+        ((0.1, 0.2), 0, Status.SUPPORTED),
+        ((-0.2, -0.1), 0, Status.NOT_SUPPORTED),
+        ((-1, 1), 0, Status.UNDETERMINED),
+        ((3, 4), 3, Status.UNDETERMINED),
+        ((2, 3), 3, Status.UNDETERMINED),
+        ((math.nan, math.nan), 0, Status.UNDETERMINED),
+    ],
+)
+def test_an_interval_says_what_lies_wholly_above_or_below_the_margin(
+    ends: tuple[float, float], margin: float, status: Status
+) -> None:
+    assert against(*ends, margin) is status

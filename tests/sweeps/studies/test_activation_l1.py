@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.sweeps.studies.conftest import Ran
-from toymodels.hypotheses.statistics.intervals import Status
+from toymodels.hypotheses.statistics.intervals import Status, against
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.studies import activation_l1
 from toymodels.sweeps.studies.reply import estimate
@@ -67,7 +67,7 @@ def test_each_cost_is_compared_with_none_seed_by_seed(ran: Ran) -> None:
     ],
 )
 def test_a_difference_may_say_yes_no_or_nothing(low: float, high: float, status: Status) -> None:
-    assert activation_l1.verdict({"low": low, "high": high}) is status
+    assert against(low, high, activation_l1.MORE) is status
 
 
 def test_without_two_kinds_of_models_it_is_refused(ran: Ran) -> None:

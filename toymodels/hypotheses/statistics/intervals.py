@@ -132,6 +132,12 @@ def resamples(n: int) -> np.ndarray:
     return np.random.default_rng(n).integers(0, n, (RESAMPLES, n))
 
 
+def against(low: float, high: float, margin: float) -> Status:
+    """What an interval says of "above the margin": supported above it, not supported below, undetermined across it, or
+    where there is none, which is NaN to NaN."""
+    return Status.SUPPORTED if low > margin else Status.NOT_SUPPORTED if high < margin else Status.UNDETERMINED
+
+
 def all_of(statuses: Sequence[Status]) -> Status:
     """The status of several claims together: supported if all are; not supported if any is not; else undetermined."""
     if all(each is Status.SUPPORTED for each in statuses):
