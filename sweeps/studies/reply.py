@@ -86,13 +86,13 @@ def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 
 
-def more(numbers: Mapping[str, float | int], digits: int = 3, what: str = "") -> str:
-    """A difference in words: ``2.0 (1.5 to 2.5) features more``, and below 0 by how much it is ``fewer``."""
+def more(numbers: Mapping[str, float | int], digits: int = 3, what: str = "", *, below_0: str = "fewer") -> str:
+    """A difference in words: ``2.0 (1.5 to 2.5) features more``, and ``below_0`` by how much it is ``fewer``."""
     below = float(numbers["mean"]) < 0
     if below:
         mean, low, high = (-float(numbers[name]) for name in ESTIMATE[:3])
         numbers = {"mean": mean, "low": high, "high": low}
-    return " ".join(filter(None, (said(numbers, digits), what, "fewer" if below else "more")))
+    return " ".join(filter(None, (said(numbers, digits), what, below_0 if below else "more")))
 
 
 def chosen(by: str, of: int) -> str:
