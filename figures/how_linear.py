@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import colour_of, ink
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import how_linear
 from toymodels.sweeps.studies.document import read
@@ -43,5 +43,5 @@ def _bars(axis: Axes, rows: pd.DataFrame) -> None:
     layers, means = list(rows["layer"]), rows["mean"]
     colours = [colour_of(layer) for layer in layers]
     axis.barh(layers, means, color=colours, alpha=0.8)
-    axis.errorbar(means, layers, xerr=reach(rows), fmt="none", ecolor="0.2", elinewidth=1)
+    axis.errorbar(means, layers, xerr=reach(rows), fmt="none", ecolor=ink(0.8), elinewidth=1)
     axis.invert_yaxis()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import ARM_COLOURS, diagonal, legend_of_tiers, scatter, shown
+from toymodels.figures.colours import colour_of
+from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
 from toymodels.sweeps.results.reading import Run
 
@@ -33,7 +34,7 @@ def draw(run: Run) -> Figure:
             diagonal(axis, 0, 1)
             axis.set(xlim=(0, 1.02), ylim=(0, 1.02))
     for arm, axis in zip(arms, axes[0], strict=True):
-        axis.set_title(arm, color=ARM_COLOURS[arm])
+        axis.set_title(arm, color=colour_of(arm))
     figure.supxlabel("R², LayerNorm live", fontsize=9)
     legend_of_tiers(axes[0, -1])
     return figure

@@ -12,9 +12,9 @@ import math
 import textwrap
 
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import along
 from toymodels.figures.directions import draw_directions
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import label
@@ -43,12 +43,11 @@ def draw(run: Run) -> Figure:
     lines = max(title.count("\n") for title in titles) + 1
     figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    shades = colormaps["viridis"]
     for axis, title, arm in zip(axes.flat, titles, arms, strict=False):
         model = run.model(int(best(arm.models)["model"]))
         importance = model.experiment.importance()
         highest = max(importance.max(), 1e-12)
-        draw_directions(axis, model.parameters.W_in[0], [shades(0.9 * (1 - each / highest)) for each in importance])
+        draw_directions(axis, model.parameters.W_in[0], along(1 - importance / highest))
         axis.set_title(title, fontsize=7)
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)

@@ -51,7 +51,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would tak
 
 NameAndRun = Annotated[
     list[str],
-    typer.Argument(metavar="[NAME] RUN", help="The figure (see 'toymodels list'), and a run folder.", show_default=False),
+    typer.Argument(
+        metavar="[NAME] RUN", help="The figure (see 'toymodels list'), and a run folder.", show_default=False
+    ),
 ]
 EveryFigure = Annotated[bool, typer.Option("--all", help="Every figure that the run can have; no NAME then.")]
 Format = Annotated[
