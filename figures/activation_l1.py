@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import Colour, colour_of, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import activation_l1
@@ -20,7 +21,7 @@ from toymodels.sweeps.studies.document import read
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer activation_l1`` ran."""
     rows = read(run, "activation_l1").tables[activation_l1.BY_COST].astype({"mean": float})
-    figure = Figure(figsize=(7.2, 3.2))
+    figure = Figure(figsize=(WIDTH, 3.2))
     left, right = figure.subplots(1, 2)
     for activation in dict.fromkeys(rows["activation"]):
         of = dict(list(rows[rows["activation"] == activation].groupby("measure")))

@@ -30,15 +30,20 @@ OF_ACTIVATIONS = {"relu": "green", "gelu": "blue", "solu": "vermillion"}
 OF_OTHERS = ("orange", "purple", "sky", "brown", "violet")
 """of activations without a hue of their own, in the order in which they come"""
 OF_TIERS = {"neuron": "orange", "hidden": "violet"}
-LIFTED = 0.3
+LIFTED = 0.35
 """how far a hue is mixed with white on a dark page"""
-TINTED = 0.5
+TINTED, TINTED_ON_DARK = 0.5, 0.35
 """how far an arm without LayerNorm is mixed with the page"""
 
 
 def page() -> Colour:
     """The colour of the page, white or nearly black."""
     return to_rgb(rcParams["figure.facecolor"])
+
+
+def on_dark() -> bool:
+    """Whether the page is a dark one."""
+    return _luminance(page()) < 0.5
 
 
 def ink(strength: float) -> Colour:
@@ -48,7 +53,7 @@ def ink(strength: float) -> Colour:
 
 def hue(name: str) -> Colour:
     """The hue of this name in `HUES`, as it stands on the page."""
-    return _mixed(to_rgb(HUES[name]), (1.0, 1.0, 1.0), LIFTED if _luminance(page()) < 0.5 else 0.0)
+    return _mixed(to_rgb(HUES[name]), (1.0, 1.0, 1.0), LIFTED if on_dark() else 0.0)
 
 
 def tint(colour: Colour, share: float) -> Colour:
@@ -58,7 +63,7 @@ def tint(colour: Colour, share: float) -> Colour:
 
 def shade(colour: Colour, layer_norm: bool) -> Colour:
     """A colour as it stands for a layer with LayerNorm, or tinted for one without."""
-    return colour if layer_norm else tint(colour, TINTED)
+    return colour if layer_norm else tint(colour, TINTED_ON_DARK if on_dark() else TINTED)
 
 
 def colour_of(layer: str) -> Colour:
@@ -86,7 +91,7 @@ def tier_colour(tier: str) -> Colour:
 
 def along(shares: ArrayLike) -> list[Colour]:
     """A colour for each of ``shares``, from the strongest on this page, at 0, to the weakest that one sees, at 1."""
-    first, last = (0.97, 0.3) if _luminance(page()) < 0.5 else (0.0, 0.87)
+    first, last = (0.97, 0.3) if on_dark() else (0.0, 0.87)
     return [to_rgb(colour) for colour in colormaps["viridis"](first + (last - first) * np.asarray(shares))]
 
 

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from toymodels.figures.colours import colour_of, layer_colours
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -42,7 +43,7 @@ def draw(run: Run) -> Figure:
         raise FolderError(
             f"{run.path}: this figure has a row for each of {len(regimes)} regimes, more than {MOST_REGIMES}"
         )
-    figure = Figure(figsize=(7.2, 0.8 + 2.5 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False)
     looks = _looks(list(dict.fromkeys(arms["layer"])))
     for regime, (left, right) in zip(regimes, panels, strict=True):

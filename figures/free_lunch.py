@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import Colour, ink, layer_colours, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.hypotheses.free_lunch import front
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, hidden_layer
@@ -39,7 +40,7 @@ def draw(run: Run) -> Figure:
     table = read(run, "free_lunch").tables[ARMS]
     regimes = list(dict.fromkeys(table["regime"]))
     colours = _colours(list(dict.fromkeys(table["layer"])))
-    figure = Figure(figsize=(7.2, 1.1 + 2.3 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 2.3 * len(regimes)))
     panels = figure.subplots(len(regimes), 3, squeeze=False, width_ratios=[1, 1, 0.75])
     for regime, row in zip(regimes, panels, strict=True):
         rows = table[table["regime"] == regime]

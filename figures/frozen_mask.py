@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import frozen_mask as study
 from toymodels.sweeps.studies.document import read
@@ -30,7 +31,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer frozen_mask`` ran."""
     tables = read(run, "frozen_mask").tables
     regimes = list(dict.fromkeys(tables[study.LAYERS]["regime"]))
-    figure = Figure(figsize=(7.2, 1.1 + 1.75 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 1.75 * len(regimes)))
     grid = figure.subplots(len(regimes), 3, squeeze=False, sharex="col")
     for regime, (left, middle, right) in zip(regimes, grid, strict=True):
         of = {title: table[table["regime"] == regime] for title, table in tables.items()}

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import how_linear
@@ -25,7 +26,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer how_linear`` ran."""
     table = read(run, "how_linear").tables[how_linear.TABLE]
     regimes = list(dict.fromkeys(table["regime"]))
-    figure = Figure(figsize=(7.2, 0.9 + 1.5 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.9 + 1.5 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False, sharex="col")
     for regime, row in zip(regimes, panels, strict=True):
         for (measure, title), axis in zip(TITLES.items(), row, strict=True):

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.arm_bars import bars, of_first_eps, order
 from toymodels.figures.colours import ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import inspection, paired, persons
 from toymodels.sweeps.studies.document import read
@@ -32,7 +33,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer inspection`` ran."""
     tables = read(run, "inspection").tables
     regimes = of_first_eps(tables[paired.ARM_TABLE])
-    figure = Figure(figsize=(7.2, 0.8 + 1.7 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.7 * len(regimes)))
     panels = figure.subplots(len(regimes), len(TITLES), squeeze=False, sharex="col", sharey="row")
     for (name, rows), axes in zip(regimes.items(), panels, strict=True):
         for (measure, title), axis in zip(TITLES.items(), axes, strict=True):

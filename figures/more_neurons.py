@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from toymodels.figures.colours import Colour, colour_of, hue, ink, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import more_neurons
@@ -46,7 +47,7 @@ def draw(run: Run) -> Figure:
     rows = [(regime, spent) for regime in regimes for spent in BUDGETS]
     names = list(dict.fromkeys(layers["layer"]))
     heights = [1.5] * len(rows) + [2.3]
-    figure = Figure(figsize=(7.2, 1.3 + sum(heights)))
+    figure = Figure(figsize=(WIDTH, 1.3 + sum(heights)))
     grid = figure.subplots(len(heights), len(MEASURES), squeeze=False, height_ratios=heights)
     for (regime, spent), axes in zip(rows, grid, strict=False):
         for (measure, words), axis in zip(MEASURES.items(), axes, strict=True):

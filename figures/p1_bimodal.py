@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from toymodels.figures.arm_bars import arm_colour
-from toymodels.figures.colours import OF_TIERS, tier_colour
+from toymodels.figures.colours import OF_TIERS, colour_of, tier_colour
 from toymodels.figures.regime import TIER_LABELS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
@@ -34,8 +34,8 @@ def draw(run: Run) -> Figure:
             colour = tier_colour(tier) if tier else arm_colour(arm)
             axis.stairs(top, BINS, baseline=base, fill=True, color=colour, alpha=0.7, label=TIER_LABELS.get(tier))
             base = top
-        axis.text(0.97, 0.95, f"{len(counted):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7)
-    axes[MAIN].legend(fontsize=6.5, loc="center right")
+        axis.set_title(f"{arm}\n{len(counted):,} features", color=colour_of(arm))
+    axes[MAIN].legend(fontsize=6.5, loc="upper left", handlelength=1)
     figure.supxlabel("R² of the best neuron at post", fontsize=9)
     figure.supylabel("share of recovered features", fontsize=9)
     return figure

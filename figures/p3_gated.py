@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import OF_TIERS, colour_of, tier_colour
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
 from toymodels.hypotheses.predictions.p3_gated import IN_COMPANY
@@ -25,9 +26,9 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where it has no verdict yet."""
     what = shown(run, __name__)
     arms = [arm for arm in what.arms if arm != PLAIN]
-    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.0))
+    figure = Figure(figsize=(WIDTH, 5.0))
     axes = figure.subplots(2, len(arms), sharey="row", squeeze=False)
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     rows = what.rows.assign(
         in_company=np.where(what.rows["tier"] == "hidden", what.rows.effect_with_neuron, what.rows.effect_with_hidden)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import colour_of
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
 from toymodels.sweeps.results.reading import Run
@@ -23,9 +24,9 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where it has no verdict yet."""
     what = shown(run, __name__)
     arms = [arm for arm in what.arms if arm != PLAIN]
-    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2))
+    figure = Figure(figsize=(WIDTH, 5.2))
     axes = figure.subplots(2, len(arms), sharex=True, sharey=True, squeeze=False)
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     for (drop, label), line in zip(CONSTANTS.items(), axes, strict=True):
         line[0].set_ylabel(label)
         for arm, axis in zip(arms, line, strict=True):

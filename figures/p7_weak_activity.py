@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from toymodels.figures.arm_bars import arm_colour
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.regime import shown
 from toymodels.hypotheses.statistics.intervals import student_interval
 from toymodels.sweeps.results.reading import Run
@@ -19,9 +20,9 @@ from toymodels.sweeps.results.reading import Run
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where it has no verdict yet."""
     what = shown(run, __name__, "evidence_neurons")
-    figure = Figure(figsize=(6.6, 3.0))
+    figure = Figure(figsize=(WIDTH, 3.0))
     axes = figure.subplots(1, 2, sharey=True)
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     for axis, tap in zip(axes, ("mid", "post"), strict=True):
         for arm in what.arms:
             by_seed = what.of(arm).groupby(["seed", "class"])[f"others_{tap}"].mean().unstack()

@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import hue, ink
+from toymodels.figures.drawing import WIDTH
 
 ANSWERS: dict[str, tuple[str, str]] = {
     "two tiers": ("vermillion", "o"),
@@ -30,7 +31,7 @@ def draw(table: Mapping[str, Any]) -> Figure:
     """The figure of the document of ``power.json``."""
     points = table["points"]
     sizes = sorted({point["aligned"] for point in points})
-    figure = Figure(figsize=(max(5.0, 2.2 * len(sizes) + 1.2), 2.8))
+    figure = Figure(figsize=(min(WIDTH, max(5.0, 2.2 * len(sizes) + 1.2)), 2.8))
     axes = figure.subplots(1, len(sizes), sharex=True, sharey=True, squeeze=False)[0]
     for size, axis in zip(sizes, axes, strict=True):
         of_size = [point for point in points if point["aligned"] == size]

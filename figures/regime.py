@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import OF_TIERS, colour_of, ink, tier_colour
+from toymodels.figures.drawing import WIDTH
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.sweeps.errors import FolderError
@@ -24,7 +25,7 @@ ARMS = (MAIN, *LN_ONLY, PLAIN)
 TIER_SIZES = {"neuron": 12, "hidden": 6}
 TIER_LABELS = {"neuron": "neuron (tier one)", "hidden": "hidden (tier two)"}
 MOST_POINTS = 3000
-TITLE_WIDTH = 84
+TITLE_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel an arm, whose axes are shared; returns it and the panels by arm."""
-    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), height))
+    figure = Figure(figsize=(WIDTH, height))
     axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=8)
     for arm, axis in zip(arms, axes[0], strict=True):
         axis.set_title(arm, color=colour_of(arm))
     return figure, dict(zip(arms, axes[0], strict=True))

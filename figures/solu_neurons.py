@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import Colour, ink, layer_colours, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, label
@@ -46,7 +47,7 @@ def draw(run: Run) -> Figure:
         )
     side_by_side = min(REGIMES_A_ROW, len(regimes)) if len(regimes) > 2 else 1
     rows = -(-len(regimes) // side_by_side)
-    figure = Figure(figsize=(6.2 * side_by_side, 2.5 * rows + 1.0))
+    figure = Figure(figsize=(WIDTH if side_by_side > 1 else 6.2, (2.5 if side_by_side == 1 else 2.1) * rows + 1.0))
     grid = figure.subplots(rows, 2 * side_by_side, squeeze=False, sharex=False).reshape(rows * side_by_side, 2)
     colours = layer_colours(models)
     for (left, right), regime in zip(grid, regimes, strict=False):
@@ -54,13 +55,13 @@ def draw(run: Run) -> Figure:
             _marks(left, right, arm, colours[str(activation), bool(layer_norm)], "^" if layer_norm else "o")
         left.set(ylabel="features in a neuron")
         right.set(ylabel="recovered, in none")
-        left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=8, loc="left")
+        left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=7, loc="left")
         for axis in (left, right):
             axis.set(xlabel="loss fraction", ylim=(-0.04 * _most(models), 1.04 * _most(models)))
     for axis in grid[len(regimes) :].flat:
         axis.set_visible(False)
     figure.legend(handles=_legend(colours), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(textwrap.fill(_said(run, models, others), 95 * side_by_side), fontsize=8, color=ink(0.6))
+    figure.suptitle(textwrap.fill(_said(run, models, others), 105), fontsize=7, color=ink(0.6))
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import OF_ACTIVATIONS, OF_OTHERS, Colour, colour_of, hue, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_adversary
@@ -28,7 +29,7 @@ def draw(run: Run) -> Figure:
     rows, models = reply.tables[tms_adversary.BY_DENSITY], reply.tables[tms_adversary.MODELS]
     hosts = list(dict.fromkeys(rows["host"]))
     colours = colours_of(hosts)
-    figure = Figure(figsize=(7.2, 2.8))
+    figure = Figure(figsize=(WIDTH, 3.0))
     left, middle, right = figure.subplots(1, 3)
     _both(left, rows[rows["host"] == hosts[0]], hosts[0])
     _against(middle, models[models["host"] == hosts[0]])
@@ -36,7 +37,7 @@ def draw(run: Run) -> Figure:
         _line(right, rows, host, tms_adversary.ATTACK, colours[host])
     right.axhline(1, color=ink(0.4), linewidth=0.8)
     right.set(xscale="log", xlabel="1 / density", ylabel=f"attack of length {tms_adversary.RADIUS:g}, relative")
-    right.legend(fontsize=7)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
     return figure
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import hue, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.firing import Correlated
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_collapse
@@ -28,7 +29,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer tms_collapse`` ran."""
     table = read(run, "tms_collapse").tables[tms_collapse.TABLE]
     sizes = list(dict.fromkeys(table["neurons"]))
-    figure = Figure(figsize=(0.8 + 3.2 * len(sizes), 5.6))
+    figure = Figure(figsize=(min(WIDTH, 0.8 + 3.2 * len(sizes)), 5.6))
     panels = figure.subplots(len(PANELS), len(sizes), squeeze=False, sharex=True, sharey="row")
     for neurons, column in zip(sizes, panels.T, strict=True):
         column[0].set_title(f"{neurons} neurons")
@@ -45,7 +46,12 @@ def draw(run: Run) -> Figure:
         column[2].set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         column[2].minorticks_off()
     for row, axis in enumerate(panels[:, 0]):
-        axis.legend(fontsize=7, loc="best" if row == 2 else "center left")
+        place = (
+            {"loc": "upper left", "bbox_to_anchor": (0, 0.93)}
+            if row == 1
+            else {"loc": "best" if row else "center left"}
+        )
+        axis.legend(fontsize=7, **place)
     return figure
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from toymodels.figures.colours import hue, ink, sequence
+from toymodels.figures.drawing import WIDTH
 from toymodels.metrics.trajectory import Trajectory
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -30,7 +31,7 @@ def draw(run: Run) -> Figure:
     arms = list(models.groupby("arm", sort=False))
     if len(arms) > MOST_ARMS:
         raise FolderError(f"{run.path}: this figure has room for {MOST_ARMS} arms, the run has {len(arms)}")
-    figure = Figure(figsize=(1.0 + 2.5 * len(arms), 4.4))
+    figure = Figure(figsize=(min(WIDTH, 1.0 + 2.5 * len(arms)), 4.0))
     panels = figure.subplots(2, len(arms), squeeze=False, sharex="col", height_ratios=[1.6, 1])
     for (name, rows), (above, below) in zip(arms, panels.T, strict=True):
         shown = rows.sort_values("drops", ascending=False, kind="stable").iloc[0]

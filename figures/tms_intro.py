@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 
 from toymodels.figures.colours import along
 from toymodels.figures.directions import draw_directions
+from toymodels.figures.drawing import WIDTH
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import label
 from toymodels.sweeps.results.reading import Run
 
 PANELS_A_ROW = 5
 MOST_PANELS = 60
-TITLE_WIDTH = 32
+TITLE_WIDTH = 25
 DENSITY = "features.density"
 
 
@@ -41,14 +42,14 @@ def draw(run: Run) -> Figure:
     rows = -(-len(arms) // columns)
     titles = [_title(arm.settings, arm.models) for arm in arms]
     lines = max(title.count("\n") for title in titles) + 1
-    figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
+    figure = Figure(figsize=(min(WIDTH, 1.7 * columns + 0.8), (1.4 + 0.11 * lines) * rows + 0.2))
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis, title, arm in zip(axes.flat, titles, arms, strict=False):
         model = run.model(int(best(arm.models)["model"]))
         importance = model.experiment.importance()
         highest = max(importance.max(), 1e-12)
         draw_directions(axis, model.parameters.W_in[0], along(1 - importance / highest))
-        axis.set_title(title, fontsize=7)
+        axis.set_title(title, fontsize=6.5)
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)
     for axis in axes.flat[len(arms) - columns : len(arms)]:  # the last of each column

@@ -16,19 +16,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toymodels.figures.colours import Colour, ink, sequence
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_scaling
 from toymodels.sweeps.studies.document import read
 
-TITLE_WIDTH = 30
+TITLE_WIDTH = 26
 
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer tms_scaling`` ran."""
     rows = read(run, "tms_scaling").tables[tms_scaling.BY_WIDTH]
     regimes, decays = list(dict.fromkeys(rows["regime"])), sorted(set(rows["decay"]))
-    figure = Figure(figsize=(0.9 + 2.6 * len(regimes), 4.8))
+    figure = Figure(figsize=(min(WIDTH, 0.9 + 2.6 * len(regimes)), 4.6))
     axes = figure.subplots(2, len(regimes), squeeze=False, sharex=True, sharey="row")
     for regime, (above, below) in zip(regimes, axes.T, strict=True):
         of_regime = rows[rows["regime"] == regime]
@@ -38,7 +39,7 @@ def draw(run: Run) -> Figure:
             _line(above, of, tms_scaling.TAIL, colour, None)
             _line(below, of, tms_scaling.OVERLAP, colour, None)
         _guides(above, below, of_regime)
-        above.set_title(textwrap.fill(regime.replace("frequency.", ""), TITLE_WIDTH), fontsize=8)
+        above.set_title(textwrap.fill(regime.replace("frequency.", ""), TITLE_WIDTH), fontsize=7)
         below.set_xlabel("dimensions m")
     axes[0, 0].set_ylabel("loss (dotted: tail)")
     axes[1, 0].set_ylabel("mean squared overlap")

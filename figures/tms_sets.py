@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from toymodels.figures.colours import HUES, Colour, hue, ink
 from toymodels.figures.directions import draw_directions
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.tms_intro import best
 from toymodels.metrics.arrangement import PairKind
 from toymodels.sweeps.errors import FolderError
@@ -35,7 +36,7 @@ def draw(run: Run) -> Figure:
     if not rows:
         raise FolderError(f"{run.path}: this figure needs models with 2 hidden neurons")
     densities = list(dict.fromkeys(pairs["density"]))
-    figure = Figure(figsize=(7.2, 0.6 + 1.32 * len(rows)))
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.32 * len(rows)))
     widths = [1.0] * len(densities) + [1.9]
     panels = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for (size, firing, of), axes in zip(rows, panels, strict=True):

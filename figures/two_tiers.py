@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from toymodels.figures.colours import ink, layer_colours, on, page, tier_colour
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.shown import with_tiers
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer, hidden_layers
@@ -38,7 +39,7 @@ def draw(run: Run) -> Figure:
     features = run.features[run.features["model"].isin(arms["model"])]
     names = list(dict.fromkeys(arms["arm"]))
     rows = -(-len(names) // COLUMNS)
-    figure = Figure(figsize=(7.2, 2.9 + 1.75 * rows))
+    figure = Figure(figsize=(WIDTH, 2.9 + 1.75 * rows))
     halves = figure.add_gridspec(2, 1, height_ratios=[2.6, 1.75 * rows + 0.25])
     above, below = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
     stacked, sorted_ = above.subplots(1, 2, width_ratios=[1, 1.25])

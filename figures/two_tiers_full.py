@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from toymodels.figures.colours import Colour, hue, ink, on, page
+from toymodels.figures.drawing import COLUMN
 from toymodels.figures.plane import OTHERS, Cell, Plane, judged, planes
 from toymodels.hypotheses.statistics.intervals import StudentInterval
 from toymodels.hypotheses.tiers import FEWEST_FEATURES
@@ -43,8 +44,6 @@ ANSWERS = {
 BOTH_TIERS = ("two tiers", "a continuum")
 """The answers that say that there are features of either tier. At one LayerNorm eps *two tiers* is no answer."""
 MOST_COLUMNS, MOST_ROWS, MOST_CONDITIONS = 18, 10, 30
-WIDTH = 3.5
-"""inches: a column of a paper"""
 TITLE_WIDTH = 68
 
 
@@ -71,7 +70,7 @@ def draw(run: Run) -> Figure:
         )
     high = 0.3 + 0.17 * len(embeddings)
     strip = 0.45 + 0.16 * len(found)
-    figure = Figure(figsize=(WIDTH, 0.9 + len(rows) * high + strip))
+    figure = Figure(figsize=(COLUMN, 0.9 + len(rows) * high + strip))
     halves = figure.add_gridspec(2, 1, height_ratios=[0.6 + len(rows) * high, strip])
     above, below = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
     grid = above.subplots(len(rows), len(ratios), sharex=True, sharey=True, squeeze=False)
