@@ -70,7 +70,9 @@ def colour_of(layer: str) -> Colour:
     """The colour of the activation that the name of a layer begins with, ``solu + LN`` or ``relu, 4 experts``; a grey
     of one that has none of its own, where all such layers may look alike."""
     name = OF_ACTIVATIONS.get(layer.replace(",", " ").partition(" ")[0])
-    return ink(0.6) if name is None else hue(name)
+    if name is not None:
+        return hue(name)
+    return ink(0.42 if on_dark() else 0.6)  # as light as no hue is, which is how some of the colour-blind tell them
 
 
 def layer_colours(models: pd.DataFrame) -> dict[tuple[str, bool], Colour]:
@@ -98,6 +100,12 @@ def along(shares: ArrayLike) -> list[Colour]:
 def sequence(count: int) -> list[Colour]:
     """So many colours in an order, evenly spaced `along` it."""
     return along(np.linspace(0, 1, count))
+
+
+def by_importance(importance: np.ndarray) -> list[Colour]:
+    """A colour a feature, the strongest of the most important one; all of them that one where none is more so."""
+    least, most = float(importance.min()), float(importance.max())
+    return along((most - importance) / (most - least) if most > least else np.zeros(len(importance)))
 
 
 def on(colour: Colour) -> str:

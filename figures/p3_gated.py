@@ -30,7 +30,9 @@ def draw(run: Run) -> Figure:
     axes = figure.subplots(2, len(arms), sharey="row", squeeze=False)
     figure.suptitle(what.title, fontsize=8)
     rows = what.rows.assign(
-        in_company=np.where(what.rows["tier"] == "hidden", what.rows.effect_with_neuron, what.rows.effect_with_hidden)
+        in_company=np.where(
+            what.rows["tier"] == "hidden", what.rows["effect_with_neuron"], what.rows["effect_with_hidden"]
+        )
     )
     rows = rows[rows["tier"] != "lost"]
     paired = rows.dropna(subset=["effect_alone", "in_company"])

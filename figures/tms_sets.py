@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from toymodels.figures.colours import HUES, Colour, hue, ink
 from toymodels.figures.directions import draw_directions
 from toymodels.figures.drawing import WIDTH
-from toymodels.figures.tms_intro import best
+from toymodels.figures.restarts import best
 from toymodels.metrics.arrangement import PairKind
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
