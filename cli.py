@@ -96,17 +96,27 @@ def sweep(
 
 @app.command()
 def figure(
-    name: options.FigureName,
-    run: options.OneRun,
+    name_and_run: options.NameAndRun,
+    every: options.EveryFigure = False,
+    format_: options.Format = None,
     out: options.FigureOut = None,
+    dark: options.Dark = False,
     as_json: options.Json = False,
 ) -> None:
-    """Draw a figure of a run, as SVG and PNG."""
+    """Draw a figure of a run, as SVG and PNG, or with --all every figure that it can have."""
     from toymodels import figures
+    from toymodels.sweeps.console.drawing import figure_asked
     from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load
 
-    print_files(figures.draw(name, load(run), out if out is not None else run), as_json)
+    name, run = figure_asked(name_and_run, every)
+    formats = figures.check_formats(figures.AS_USUAL if format_ is None else (format_,))
+    loaded, folder = load(run), run if out is None else out
+    if name is None:
+        drawn = figures.draw_all(loaded, folder, say, formats=formats, dark=dark)
+    else:
+        drawn = figures.draw(name, loaded, folder, formats=formats, dark=dark)
+    print_files(drawn, as_json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.regime import shown
 from toymodels.hypotheses.arms import MAIN
 from toymodels.sweeps.results.reading import Run
@@ -31,9 +32,9 @@ def draw(run: Run) -> Figure:
     np.add.at(aligned, tuple(places), in_a_tier["tier"] == "neuron")
     share = np.divide(aligned, count, out=np.full(shape, np.nan), where=count > 0)
 
-    figure = Figure(figsize=(7.2, 3.9))
+    figure = Figure(figsize=(WIDTH, 3.9))
     axis = figure.subplots()
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     shades = axis.imshow(share.T, origin="lower", aspect="auto", vmin=0, vmax=max(0.05, np.nan_to_num(share).max()))
     for (x, y), n in np.ndenumerate(count):
         axis.text(

@@ -188,10 +188,12 @@ def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
         "two_tiers": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
         "two_tiers_full": ["--set=model.hidden=3", "--set=model.embedding=4", "--set=model.init_scale=1"],
         "solu_neurons": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
+        "tms_phase": ["--set=features.n=2"],  # of two features over densities, and no other
     }
     for name in figures.OF_SWEEPS:
         fixed = [f"--set={text}" for text in small] + own.get(name, [])
-        answer = door("sweep", name, "--json", *fixed, "--set=features.density=0.3")
+        density = [] if name == "tms_phase" else ["--set=features.density=0.3"]
+        answer = door("sweep", name, "--json", *fixed, *density)
         assert answer.code == 0
         assert answer.json()["figures"] == [f"runs/{name}/{name}.svg", f"runs/{name}/{name}.png"]
         assert all(Path(path).stat().st_size > 1000 for path in answer.json()["figures"])

@@ -49,7 +49,17 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would tak
 
 # --------------------------------------------------------------------------------------------- figure, answer, inspect
 
-FigureName = Annotated[str, typer.Argument(help="The figure (see 'toymodels list').")]
+NameAndRun = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME] RUN", help="The figure (see 'toymodels list'), and a run folder.", show_default=False
+    ),
+]
+EveryFigure = Annotated[bool, typer.Option("--all", help="Every figure that the run can have; no NAME then.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="svg, pdf or png alone.  [default: svg and png]")
+]
+Dark = Annotated[bool, typer.Option("--dark", help="For a dark page, into NAME.dark.svg.")]
 FigureOut = Annotated[
     Path | None, typer.Option(help="The folder to write into.  [default: the run folder]", show_default=False)
 ]
