@@ -156,6 +156,7 @@ def test_importlib_is_called_where_the_package_opens_alone() -> None:
         ("toymodels/api.py", "__getattr__"),
         ("toymodels/api.py", "sweep"),
         ("toymodels/api.py", "draw"),
+        ("toymodels/api.py", "answer"),
         ("toymodels/api.py", "load"),
     ]
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from toymodels.sweeps.errors import SweepError as SweepError
     from toymodels.sweeps.results.reading import Run
+    from toymodels.sweeps.studies.reply import Reply
 
 __all__ = [
     "ELU",
@@ -93,6 +95,7 @@ __all__ = [
     "Values",
     "XExp",
     "Zipf",
+    "answer",
     "draw",
     "forward",
     "load",
@@ -175,6 +178,18 @@ def draw(run: Run | str | Path, name: str, *, dark: bool = False) -> Figure:
     The names are those of ``toymodels list``. Raises `SweepError` where there is no such figure, or not of this run.
     """
     return importlib.import_module("toymodels.figures.notebook").for_notebook(run, name, dark=dark)
+
+
+def answer(run: Run | str | Path, name: str) -> Reply:
+    """What study ``name`` says of a run, or of the run in a folder: a sentence, tables of numbers with intervals over
+    seeds, and what should be known before they are believed. Nothing is written.
+
+        tm.answer(run, "how_linear").tables
+
+    The names are those of ``toymodels list``. Raises `SweepError` where there is no such study, or not of this run.
+    """
+    studies = importlib.import_module("toymodels.sweeps.studies")
+    return studies.answer(name, load(run) if isinstance(run, str | os.PathLike) else run, lambda said: None)
 
 
 def load(folder: str | Path) -> Run:

@@ -32,8 +32,8 @@ def html_table(titles: Sequence[str], rows: Sequence[Sequence[object]], more: in
 
 def html_page(title: str, facts: Sequence[str], table: str = "") -> str:
     """A title, a line of facts, and a table below them, as a notebook shows them."""
-    said = "".join(f"<br>{escaped(fact)}" for fact in facts if fact)
-    return f"<div><strong>{escaped(title)}</strong>{said}{table}</div>"
+    said = "".join(f"<br>{html.escape(fact)}" for fact in facts if fact)
+    return f"<div><strong>{html.escape(title)}</strong>{said}{table}</div>"
 
 
 def number(value: float) -> str:

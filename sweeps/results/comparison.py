@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from toymodels.glance import escaped, html_table
+from toymodels.glance import html_page, html_table
 from toymodels.hypotheses.statistics.intervals import TAIL
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import as_python, value_text, varying
@@ -74,9 +74,9 @@ class Comparison:
         differ = html_table(["differ in", self.run, self.other], [list(row) for row in self.settings.itertuples()])
         moved = self.moved
         rows = [[str(name), self._difference(row)] for name, row in moved.head(MOST_MOVED).iterrows()]
-        said = f"<p>{escaped(self._paired)}</p>{differ if len(self.settings) else ''}"
         shown = html_table(["measure", f"{self.other} less {self.run}"], rows) if rows else ""
-        return f"{said}{shown}<p>{escaped(self._unmoved(len(moved)))}</p>"
+        facts = [self._paired, self._unmoved(len(moved))]
+        return html_page(f"{self.other} beside {self.run}", facts, (differ if len(self.settings) else "") + shown)
 
     @property
     def _paired(self) -> str:
