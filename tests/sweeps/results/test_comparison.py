@@ -40,13 +40,13 @@ def test_a_run_beside_itself_has_not_moved(tiny: Path) -> None:
 
 def test_differences_are_those_of_the_tables_seed_by_seed(tiny: Path, longer: Path) -> None:
     found = tm.load(tiny).compare(longer)
-    assert found.settings.loc["train.steps"].tolist() == ["30", "60"]
+    assert found.settings.T.to_dict()["train.steps"] == {"run": "30", "other": "60"}
     a, b = (tm.load(path).models for path in (tiny, longer))
     difference = b["loss"] - a["loss"]
     assert found.pairs["loss"].tolist() == difference.tolist()
     by_seed = difference.groupby(a["seed"]).mean()
     low, high = stats.t.interval(0.95, 1, by_seed.mean(), stats.sem(by_seed))
-    row = found.measures.loc["loss"]
+    row = found.measures.T.to_dict()["loss"]
     assert (row["run"], row["other"]) == pytest.approx((a["loss"].mean(), b["loss"].mean()))
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((by_seed.mean(), low, high))
     assert row["seeds"] == 2
@@ -63,7 +63,7 @@ def test_the_order_of_models_means_nothing(tiny: Path, tmp_path: Path) -> None:
     turned = BODY + GRID.replace('["relu", "solu"]', '["solu", "relu"]').replace("{ range = [0, 2] }", "[1, 0, 2]")
     found = tm.load(tiny).compare(swept(tmp_path, turned))
     assert (len(found.pairs), found.identical, found.alone) == (8, 8, (0, 4))
-    assert found.settings.loc["seed"].tolist() == ["0, 1", "1, 0, 2"]
+    assert found.settings.T.to_dict()["seed"] == {"run": "0, 1", "other": "1, 0, 2"}
     assert f"4 only in {tmp_path}" in repr(found)
 
 
