@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +14,15 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, Taps, forward
+from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
-from toymodels.sweeps.results.tables import TARGETS
+from toymodels.sweeps.results.described import read_back
+from toymodels.sweeps.results.loaded import LoadedModel
+from toymodels.sweeps.results.tables import TABLES, TARGETS
+from toymodels.sweeps.results.verdicts import read_verdicts
 from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
@@ -29,33 +30,14 @@ from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from toymodels.sweeps.results.comparison import Comparison
+    from toymodels.sweeps.store.manifest import Manifest
+
 PACKS_KEPT = 8
 """How many packs a run keeps in memory, the last ones that were read."""
-
-
-VERDICT_SCHEMA = 3
-"""The version of the form of ``verdicts.json``. Before 3 tiers came from response alignment, and the answer was ``two
-tiers``, ``no`` or ``undetermined``."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """One trained model: what it was asked to do, its tensors (leading ``model`` axis of size 1) and its loss curve."""
-
-    experiment: Experiment
-    parameters: Parameters
-    curve_step: Tensor
-    curve: Tensor
-    diverged: bool
-    snapshot_step: Tensor
-    """[snapshot], counted from 1; empty where none were kept (``train.snapshots``)"""
-    snapshots: Parameters | None
-    """the weights after those steps, the leading axis a snapshot's in the place of ``model``: what `toymodels.forward`
-    takes as so many models; None where none were kept"""
-
-    def __call__(self, x: Tensor) -> Taps:
-        """Run the model on x ``[feature, batch]`` or ``[model = 1, feature, batch]``."""
-        return forward(self.experiment.bottleneck, self.parameters, x if x.dim() == 3 else x[None])
 
 
 class Run:
@@ -135,6 +117,48 @@ class Run:
         """A row a model x step: the batch loss at that step, before its update."""
         return self._table("curves")
 
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """What the columns of the tables are: a row a table and column, with its ``unit`` and ``meaning``."""
+        tables = [name for name in (*TABLES, TARGETS, "curves") if (self.path / f"{name}.parquet").exists()]
+        found = {(name, c): of for name in tables for c, of in read_back(name, self.schema(name)).items()}
+        index = pd.MultiIndex.from_tuples(found, names=["table", "column"])
+        return pd.DataFrame([(of.unit, of.says) for of in found.values()], index, ["unit", "meaning"])
+
+    def schema(self, name: str) -> pa.Schema:
+        """The Arrow schema of a table's file, with what the file says of itself and of its columns."""
+        return self._of_file(name, pq.read_schema)
+
+    def compare(self, other: Run | str | Path) -> Comparison:
+        """What differs between this run and another one, or that in a folder, and what became of the models that they
+        share: see `Comparison`. Raises `FolderError` where models cannot be paired."""
+        from toymodels.sweeps.results.comparison import compare
+
+        return compare(self._itself, (other if isinstance(other, Run) else load(other))._itself)
+
+    def to_xarray(self, table: str = "models") -> xr.Dataset:
+        """A table as an xarray ``Dataset``, with an axis for every axis of the sweep's grid, by its dotted name, and of
+        another table than ``models`` one more (``feature``, ``neuron``, ``target``, ``step``). Raises `SweepError`
+        where xarray is not installed."""
+        from toymodels.sweeps.results.cube import to_xarray
+
+        return to_xarray(self._itself, table)
+
+    @property
+    def _itself(self) -> Any:
+        """This run, for modules that name its class: a type checker has this file under two names, through the link."""
+        return self
+
+    def __repr__(self) -> str:
+        from toymodels.sweeps.results.glimpse import as_line
+
+        return as_line(self._itself)
+
+    def _repr_html_(self) -> str:
+        from toymodels.sweeps.results.glimpse import as_html
+
+        return as_html(self._itself)
+
     def evidence(self, name: str = "evidence") -> pd.DataFrame:
         """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron,
         ``evidence_dictionaries`` by dictionary. Raises `FolderError` before ``toymodels verdict`` ran."""
@@ -144,18 +168,7 @@ class Run:
     def verdicts(self) -> dict[str, Any]:
         """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran, or where another version
         of it did."""
-        path = self.path / "verdicts.json"
-        try:
-            held = json.loads(atomic.read(path, through_links=True))
-            if held["schema"] != VERDICT_SCHEMA:
-                raise FolderError(f"{path}: of another version of the verdict: {self._by_verdict}")
-            return held
-        except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
-        except PermissionError as error:
-            raise unreadable(path, error) from None
-        except (OSError, ValueError, TypeError, KeyError):
-            raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
+        return read_verdicts(self.path, self._by_verdict)
 
     @property
     def _by_verdict(self) -> str:
@@ -171,6 +184,11 @@ class Run:
     def plan(self) -> Plan:
         """The plan that made this folder."""
         return self._store.plan()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder is of: plan, engine, device, versions."""
+        return self._store.manifest
 
     @property
     def question(self) -> str:
@@ -255,11 +273,14 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
+        return self._of_file(name, lambda file: pq.read_table(file).to_pandas(), remedy)
+
+    def _of_file(self, name: str, read: Callable[[pa.BufferReader], Any], remedy: str = "") -> Any:
         path = self.path / f"{name}.parquet"
         try:
             with atomic.opened(path, through_links=True) as file:
                 # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
-                return pq.read_table(pa.BufferReader(file.read())).to_pandas()
+                return read(pa.BufferReader(file.read()))
         except FileNotFoundError:
             raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
         except PermissionError as error:

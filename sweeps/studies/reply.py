@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from toymodels.glance import escaped, html_page, html_table
 from toymodels.hypotheses.statistics.intervals import Interval, bootstrap_interval, student_interval
 
 ESTIMATE = ("mean", "low", "high", "seeds")
@@ -41,6 +42,17 @@ class Reply:
     """by a title that says what a row is; what is undefined is NaN or None"""
     notes: Sequence[str] = ()
     """what should be known before the answer is believed, a sentence each"""
+
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{title!r} ({len(table)} rows)" for title, table in self.tables.items())
+        return f"Reply: {self.sentence}\ntables: {tables}"
+
+    def _repr_html_(self) -> str:
+        shown = (
+            f"<p>{escaped(title)}</p>{html_table(list(table.columns), table.to_numpy().tolist())}"
+            for title, table in self.tables.items()
+        )
+        return html_page(self.question, [self.sentence, *self.notes], "".join(shown))
 
 
 def estimate(

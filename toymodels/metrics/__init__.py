@@ -20,6 +20,7 @@ from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.columns import quantities_of
 from toymodels.metrics.evaluation import Evaluation
 from toymodels.metrics.gauge import gauged_moments
+from toymodels.metrics.looks import measures_as_html, measures_in_a_line
 from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE
@@ -41,6 +42,12 @@ class Measures:
     targets: dict[str, Tensor] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """``level.column`` of what could not be measured, and why; those columns are not there"""
+
+    def __repr__(self) -> str:
+        return measures_in_a_line(vars(self))
+
+    def _repr_html_(self) -> str:
+        return measures_as_html(repr(self), vars(self))
 
 
 @undisturbed
