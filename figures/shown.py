@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import as_python, value_text
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, as_python, hidden_layers, value_text
 from toymodels.sweeps.results.reading import Run
 
 EPS = "model.layer_norm_eps"
@@ -51,6 +51,19 @@ def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
         models = _at(models, at_eps.iloc[0], [name for name in run.setting_columns if name != EPS])
         left_out.append(f"LayerNorm eps {value_text(as_python(at_eps.iloc[0]))}")
     return models, left_out
+
+
+def regimes_with_tiers(run: Run) -> tuple[list[Replicates], bool, list[str]]:
+    """The models that `with_tiers` finds by regime, the primary one first, with ``arm`` what their hidden layer is
+    called; whether the first is primary; and what to say of all of them."""
+    models, left_out = with_tiers(run)
+    models = models.assign(arm=hidden_layers(models))
+    regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, EPS, *run.tuned))
+    is_primary = [run.plan.is_primary(int(each.models["model"].iloc[0])) for each in regimes]
+    first = is_primary.index(True) if True in is_primary else 0
+    tuned = " and ".join(name.rpartition(".")[2] for name in run.tuned)
+    said = [f"each hidden layer at its best {tuned}"] * bool(run.tuned) + left_out
+    return [regimes[first], *regimes[:first], *regimes[first + 1 :]], is_primary[first], said
 
 
 def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -28,10 +29,16 @@ STANDARD: dict[str, Any] = {
 class Tabled(Run):
     """A run of these models: columns whose names have a dot, and the seed, are settings."""
 
+    primary: Collection[int] | None = None
+    """the models of the primary regime"""
+
     def __init__(self, models: pd.DataFrame, *, tuned: Sequence[str] = (), **tables: pd.DataFrame) -> None:
         self.path = Path("runs/tabled")
+        plan = SimpleNamespace(is_primary=lambda model: self.primary is not None and model in self.primary)
         settings = tuple(name for name in models if "." in str(name) or name == "seed")
-        self.__dict__.update({"models": models, "setting_columns": settings, "tuned": tuple(tuned)} | tables)
+        self.__dict__.update(
+            {"plan": plan, "models": models, "setting_columns": settings, "tuned": tuple(tuned)} | tables
+        )
 
     def but(self, **columns: Any) -> Tabled:
         """The same with columns of the table of models set otherwise, or left out where None."""
