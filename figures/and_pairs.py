@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from toymodels.figures.regime import TIER_COLOURS
+from toymodels.figures.colours import ink, page, tier_colour
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.shown import require, trained
 from toymodels.hypotheses.statistics.intervals import student_interval
 from toymodels.metrics.recovery import RECOVERED
@@ -25,7 +25,8 @@ from toymodels.sweeps.results.reading import Run
 
 LOSS, R2, BEST = "loss_fraction", "r2", "best_neuron_r2_post"
 IN_A_NEURON, IN_NONE, NOT = "in a neuron", "recovered, in none", "not recovered"
-COLOURS = {IN_A_NEURON: TIER_COLOURS["neuron"], IN_NONE: TIER_COLOURS["hidden"], NOT: "#bdbdbd"}
+TIERS = {IN_A_NEURON: "neuron", IN_NONE: "hidden", NOT: "lost"}
+"""The tiers of which the bars have the colours."""
 HATCHES = {IN_A_NEURON: "", IN_NONE: "////", NOT: ""}
 ACROSS = 2
 MOST_CONDITIONS = 8
@@ -48,20 +49,21 @@ def draw(run: Run) -> Figure:
     across = min(ACROSS, len(found))
     down = -(-len(found) // across)
     layers = list(dict.fromkeys(hidden_layers(models)))
-    figure = Figure(figsize=(0.9 + 3.1 * across, 0.7 + (0.6 + 0.2 * len(layers)) * down))
+    figure = Figure(figsize=(min(WIDTH, 0.9 + 3.1 * across), 0.7 + (0.6 + 0.2 * len(layers)) * down))
     panels = figure.subplots(down, across, squeeze=False, sharey=True)
     for condition, axis in zip(found, panels.flat, strict=False):
         rows = condition.models.join(counted, on="model").assign(layer=hidden_layers(condition.models))
         _bars(axis, rows, layers)
-        axis.set_title(label(condition.settings), fontsize=8, loc="left")
+        axis.set_title(label(condition.settings), loc="left")
     for axis in panels.flat[len(found) :]:
         axis.set_visible(False)
     for axis in panels[-1]:
         axis.set_xlabel("pairs, mean over seeds")
     keys = [
-        Patch(facecolor=COLOURS[k], hatch=HATCHES[k], edgecolor=rcParams["axes.facecolor"], label=k) for k in COLOURS
+        Patch(facecolor=tier_colour(tier), hatch=HATCHES[kind], edgecolor=page(), label=kind)
+        for kind, tier in TIERS.items()
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
 
 
@@ -73,23 +75,24 @@ def counts(targets: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bars(axis: Axes, rows: pd.DataFrame, layers: list[str]) -> None:
-    means = rows.groupby("layer")[[*COLOURS, LOSS]].mean().reindex(layers)
+    means = rows.groupby("layer")[[*TIERS, LOSS]].mean().reindex(layers)
     places, start = np.arange(len(layers)), np.zeros(len(layers))
-    edge = rcParams["axes.facecolor"]
-    for kind, colour in COLOURS.items():
+    for kind, tier in TIERS.items():
         width = means[kind].fillna(0).to_numpy()
-        axis.barh(places, width, 0.75, left=start, color=colour, hatch=HATCHES[kind], edgecolor=edge, linewidth=0)
+        axis.barh(
+            places, width, 0.75, left=start, color=tier_colour(tier), hatch=HATCHES[kind], edgecolor=page(), linewidth=0
+        )
         start = start + width
     most = max(1.0, start.max())
     for place, layer in enumerate(layers):
         interval = student_interval(rows.loc[rows["layer"] == layer, IN_A_NEURON].to_numpy(float))
         if interval is not None:
             ends = np.clip([interval.low, interval.high], 0, start[place])
-            axis.plot(ends, [place] * 2, color=rcParams["text.color"], linewidth=1)
+            axis.plot(ends, [place] * 2, color=ink(1), linewidth=1)
             loss = f"{means.loc[layer, LOSS]:.3f}".removeprefix("0")
             axis.text(1.02 * most, place, loss, va="center", fontsize=7)
     axis.text(1.02 * most, -0.75, "loss", va="center", fontsize=7)
     axis.set_xlim(0, 1.18 * most)
     axis.set_ylim(len(layers) - 0.5, -1.1)
-    axis.set_yticks(places, layers, fontsize=8)
+    axis.set_yticks(places, layers)
     axis.grid(visible=False, axis="y")

@@ -11,13 +11,13 @@ from __future__ import annotations
 import textwrap
 
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.shown import EPS, NORM, trained
-from toymodels.figures.solu_neurons import colour_of
 from toymodels.hypotheses.statistics.intervals import student_interval
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, as_python, conditions, value_text
@@ -44,7 +44,7 @@ def draw(run: Run) -> Figure:
             f"{run.path}: this figure has a column for each of {len(regimes)} regimes, more than {MOST_REGIMES}: run a "
             "part of the sweep, with --set or --grid"
         )
-    figure = Figure(figsize=(1.1 + 3.0 * len(regimes), 4.6))
+    figure = Figure(figsize=(min(WIDTH, 0.9 + 3.0 * len(regimes)), 4.6))
     panels = figure.subplots(2, len(regimes), squeeze=False, sharex="col", height_ratios=[2, 1])
     for regime, name, (above, below) in zip(regimes, conditions([r.settings for r in regimes]), panels.T, strict=True):
         rows = regime.models.assign(**{PLACE: places(regime.models)})
@@ -52,13 +52,13 @@ def draw(run: Run) -> Figure:
         _losses(above, rows, order)
         _differences(below, differences(rows, order), order)
         above.set_title(textwrap.fill(name, TITLE_WIDTH), fontsize=8)
-        below.set_xticks(range(len(order)), order, fontsize=8)
+        below.set_xticks(range(len(order)), order)
         below.set_xlabel("LayerNorm, by its eps")
     panels[0][0].set_ylabel("loss fraction")
     panels[1][0].set_ylabel("SoLU minus GeLU")
     names = list(dict.fromkeys(models[ACTIVATION]))
     keys = [Line2D([], [], marker="o", linestyle="", color=colour_of(name), label=name) for name in names]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
 
 
@@ -111,7 +111,7 @@ def _losses(axis: Axes, rows: pd.DataFrame, order: list[str]) -> None:
 
 
 def _differences(axis: Axes, found: pd.DataFrame, order: list[str]) -> None:
-    axis.axhline(0, color=rcParams["axes.edgecolor"], linewidth=0.8)
+    axis.axhline(0, color=ink(0.8), linewidth=0.8)
     for place, mean, half in found.itertuples(index=False):
         axis.errorbar(order.index(place), mean, yerr=half, fmt="D", color=colour_of(ASKED[0]), markersize=4)
         number = f"{mean:+.3f}".replace("-", "\N{MINUS SIGN}").replace("0.", ".")

@@ -13,12 +13,12 @@ from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from toymodels.figures.regime import TIER_COLOURS
+from toymodels.figures.colours import page, tier_colour
+from toymodels.figures.drawing import COLUMN, WIDTH
 from toymodels.figures.shown import regimes_with_tiers, require
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import conditions
@@ -26,7 +26,6 @@ from toymodels.sweeps.results.reading import Run
 
 WAYS = {"density": "P(feature active)", "importance": "importance"}
 """The columns by which features are laid out, and what they are called."""
-COLOURS = TIER_COLOURS | {"lost": "#bdbdbd"}
 HATCHES = {"neuron": "", "hidden": "/////", "lost": ""}
 CLASSES, COLUMNS = 5, 4
 TITLE_WIDTH = 110
@@ -46,11 +45,11 @@ def draw(run: Run) -> Figure:
     arms = list(dict.fromkeys(regime.models["arm"]))
     rows, across = -(-len(arms) // COLUMNS), min(COLUMNS, len(arms))
     at = {way: edges(features[way]) for way in WAYS}
-    figure = Figure(figsize=(max(3.5, 0.8 + 1.6 * across), 1.0 + 1.6 * rows))
+    figure = Figure(figsize=(min(WIDTH, max(COLUMN, 0.8 + 1.6 * across)), 1.0 + 1.6 * rows))
     panels = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True)
     for arm, axis in zip(arms, panels.flat, strict=False):
         _cells(axis, shares(features[features["arm"] == arm], at))
-        axis.set_title(arm, fontsize=8)
+        axis.set_title(arm)
     first = panels[0][0]
     for set_ticks, way in ((first.set_xticks, "density"), (first.set_yticks, "importance")):
         set_ticks(range(len(at[way])), [f"{value:.2g}" for value in at[way]], fontsize=6.5)
@@ -61,9 +60,8 @@ def draw(run: Run) -> Figure:
         axis.set_visible(bool(axis.patches))
     figure.supxlabel(WAYS["density"], fontsize=8)
     figure.supylabel(WAYS["importance"], fontsize=8)
-    edge = rcParams["axes.facecolor"]
-    keys = [Patch(facecolor=COLOURS[tier], hatch=HATCHES[tier], edgecolor=edge, label=tier) for tier in COLOURS]
-    figure.legend(handles=keys, loc="outside right upper", fontsize=7)
+    keys = [Patch(facecolor=tier_colour(tier), hatch=HATCHES[tier], edgecolor=page(), label=tier) for tier in HATCHES]
+    figure.legend(handles=keys, loc="outside right upper")
     kind = "primary" if primary and place == 0 else "exploratory"
     seeds = regime.models["seed"].nunique()
     said = [f"{kind}: {names[place] or 'the only regime'}", f"pooled over {seeds} seeds", *said]
@@ -93,19 +91,19 @@ def shares(features: pd.DataFrame, at: dict[str, np.ndarray]) -> pd.DataFrame:
     """The share of the features in each tier, a column a tier, by class of frequency and of importance: a row a cell
     that has any."""
     cells = [classes(features[way], at[way]) for way in WAYS]
-    counted = pd.crosstab(cells, features["tier"]).reindex(columns=list(COLOURS), fill_value=0)
+    counted = pd.crosstab(cells, features["tier"]).reindex(columns=list(HATCHES), fill_value=0)
     return counted.div(counted.sum(axis=1), axis=0)
 
 
 def _cells(axis: Axes, of_cells: pd.DataFrame) -> None:
     for (x, y), row in of_cells.iterrows():
         foot = y + 0.06
-        for tier, colour in COLOURS.items():
+        for tier, hatch in HATCHES.items():
             high = 0.88 * row[tier]
             look = {
-                "facecolor": colour,
-                "hatch": HATCHES[tier],
-                "edgecolor": rcParams["axes.facecolor"],
+                "facecolor": tier_colour(tier),
+                "hatch": hatch,
+                "edgecolor": page(),
                 "linewidth": 0,
             }
             axis.add_patch(Rectangle((x + 0.06, foot), 0.88, high, **look))

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.shown import require, trained
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -38,8 +39,8 @@ KNOWN = {
     "task.loss": "squared",
 }
 """Of which models the least loss of a linear one is known."""
-LOOKS = {"linear": ("#999999", "o", "--"), "relu": ("#d55e00", "^", "-")}
-"""Colour, marker and line of an output."""
+LOOKS = {"linear": ("o", "--"), "relu": ("^", "-")}
+"""Marker and line of an output."""
 
 
 def draw(run: Run) -> Figure:
@@ -54,7 +55,7 @@ def draw(run: Run) -> Figure:
     outputs = list(dict.fromkeys(models[OUTPUT]))
     if others := [name for name in outputs if name not in LOOKS]:
         raise FolderError(f"{run.path}: this figure is about outputs {' and '.join(LOOKS)}, the run has {others[0]}")
-    figure = Figure(figsize=(7.2, 5.0))
+    figure = Figure(figsize=(WIDTH, 4.8))
     above, below = (figure.add_subfigure(half) for half in figure.add_gridspec(2, 1, height_ratios=[1, 1.05]))
     left, right = above.subplots(1, 2)
     for output in outputs:
@@ -62,9 +63,9 @@ def draw(run: Run) -> Figure:
         _line(right, models[models[OUTPUT] == output], COUNT, str(output))
     for axis, level in ((left, best_linear(run, models)), (right, models["model.hidden"].iloc[0])):
         if level is not None:
-            axis.axhline(level, color=rcParams["text.color"], linewidth=0.9, linestyle=":", zorder=0)
+            axis.axhline(level, color=ink(1), linewidth=0.9, linestyle=":", zorder=0)
     left.set(ylabel="loss fraction", ylim=(0, None))
-    left.legend(title="output", title_fontsize=8, fontsize=8)
+    left.legend(title="output", title_fontsize=7)
     right.set(ylabel="features with R² > .5", ylim=(0, None))
     for axis in (left, right):
         axis.set_xlabel("density, sparser to the right")
@@ -74,7 +75,7 @@ def draw(run: Run) -> Figure:
     for output, axis in zip(outputs, grids, strict=True):
         table = by_feature(run, models[models[OUTPUT] == output])
         image = axis.imshow(table.to_numpy(), aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
-        axis.set_xticks(range(table.shape[1]), [f"{density:g}" for density in table.columns], fontsize=7)
+        axis.set_xticks(range(table.shape[1]), [f"{density:g}" for density in table.columns])
         axis.set(title=f"{output} output", xlabel="density")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(visible=False)
@@ -103,8 +104,8 @@ def by_feature(run: Run, models: pd.DataFrame) -> pd.DataFrame:
 
 
 def _line(axis: Axes, rows: pd.DataFrame, measure: str, output: str) -> None:
-    colour, marker, style = LOOKS[output]
-    axis.scatter(rows[DENSITY], rows[measure], s=8, color=colour, marker=marker, alpha=0.5, linewidths=0)
+    colour, (marker, style) = colour_of(output), LOOKS[output]
+    axis.scatter(rows[DENSITY], rows[measure], s=8, color=[colour], marker=marker, alpha=0.5, linewidths=0)
     means = rows.groupby(DENSITY)[measure].mean()
     axis.plot(means.index, means, color=colour, marker=marker, linestyle=style, markersize=4, label=output)
 

@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from tests.figures.tabled import Tabled, models, written
 from toymodels.figures import tiers
+from toymodels.figures.colours import tier_colour
 from toymodels.sweeps.errors import FolderError
 
 DENSITY, IMPORTANCE = np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 1.0, 0.5, 0.5])
@@ -51,7 +52,7 @@ def test_the_first_regime_in_which_features_differ_is_shown_a_panel_a_layer(run:
     tall = [bar for bar in bars if bar.get_height() > 0]
     assert len(tall) == 4  # a cell a density, each with features of one tier
     lowest = min(tall, key=lambda bar: bar.get_x())
-    assert lowest.get_facecolor()[:3] == pytest.approx((0xD9 / 255, 0x5F / 255, 0x02 / 255))
+    assert lowest.get_facecolor()[:3] == tier_colour("neuron")
     assert lowest.get_y() == pytest.approx(1.06)  # the rarest is important
 
 
