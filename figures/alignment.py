@@ -9,6 +9,7 @@ features a model has in neurons and hidden, on average. Features in two heaps wo
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -79,8 +80,8 @@ def _dots(axis: Axes, features: pd.DataFrame) -> None:
     # One collection, the fewest features on top; a panel that scaled itself to each would take seconds.
     axis.autoscale(enable=False)
     shown = features[features[TIER].isin(TIERS)].sort_values(TIER, key=lambda of: of.map(TIERS.index), kind="stable")
-    edges = to_rgba_array([tier_colour(tier) for tier in shown[TIER]], alpha=0.6)
-    faces = edges * beyond_null(shown).to_numpy()[:, None]
+    edges: Any = to_rgba_array([tier_colour(tier) for tier in shown[TIER]], alpha=0.6)
+    faces: Any = edges * beyond_null(shown).to_numpy()[:, None]
     look = {"s": 5, "linewidths": 0.4, "rasterized": True}
     axis.scatter(shown[R2].clip(lower=LOWEST), shown[BEST], facecolors=faces, edgecolors=edges, **look)
 

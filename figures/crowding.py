@@ -10,6 +10,7 @@ Thin lines are models, thick ones their mean. Tiers are each model's own, as in 
 from __future__ import annotations
 
 import textwrap
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -52,10 +53,12 @@ def draw(run: Run) -> Figure:
         for tier, explained in in_company(run, numbers[:MODELS]).items():
             _lines(axis, explained, tier)
         axis.set_title(f"{arm} ({min(MODELS, len(numbers))} of {len(numbers)} models)", fontsize=7.5)
-    for axis in panels.flat[len(arms) :]:
-        axis.set_visible(False)
+    for axis, below in zip_longest(panels.flat, panels.flat[across:]):
+        axis.set_visible(bool(axis.lines))
+        if below is None or not below.lines:
+            axis.tick_params(labelbottom=True)
+            axis.set_xlabel("others of tier neuron active", fontsize=7.5)
     panels[0][0].set_xticks(range(COMPANY), [*map(str, range(COMPANY - 1)), f"{COMPANY - 1}+"])
-    figure.supxlabel("other features of tier neuron active", fontsize=8)
     figure.supylabel("R² of a tier's features", fontsize=8)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4)
     kind = "primary" if primary else "exploratory"

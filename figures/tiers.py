@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from itertools import zip_longest
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,8 @@ def shares(features: pd.DataFrame, at: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _cells(axis: Axes, of_cells: pd.DataFrame) -> None:
-    for (x, y), row in of_cells.iterrows():
+    for cell, row in of_cells.to_dict("index").items():
+        x, y = cast("tuple[int, int]", cell)
         foot = y + 0.06
         for tier, hatch in HATCHES.items():
             high = 0.88 * row[tier]

@@ -37,8 +37,8 @@ def test_dots_stand_at_their_two_r2_and_are_filled_beyond_their_null(run: Tabled
     (dots,) = (each for each in figure.axes[0].collections if isinstance(each, PathCollection))
     places = [*2 * [(alignment.LOWEST, 0.3)], *2 * [(0.7, 0.1)], *2 * [(0.9, 0.8)]]
     np.testing.assert_allclose(np.asarray(dots.get_offsets()), places)
-    np.testing.assert_allclose(dots.get_facecolor()[:, 3], [0, 0, 0, 0, 0.6, 0.6])  # 99 is not above 99
-    assert (dots.get_edgecolor()[:, 3] > 0).all()
+    np.testing.assert_allclose(np.asarray(dots.get_facecolor())[:, 3], [0, 0, 0, 0, 0.6, 0.6])  # 99 is not above 99
+    assert (np.asarray(dots.get_edgecolor())[:, 3] > 0).all()
 
 
 def test_the_corner_is_the_mean_over_models(run: Tabled) -> None:

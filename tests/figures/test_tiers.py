@@ -38,9 +38,9 @@ def test_classes_are_of_equal_count_and_one_a_value_where_there_are_few() -> Non
 def test_shares_of_a_cell_sum_to_one_and_count_its_features_alone() -> None:
     features = pd.DataFrame({"density": [1.0, 1, 1, 1, 9], "importance": 1.0, "tier": [*TIERS, "lost"]})
     at = {"density": np.array([0.0, 5, 10]), "importance": np.array([1.0, 1.0])}
-    found = tiers.shares(features, at)
-    assert found.loc[(0, 0)].to_dict() == {"neuron": 0.5, "hidden": 0.25, "lost": 0.25}
-    assert found.loc[(1, 0)].to_dict() == {"neuron": 0, "hidden": 0, "lost": 1}
+    found = tiers.shares(features, at).to_dict("index")
+    assert found[0, 0] == {"neuron": 0.5, "hidden": 0.25, "lost": 0.25}
+    assert found[1, 0] == {"neuron": 0, "hidden": 0, "lost": 1}
 
 
 def test_the_first_regime_in_which_features_differ_is_shown_a_panel_a_layer(run: Tabled) -> None:
