@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import ink, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import regimes_with_tiers, require
+from toymodels.figures.shown import regimes_with_tiers
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.metrics.tiers import ALIGNED, ALIGNED_PERCENTILE
 from toymodels.sweeps.results.arms import conditions
@@ -36,7 +36,6 @@ TITLE_WIDTH, REGIME_WIDTH = 120, 26
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` if nothing was trained, or no target is of features."""
     regimes, _, said = regimes_with_tiers(run)
-    require(run, "features", run.features, (R2, BEST, PERCENTILE, TIER))
     if len(regimes) > MOST_REGIMES:
         said.insert(0, f"{len(regimes) - MOST_REGIMES} other regimes are not shown")
     names = conditions([regime.settings for regime in regimes])[:MOST_REGIMES]

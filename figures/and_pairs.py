@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from toymodels.figures.colours import ink, page, tier_colour
 from toymodels.figures.drawing import WIDTH
-from toymodels.figures.shown import require, trained
+from toymodels.figures.shown import trained
 from toymodels.hypotheses.statistics.intervals import student_interval
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
@@ -34,11 +34,10 @@ MOST_CONDITIONS = 8
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where no target is of pairs, and for too many conditions."""
-    models = trained(run, LOSS, "task.target")
+    models = trained(run)
     models = models[(models["task.target"] == "and") & models[LOSS].notna()]
     if models.empty:
         raise FolderError(f"{run.path}: this figure is about the AND of pairs, and no trained model has that target")
-    require(run, "targets", run.targets, (R2, BEST))
     found = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
     if len(found) > MOST_CONDITIONS:
         raise FolderError(

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import OF_TIERS, ink, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import regimes_with_tiers, require
+from toymodels.figures.shown import regimes_with_tiers
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.crowding import COMPANY, NUMBERS, by_company, equal_company, observe
 from toymodels.sweeps.errors import FolderError
@@ -39,7 +39,6 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` if nothing was trained, no target is of features, or no model of the
     regime has a feature of tier neuron."""
     regimes, primary, said = regimes_with_tiers(run)
-    require(run, "features", run.features, ("tier",))
     models = regimes[0].models
     models = models[models["features_neuron"] > 0]
     if models.empty:
@@ -70,9 +69,8 @@ def draw(run: Run) -> Figure:
 def in_company(run: Run, models: list[int]) -> dict[str, np.ndarray]:
     """Of each tier R^2 of its features, float64 [model, 2, company]: with so many features of tier neuron active, and
     in company of the same size with none."""
-    arm = Arm(*run.batch(models))
-    n = arm.experiments[0].features.n
-    tiers = run.features.set_index(["model", "feature"])["tier"].loc[models].to_numpy().reshape(len(models), n)
+    tiers = run.features.set_index(["model", "feature"])["tier"].loc[models].to_numpy().reshape(len(models), -1)
+    arm, n = Arm(*run.batch(models)), tiers.shape[1]
     is_of = {tier: torch.from_numpy(np.equal(tiers, tier)) for tier in OF_TIERS}
     samples = min(SAMPLES, *(int(number) for number in run.models.set_index("model").loc[models, "eval.samples"]))
     at_once = max(4, NUMBERS // n // 4 * 4)

@@ -31,7 +31,7 @@ MARKERS = "osD^vP"
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` without decoders whose targets are features, and for too many rows."""
-    models = trained(run, COUNT, NEURONS, N)
+    models = trained(run)
     models = models[models[SPACE].notna()] if SPACE in models else models.iloc[:0]
     models = models[models[COUNT].notna()]
     if models.empty:

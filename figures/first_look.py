@@ -34,7 +34,7 @@ TITLE_WIDTH = 34
 
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where no model has a LayerNorm, and for too many regimes."""
-    models = trained(run, LOSS, NORM, EPS)
+    models = trained(run)
     models = models[models[LOSS].notna()]
     if not models[NORM].any():
         raise FolderError(f"{run.path}: this figure is about LayerNorm's eps, and no trained model has a LayerNorm")

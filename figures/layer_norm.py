@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import OF_TIERS, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import NORM, regimes_with_tiers, require
+from toymodels.figures.shown import NORM, regimes_with_tiers
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.norm_states import FROZEN, LIVE, REMOVED, r2_by_norm
 from toymodels.sweeps.errors import FolderError
@@ -34,7 +34,6 @@ TITLE_WIDTH = 110
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` if no trained model has a LayerNorm, or no target is of features."""
     regimes, primary, said = regimes_with_tiers(run)
-    require(run, "features", run.features, ("tier",))
     normed = [k for k, regime in enumerate(regimes) if regime.models[NORM].any()]
     if not normed:
         raise FolderError(f"{run.path}: this figure is about LayerNorm, and no trained model has one")
@@ -60,10 +59,9 @@ def draw(run: Run) -> Figure:
 
 def by_tier(run: Run, models: list[int]) -> pd.DataFrame:
     """The mean R^2 over the features of each tier: a row a model and tier, a column a state of LayerNorm."""
-    arm = Arm(*run.batch(models))
     samples = min(SAMPLES, *(int(n) for n in run.models.loc[run.models["model"].isin(models), "eval.samples"]))
-    found = r2_by_norm(arm, samples)
     tiers = run.features.set_index(["model", "feature"])["tier"].loc[models]
+    found = r2_by_norm(Arm(*run.batch(models)), samples)
     rows = pd.DataFrame({name: of.flatten().numpy() for name, of in found.items()}, index=tiers.index)
     return rows.groupby([tiers.index.get_level_values("model"), tiers]).mean()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from toymodels.sweeps.errors import FolderError
@@ -14,24 +12,12 @@ EPS = "model.layer_norm_eps"
 NORM = "model.layer_norm"
 
 
-def trained(run: Run, *columns: str) -> pd.DataFrame:
-    """The models of a run that did not diverge. Raises `FolderError` where all did, or the table lacks a column that
-    is needed."""
-    require(run, "models", run.models, columns)
+def trained(run: Run) -> pd.DataFrame:
+    """The models of a run that did not diverge. Raises `FolderError` where all did."""
     models = run.models[run.models["status"] == "ok"]
     if models.empty:
         raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
     return models
-
-
-def require(run: Run, name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise `FolderError` where the table of this name lacks a column, as one of an older version may."""
-    lacking = [column for column in columns if column not in table]
-    if lacking:
-        raise FolderError(
-            f"{run.path}/{name}.parquet: this figure needs the column {lacking[0]}, which it lacks: "
-            f"'toymodels tables {run.path}' builds it anew"
-        )
 
 
 def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -39,7 +25,7 @@ def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
 
     Raises `FolderError` where there are none.
     """
-    models = trained(run, "features_recovered")
+    models = trained(run)
     diverged, others = len(run.models) - len(models), int(models["features_recovered"].isna().sum())
     models = models[models["features_recovered"].notna()]
     if models.empty:

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from toymodels.figures.colours import page, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import regimes_with_tiers, require
+from toymodels.figures.shown import regimes_with_tiers
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import conditions
 from toymodels.sweeps.results.reading import Run
@@ -36,7 +36,6 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` if nothing was trained, no target is of features, or all features are
     alike."""
     regimes, primary, said = regimes_with_tiers(run)
-    require(run, "features", run.features, (*WAYS, "tier"))
     names = conditions([regime.settings for regime in regimes])
     of_regimes = [run.features.merge(each.models[["model", "arm"]], on="model") for each in regimes]
     place = next((k for k, features in enumerate(of_regimes) if vary(features)), None)

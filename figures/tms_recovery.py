@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from toymodels.figures.colours import colour_of, ink
 from toymodels.figures.drawing import WIDTH
-from toymodels.figures.shown import require, trained
+from toymodels.figures.shown import trained
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 
@@ -46,8 +46,7 @@ LOOKS = {"linear": ("o", "--"), "relu": ("^", "-")}
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where other outputs are swept, or settings beside output and density,
     and where targets are not features."""
-    models = trained(run, DENSITY, OUTPUT, LOSS, COUNT)
-    require(run, "features", run.features, ("r2", "importance"))
+    models = trained(run)
     models = models[models[LOSS].notna() & models[COUNT].notna()]
     if models.empty:
         raise FolderError(f"{run.path}: this figure needs models that say what each feature is, and there are none")

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import alignment
+from toymodels.figures import alignment, figure_of
 from toymodels.sweeps.errors import FolderError
 
 FEATURES = pd.DataFrame(
@@ -59,9 +59,12 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
     lacking = Tabled(run.models, features=run.features.drop(columns="best_neuron_r2_post_percentile"))
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (run.but(features_recovered=None), r"this figure needs the column features_recovered, which it lacks"),
-        (lacking, r"features.parquet: this figure needs the column best_neuron_r2_post_percentile, which it lacks"),
+        (
+            run.but(features_recovered=None),
+            r"figure 'alignment' needs features_recovered, which is not there",
+        ),
+        (lacking, r"figure 'alignment' needs best_neuron_r2_post_percentile, which is not there"),
         (run.but(features_recovered=np.nan), r"needs models that say what each feature is, and there are none$"),
     ):
         with pytest.raises(FolderError, match=said):
-            alignment.draw(of)
+            figure_of("alignment", of)

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import and_pairs
+from toymodels.figures import and_pairs, figure_of
 from toymodels.sweeps.errors import FolderError
 
 R2 = (0.9, 0.8, 0.7, 0.2)
@@ -53,10 +53,13 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled, monkeypatch: pytest.M
     lacking = Tabled(run.models, targets=run.targets.drop(columns="r2"))
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (run.but(loss_fraction=None), r"models.parquet: this figure needs the column loss_fraction, which it lacks"),
-        (lacking, r"targets.parquet: this figure needs the column r2, which it lacks"),
+        (
+            run.but(loss_fraction=None),
+            r"figure 'and_pairs' needs loss_fraction, which is not there",
+        ),
+        (lacking, r"figure 'and_pairs' needs r2, which is not there"),
         (run.but(**{"task.target": "identity"}), r"is about the AND of pairs, and no trained model has that target$"),
         (run.but(**{"model.hidden": range(8)}), r"a panel for each of 8 conditions, more than 3: run a part"),
     ):
         with pytest.raises(FolderError, match=said):
-            and_pairs.draw(of)
+            figure_of("and_pairs", of)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.figures.tabled import Tabled, models
-from toymodels.figures import crowding
+from toymodels.figures import crowding, figure_of
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 
@@ -25,13 +25,14 @@ def test_crowding_is_drawn_with_and_without_the_neuron_tier_at_equal_company(tra
 
 def test_what_cannot_be_drawn_is_one_sentence() -> None:
     table = models({"model.layer_norm": (False, True), "seed": (0, 1)}, features_recovered=1, features_neuron=0)
+    table["eval.samples"] = 64
     run = Tabled(table, features=table[["model"]].assign(tier="lost"))
-    lacking = Tabled(table, features=table[["model"]])
+    lacking = Tabled(table.assign(features_neuron=1), features=table[["model"]].assign(feature=0))
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (lacking, r"features.parquet: this figure needs the column tier, which it lacks"),
+        (lacking, r"figure 'crowding' needs tier, which is not there"),
         (run.but(features_recovered=np.nan), r"needs models that say what each feature is, and there are none$"),
         (run, r"is about company of tier neuron, and no feature is in that tier$"),
     ):
         with pytest.raises(FolderError, match=said):
-            crowding.draw(of)
+            figure_of("crowding", of)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import decoder_width
+from toymodels.figures import decoder_width, figure_of
 from toymodels.sweeps.errors import FolderError
 
 AXES = {
@@ -47,10 +47,13 @@ def test_a_bottleneck_beside_decoders_is_left_out(run: Tabled) -> None:
 def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (run.but(features_recovered=None), r"models.parquet: this figure needs the column features_recovered, which"),
+        (
+            run.but(features_recovered=None),
+            r"figure 'decoder_width' needs features_recovered, which is not there",
+        ),
         (run.but(features_recovered=np.nan), r"is about decoders of features, and no trained model is one$"),
         (run.but(**{"model.embedding": None}), r"is about decoders of features, and no trained model is one$"),
         (run.but(**{"features.density": range(48)}), r"each of 48 regimes and 2 hidden layers, more than 6 and 8: run"),
     ):
         with pytest.raises(FolderError, match=said):
-            decoder_width.draw(of)
+            figure_of("decoder_width", of)

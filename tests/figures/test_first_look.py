@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import first_look
+from toymodels.figures import figure_of, first_look
 from toymodels.sweeps.errors import FolderError
 
 AXES = {
@@ -65,7 +65,7 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
         (
             run.but(loss_fraction=None),
-            r"models.parquet: this figure needs the column loss_fraction, which it lacks: 'to",
+            r"figure 'first_look' needs loss_fraction, which is not there",
         ),
         (run.but(**{"model.layer_norm": False}), r"is about LayerNorm's eps, and no trained model has a LayerNorm$"),
         (
@@ -74,4 +74,4 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
         ),
     ):
         with pytest.raises(FolderError, match=said):
-            first_look.draw(of)
+            figure_of("first_look", of)

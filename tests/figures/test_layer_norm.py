@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import layer_norm
+from toymodels.figures import figure_of, layer_norm
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.norm_states import r2_by_norm
 from toymodels.sweeps.errors import FolderError
@@ -32,19 +32,20 @@ def test_of_more_models_the_first_are_run_and_that_is_said(trained: Run, monkeyp
 
 def test_what_cannot_be_drawn_is_one_sentence() -> None:
     table = models({"model.layer_norm": (False, True), "seed": (0, 1)}, features_recovered=1, features_neuron=0)
+    table["eval.samples"] = 64
     run = Tabled(table, features=table[["model"]].assign(tier="lost"))
-    lacking = Tabled(table, features=table[["model"]])
+    lacking = Tabled(table.assign(features_neuron=1), features=table[["model"]].assign(feature=0))
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (lacking, r"features.parquet: this figure needs the column tier, which it lacks"),
+        (lacking, r"figure 'layer_norm' needs tier, which is not there"),
         (run.but(features_recovered=np.nan), r"needs models that say what each feature is, and there are none$"),
         (run.but(**{"model.layer_norm": False}), r"this figure is about LayerNorm, and no trained model has one$"),
     ):
         with pytest.raises(FolderError, match=said):
-            layer_norm.draw(of)
+            figure_of("layer_norm", of)
 
 
 def test_where_no_feature_is_in_a_tier_the_panel_says_so(trained: Run) -> None:
     of = load(trained.path)
     of.__dict__["features"] = trained.features.assign(tier="lost")
-    assert "no feature is in a tier" in written(layer_norm.draw(of))
+    assert "no feature is in a tier" in written(figure_of("layer_norm", of))

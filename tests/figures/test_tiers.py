@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from tests.figures.tabled import Tabled, models, written
-from toymodels.figures import tiers
+from toymodels.figures import figure_of, tiers
 from toymodels.figures.colours import tier_colour
 from toymodels.sweeps.errors import FolderError
 
@@ -61,9 +61,9 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
     alike = Tabled(run.models, features=run.features.assign(density=0.1, importance=1.0))
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
-        (lacking, r"features.parquet: this figure needs the column tier, which it lacks"),
+        (lacking, r"figure 'tiers' needs tier, which is not there"),
         (alike, r"this figure needs features that differ in frequency or importance$"),
         (run.but(features_recovered=np.nan), r"needs models that say what each feature is, and there are none$"),
     ):
         with pytest.raises(FolderError, match=said):
-            tiers.draw(of)
+            figure_of("tiers", of)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.figures.tabled import Tabled, models
-from toymodels.figures import tms_recovery
+from toymodels.figures import figure_of, tms_recovery
 from toymodels.sweeps.errors import FolderError
 
 IMPORTANCE = np.array([1.0, 0.5, 0.25, 0.25])
@@ -60,9 +60,9 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
         (
             run.but(**{"model.output": None}),
-            r"models.parquet: this figure needs the column model.output, which it lacks",
+            r"figure 'tms_recovery' needs model.output, which is not there",
         ),
-        (lacking, r"features.parquet: this figure needs the column r2, which it lacks: 'toymodels tables"),
+        (lacking, r"figure 'tms_recovery' needs r2, which is not there"),
         (run.but(features_recovered=np.nan), r"needs models that say what each feature is, and there are none$"),
         (run.but(**{"model.output": "gelu"}), r"this figure is about outputs linear and relu, the run has gelu$"),
         (
@@ -71,4 +71,4 @@ def test_what_cannot_be_drawn_is_one_sentence(run: Tabled) -> None:
         ),
     ):
         with pytest.raises(FolderError, match=said):
-            tms_recovery.draw(of)
+            figure_of("tms_recovery", of)
