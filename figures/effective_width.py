@@ -43,7 +43,7 @@ def draw(run: Run) -> Figure:
         raise FolderError(
             f"{run.path}: this figure has a row for each of {len(regimes)} regimes, more than {MOST_REGIMES}"
         )
-    figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False)
     looks = _looks(list(dict.fromkeys(arms["layer"])))
     for regime, (left, right) in zip(regimes, panels, strict=True):

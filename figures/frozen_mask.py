@@ -31,7 +31,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer frozen_mask`` ran."""
     tables = read(run, "frozen_mask").tables
     regimes = list(dict.fromkeys(tables[study.LAYERS]["regime"]))
-    figure = Figure(figsize=(WIDTH, 1.1 + 1.75 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 1.3 * len(regimes)))
     grid = figure.subplots(len(regimes), 3, squeeze=False, sharex="col")
     for regime, (left, middle, right) in zip(regimes, grid, strict=True):
         of = {title: table[table["regime"] == regime] for title, table in tables.items()}

@@ -4,7 +4,8 @@ Above, the effect of a feature alone, against its effect in the company of one o
 company changes nothing. Two tiers would show in SoLU + LN as the hidden tier far below the line and the neuron tier on
 it, and in the controls less so: LayerNorm alone makes every effect smaller in company. Below, R^2 of either tier (the
 mean over its features, and over seeds) with so many other features of the neuron tier active: crowding lowers both
-lines, a gate the hidden tier's more.
+lines, a gate the hidden tier's more (at equal company: the figure `crowding`). A point needs most features of the tier:
+R^2 is defined of those that chance showed often enough, which are not like the others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
 from toymodels.hypotheses.predictions.p3_gated import IN_COMPANY
 from toymodels.sweeps.results.reading import Run
+
+MOST = 0.8
+"""The share of a tier's features of which R^2 has to be defined where their mean is drawn."""
 
 
 def draw(run: Run) -> Figure:
@@ -54,8 +58,12 @@ def draw(run: Run) -> Figure:
 
 
 def _in_company(axis: Axes, rows: pd.DataFrame) -> None:
-    """A line a tier: the mean over the features of each seed in which R^2 is defined, then over seeds."""
+    """A line a tier: the mean over the features of each seed in which R^2 is defined, then over seeds; nothing where it
+    is not of `MOST` of them."""
     for tier in OF_TIERS:
-        of_tier = rows[rows["tier"] == tier].groupby("seed")[list(IN_COMPANY)].mean().mean()
-        axis.plot(range(len(IN_COMPANY)), of_tier.to_numpy(), color=tier_colour(tier), marker="o", markersize=3)
+        of_tier = rows.loc[rows["tier"] == tier, ["seed", *IN_COMPANY]]
+        means = of_tier.groupby("seed")[list(IN_COMPANY)].mean().mean()
+        means = means.where(of_tier[list(IN_COMPANY)].notna().mean() >= MOST)
+        axis.plot(range(len(IN_COMPANY)), means.to_numpy(), color=tier_colour(tier), marker="o", markersize=3)
+    axis.set_xlim(-0.2, len(IN_COMPANY) - 0.8)
     axis.set_xticks(range(len(IN_COMPANY)), ["0", "1", "2", "3+"])

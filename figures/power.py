@@ -46,11 +46,12 @@ def draw(table: Mapping[str, Any]) -> Figure:
                     axis.plot([ROTATED_AT], [share], color=colour, marker=marker, markersize=4, clip_on=False)
         if any(point["rotated"] for point in of_size):
             axis.axvline((1 + ROTATED_AT) / 2, color=ink(0.3), linewidth=0.6)
-            axis.text(ROTATED_AT, 1.04, "rotated", ha="center", fontsize=6, color=ink(0.6))
+            axis.text(ROTATED_AT, 0.5, "rotated", ha="center", va="center", rotation=90, fontsize=6, color=ink(0.6))
         draws = planted[0]["draws"] if planted else 0
-        axis.set_title(f"K = {size} ({draws} verdict{'s' * (draws != 1)} a point)")
+        axis.set_title(f"K = {size}\n{draws} verdict{'s' * (draws != 1)} a point")
     last = 1.2 if any(point["rotated"] for point in points) else 1.03
     axes[0].set(xlim=(-0.03, last), ylim=(-0.02, 1.02), ylabel="share of verdicts", xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes[0].set_xticklabels(["0", "", ".5", "", "1"])
     figure.supxlabel("strength at which two tiers are planted", fontsize=9)
     said = f"each verdict on {table['seeds']} of {table['pool']} models of the primary regime"
     figure.suptitle(said, fontsize=8, color=ink(0.6))

@@ -1,4 +1,4 @@
-"""The regime that a figure of a prediction shows: the first of the verdict (the primary one), at its default eps.
+"""The regime that a figure of a prediction shows: of those in the verdict mostly the first, at its default eps.
 
 Arms and tiers have one colour and one order in all figures. What a panel pools, the seeds of its arm, the title says.
 """
@@ -6,7 +6,9 @@ Arms and tiers have one colour and one order in all figures. What a panel pools,
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,25 +48,37 @@ class Shown:
         return self.rows[self.rows["arm"] == arm]
 
 
-def shown(run: Run, figure: str, table: str = "evidence") -> Shown:
+def shown(run: Run, figure: str, table: str = "evidence", *, varying: Sequence[str] = ()) -> Shown:
     """The rows to draw in ``figure``, the name of its module, with the status of the prediction that it is of.
 
-    Raises `FolderError` before ``toymodels verdict`` ran, and where an older version ran it.
+    Of the first regime in which a column of ``varying`` does vary, where there is one, else of the first. Raises
+    `FolderError` before ``toymodels verdict`` ran, and where an older version ran it.
     """
     (prediction,) = [each for each in PREDICTIONS if each.figure == figure.rpartition(".")[2]]
-    first = run.verdicts["regimes"][0]
-    (at,) = [at for at in first["settings_of_analysis"] if at["default"]]
-    rows = run.evidence(table)
-    rows = rows[(rows["regime"] == first["name"]) & (rows["eps"] == at["eps"])]
+    evidence, regimes = run.evidence(table), run.verdicts["regimes"]
+    of_regimes = [_of(evidence, regime) for regime in regimes]
+    varied = [k for k, rows in enumerate(of_regimes) if any(rows[name].nunique() > 1 for name in varying)]
+    place = varied[0] if varied else 0
+    first, rows = regimes[place], of_regimes[place]
     if rows.empty:
         raise FolderError(f"{run.path}/{table}.parquet: not of this verdict: run 'toymodels verdict {run.path}' again")
-    said = first["predictions"][prediction.key]
+    eps, said = _default(first)["eps"], first["predictions"][prediction.key]
     status = said["status"] if prediction.decisive else "described"
     kind = "primary" if first["primary"] else "exploratory"
     seeds = len(first["seeds"])
-    where = f"{kind}: {first['name']}; eps {at['eps']}; pooled over {seeds} seed{'s' if seeds > 1 else ''}"
+    where = f"{kind}: {first['name']}; eps {eps}; pooled over {seeds} seed{'s' if seeds > 1 else ''}"
     title = f"{prediction.key}  {said['claim']}: {status}\n{where}"
     return Shown(rows, "\n".join(textwrap.fill(line, TITLE_WIDTH) for line in title.splitlines()))
+
+
+def _of(evidence: pd.DataFrame, regime: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a regime of the verdict at its default eps."""
+    return evidence[(evidence["regime"] == regime["name"]) & (evidence["eps"] == _default(regime)["eps"])]
+
+
+def _default(regime: Mapping[str, Any]) -> Mapping[str, Any]:
+    (at,) = [at for at in regime["settings_of_analysis"] if at["default"]]
+    return at
 
 
 def panels(arms: list[str], title: str, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:

@@ -20,9 +20,9 @@ from matplotlib.patches import Patch
 
 from toymodels.figures.colours import ink, layer_colours, on, page, tier_colour
 from toymodels.figures.drawing import WIDTH
-from toymodels.figures.shown import with_tiers
+from toymodels.figures.shown import regimes_with_tiers
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, condition, hidden_layer, hidden_layers
+from toymodels.sweeps.results.arms import condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
 
 BEST, WHOLE, UNGATED = "best_neuron_r2_post", "r2", "r2_ungated"
@@ -60,19 +60,13 @@ def draw(run: Run) -> Figure:
 
 def regime(run: Run) -> tuple[pd.DataFrame, list[str]]:
     """The models of the regime that is shown, ``arm`` what their hidden layer is called, and what to say of them."""
-    models, left_out = with_tiers(run)
-    regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, "model.layer_norm_eps", *run.tuned))
-    primary = [each for each in regimes if run.plan.is_primary(int(each.models["model"].iloc[0]))]
-    chosen = (primary or regimes)[0]
-    kind = "primary" if primary else "exploratory"
+    regimes, primary, about = regimes_with_tiers(run)
+    kind, chosen = "primary" if primary else "exploratory", regimes[0]
     said = [f"{kind}: {condition(chosen.settings) or 'the only regime'}"]
     if len(regimes) > 1:
         said.append(f"{len(regimes) - 1} other regimes are not shown")
-    if run.tuned:
-        said.append(f"each hidden layer at its best {' and '.join(name.rpartition('.')[2] for name in run.tuned)}")
     seeds = chosen.models["seed"].nunique()
-    said += [f"{seeds} seeds"] * (seeds > 1)
-    return chosen.models.assign(arm=hidden_layers(chosen.models)), [*said, *left_out]
+    return chosen.models, [*said, *[f"{seeds} seeds"] * (seeds > 1), *about]
 
 
 def counts(arms: pd.DataFrame) -> pd.DataFrame:

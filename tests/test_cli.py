@@ -189,8 +189,11 @@ def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
         "two_tiers_full": ["--set=model.hidden=3", "--set=model.embedding=4", "--set=model.init_scale=1"],
         "solu_neurons": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
         "tms_phase": ["--set=features.n=2"],  # of two features over densities, and no other
+        "decoder_width": ["--set=model.hidden=3", "--set=model.embedding=4"],
     }
     for name in figures.OF_SWEEPS:
+        if name == "and_pairs":  # which has more pairs than five features make
+            continue
         fixed = [f"--set={text}" for text in small] + own.get(name, [])
         density = [] if name == "tms_phase" else ["--set=features.density=0.3"]
         answer = door("sweep", name, "--json", *fixed, *density)

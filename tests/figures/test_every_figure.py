@@ -16,7 +16,10 @@ from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.spec.sweep import parse
 
-OF_TINY = {"gram", "solu_neurons", "tms_intro", "tms_neurons", "two_tiers", "two_tiers_full"}
+OF_TINY = {
+    *("alignment", "first_look", "gram", "layer_norm", "solu_neurons", "tms_intro", "tms_neurons"),
+    *("two_tiers", "two_tiers_full"),
+}
 """what the tiny sweep has, or some of"""
 DIVERGING = BODY.replace("steps = 30", "steps = 3\nlearning_rate = 1e30").replace(
     "[train]", 'output = "linear"\n[train]'
