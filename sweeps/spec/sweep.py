@@ -19,7 +19,7 @@ from typing import Any
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
 from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
-from toymodels.sweeps.spec.names import check_dotted, check_name, overlap
+from toymodels.sweeps.spec.names import check_dotted, check_name, is_whole, overlap
 from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, override, validate
 from toymodels.sweeps.spec.shipped import find, shipped
@@ -42,6 +42,8 @@ class Sweep:
     cases: tuple[Mapping[str, Any], ...]
     primary: Mapping[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
+    draws: int = 0
+    """what random axes are drawn by: the seed at the top of the file, whatever ``--set`` makes of it"""
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -107,7 +109,8 @@ class Sweep:
         """The setting as an axis of the grid, in the place of what varied it before."""
         check_name(name, "--grid")
         rest = self.without(name)
-        swept = replace(rest, grid={**rest.grid, name: axis_values(name, values, "--grid")})
+        expanded = axis_values(name, values, "--grid", seed=self.draws, whole=is_whole(name))
+        swept = replace(rest, grid={**rest.grid, name: expanded})
         swept.check()
         return swept
 
@@ -200,7 +203,8 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         check_dotted(name, grid[name], "grid", where)
         check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
     check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
-    axes = {name: axis_values(name, values, where) for name, values in grid.items()}
+    draws = raw["seed"] if type(raw.get("seed")) is int else 0
+    axes = {name: axis_values(name, values, where, seed=draws, whole=is_whole(name)) for name, values in grid.items()}
     for name in (name for case in cases for name in case):
         check_name(name, f"{where}: [[case]]")
     sweep = Sweep(
@@ -211,7 +215,8 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         grid=axes,
         cases=tuple(dict(case) for case in cases),
         primary=dict(primary),
-        tuning=parse_tuning(raw["tune"], where) if "tune" in raw else None,
+        tuning=parse_tuning(raw["tune"], where, draws) if "tune" in raw else None,
+        draws=draws,
     )
     sweep.check()
     return sweep
