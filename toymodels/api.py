@@ -96,11 +96,12 @@ __all__ = [
 ]
 
 
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``: its tables as DataFrames, any model back as tensors.
+def load(folder: str | Path, *, allow_code: bool = False) -> Run:
+    """The run in ``folder``: its tables as DataFrames, any model back as tensors; with ``allow_code`` also those that
+    are made of code of your own, which is then imported.
 
     See `toymodels.sweeps.results.reading.Run`.
 
     The one place where the science knows of the sweeps, and only when it is called.
     """
-    return importlib.import_module("toymodels.sweeps.results.reading").load(folder)
+    return importlib.import_module("toymodels.sweeps.results.reading").load(folder, allow_code=allow_code)

@@ -14,6 +14,7 @@ from toymodels.sweeps.execution.run import models_of, own_packs
 from toymodels.sweeps.execution.tuning import chosen_by, to_be_tuned, with_choices_of
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
+from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.sweep import Sweep, find, read
 from toymodels.sweeps.store.locks import Shard
 from toymodels.sweeps.store.store import Store, recorded_choice
@@ -59,13 +60,17 @@ class Request:
         return replace(self, sweep=sweep, plan=plan, tuning=None)
 
 
-def sweep_named(name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str], tune: bool = True) -> Sweep:
+def sweep_named(
+    name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str], tune: bool = True, allow_code: bool = False
+) -> Sweep:
     """The sweep of this name or file, with ``--grid`` taken as ``axes`` and ``--set`` as ``fixed``; without its
-    ``[tune]`` unless ``tune``.
+    ``[tune]`` unless ``tune``. Code of one's own that it names is imported only where that is allowed.
 
     Raises `SpecError` where there is none, or where what is asked of it cannot be.
     """
-    chosen = read(find(name_or_file))
+    path = find(name_or_file)
+    chosen = read(path)
+    chosen = replace(chosen, code=own_code(path)) if allow_code else chosen
     chosen = chosen if tune else replace(chosen, tuning=None)
     for text in axes:
         chosen = chosen.with_axis(*parse_axis(text))
@@ -106,7 +111,7 @@ def resolve(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
             "alike; 'case' varies settings together"
         )
-    for note in plan.notes:
+    for note in (*plan.notes, *sweep.code.said()):
         reporter.note_once(note)
     executor = choose_executor(engine, device, workers, scheduler, own)
     part = "sweep" if sweep.tuning is not None else ""

@@ -19,7 +19,9 @@ from typing import Any
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
 from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
+from toymodels.sweeps.spec.code import NO_CODE, Code
 from toymodels.sweeps.spec.names import check_dotted, check_name, is_whole, overlap
+from toymodels.sweeps.spec.plain import OWN_WORD
 from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, override, validate
 from toymodels.sweeps.spec.shipped import find, shipped
@@ -27,7 +29,7 @@ from toymodels.sweeps.spec.tune import Tuning, parse_tuning, spelled
 from toymodels.sweeps.spec.wording import short
 
 __all__ = ["Sweep", "find", "parse", "read", "shipped"]
-RESERVED = ("question", "primary", "grid", "case", "tune")
+RESERVED = ("question", "metrics", "primary", "grid", "case", "tune")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Sweep:
     tuning: Tuning | None = None
     draws: int = 0
     """what random axes are drawn by: the seed at the top of the file, whatever ``--set`` makes of it"""
+    metrics: tuple[str, ...] = ()
+    """columns of one's own, each ``module:name``"""
+    code: Code = field(default=NO_CODE, compare=False, repr=False)
+    """where members and metrics of one's own come from"""
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -86,7 +92,14 @@ class Sweep:
         raw = dict(self.base)
         for name in sorted(overrides, key=lambda name: name.count(".")):
             raw = override(raw, name, overrides[name])
-        return validate(raw, self.where)
+        return validate(raw, self.where, self.code)
+
+    def measure_with_own(self) -> None:
+        """Have the columns of one's own measured that it names; raises `SpecError`."""
+        try:
+            self.code.measure_with(self.metrics)
+        except SpecError as error:
+            raise type(error)(f"{self.where}: {error}") from None
 
     def is_primary(self, cell: int) -> bool:
         """Whether ``[primary]`` names settings that this cell has."""
@@ -217,6 +230,18 @@ def parse(text: str, stem: str, where: str) -> Sweep:
         primary=dict(primary),
         tuning=parse_tuning(raw["tune"], where, draws) if "tune" in raw else None,
         draws=draws,
+        metrics=_metrics(raw.get("metrics", []), where),
     )
     sweep.check()
     return sweep
+
+
+def _metrics(given: Any, where: str) -> tuple[str, ...]:
+    """The names of metrics of one's own. Raises `SpecError`."""
+    words = given if isinstance(given, list) else [given]
+    wrong = next((each for each in words if not (isinstance(each, str) and OWN_WORD.fullmatch(each))), None)
+    if not isinstance(given, list) or wrong is not None:
+        raise SpecError(f'{where}: metrics: expected a list of names such as "mine:kurtosis", got {short(wrong)}')
+    if len(set(words)) < len(words):
+        raise SpecError(f"{where}: metrics: a name stands twice")
+    return tuple(words)
