@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -131,8 +132,6 @@ def built(text: str, allow: bool = True) -> tm.Experiment:
 
 def read_allowed(text: str) -> Any:
     Path("file.toml").write_text(text)
-    import dataclasses
-
     return dataclasses.replace(read(Path("file.toml")), code=own_code(Path("file.toml")))
 
 
@@ -232,7 +231,7 @@ def test_read_elsewhere_tables_and_weights_are_there_and_running_is_one_sentence
         lambda e: e.importance(),
         lambda e: e.best_constant_loss(),
     ):
-        with pytest.raises(FolderError, match="'mine:(Xor|Root)' is code of your own"):
+        with pytest.raises(FolderError, match=r"'mine:(Xor|Root)' is code of your own"):
             use(models[0].experiment)
     assert door("tables", "elsewhere").code == 4
     assert ALLOW in door("tables", "elsewhere").err
@@ -343,12 +342,12 @@ def test_roles_that_are_not_offered_know_no_code() -> None:
 
 @pytest.mark.parametrize("given", ['"mine:kurtosis"', "[3]", '["kurtosis"]', '["a:b", "a:b"]', '[["a:b"]]'])
 def test_metrics_that_cannot_be_are_one_sentence(given: str) -> None:
-    with pytest.raises(SpecError, match="metrics: (expected a list of names|a name stands twice)"):
+    with pytest.raises(SpecError, match=r"metrics: (expected a list of names|a name stands twice)"):
         parse(f"metrics = {given}\n{SMALL}", "file", "file.toml")
 
 
 def test_a_metric_is_what_register_gives() -> None:
-    with pytest.raises(CodeError, match="expected what toymodels.metrics.register returns"):
+    with pytest.raises(CodeError, match=r"expected what toymodels\.metrics\.register returns"):
         make_plan(read_allowed(f'metrics = ["mine:fifth"]\n{SMALL}'))
 
 
