@@ -20,7 +20,7 @@ from types import ModuleType
 from toymodels.sweeps.errors import SpecError
 
 OF_RUN_FOLDERS = ("manifest.json", "packs", "tuning/manifest.json")
-"""what tells a run folder, from which nothing is imported"""
+"""what a run folder has beside its sweep.toml"""
 
 
 class CodeError(SpecError):
@@ -28,7 +28,7 @@ class CodeError(SpecError):
 
 
 @dataclass(frozen=True)
-class Source:
+class ModuleSource:
     """A module that was imported, where its source is, and the source's SHA-256."""
 
     module: ModuleType
@@ -36,19 +36,19 @@ class Source:
     digest: str
 
 
-_imported: dict[tuple[str, Path, str], Source] = {}
+_imported: dict[tuple[str, Path, str], ModuleSource] = {}
 """by the module's name, where its source is, and that source's digest"""
 _current: dict[str, tuple[Path, str]] = {}
 """where the source of each top-level module is that this process has now, and its digest"""
 
 
-def imported(name: str, folders: Sequence[str]) -> Source:
+def imported(name: str, folders: Sequence[str]) -> ModuleSource:
     """The module of this dotted name, imported. Raises `CodeError`."""
     top = name.partition(".")[0]
     place = _place(top, folders)
     digest = digest_of(place)
     if (name, place, digest) not in _imported:
-        _imported[name, place, digest] = Source(_import(name, place, digest, folders), place, digest)
+        _imported[name, place, digest] = ModuleSource(_import(name, place, digest, folders), place, digest)
         if digest_of(place) != digest:
             raise CodeError(f"{place}: was changed while it was imported: run the same command again")
     return _imported[name, place, digest]
@@ -68,7 +68,7 @@ def digest_of(place: Path) -> str:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether this is a run folder, or the beginning of one."""
-    return any((folder / name).exists() for name in OF_RUN_FOLDERS)
+    return (folder / "sweep.toml").exists() and any((folder / name).exists() for name in OF_RUN_FOLDERS)
 
 
 def _place(top: str, folders: Sequence[str]) -> Path:

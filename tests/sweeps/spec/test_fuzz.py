@@ -50,7 +50,7 @@ VALID: dict[str, Any] = {
 
 LAWS = ["zipf", "uniform", "geometric", "list", "one", "correlated"]
 CHOICES = ["relu", "solu", "linear", "matched", "adam", "sgd", "int", "float", "range", "log", "uniform", "log_uniform"]
-WORDS = st.sampled_from([*LAWS, *CHOICES])
+WORDS = st.sampled_from([*LAWS, *CHOICES, "mine:Cube"])
 HUGE = "0x" + "f" * 5000  # too long for Python to print in decimals, and so for hypothesis
 NUMBERS = st.one_of(
     st.integers(-3, 12),
@@ -71,6 +71,7 @@ PARTS = [
     "case",
     "tune",
     "question",
+    "metrics",
     "seed",
     "law",
     "kind",
