@@ -133,6 +133,7 @@ def sweep(
     extend: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
+    allow_code: bool = False,
 ) -> Run:
     """Train and measure every model of a sweep, as ``toymodels sweep`` does, and return its `Run`.
 
@@ -147,6 +148,7 @@ def sweep(
     The run folder is ``out``, or ``runs/NAME`` where the sweep has a name; a dict has none, and needs ``out``. The
     models there are the same bytes as the command's. A finished sweep is only read. Interrupted (Ctrl-C, or a
     notebook's stop button), the same call goes on where it was. ``progress=False`` says and shows nothing.
+    Code of your own that the sweep names (``"mine:Cube"``) is imported with ``allow_code=True`` alone.
 
     Raises a `SweepError` with the sentence that the command prints: `SpecError` for a sweep or an option that cannot
     be, `FolderError` for a folder that is refused, `PacksFailed` where models could not be trained, while what is
@@ -166,6 +168,7 @@ def sweep(
         extend=extend,
         retry_failed=retry_failed,
         progress=progress,
+        allow_code=allow_code,
     )
 
 
@@ -192,9 +195,10 @@ def answer(run: Run | str | Path, name: str) -> Reply:
     return studies.answer(name, load(run) if isinstance(run, str | os.PathLike) else run, lambda said: None)
 
 
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``: its tables as DataFrames, any model back as tensors.
+def load(folder: str | Path, *, allow_code: bool = False) -> Run:
+    """The run in ``folder``: its tables as DataFrames, any model back as tensors; with ``allow_code`` also those that
+    are made of code of your own, which is then imported.
 
     See `toymodels.sweeps.results.reading.Run`. Raises `FolderError` where there is none.
     """
-    return importlib.import_module("toymodels.sweeps.results.reading").load(folder)
+    return importlib.import_module("toymodels.sweeps.results.reading").load(folder, allow_code=allow_code)

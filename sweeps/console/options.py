@@ -44,6 +44,9 @@ Extend = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
 ]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import the code of your own that the sweep names (module:Name).")
+]
 NoTune = Annotated[bool, typer.Option("--no-tune", help="Run the file as if it had no [tune] section.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")]
 

@@ -63,7 +63,9 @@ class Standing:
         folder = shlex.quote(str(self.folder))
         if self.extending:  # the folder has not got the sweep that extends it yet
             return "the same command as before, with --extend"
-        return f"toymodels show {folder}" if self.finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
+        allowing = " --allow-code" if self.manifest.code else ""
+        goes_on = f"toymodels sweep {folder}/sweep.toml --out {folder}{allowing}"
+        return f"toymodels show {folder}" if self.finished else goes_on
 
     def print(self) -> None:
         """Print how the run stands on stdout, one fact a line."""

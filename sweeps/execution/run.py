@@ -70,7 +70,8 @@ def run(
     packs = own_packs(plan, shard)
     try:
         wording = store.take_over_wording(plan.sweep, may_write=shard is None)
-        for sentence in (wording, *store.version_changes()):
+        source = store.take_over_code(plan.sweep.code, may_write=shard is None)
+        for sentence in (wording, source, *store.version_changes()):
             if sentence:
                 reporter.note(sentence)
         _check_room(store, plan, packs)

@@ -19,6 +19,7 @@ from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.memory import SHARE
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack
+from toymodels.sweeps.spec.code import Imported
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store.manifest import NUMERICS, versions
 from toymodels.sweeps.store.store import Store
@@ -69,6 +70,9 @@ def carry_out(order: Order) -> CarriedOut:
     others = differing(dict(order.versions), versions_of_packs())
     if others:
         raise VersionsDiffer(refusal("that came later", others))
+    code = order.settings[0].code
+    if isinstance(code, Imported):
+        code.check_same()
     store = Store(Path(order.folder))
     if not store.begun or store.manifest.plan != order.plan:
         raise FolderError(

@@ -1,6 +1,7 @@
 """Described: what every column of the tables is, and in which unit; as the Parquet files and docs/RUNS.md have it.
 
-What is measured says it in `toymodels.metrics.meanings`, a setting where it is declared, and the rest here. A file has
+What is measured says it in `toymodels.metrics.meanings`, a setting where it is declared, a metric of one's own where it
+is registered, and the rest here. A file has
 it as metadata of each column, ``unit`` and ``description``, and of itself, ``toymodels``: which plan its models are of,
 and which version built it.
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 from toymodels import __version__
 from toymodels.checks import Check, Each, Flag, NumberOr, OrNone, Whole
 from toymodels.metrics.meanings import MEANINGS, NUMBER, TRUTH, Meaning
+from toymodels.metrics.own import registered
 from toymodels.roles import OneOf
 from toymodels.sweeps.spec.schema import ALL_SETTINGS
 from toymodels.sweeps.spec.settings import canonical_json
@@ -51,7 +53,10 @@ def meaning(table: str, column: str) -> Meaning | None:
     if table == "models" and column in ALL_SETTINGS:
         setting = ALL_SETTINGS[column]
         return Meaning(_unit(setting.check), setting.says)
-    return OWN.get(table, {}).get(column) or MEANINGS.get(table, {}).get(column)
+    known = OWN.get(table, {}).get(column) or MEANINGS.get(table, {}).get(column)
+    return known or next(
+        (Meaning(own.unit, own.description) for own in registered() if own.column == f"{table}.{column}"), None
+    )
 
 
 def described(table: str, columns: pa.Schema, plan: str) -> pa.Schema:

@@ -23,6 +23,7 @@ from toymodels.sweeps.results.described import read_back
 from toymodels.sweeps.results.loaded import LoadedModel
 from toymodels.sweeps.results.tables import TABLES, TARGETS
 from toymodels.sweeps.results.verdicts import read_verdicts
+from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.store import atomic, packing
 from toymodels.sweeps.store.rights import unreadable
@@ -44,9 +45,10 @@ class Run:
     """A run folder: ``models``, ``features``, ``neurons``, ``targets`` and ``curves`` as DataFrames, any model back as
     tensors."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, allow_code: bool = False) -> None:
         self.path = Path(folder)
         self._store = Store.open_existing(self.path)
+        self._store.code = own_code() if allow_code else None
         self._recent: dict[int, StoredFile] = {}
 
     @cached_property
@@ -289,6 +291,10 @@ class Run:
             raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
 
 
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``. Raises `FolderError` if there is none."""
-    return Run(folder)
+def load(folder: str | Path, *, allow_code: bool = False) -> Run:
+    """The run in ``folder``. Raises `FolderError` if there is none.
+
+    Tables and weights of a run that names code of one's own are there without it; with ``allow_code`` that is imported,
+    from the current folder or an installed package, so that its models can run.
+    """
+    return Run(folder, allow_code=allow_code)

@@ -24,6 +24,7 @@ from typing import Any
 
 from torch import Tensor
 
+from toymodels.metrics.own import fingerprints
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.sweep import Sweep
@@ -263,7 +264,7 @@ class Store(RunFolder):
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
         """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
-        version that measures otherwise."""
+        version that measures otherwise, or without a metric that is registered now (`toymodels.metrics.own`)."""
         tensors = stored.tensors
         k, m, n = *tensors["W_in"].shape[:2], tensors["E" if "E" in tensors else "W_in"].shape[2]
         said = tensors["W_out"].shape[1]
@@ -275,7 +276,9 @@ class Store(RunFolder):
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m], "targets": [k, said]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
         of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
-        return measured if fits and all(measured.metadata.get(name) == of for name, of in of_it.items()) else None
+        fits = fits and all(measured.metadata.get(name) == of for name, of in of_it.items())
+        own = measured.metadata.get("own", {})
+        return measured if fits and isinstance(own, dict) and fingerprints().items() <= own.items() else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""

@@ -23,6 +23,12 @@ from toymodels.metrics.gauge import gauged_moments
 from toymodels.metrics.looks import measures_as_html, measures_in_a_line
 from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import Moments, collect
+from toymodels.metrics.own import Measured as Measured
+from toymodels.metrics.own import OwnMetric as OwnMetric
+from toymodels.metrics.own import own_quantities
+from toymodels.metrics.own import register as register
+from toymodels.metrics.own import registered as registered
+from toymodels.metrics.own import unregister as unregister
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE
 from toymodels.metrics.tiers import Tier as Tier
 from toymodels.surroundings import undisturbed
@@ -104,7 +110,7 @@ LEVELS = ("models", "features", "neurons", "targets")
 
 def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
     moments = gauged_moments(experiments[0].bottleneck, moments)
-    quantities = quantities_of(experiments, parameters, moments)
+    quantities = quantities_of(experiments, parameters, moments) | own_quantities(experiments, parameters, moments)
     ask, failed = Ask(quantities), {}
     columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
     first, (k, m, _) = experiments[0], parameters.W_in.shape
