@@ -1,8 +1,4 @@
-"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then.
-
-Models a second, and the time left, are told from what was trained since the first report, with which training has
-begun: compiling, and reading what is stored, are none of it.
-"""
+"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.speed import Speed
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -22,9 +19,7 @@ class Progress:
 
     def __init__(self, total: int, part: str = "") -> None:
         self.total, self.done, self.part = total, 0.0, part and f"{part}: "
-        self._trained = 0.0
-        self._begun: float | None = None
-        """the clock when training had begun; None before"""
+        self._speed = Speed()
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self._bar: Bar | None = None
         self._task = TaskID(0)
@@ -54,12 +49,8 @@ class Progress:
     def advance(self, models: float) -> None:
         """So many models' worth of training is done."""
         self.done += models
-        now = time.monotonic()
-        if self._begun is None:
-            self._begun = now
-        else:
-            self._trained += models
-        rate = self._trained / (now - self._begun) if now > self._begun else 0.0
+        self._speed.advance(models)
+        rate, now = self._speed.rate, time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s" if rate else "")
         elif now - self._last_beat > HEARTBEAT_SECONDS:
