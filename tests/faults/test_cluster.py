@@ -181,7 +181,7 @@ def test_progress_within_packs_is_heard_and_seen_from_outside(place: Path) -> No
         shares.update({look.share} if look else {})
         return max(shares, default=0.0) > 0.5
 
-    until(half_way)
+    until(half_way, seconds=180)
     _, err = running.communicate(timeout=200)
     assert running.returncode == 0, err
     assert len(shares) > 3

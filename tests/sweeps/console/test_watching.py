@@ -224,9 +224,11 @@ def test_a_run_is_watched_from_before_it_begins_through_a_kill_to_its_end(onlook
     (tmp_path / "slow.toml").write_text(SLOW)
     command = [sys.executable, "-c", OFTEN, "sweep", "slow.toml", "--out", "run", "--engine", "autograd"]
 
+    null = subprocess.DEVNULL
+
     def begun() -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, **quiet)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=null, stderr=null)
 
     onlooker.sees("no run folder yet: waiting for a sweep to begin there")
     sweep = begun()
