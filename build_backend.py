@@ -1,7 +1,8 @@
 """The build: setuptools, with an sdist that keeps the links of this tree, and files that are the same bytes every time.
 
-An sdist is what git tracks, links as links (setuptools would put copies in their place), and ``PKG-INFO``. Times are
-that of the last commit, or ``SOURCE_DATE_EPOCH``; an unpacked sdist has them on its files.
+An sdist is what git tracks, links as links (setuptools would put copies in their place), ``PKG-INFO``, and in a file
+named ``SOURCE_DATE_EPOCH`` the time that all files are given: that of the last commit, or of the variable of that name.
+Not all installers keep the times of what they unpack.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from setuptools.build_meta import (  # noqa: F401
     prepare_metadata_for_build_wheel,
 )
 
-INFO = "PKG-INFO"
+INFO, EPOCH = "PKG-INFO", "SOURCE_DATE_EPOCH"
 Settings = dict[str, Any] | None
 
 
 def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build the wheel; returns its name."""
-    os.environ.setdefault("SOURCE_DATE_EPOCH", str(_epoch()))
+    os.environ[EPOCH] = str(_epoch())
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
@@ -46,12 +47,13 @@ def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
     with TemporaryDirectory() as folder:
         made = build_meta.prepare_metadata_for_build_wheel(folder, config_settings)
         info = Path(folder, made, "METADATA").read_bytes()
-    name, epoch = made.removesuffix(".dist-info"), int(os.environ.get("SOURCE_DATE_EPOCH", _epoch()))
+    name, epoch = made.removesuffix(".dist-info"), _epoch()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(map(Path, _tracked())):
             _add(tar, f"{name}/{path}", epoch, path)
         _add(tar, f"{name}/{INFO}", epoch, info)
+        _add(tar, f"{name}/{EPOCH}", epoch, f"{epoch}\n".encode())
     Path(sdist_directory, f"{name}.tar.gz").write_bytes(gzip.compress(archive.getvalue(), mtime=epoch))
     return f"{name}.tar.gz"
 
@@ -71,18 +73,18 @@ def _add(tar: tarfile.TarFile, name: str, epoch: int, content: Path | bytes) -> 
 
 
 def _tracked() -> list[str]:
-    """The paths of the files and links that git tracks. Raises ``SystemExit`` where there is no git to ask."""
-    try:
-        listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True).stdout.decode()
-        return [path for path in listed.split("\0") if path]
-    except (OSError, subprocess.CalledProcessError):
-        raise SystemExit("an sdist is built from a git clone, not from an unpacked sdist") from None
+    """The paths of the files and links that git tracks. Raises ``SystemExit`` in an unpacked sdist."""
+    if Path(INFO).exists():
+        raise SystemExit("an sdist is built from a git clone, not from an unpacked sdist")
+    return [path for path in _git("ls-files", "-z").split("\0") if path]
 
 
 def _epoch() -> int:
-    """The time of the last commit; of an unpacked sdist that of its files."""
-    try:
-        said = subprocess.run(["git", "log", "-1", "--format=%ct"], capture_output=True, check=True)
-        return int(said.stdout)
-    except (OSError, ValueError, subprocess.CalledProcessError):
-        return int(Path("pyproject.toml").stat().st_mtime)
+    """The time that all files are given, in seconds since 1970."""
+    unpacked = Path(EPOCH)
+    said = unpacked.read_text(encoding="utf-8") if unpacked.exists() else _git("log", "-1", "--format=%ct")
+    return int(os.environ.get(EPOCH, said))
+
+
+def _git(*command: str) -> str:
+    return subprocess.run(["git", *command], stdout=subprocess.PIPE, check=True, text=True).stdout

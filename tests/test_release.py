@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -95,9 +96,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def git(*command: str) -> str:
+    return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+
+
 def tracked() -> set[str]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
-    return set(listed.stdout.split("\0")) - {""}
+    return set(git("ls-files", "-z").split("\0")) - {""}
 
 
 @FROM_GIT
@@ -105,7 +109,7 @@ def test_an_sdist_is_the_tree_with_its_links(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         members = {member.name.partition("/")[2]: member for member in opened.getmembers()}
-    assert members.keys() == tracked() | {"PKG-INFO"}
+    assert members.keys() == tracked() | {"PKG-INFO", "SOURCE_DATE_EPOCH"}
     links = {name: member.linkname for name, member in members.items() if member.issym()}
     assert links == {f"toymodels/{name}": f"../{name}" for name in ("cli.py", "figures", "sweeps")}
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members.values()} == {(0, 0, "", "")}
@@ -118,4 +122,8 @@ def test_the_wheel_from_it_has_every_module_and_sweep_and_nothing_else(built: Pa
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     parts = {name for name in tracked() if name.startswith(("toymodels/", "sweeps/", "figures/")) or name == "cli.py"}
     parts -= {f"toymodels/{name}" for name in ("cli.py", "figures", "sweeps")}
+    (epoch,) = {entry.date_time for entry in zipfile.ZipFile(wheel).infolist()}
+    assert (
+        datetime(*epoch, tzinfo=UTC).timestamp() // 2 == int(git("log", "-1", "--format=%ct")) // 2
+    )  # zip counts by two
     assert names == {name if name.startswith("toymodels/") else f"toymodels/{name}" for name in parts}
