@@ -273,6 +273,19 @@ def status(run: options.OneRun, as_json: options.Json = False) -> None:
 
 
 @app.command()
+def watch(
+    run: options.OneRun,
+    every: options.EverySeconds = 2.0,
+    once: options.Once = False,
+    as_json: options.Json = False,
+) -> None:
+    """Follow a run until it ends, from any terminal or machine that sees its folder: progress, losses, failures."""
+    from toymodels.sweeps.console import watching
+
+    watching.watch(run, every=every, once=once, as_json=as_json)
+
+
+@app.command()
 def doctor(
     clear_cache: options.ClearCache = False,
     as_json: options.Json = False,

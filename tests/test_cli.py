@@ -25,7 +25,7 @@ from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
 
-COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
+COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "watch", "doctor"]
 # Eight packs of about half a second each: time to be interrupted in.
 LONG = TINY.replace("steps = 30", "steps = 1200").replace('["relu", "solu"]', '["relu", "solu", "gelu", "silu"]')
 
@@ -217,6 +217,7 @@ def test_listed_laws_can_be_swept_and_shown() -> None:
 ARM = {"settings", "models", "diverged", "does_nothing", "measures"}
 JSON: list[tuple[list[str], set[str]]] = [
     (["show", "run"], {"folder", "question", "arms", "notes"}),
+    (["watch", "run"], {"folder", "packs_done", "share", "seconds_left", "losses", "failures", "unreadable", "ended"}),
     (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
     (["list"], {"sweeps", "figures"}),
     (["doctor"], {"python", "torch", "toymodels", "device", "threads", "compiled kernels"}),

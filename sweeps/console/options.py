@@ -95,6 +95,11 @@ NullSeed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the rotation
 Short = Annotated[bool, typer.Option("--short", help="With --controls: fewer of them, in under a minute.")]
 ProofsOut = Annotated[Path | None, typer.Option(help="With --controls: where power.json and its figure go.")]
 
+# ---------------------------------------------------------------------------------------------------------------- watch
+
+EverySeconds = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Between two looks.")]
+Once = Annotated[bool, typer.Option("--once", help="Look once, and say how the run stands now.")]
+
 # --------------------------------------------------------------------------------------------------------------- doctor
 
 ClearCache = Annotated[

@@ -33,6 +33,7 @@ from toymodels.sweeps.store.contents import most_bytes, tensors_of
 from toymodels.sweeps.store.folder import TUNING, RunFolder
 from toymodels.sweeps.store.locks import Lock, Shard, moment
 from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
+from toymodels.sweeps.store.pulse import Pulse
 from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
@@ -63,9 +64,10 @@ def explained(path: Path) -> Iterator[None]:
         raise FolderError(f"{path}: {reason}: choose another --out") from None
 
 
-def _is_own(name: str, own: Collection[str]) -> bool:
-    """Whether a sweep that was killed before its manifest was written may have left this."""
-    return name in own or name.startswith((atomic.PREFIX, locks.PREFIX))
+def has_only(folder: Path, own: Collection[str]) -> bool:
+    """Whether nothing is there but what a sweep may have left that was killed before its manifest was written."""
+    known = (atomic.PREFIX, locks.PREFIX)
+    return not folder.is_dir() or all(p.name in own or p.name.startswith(known) for p in folder.iterdir())
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,7 @@ class Store(RunFolder):
 
     def check_may_begin(self, sweep: Sweep) -> None:
         """Raise `FolderError` for a folder without a manifest that holds what is no beginning of this sweep."""
-        own = OWN | ({TUNING} if sweep.tuning is not None else set())
-        if not self.begun and self.path.is_dir() and any(not _is_own(p.name, own) for p in self.path.iterdir()):
+        if not self.begun and not has_only(self.path, OWN | ({TUNING} if sweep.tuning is not None else set())):
             raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
 
     def lock(self, shard: Shard | None = None) -> None:
@@ -150,6 +151,11 @@ class Store(RunFolder):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def say(self, pulse: Pulse) -> None:
+        """Say to whoever looks at the folder how far this process is, while it holds it."""
+        if self._lock is not None:
+            self._lock.say(pulse)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
