@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
+from toymodels.sweeps.results.parquet import read_rows, read_table
 from toymodels.sweeps.results.tables import TARGETS
 from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.store import atomic, packing
@@ -173,6 +172,11 @@ class Run:
         return self._store.plan()
 
     @property
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says of how the folder was made: plan hash, engine, device, versions and more."""
+        return self._store.manifest.document()
+
+    @property
     def question(self) -> str:
         """The question that the sweep asks; empty where its file has none."""
         return self._store.sweep().question
@@ -190,6 +194,11 @@ class Run:
         return (
             "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
         )
+
+    def rows(self, table: str, models: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
+        """Those rows of the table ``features``, ``neurons`` or ``targets`` that are of ``models``, with ``model`` and
+        whichever of ``columns`` it has; for a table that is larger than memory. Raises `FolderError` as those do."""
+        return read_rows(self.path / f"{table}.parquet", self._by_sweep, models, columns)
 
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
@@ -255,17 +264,7 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        path = self.path / f"{name}.parquet"
-        try:
-            with atomic.opened(path, through_links=True) as file:
-                # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
-                return pq.read_table(pa.BufferReader(file.read())).to_pandas()
-        except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
-        except PermissionError as error:
-            raise unreadable(path, error) from None
-        except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
+        return read_table(self.path / f"{name}.parquet", lambda: remedy or self._by_sweep())
 
 
 def load(folder: str | Path) -> Run:
