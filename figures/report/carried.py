@@ -41,19 +41,21 @@ class Carried:
     weights: Sequence[int]
     of: int
     """how many models there are"""
+    there: int
+    """of how many there are packs"""
 
     @property
     def sentences(self) -> list[str]:
         """What the page says of models that it does not carry: nothing where it carries all."""
         said = []
-        for what, models, limit in (
-            ("The explorer shows", self.points, f"{MOST_POINTS:,} models"),
-            ("Tables of features and neurons are here for", self.rows, f"{MOST_ROWS:,} rows"),
-            ("Weights are here, in half precision, for", self.weights, f"{MOST_WEIGHTS:,} weights"),
+        for what, models, of, limit in (
+            ("The explorer shows", self.points, self.of, f"{MOST_POINTS:,} models"),
+            ("Tables of features and neurons are here for", self.rows, self.there, f"{MOST_ROWS:,} rows"),
+            ("Weights are here, in half precision, for", self.weights, self.there, f"{MOST_WEIGHTS:,} weights"),
         ):
-            if len(models) < self.of:
+            if len(models) < of:
                 said.append(
-                    f"{what} {len(models):,} of {self.of:,} models, the first of every arm, as many of each: "
+                    f"{what} {len(models):,} of {of:,} models, the first of every arm, as many of each: "
                     f"the page is kept small ({limit})."
                 )
         return said
@@ -68,6 +70,7 @@ def choose(arms: Sequence[Replicates], sizes: Mapping[int, Size]) -> Carried:
         rows=sorted(_up_to(MOST_ROWS, there[:MOST_POINTS], {model: sizes[model].rows for model in there})),
         weights=sorted(_up_to(MOST_WEIGHTS, there[:MOST_POINTS], {model: sizes[model].weights for model in there})),
         of=len(order),
+        there=len(there),
     )
 
 

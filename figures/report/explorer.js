@@ -31,10 +31,10 @@ function addressOf(chosen, run) {
 function explore(run) {
   let chosen = chosenBy(location.hash, run), drawing = Promise.resolve();
   const all = [...run.models.keys()], by = new Map(run.columns.map(each => [each.name, each]));
-  const number = {name: "model", title: "model", value: row => run.models[row], numeric: true};
+  const number = {name: "model", title: "model", value: row => run.models[row], text: row => String(run.models[row]), numeric: true};
   const filters = run.columns.filter(each => each.setting && (valuesOf(each, all) ?? []).length > 1);
   const said = row => run.columns.filter(each => each.setting && each.value(row) !== null)
-    .map(each => each.name === "hidden layer" ? each.value(row) : `${each.title} ${written(each.value(row))}`);
+    .map(each => each.name === "hidden layer" ? each.text(row) : `${each.title} ${each.text(row)}`);
   const titled = row => [`Model ${run.models[row]}`, ...said(row)];
 
   function choose(change) {
@@ -45,7 +45,7 @@ function explore(run) {
 
   function select(label, options, value, onchange) {
     const made = options.map(([each, text]) => make("option", {value: each, selected: each === value}, text));
-    return make("label", {}, label, make("select", {onchange: event => onchange(event.target.value)}, ...made));
+    return make("label", {}, label, make("select", {"aria-label": label, onchange: event => onchange(event.target.value)}, ...made));
   }
 
   function check(letter) {
@@ -56,7 +56,7 @@ function explore(run) {
   function controls() {
     const columns = run.columns.map(each => [each.name, each.title]);
     const one = each => {
-      const options = [[ANY, "any"], ...valuesOf(each, all).map(value => [written(value), written(value)])];
+      const options = [[ANY, "any"], ...valuesOf(each, all).map(value => [written(value, true), written(value, true)])];
       return select(each.title, options, chosen.only[each.name] ?? ANY, value => {
         const {[each.name]: _, ...others} = chosen.only;
         choose({only: value === ANY ? others : {...others, [each.name]: value}});
@@ -81,7 +81,7 @@ function explore(run) {
     const logX = chosen.log.includes("x") && !x.words, logY = chosen.log.includes("y") && !y.words;
     const there = (each, log, row) => each.value(row) !== null && !(log && each.value(row) <= 0);
     const drawn = rows.filter(row => there(x, logX, row) && there(y, logY, row)), left = rows.length - drawn.length;
-    const hover = row => [...titled(row), `${x.title} ${written(x.value(row))}`, `${y.title} ${written(y.value(row))}`];
+    const hover = row => [...titled(row), `${x.title} ${x.text(row)}`, `${y.title} ${y.text(row)}`];
     host("counted").textContent = `${rows.length} of ${all.length} models` + (left ? `; ${left} not drawn, where ${x.title} or ${y.title} is undefined${logX || logY ? " or not above 0" : ""}` : "");
     const ring = drawn.includes(chosen.row) ? chosen.row : null;
     drawing = drawing.then(() => {
@@ -92,7 +92,8 @@ function explore(run) {
   }
 
   function table(rows) {
-    const names = [...run.columns.filter(each => each.setting).map(each => each.name), "seed", "status", chosen.x, chosen.y, ...FACTS];
+    const settings = run.columns.filter(each => each.setting).map(each => each.name);
+    const names = ["hidden layer", chosen.x, chosen.y, ...FACTS, ...settings, "seed"];
     const columns = [...new Set(names)].filter(name => by.has(name)).map(name => ({...by.get(name), numeric: !by.get(name).words}));
     sortedTable(host("models"), {
       label: "Models", columns: [number, ...columns], rows, sort: chosen.sort, chosen: chosen.row,
@@ -106,8 +107,8 @@ function explore(run) {
       host("model").replaceChildren();
       return;
     }
-    const facts = ["seed", ...FACTS].filter(name => by.has(name)).map(name => [by.get(name).title, by.get(name).value(chosen.row)]);
-    const everything = run.columns.map(each => [each.title, each.value(chosen.row)]);
+    const facts = ["seed", ...FACTS].filter(name => by.has(name)).map(name => [by.get(name).title, by.get(name).text(chosen.row)]);
+    const everything = run.columns.map(each => [each.title, each.text(chosen.row)]);
     drawModel(host("model"), run, run.models[chosen.row], {
       title: titled(chosen.row).join(", ").replace(", ", ": "), facts, everything, close: () => choose({row: null}),
     });
@@ -119,7 +120,7 @@ function explore(run) {
   }
 
   function show() {
-    const kept = row => Object.entries(chosen.only).every(([name, value]) => written(by.get(name).value(row)) === value);
+    const kept = row => Object.entries(chosen.only).every(([name, value]) => written(by.get(name).value(row), true) === value);
     const rows = all.filter(kept);
     points(rows);
     inside();
@@ -145,6 +146,7 @@ for (const link of document.querySelectorAll('nav a[href^="#"]'))
   });
 
 (async () => {
+  host("without").hidden = true;
   host("explore").hidden = false;
   if (typeof DecompressionStream === "undefined") {
     host("explore").textContent = "The explorer needs a browser of 2023 or later.";

@@ -126,7 +126,7 @@ def plane(D: Tensor) -> tuple[Tensor, Tensor]:
 def _batches(run: Run, models: Sequence[int], unread: list[str]) -> Iterator[tuple[list[int], Parameters]]:
     """Those of ``models`` that each pack has, with their parameters; why a pack cannot be read is put in ``unread``."""
     wanted = set(models)
-    for pack in run.plan.packs:
+    for pack in run.plan.packs if wanted else ():
         there = sorted(wanted.intersection(pack.models))
         if not there:
             continue

@@ -55,22 +55,22 @@ function drawPlane(host, {hidden, points}, features) {
 function tableOf(label, {index, count, columns}, features) {
   const host = make("div"), rows = [...Array(count).keys()], main = columns.find(each => each.name === "main_feature");
   const tier = features && features.columns.find(each => each.name === "tier");
-  const own = [{name: index, title: index, value: row => row, numeric: true}, ...columns.map(each => ({...each, numeric: !each.words}))];
+  const own = [{name: index, title: index, value: row => row, text: String, numeric: true}, ...columns.map(each => ({...each, numeric: !each.words}))];
   if (main && tier) {
     const ofMain = row => main.value(row) === null || main.value(row) < 0 ? null : tier.value(main.value(row));
-    own.splice(2, 0, {name: "its tier", title: "its tier", value: ofMain, numeric: false});
+    own.splice(2, 0, {name: "its tier", title: "its tier", value: ofMain, text: row => written(ofMain(row)), numeric: false});
   }
   sortedTable(host, {label, columns: own, rows, perPage: 16, sort: index});
   return make("section", {class: "rows"}, make("h4", {}, label), host);
 }
 
 // Fills `host` with what the page has of model number `model`; `title` says which it is, `facts` and `everything`, pairs
-// of a name and a value, what was measured.
+// of a name and a text, what was measured.
 function drawModel(host, run, model, {title, facts, everything, close}) {
   const weights = run.weights(model), plane = run.plane(model);
   const features = run.tables.features && run.tables.features(model);
   const pairs = said => make("div", {class: "facts"},
-    ...said.map(([name, value]) => make("div", {}, make("span", {class: "quiet"}, name), make("span", {}, written(value)))));
+    ...said.map(([name, value]) => make("div", {}, make("span", {class: "quiet"}, name), make("span", {}, value))));
   const heat = make("div", {class: "plot", id: "weights", role: "img", "aria-label": "Weights"});
   const flat = make("div", {class: "plot", id: "plane", role: "img", "aria-label": "Features in a plane"});
   const parts = [];

@@ -153,7 +153,7 @@ class Run:
             raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
         except PermissionError as error:
             raise unreadable(path, error) from None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
 
     @property
