@@ -65,7 +65,7 @@ def found(run: Run) -> tuple[list[Found], list[str]]:
 def _verdict(run: Run) -> Found:
     """What ``toymodels verdict`` said: of its first regime, the primary one if there is one, and a row a regime."""
     try:
-        regimes = [_Regime.of(regime) for regime in run.verdicts["regimes"]]
+        regimes = [_SaidOfRegime.of(regime) for regime in run.verdicts["regimes"]]
         notes = [str(note) for note in run.verdicts.get("notes", ())]
         first = regimes[0]
     except (AttributeError, KeyError, IndexError, TypeError):
@@ -101,7 +101,7 @@ def _verdict(run: Run) -> Found:
 
 
 @dataclass(frozen=True)
-class _Regime:
+class _SaidOfRegime:
     """What the page says of one regime of ``verdicts.json``; each part is text, whatever a file has there."""
 
     name: str
@@ -120,9 +120,9 @@ class _Regime:
         return self.statuses.get(key) or "describes"
 
     @staticmethod
-    def of(said: Any) -> _Regime:
+    def of(said: Any) -> _SaidOfRegime:
         predictions = {str(key): each for key, each in said["predictions"].items()}
-        return _Regime(
+        return _SaidOfRegime(
             *(str(said["name"]), bool(said["primary"])),
             *(str(said[key]) for key in ("answer", "decided_by", "adds")),
             claims={key: str(each["claim"]) for key, each in predictions.items()},

@@ -49,7 +49,7 @@ def of_models(run: Run, models: pd.DataFrame, packed: Packed) -> list[dict[str, 
         | {"title": name if shared[title(name)] > 1 else title(name), "setting": True}
         for name in settings
     ]
-    measures = [name for name in models if name not in (*run.setting_columns, *NOT_MEASURED)]
+    measures = [str(name) for name in models if name not in (*run.setting_columns, *NOT_MEASURED)]
     columns += [
         column(packed, name, models[name], "f8" if name == "seed" else "f4") | {"title": spoken(name), "setting": False}
         for name in ("seed", *measures)

@@ -29,7 +29,7 @@ function addressOf(chosen, run) {
 }
 
 function explore(run) {
-  let chosen = chosenBy(location.hash, run), drawing = Promise.resolve();
+  let chosen = chosenBy(location.hash, run), drawing = Promise.resolve(), models = null;
   const all = [...run.models.keys()], by = new Map(run.columns.map(each => [each.name, each]));
   const number = {name: "model", title: "model", value: row => run.models[row], text: row => String(run.models[row]), numeric: true};
   const filters = run.columns.filter(each => each.setting && (valuesOf(each, all) ?? []).length > 1);
@@ -37,9 +37,13 @@ function explore(run) {
     .map(each => each.name === "hidden layer" ? each.text(row) : `${each.title} ${each.text(row)}`);
   const titled = row => [`Model ${run.models[row]}`, ...said(row)];
 
-  function choose(change) {
+  function keep(change) {
     chosen = {...chosen, ...change};
     history.replaceState(null, "", addressOf(chosen, run));
+  }
+
+  function choose(change) {
+    keep(change);
     show();
   }
 
@@ -76,32 +80,41 @@ function explore(run) {
     }));
   }
 
-  function points(rows) {
-    const x = by.get(chosen.x), y = by.get(chosen.y), colour = by.get(chosen.colour);
+  // What the axes show of some rows: those that have both numbers.
+  function axes(rows) {
+    const x = by.get(chosen.x), y = by.get(chosen.y);
     const logX = chosen.log.includes("x") && !x.words, logY = chosen.log.includes("y") && !y.words;
     const there = (each, log, row) => each.value(row) !== null && !(log && each.value(row) <= 0);
-    const drawn = rows.filter(row => there(x, logX, row) && there(y, logY, row)), left = rows.length - drawn.length;
+    return {x, y, logX, logY, drawn: rows.filter(row => there(x, logX, row) && there(y, logY, row))};
+  }
+
+  function points(rows) {
+    const {x, y, logX, logY, drawn} = axes(rows), left = rows.length - drawn.length;
     const hover = row => [...titled(row), `${x.title} ${x.text(row)}`, `${y.title} ${y.text(row)}`];
-    host("counted").textContent = `${rows.length} of ${all.length} models` + (left ? `; ${left} not drawn, where ${x.title} or ${y.title} is undefined${logX || logY ? " or not above 0" : ""}` : "");
-    const ring = drawn.includes(chosen.row) ? chosen.row : null;
+    const undrawn = `; ${left} not drawn, where ${x.title} or ${y.title} is undefined${logX || logY ? " or not above 0" : ""}`;
+    host("counted").textContent = `${rows.length} of ${all.length} models${left ? undrawn : ""}`;
+    const shown = {x, y, colour: by.get(chosen.colour), logX, logY, rows: drawn, all, hover, chosen: ringed(drawn)};
     drawing = drawing.then(() => {
-      const {done, legend: marks} = drawPoints(host("points"), {x, y, colour, logX, logY, rows: drawn, all, hover, chosen: ring});
+      const {done, legend: marks} = drawPoints(host("points"), shown);
       legend(marks);
       return done;
     });
   }
 
+  const ringed = drawn => drawn.includes(chosen.row) ? chosen.row : null;
+
   function table(rows) {
     const settings = run.columns.filter(each => each.setting).map(each => each.name);
     const names = ["hidden layer", chosen.x, chosen.y, ...FACTS, ...settings, "seed"];
     const columns = [...new Set(names)].filter(name => by.has(name)).map(name => ({...by.get(name), numeric: !by.get(name).words}));
-    sortedTable(host("models"), {
+    models = sortedTable(host("models"), {
       label: "Models", columns: [number, ...columns], rows, sort: chosen.sort, chosen: chosen.row,
-      opened: row => open(row), onsort: sort => choose({sort}),
+      opened: open, onsort: sort => keep({sort}),
     });
   }
 
   function inside() {
+    for (const plot of host("model").querySelectorAll(".plot")) Plotly.purge(plot);
     if (chosen.row === null) {
       host("model").hidden = true;
       host("model").replaceChildren();
@@ -110,32 +123,43 @@ function explore(run) {
     const facts = ["seed", ...FACTS].filter(name => by.has(name)).map(name => [by.get(name).title, by.get(name).text(chosen.row)]);
     const everything = run.columns.map(each => [each.title, each.text(chosen.row)]);
     drawModel(host("model"), run, run.models[chosen.row], {
-      title: titled(chosen.row).join(", ").replace(", ", ": "), facts, everything, close: () => choose({row: null}),
+      title: titled(chosen.row).join(", ").replace(", ", ": "), facts, everything, close: () => look(null),
     });
   }
 
+  const kept = row => Object.entries(chosen.only).every(([name, value]) => by.has(name) && written(by.get(name).value(row), true) === value);
+
+  // Look inside another model: the points stay as they are.
+  function look(row) {
+    keep({row});
+    inside();
+    models.choose(row);
+    const {x, y, drawn} = axes(all.filter(kept)), ring = ringOf(x, y, ringed(drawn));
+    drawing = drawing.then(() => Plotly.relayout(host("points"), {shapes: ring}));
+  }
+
   function open(row) {
-    choose({row});
+    look(row);
+    host("model").focus({preventScroll: true});
     host("model").scrollIntoView({block: "nearest", behavior: "smooth"});
   }
 
   function show() {
-    const kept = row => Object.entries(chosen.only).every(([name, value]) => written(by.get(name).value(row), true) === value);
     const rows = all.filter(kept);
     points(rows);
-    inside();
     table(rows);
   }
 
   function begin() {
     controls();
     show();
+    inside();
   }
 
   begin();
   drawing.then(() => host("points").on("plotly_click", ({points: [point]}) => { if (point.customdata !== undefined) open(point.customdata); }));
   addEventListener("hashchange", () => { chosen = chosenBy(location.hash, run); begin(); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", begin);
 }
 
 // Links to sections scroll, and leave what the address keeps alone.

@@ -66,7 +66,7 @@ def _start(of_models: list[dict[str, Any]], shown: Any) -> dict[str, str]:
     x = [name for name in across if name in numbers and shown[name].nunique() > 1]
     x += [name for name in settings if name in numbers]
     return {
-        "x": (x or ["seed"])[0],
-        "y": UP if UP in numbers else numbers[-1],
-        "colour": (settings or ["seed" if "seed" in names else names[0]])[0],
+        "x": (x or numbers or names)[0],
+        "y": UP if UP in numbers else (numbers or names)[-1],
+        "colour": (settings or numbers or names)[0],
     }

@@ -1,7 +1,8 @@
 """Plotly's strict bundle, which draws the explorer: made without ``eval``, so that a page may forbid it.
 
 plotly.js-strict-dist-min 4.1.1 from the npm registry, MIT licence (``plotly.LICENSE``), gzipped without a name
-or a time (``gzip.compress(script, 9, mtime=0)``). To take another version: put its file here so, and write down its digest.
+or a time (``gzip.compress(script, 9, mtime=0)``). For another version: put its file here so, and write
+down its digests.
 """
 
 from __future__ import annotations

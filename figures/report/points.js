@@ -37,13 +37,14 @@ function tracesOf({x, y, colour, rows, all, hover}) {
   return {traces: there.map(mark => trace(own.get(mark.value), {color: mark.color, symbol: mark.symbol})), legend: there};
 }
 
-// A ring around the chosen model; nothing where it is not among the points.
+// A ring around the chosen model, as shapes of the layout, which are moved without drawing the points again.
 function ringOf(x, y, row) {
-  const at = row === null ? {x: [], y: []} : {x: [x.words ? plain(x.value(row)) : x.value(row)], y: [y.words ? plain(y.value(row)) : y.value(row)]};
-  return {
-    type: "scatter", mode: "markers", ...at, hoverinfo: "skip",
-    marker: {size: 17, color: "rgba(0,0,0,0)", line: {color: coloured("accent"), width: 3}},
-  };
+  if (row === null) return [];
+  const at = each => each.words ? plain(each.value(row)) : each.value(row);
+  return [{
+    type: "circle", xsizemode: "pixel", ysizemode: "pixel", xanchor: at(x), yanchor: at(y), x0: -9, x1: 9, y0: -9, y1: 9,
+    line: {color: coloured("accent"), width: 3},
+  }];
 }
 
 // Draws into `host`; returns the legend. Only what has both numbers can be drawn: the caller leaves out the others.
@@ -51,7 +52,8 @@ function drawPoints(host, shown) {
   const {x, y, logX, logY, chosen} = shown, {traces, legend} = tracesOf(shown);
   const kind = (each, log) => ({type: each.words ? "category" : log ? "log" : "linear"});
   const ends = layout({
-    xaxis: axis(x.title, kind(x, logX)), yaxis: axis(y.title, kind(y, logY)), uirevision: [x.name, y.name, logX, logY].join(" "),
+    xaxis: axis(x.title, kind(x, logX)), yaxis: axis(y.title, kind(y, logY)), shapes: ringOf(x, y, chosen),
+    uirevision: [x.name, y.name, logX, logY].join(" "),
   });
-  return {done: Plotly.react(host, [...traces, ringOf(x, y, chosen)], ends, CONFIG), legend};
+  return {done: Plotly.react(host, traces, ends, CONFIG), legend};
 }

@@ -9,7 +9,8 @@ function inOrder(rows, {value}, falling) {
 }
 
 // Fills `host`. `columns` have {name, title, value, text, numeric}; `opened(row)` is called by a button in the first column;
-// `sort` is the name of a column, with "-" before it from large to small, and `onsort` is told of another one.
+// `sort` is the name of a column, with "-" before it from large to small, and `onsort` is told of another one. Returns a
+// table of which another row can be `choose`n.
 function sortedTable(host, {label, columns, rows, perPage = 25, sort = "", chosen = null, opened = null, onsort = null}) {
   let page = 0;
 
@@ -55,4 +56,5 @@ function sortedTable(host, {label, columns, rows, perPage = 25, sort = "", chose
   }
 
   draw();
+  return {choose: row => { chosen = row; draw(); }};
 }

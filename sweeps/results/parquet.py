@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from toymodels.sweeps.errors import FolderError
@@ -33,9 +33,10 @@ def read_rows(path: Path, remedy: Callable[[], str], models: Sequence[int], colu
         schema = pa.schema(
             [held.schema_arrow.field(name) for name in ("model", *columns) if name in held.schema_arrow.names]
         )
-        wanted = pa.array(list(models), pa.int64())
         pieces = held.iter_batches(columns=schema.names, use_threads=False)
-        found = [piece.filter(pc.is_in(piece["model"].cast(pa.int64()), wanted)) for piece in pieces]
+        found = [
+            piece.filter(pa.array(np.isin(piece["model"].to_numpy(zero_copy_only=False), models))) for piece in pieces
+        ]
         return pa.Table.from_batches(found, schema).to_pandas()
 
 

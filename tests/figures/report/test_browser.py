@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads nothing, complains of nothing, and one can click, filter, sort and come back."""
+"""The report in a real browser: it loads nothing, complains of nothing; one can click, filter, sort and come back."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def opened(browser: Browser, run: Run, address: str = "", **how: Any) -> Iterato
     context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900}, **how)
     page, wrong = context.new_page(), []
     page.set_default_timeout(8000)
-    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
-    page.on("console", lambda said: said.type in ("error", "assert") and wrong.append(said.text))
+    page.on("request", lambda request: wrong.extend([request.url] * (not request.url.startswith(("file:", "data:")))))
+    page.on("console", lambda said: wrong.extend([said.text] * (said.type in ("error", "assert"))))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: wrong.append(dialog.message))
     page.goto(path.as_uri() + address)
@@ -59,7 +59,8 @@ def click_point(page: Page, model: int) -> None:
             const box = plot.getBoundingClientRect();
             for (const trace of plot.data) {
                 const place = (trace.customdata ?? []).indexOf(model);
-                if (place >= 0) return [box.x + xaxis._offset + xaxis.d2p(trace.x[place]), box.y + yaxis._offset + yaxis.d2p(trace.y[place])];
+                const of = (axis, value) => axis._offset + axis.d2p(value);
+                if (place >= 0) return [box.x + of(xaxis, trace.x[place]), box.y + of(yaxis, trace.y[place])];
             }
         }""",
         model,
@@ -70,7 +71,8 @@ def click_point(page: Page, model: int) -> None:
 
 
 def rows(page: Page, host: str = "#models") -> list[list[str]]:
-    return page.evaluate("host => [...document.querySelectorAll(`${host} tbody tr`)].map(row => [...row.cells].map(cell => cell.textContent))", host)
+    cells = "row => [...row.cells].map(cell => cell.textContent)"
+    return page.evaluate(f"host => [...document.querySelectorAll(`${{host}} tbody tr`)].map({cells})", host)
 
 
 def test_a_model_is_clicked_filtered_sorted_and_found_again(browser: Browser, ran: Run) -> None:
@@ -148,7 +150,9 @@ def test_the_page_is_light_or_dark_as_the_reader_has_it(
         width = page.evaluate("() => document.querySelector('figure img').naturalWidth")
         assert width == (9 if scheme == "light" else 7)
         page.set_viewport_size({"width": 400, "height": 800})
-        page.wait_for_function("() => document.documentElement.scrollWidth <= 400")  # nothing sticks out of a small screen
+        page.wait_for_function(
+            "() => document.documentElement.scrollWidth <= 400"
+        )  # nothing sticks out of a small screen
         page.screenshot(path=tmp_path / f"{scheme}.png")
 
 
@@ -176,4 +180,4 @@ def test_thousands_of_models_are_drawn_up_to_the_limit_that_the_page_says(
         page.wait_for_selector("#model h3")
         assert "The page does not carry this model's." in (page.locator("#model").text_content() or "")
         page.get_by_role("button", name="Next").click()
-        assert [row[0] for row in rows(page)][0] == "25"
+        assert rows(page)[0][0] == "25"

@@ -1,4 +1,4 @@
-"""The plane of a model's features is the one of its singular vectors, and rows of some models are those of the table."""
+"""The plane of a model's features is that of its singular vectors, and rows of some models are those of the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page says what a run was asked and answered and how it was made, as text whatever it holds, and what is damaged."""
+"""The page says what a run was asked and answered and how it was made, as text whatever it holds, and what it lacks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,9 @@ from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.studies import document
 from toymodels.sweeps.studies.reply import Reply
 
-REPLY = Reply("Is <b>it</b>?", "It is </script>.", {"a <row>": pd.DataFrame({"mean": [1.0]})}, ("Of <i>two</i> seeds.",))
+REPLY = Reply(
+    "Is <b>it</b>?", "It is </script>.", {"a <row>": pd.DataFrame({"mean": [1.0]})}, ("Of <i>two</i> seeds.",)
+)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -81,8 +84,17 @@ def test_a_verdict_of_another_form_is_named_and_the_report_is_written(ran: Run, 
 
 def test_the_verdict_is_said_with_what_decided_it_for_every_regime(ran: Run) -> None:
     predictions = {"P1": {"claim": "two <groups>", "status": None}, "P2": {"claim": "small", "status": "supported"}}
-    regime = {"name": "dense", "primary": True, "answer": "no second tier", "decided_by": "too few", "adds": "not supported"}
-    regimes = [regime | {"predictions": predictions}, regime | {"name": "sparse", "predictions": predictions, "primary": False}]
+    regime = {
+        "name": "dense",
+        "primary": True,
+        "answer": "no second tier",
+        "decided_by": "too few",
+        "adds": "not supported",
+    }
+    regimes = [
+        regime | {"predictions": predictions},
+        regime | {"name": "sparse", "predictions": predictions, "primary": False},
+    ]
     (ran.path / "verdicts.json").write_text(json.dumps({"schema": 3, "notes": ["Mind <this>."], "regimes": regimes}))
     words = words_of(ran)
     for said in (
@@ -111,7 +123,9 @@ def test_the_same_folder_gives_the_same_page_and_only_that_is_written(ran: Run) 
     before = {path: path.read_bytes() for path in ran.path.rglob("*") if path.is_file()}
     page = page_of(ran)
     assert page_of(ran) == page
-    assert {path: path.read_bytes() for path in ran.path.rglob("*") if path.name != "report.html" and path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in ran.path.rglob("*") if path.name != "report.html" and path.is_file()
+    } == before
 
 
 def test_nothing_can_run_or_load_but_what_the_page_came_with(ran: Run) -> None:
@@ -126,7 +140,9 @@ def test_nothing_can_run_or_load_but_what_the_page_came_with(ran: Run) -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert rules["script-src"] == f"'sha256-{in_base64(bytes.fromhex(plotly.SHA256))}' 'sha256-{digest}'"
     tags = Tags(page).tags
-    assert not [(tag, name) for tag, attributes in tags for name in attributes if name.startswith("on") or name == "style"]
+    assert not [
+        (tag, name) for tag, attributes in tags for name in attributes if name.startswith("on") or name == "style"
+    ]
     assert {tag for tag, _ in tags} & {"link", "iframe", "object", "embed", "base", "img", "form"} == {"form"}
     assert all(each.get("src", "data:").startswith("data:") for _, each in tags)  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -137,7 +153,7 @@ def test_headings_are_in_order_and_every_cell_has_a_heading(ran: Run) -> None:
     levels = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert all(each["scope"] in ("row", "col") for tag, each in tags if tag == "th")
     assert next(each["lang"] for tag, each in tags if tag == "html") == "en"
 
