@@ -240,7 +240,7 @@ def tables(run: options.OneRun, allow_code: options.AllowCode = False, as_json: 
 
 @app.command()
 def report(run: options.OneRun, as_json: options.Json = False) -> None:
-    """Write a run's table and figures into report.html."""
+    """Write report.html: answers, figures, provenance and an explorer of the models, on one page."""
     from toymodels.figures.report import write_report
     from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load

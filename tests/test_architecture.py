@@ -22,7 +22,8 @@ LINES = 300
 LONG = {"toymodels.kernels.vector"}
 """the modules that may have more lines than `LINES`"""
 LINKS = {"sweeps": "../sweeps", "figures": "../figures", "cli.py": "../cli.py"}
-EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "typer", "rich", "safetensors", "tomli_w", "tomllib", "psutil"}
+EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "jinja2", "typer", "rich", "safetensors", "tomli_w", "tomllib"}
+EDGE |= {"psutil"}
 
 
 def files(package: str) -> list[Path]:

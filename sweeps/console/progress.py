@@ -1,5 +1,4 @@
-"""Progress: how far a sweep is, as it is told to whoever watches it (`toymodels.sweeps.console.audience`).
-"""
+"""Progress: how far a sweep is, as it is told to whoever watches it (`toymodels.sweeps.console.audience`)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -21,12 +20,12 @@ from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
 from toymodels.sweeps.results.described import read_back
 from toymodels.sweeps.results.loaded import LoadedModel
+from toymodels.sweeps.results.parquet import read_rows, read_schema, read_table
 from toymodels.sweeps.results.tables import TABLES, TARGETS
 from toymodels.sweeps.results.verdicts import read_verdicts
 from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.names import overlap
-from toymodels.sweeps.store import atomic, packing
-from toymodels.sweeps.store.rights import unreadable
+from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
@@ -129,7 +128,7 @@ class Run:
 
     def schema(self, name: str) -> pa.Schema:
         """The Arrow schema of a table's file, with what the file says of itself and of its columns."""
-        return self._of_file(name, pq.read_schema)
+        return read_schema(self.path / f"{name}.parquet", self._by_sweep)
 
     def compare(self, other: Run | str | Path) -> Comparison:
         """What differs between this run and another one, or that in a folder, and what became of the models that they
@@ -211,6 +210,11 @@ class Run:
             "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
         )
 
+    def rows(self, table: str, models: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
+        """Those rows of the table ``features``, ``neurons`` or ``targets`` that are of ``models``, with ``model`` and
+        whichever of ``columns`` it has; for a table that is larger than memory. Raises `FolderError` as those do."""
+        return read_rows(self.path / f"{table}.parquet", self._by_sweep, models, columns)
+
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
         pack = self.plan.packs[self._pack_of(model)]
@@ -275,20 +279,7 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        return self._of_file(name, lambda file: pq.read_table(file).to_pandas(), remedy)
-
-    def _of_file(self, name: str, read: Callable[[pa.BufferReader], Any], remedy: str = "") -> Any:
-        path = self.path / f"{name}.parquet"
-        try:
-            with atomic.opened(path, through_links=True) as file:
-                # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
-                return read(pa.BufferReader(file.read()))
-        except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
-        except PermissionError as error:
-            raise unreadable(path, error) from None
-        except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
+        return read_table(self.path / f"{name}.parquet", lambda: remedy or self._by_sweep())
 
 
 def load(folder: str | Path, *, allow_code: bool = False) -> Run:
