@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from toymodels.figures.colours import hue, ink, page
+from toymodels.figures.colours import Colour, hue, ink, page
 from toymodels.figures.drawing import WIDTH
 from toymodels.figures.restarts import best
 from toymodels.metrics.phases import Phase, boundary, candidate_losses, second_feature
@@ -103,11 +103,12 @@ def losses_of(chosen: pd.DataFrame) -> np.ndarray:
     return chosen["loss_exact" if exact else "loss"].to_numpy(float)
 
 
-def _colour(length: float, overlap: float) -> tuple[float, ...]:
+def _colour(length: float, overlap: float) -> Colour:
     """Of a dimension of its own blue, in superposition vermillion, and not represented the page's colour."""
     there, shared = np.clip([length, overlap], 0, 1)
     full = (1 - shared) * np.array(hue("blue")) + shared * np.array(hue("vermillion"))
-    return tuple(there * full + (1 - there) * np.array(page()))
+    red, green, blue = there * full + (1 - there) * np.array(page())
+    return red, green, blue
 
 
 def _map(axis: Axes, found: pd.DataFrame, values: np.ndarray, **style: Any) -> QuadMesh:

@@ -21,7 +21,7 @@ def assert_legible(figure: Figure) -> None:
     assert figure.get_figwidth() <= WIDTH + 1e-9
     page = to_rgb(figure.get_facecolor())
     for text in texts(figure):
-        assert text.get_fontsize() >= SMALLEST, text.get_text()
+        assert float(text.get_fontsize()) >= SMALLEST, text.get_text()
         behind = background(text, figure)
         assert behind is None or contrast(to_rgb(text.get_color()), behind) > 1.9, text.get_text()
     for line in figure.findobj(Line2D):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection, QuadMesh
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from tests.figures.by_hand import RunByHand, neurons, phases, polygons, settings
 from tests.figures.legible import assert_legible
@@ -30,6 +31,11 @@ def seen(figure: Figure) -> list[Axes]:
     return [axis for axis in figure.axes if axis.get_visible()]
 
 
+def widths(axis: Axes) -> list[float]:
+    """Of the bars in a panel."""
+    return [bar.get_width() for bar in axis.patches if isinstance(bar, Rectangle)]
+
+
 @pytest.mark.parametrize(
     "name, run", [("gram", polygons), ("tms_intro", polygons), ("tms_neurons", neurons), ("tms_phase", phases)]
 )
@@ -42,7 +48,7 @@ def test_they_are_legible_on_a_dark_page(name, run):
 
 def test_the_squares_of_gram_are_the_products_of_columns():
     run = polygons()
-    images = [axis.images[0].get_array() for axis in seen(drawn("gram", run)) if axis.images]
+    images = [np.asarray(axis.images[0].get_array()) for axis in seen(drawn("gram", run)) if axis.images]
     for image, W in zip(images, run.weights, strict=True):
         np.testing.assert_allclose(image, (W.T @ W).numpy(), atol=1e-6)
 
@@ -50,8 +56,8 @@ def test_the_squares_of_gram_are_the_products_of_columns():
 def test_bars_of_gram_are_lengths_coloured_by_superposition():
     """Alone at density 1; a pair shares a dimension: (W_1/|W_1| . W_2)^2 = 1 for one of length 1, .81 of length .9."""
     lone, pairs, _ = [axis for axis in seen(drawn("gram", polygons())) if len(axis.patches) == 5]
-    assert [bar.get_width() for bar in lone.patches] == pytest.approx([1, 1, 0, 0, 0])
-    assert [bar.get_width() for bar in pairs.patches] == pytest.approx([1, 1, 0.9, 0.9, 0])
+    assert widths(lone) == pytest.approx([1, 1, 0, 0, 0])
+    assert widths(pairs) == pytest.approx([1, 1, 0.9, 0.9, 0])
     with in_our_style():
         own, less, shared = along([0.0, 0.81, 1.0])
     assert to_rgb(lone.patches[0].get_facecolor()) == pytest.approx(own)
@@ -74,23 +80,24 @@ def test_blocks_are_weights_the_largest_at_the_axis_and_negative_ones_below():
     figure, colours = Figure(), [(k / 4, 0.0, 0.0) for k in range(4)]
     W = np.array([[0.2, 0.5, -0.3, -0.4], [0.0, 0.0, 0.0, 1.0]])
     blocks = stacks.draw_stacks(figure.subplots(), W, colours)
-    ends = [(path.vertices[0][1], path.vertices[2][1]) for path in blocks.get_paths()]
+    corners = [np.asarray(path.vertices) for path in blocks.get_paths()]
+    ends = [(each[0, 1], each[2, 1]) for each in corners]
     assert ends == [(0.0, 0.5), (0.0, -0.4), (-0.4, pytest.approx(-0.7)), (0.5, pytest.approx(0.7)), (0.0, 1.0)]
-    assert [tuple(face[:3]) for face in blocks.get_facecolor()] == [colours[k] for k in (1, 3, 2, 0, 3)]
-    places = [path.vertices[:, 0].mean() for path in blocks.get_paths()]
+    assert [tuple(face[:3]) for face in to_rgba_array(blocks.get_facecolor())] == [colours[k] for k in (1, 3, 2, 0, 3)]
+    places = [each[:, 0].mean() for each in corners]
     assert [round(place) for place in places] == [1, 1, 1, 1, 2]
 
 
 def test_neurons_are_ordered_by_main_feature_and_bold_where_monosemantic():
     first, second = seen(drawn("tms_neurons", neurons()))
     assert "1 of 3 monosemantic" in first.get_title()
-    assert [text.get_weight() for text in first.get_xticklabels()] == ["normal", "bold", "normal"]
+    assert [text.get_fontweight() for text in first.get_xticklabels()] == ["normal", "bold", "normal"]
     (blocks,) = [each for each in second.collections if isinstance(each, PolyCollection)]
     with in_our_style():
         colours = by_importance(0.8 ** np.arange(5))
-    faces = [tuple(face[:3]) for face in blocks.get_facecolor()]
+    faces = [tuple(face[:3]) for face in to_rgba_array(blocks.get_facecolor())]
     assert faces[0] == pytest.approx(colours[0])  # the neuron of feature 0 first
-    assert min(path.vertices[:, 1].min() for path in blocks.get_paths()) == pytest.approx(-0.9)
+    assert min(np.asarray(path.vertices)[:, 1].min() for path in blocks.get_paths()) == pytest.approx(-0.9)
 
 
 def test_linear_neurons_and_other_targets_are_refused_in_a_sentence():
@@ -120,7 +127,7 @@ def test_the_phase_diagram_has_the_candidates_colours_on_both_sides_and_the_gain
         np.testing.assert_allclose(left[0], [hue("vermillion")] * 5, atol=1e-6)  # the sparsest
         np.testing.assert_allclose(left[4, 4], hue("blue"), atol=1e-6)  # dense, and the second more important
         np.testing.assert_allclose(left[4, 0], (1, 1, 1), atol=1e-6)  # dense, and less important
-    np.testing.assert_allclose(maps[2].get_array(), 0.1, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(maps[2].get_array()), 0.1, atol=1e-6)
 
 
 def test_the_line_is_where_candidates_cost_the_same():
@@ -141,7 +148,7 @@ def test_a_setting_without_a_model_is_left_out_of_the_map():
     run.__dict__["models"] = run.models.drop(index=7)
     trained, *_ = seen(drawn("tms_phase", run))
     (squares,) = trained.collections
-    assert np.ma.getmaskarray(squares.get_array()).any(-1).sum() == 1
+    assert np.ma.getmaskarray(np.ma.asarray(squares.get_array())).any(-1).sum() == 1
 
 
 @pytest.mark.parametrize("setting, value", [("model.hidden", 2), ("features.n", 5)])

@@ -77,4 +77,4 @@ def test_the_images_are_few_and_small() -> None:
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     for each, figure in IMAGES.items():
-        matplotlib.image.imsave(HERE / f"{each}.png", drawn(figure()), metadata={"Software": None})
+        matplotlib.image.imsave(HERE / f"{each}.png", drawn(figure()))
