@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel bench device clean
+.PHONY: demo test faults slow lint types wheel docs bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -37,6 +37,11 @@ wheel: $(VENV)/installed-dev
 	rm -rf build dist
 	$(BIN)/python -m build --wheel
 	sh tests/wheel.sh dist/*.whl
+
+# The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
+docs: $(VENV)/installed-docs
+	rm -rf build/docs build/jupyter_execute
+	$(BIN)/python -m sphinx -q -b html -d build/doctrees -E -W --keep-going docs build/docs
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.engines
@@ -66,6 +71,10 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-dev: $(VENV)/installed-test
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-test
