@@ -62,6 +62,7 @@ def sweep(
     from toymodels import figures
     from toymodels.engines import ENGINES
     from toymodels.sweeps.console import ending, parts, printing, request
+    from toymodels.sweeps.console.audience import Standard
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
     from toymodels.sweeps.results.reading import load
@@ -82,10 +83,8 @@ def sweep(
         of_parts = [estimate(part.plan, part.engine, part.device) for part in (asked, asked.tuning) if part is not None]
         printing.print_estimate(asked.sweep.stem, as_json, *of_parts)
         return
-    asked = parts.tuned(asked, retry_failed, as_json)
-    if asked is None:
-        return
-    outcome = parts.train(asked, retry_failed)
+    done = parts.carry_out(asked, retry_failed, Standard())
+    asked, outcome = done.request, done.outcome
     if asked.shard is not None:
         ending.say_shard(asked, outcome, as_json)
         return

@@ -1,9 +1,10 @@
-"""Figures: one a file, of the stem of the sweep or prediction it shows; each a function of a run, in one style."""
+"""Figures: one a file, of the stem of the sweep or prediction it shows; each a function of a run, in one style.
+
+A file with a function ``draw(run)`` is a figure by that alone: nothing else names it.
+"""
 
 from __future__ import annotations
 
-import importlib
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from toymodels.sweeps import studies
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from toymodels.sweeps.results.reading import Run
 
 
@@ -19,22 +22,72 @@ def _number(stem: str) -> int:
     return int(stem.partition("_")[0][1:])
 
 
-OF_SWEEPS = ("solu_neurons", "two_tiers", "two_tiers_full", "tms_intro")
-OF_PREDICTIONS = tuple(sorted((path.stem for path in Path(__file__).parent.glob("p[0-9]*_*.py")), key=_number))
-"""Of every prediction the one that it names; read off the files, so that naming them takes no PyTorch."""
-OF_STUDIES = tuple(name for name in studies.NAMES if (Path(__file__).parent / f"{name}.py").exists())
+_HERE = Path(__file__).parent
+_OF_RUNS = sorted(path.stem for path in _HERE.glob("*.py") if "\ndef draw(run: Run)" in path.read_text("utf-8"))
+"""Read off the files, so that naming them takes neither matplotlib nor PyTorch."""
+_SHIPPED = {path.stem for path in Path(studies.__file__).parents[1].glob("*.toml")}
+
+OF_PREDICTIONS = tuple(sorted((stem for stem in _OF_RUNS if stem[0] == "p" and stem[1].isdigit()), key=_number))
+"""Of every prediction the one that it names."""
+OF_STUDIES = tuple(stem for stem in _OF_RUNS if stem in studies.NAMES)
 """Drawn from what ``toymodels answer`` has written."""
-NAMES = (*OF_SWEEPS, *OF_STUDIES, *OF_PREDICTIONS)
+OF_SWEEPS = tuple(stem for stem in _OF_RUNS if stem in _SHIPPED and stem not in studies.NAMES)
+"""Of shipped sweeps, which draw them at their end."""
+OF_ANY = tuple(stem for stem in _OF_RUNS if stem not in (*OF_PREDICTIONS, *OF_STUDIES, *OF_SWEEPS))
+"""Of any run that has what they show."""
+NAMES = (*OF_SWEEPS, *OF_STUDIES, *OF_ANY, *OF_PREDICTIONS)
+FORMATS = ("svg", "png", "pdf")
+AS_USUAL = ("svg", "png")
+"""The formats in which figures are written where nothing else is asked for."""
 
 
-def draw(name: str, run: Run, out: Path) -> list[Path]:
-    """Draw figure ``name`` of ``run`` into ``out`` as SVG and PNG. Raises `SweepError` where that cannot be done."""
+def figure_of(name: str, run: Run, *, dark: bool = False) -> Figure:
+    """Figure ``name`` of ``run`` in our style, for a light or a dark page, not written anywhere.
+
+    Raises `SpecError` for a name that no figure has, `FolderError` where this run cannot have it.
+    """
+    from toymodels.figures import making
     from toymodels.sweeps.errors import SpecError
     from toymodels.sweeps.spec.wording import did_you_mean
 
     if name not in NAMES:
         raise SpecError(f"no figure is called '{name}'{did_you_mean(name, NAMES)}")
-    return _drawn(name, run, out)
+    return making.of_run(name, run, dark)
+
+
+def draw(name: str, run: Run, out: Path, *, formats: tuple[str, ...] = AS_USUAL, dark: bool = False) -> list[Path]:
+    """Draw figure ``name`` of ``run`` into ``out``, a file a format: ``name.svg``, of a dark one ``name.dark.svg``.
+
+    Raises `SweepError` where that cannot be done.
+    """
+    from toymodels.figures import making
+
+    return making.write(figure_of(name, run, dark=dark), name + ".dark" * dark, out, check_formats(formats))
+
+
+def draw_all(
+    run: Run,
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    formats: tuple[str, ...] = AS_USUAL,
+    dark: bool = False,
+) -> list[Path]:
+    """Draw every figure that ``run`` can have, as `draw` does one; ``say`` is told of each other one why not.
+
+    Raises `FolderError` where the run can have none.
+    """
+    from toymodels.sweeps.errors import FolderError, SweepError
+
+    drawn = []
+    for name in NAMES:
+        try:
+            drawn += draw(name, run, out, formats=check_formats(formats), dark=dark)
+        except SweepError as error:
+            say(f"no {name}: {error}")
+    if not drawn:
+        raise FolderError(f"{run.path}: no figure can be drawn of this run")
+    return drawn
 
 
 def draw_if_possible(name: str, run: Run, say: Callable[[str], None]) -> list[Path]:
@@ -50,33 +103,17 @@ def draw_if_possible(name: str, run: Run, say: Callable[[str], None]) -> list[Pa
 
 def draw_power(table: Mapping[str, Any], out: Path) -> list[Path]:
     """Draw the power table of ``toymodels verdict --controls --json`` into ``out``, as `draw` does a run."""
-    return _drawn("power", table, out)
+    from toymodels.figures import making
+
+    return making.write(making.of_document("power", table, dark=False), "power", out, AS_USUAL)
 
 
-def _drawn(name: str, of: object, out: Path) -> list[Path]:
-    from toymodels.figures.drawing import in_our_style
-    from toymodels.surroundings import as_in_a_new_process
-    from toymodels.sweeps.errors import SweepError
-    from toymodels.sweeps.store import atomic
-    from toymodels.sweeps.store.rights import unwritable
+def check_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """The same formats. Raises `SpecError` for one in which no figure can be written."""
+    from toymodels.sweeps.errors import SpecError
+    from toymodels.sweeps.spec.wording import did_you_mean
 
-    images = {}
-    try:
-        with in_our_style(), as_in_a_new_process():
-            figure = importlib.import_module(f"toymodels.figures.{name}").draw(of)
-            for suffix in ("svg", "png"):
-                buffer = io.BytesIO()
-                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-                figure.savefig(buffer, format=suffix, metadata=metadata)
-                images[out / f"{name}.{suffix}"] = buffer.getvalue()
-    except SweepError:
-        raise
-    except Exception as error:  # the figure is lost, and nothing else: the run is finished
-        raise SweepError(f"figure '{name}' cannot be drawn ({type(error).__name__}: {error})") from error
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for path, image in images.items():
-            atomic.write(path, image)
-    except OSError as error:
-        raise unwritable(out, error) from None
-    return list(images)
+    for each in formats:
+        if each not in FORMATS:
+            raise SpecError(f"no figure is written as '{each}'{did_you_mean(each, FORMATS)}")
+    return formats

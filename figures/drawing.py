@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.mplstyle")
+STYLE, DARK = (Path(__file__).with_name(f"{name}.mplstyle") for name in ("style", "dark"))
 READ_WHEN_IMPORTED = {"MATPLOTLIBRC": str(STYLE), "MPLBACKEND": ""}
 """What matplotlib reads when it is first imported, and fails over: here a file that it can read, and no backend."""
 
 
 @contextmanager
-def in_our_style() -> Iterator[None]:
-    """Matplotlib's defaults and our style meanwhile, then the user's settings again. No window system is asked for:
-    figures are made as `matplotlib.figure.Figure`, not by pyplot.
+def in_our_style(*, dark: bool = False) -> Iterator[None]:
+    """Matplotlib's defaults and our style meanwhile, for a light or a dark page, then the user's settings again. No
+    window system is asked for: figures are made as `matplotlib.figure.Figure`, not by pyplot.
     """
     _import_matplotlib()
     import matplotlib as mpl
@@ -24,7 +24,7 @@ def in_our_style() -> Iterator[None]:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        matplotlib.style.use(str(STYLE))
+        matplotlib.style.use([str(STYLE), *[str(DARK)] * dark])
         yield
 
 

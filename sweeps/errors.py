@@ -15,6 +15,12 @@ class SpecError(SweepError):
     exit_code = 2
 
 
+class PacksFailed(SweepError):
+    """A sweep, or its tuning, that is finished but for packs that could not be trained; the rest is in its folder."""
+
+    exit_code = 3
+
+
 class FolderError(SweepError):
     """A run folder that is refused: in use, another sweep's, newer, damaged, or not writable."""
 

@@ -153,6 +153,9 @@ def test_importlib_is_called_where_the_package_opens_alone() -> None:
     assert callers == [
         ("toymodels/__init__.py", "__getattr__"),
         ("toymodels/__init__.py", "__dir__"),
+        ("toymodels/api.py", "__getattr__"),
+        ("toymodels/api.py", "sweep"),
+        ("toymodels/api.py", "draw"),
         ("toymodels/api.py", "load"),
     ]
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toymodels.api import *  # noqa: F403
+    from toymodels.api import Run as Run
+    from toymodels.api import SweepError as SweepError
     from toymodels.api import __all__ as __all__
 
 __version__ = "0.1.0"
@@ -34,8 +36,9 @@ def __getattr__(name: str) -> Any:
         globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
     if name in globals():
         return globals()[name]
-    raise AttributeError(f"module 'toymodels' has no attribute '{name}'")
+    return getattr(importlib.import_module("toymodels.api"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *importlib.import_module("toymodels.api").__all__})
+    public = importlib.import_module("toymodels.api")
+    return sorted({*globals(), *public.__all__, *public.FORWARDED})

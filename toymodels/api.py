@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
@@ -27,8 +27,12 @@ from toymodels.training.schedules import Constant, Cosine, LinearDecay
 from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
+    from toymodels.sweeps.errors import SweepError as SweepError
     from toymodels.sweeps.results.reading import Run
 
 __all__ = [
@@ -89,18 +93,93 @@ __all__ = [
     "Values",
     "XExp",
     "Zipf",
+    "draw",
     "forward",
     "load",
     "measure",
+    "sweep",
     "train",
 ]
+
+
+FORWARDED = {"Run": "toymodels.sweeps.results.reading", "SweepError": "toymodels.sweeps.errors"}
+"""The public names of the sweeps, by their modules."""
+
+
+# The one place where the science knows of the sweeps and the figures, and only when one of these is asked for.
+
+
+def __getattr__(name: str) -> Any:
+    if name in FORWARDED:
+        return getattr(importlib.import_module(FORWARDED[name]), name)
+    raise AttributeError(f"module 'toymodels' has no attribute '{name}'")
+
+
+def sweep(
+    of: str | Path | Mapping[str, Any],
+    *,
+    seeds: int | Sequence[int] | None = None,
+    out: str | Path | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - what the command calls it
+    grid: Mapping[str, Any] | None = None,
+    tune: bool = True,
+    device: str = "auto",
+    engine: str = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    extend: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train and measure every model of a sweep, as ``toymodels sweep`` does, and return its `Run`.
+
+        run = tm.sweep("solu_neurons", seeds=4)
+        run = tm.sweep("mine.toml", set={"train.steps": 2000}, grid={"model.hidden": [4, 8]})
+        run = tm.sweep({"features": {"n": 6, "density": 0.1}, "model": {"hidden": 2}}, seeds=8, out="runs/mine")
+
+    ``of`` names a shipped sweep or a sweep file (a ``Path``, or a text with ``/`` or ``.toml``), or is what such a file
+    says, its tables as dicts. Everything else is an option of the command: ``grid`` has the values that settings take
+    in turn, by their dotted names, ``set`` fixes them, and ``seeds=4`` is the seeds 0 to 3.
+
+    The run folder is ``out``, or ``runs/NAME`` where the sweep has a name; a dict has none, and needs ``out``. The
+    models there are the same bytes as the command's. A finished sweep is only read. Interrupted (Ctrl-C, or a
+    notebook's stop button), the same call goes on where it was. ``progress=False`` says and shows nothing.
+
+    Raises a `SweepError` with the sentence that the command prints: `SpecError` for a sweep or an option that cannot
+    be, `FolderError` for a folder that is refused, `PacksFailed` where models could not be trained, while what is
+    finished is in the folder (`load`).
+    """
+    return importlib.import_module("toymodels.sweeps.console.calling").sweep(
+        of,
+        seeds=seeds,
+        out=out,
+        fixed=set,
+        grid=grid,
+        tune=tune,
+        device=device,
+        engine=engine,
+        workers=workers,
+        scheduler=scheduler,
+        extend=extend,
+        retry_failed=retry_failed,
+        progress=progress,
+    )
+
+
+def draw(run: Run | str | Path, name: str, *, dark: bool = False) -> Figure:
+    """The figure ``name`` of a run, or of the run in a folder: a matplotlib ``Figure``, which a notebook shows and
+    ``savefig`` writes.
+
+        tm.draw(tm.sweep("tms_intro"), "tms_intro")
+
+    The names are those of ``toymodels list``. Raises `SweepError` where there is no such figure, or not of this run.
+    """
+    return importlib.import_module("toymodels.figures.notebook").for_notebook(run, name, dark=dark)
 
 
 def load(folder: str | Path) -> Run:
     """The run in ``folder``: its tables as DataFrames, any model back as tensors.
 
-    See `toymodels.sweeps.results.reading.Run`.
-
-    The one place where the science knows of the sweeps, and only when it is called.
+    See `toymodels.sweeps.results.reading.Run`. Raises `FolderError` where there is none.
     """
     return importlib.import_module("toymodels.sweeps.results.reading").load(folder)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from toymodels.hypotheses.arms import MAIN
 from toymodels.sweeps import studies
 from toymodels.sweeps.console import documents
-from toymodels.sweeps.console.door import fail, say, this_command
+from toymodels.sweeps.console.door import say, this_command
 from toymodels.sweeps.console.printing import print_summary
+from toymodels.sweeps.errors import PacksFailed
 from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.results import curves, tables
 from toymodels.sweeps.results.arms import hidden_layer
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from toymodels.sweeps.console.request import Request
     from toymodels.sweeps.execution.run import Outcome
 
-SOME_FAILED = 3
-"""the exit code of a sweep that left packs out"""
-
 
 def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[Path], as_json: bool) -> None:
-    """Print the summary of a sweep, where things are, what comes next, and what diverged or failed."""
+    """Print the summary of a sweep, where things are, what comes next, and what diverged.
+
+    Raises `PacksFailed` where packs failed.
+    """
     packs, folder = len(request.plan.packs), request.folder
     arms = summarise(trained) if len(outcome.failed) < packs else []
     all_diverged = outcome.diverged == outcome.models
@@ -46,14 +47,31 @@ def say_sweep(request: Request, outcome: Outcome, trained: Run, drawn: Sequence[
             following = f"answer {request.sweep.stem}"
         print(f"Next: toymodels {following} {shlex.quote(str(folder))}")
     if outcome.diverged:
-        share = "every model" if all_diverged else f"{outcome.diverged} of {outcome.models} models"
-        say(f"{share} diverged: their measures are empty (status = diverged in models.parquet)")
+        say(diverged(outcome))
+    raise_failed(request, outcome)
+
+
+def diverged(outcome: Outcome) -> str:
+    """How many models of a sweep diverged, and what that means for its tables, as a sentence."""
+    share = "every model" if outcome.diverged == outcome.models else f"{outcome.diverged} of {outcome.models} models"
+    return f"{share} diverged: their measures are empty (status = diverged in models.parquet)"
+
+
+def raise_failed(request: Request, outcome: Outcome) -> None:
+    """Raise `PacksFailed` where packs of a sweep, or of a shard of it, failed."""
     if outcome.failed:
-        fail(f"{len(outcome.failed)} of {packs} packs failed; the rest is finished in {folder}", SOME_FAILED)
+        of = f"packs of shard {request.shard}" if request.shard else f"of {len(request.plan.packs)} packs"
+        raise PacksFailed(f"{len(outcome.failed)} {of} failed; the rest is finished in {request.folder}")
 
 
 def say_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
-    """Print how a shard ended, and what of the whole sweep is still to come."""
+    """Print how a shard of a sweep, or of its tuning where that is not complete, ended, and what is still to come.
+
+    Raises `PacksFailed` where packs failed.
+    """
+    if request.part == "tuning":
+        _say_tuning_shard(request, outcome, as_json)
+        return
     shard, packs, folder = request.shard, len(request.plan.packs), request.folder
     assert shard is not None
     if as_json:
@@ -66,16 +84,11 @@ def say_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
             print(f"Next: toymodels show {shlex.quote(str(folder))}")
     if outcome.untabled:
         say(outcome.untabled)
-    if outcome.failed:
-        failed = f"{len(outcome.failed)} packs of shard {shard} failed"
-        fail(f"{failed}; the rest is finished in {folder}", SOME_FAILED)
+    raise_failed(request, outcome)
 
 
-def say_tuning_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
-    """Print how a shard of a tuning ended where other shards' packs are missing, and what is to be done then.
-
-    Raises ``typer.Exit`` where packs of its own failed.
-    """
+def _say_tuning_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
+    """Print how a shard of a tuning ended where other shards' packs are missing, and what is to be done then."""
     shard, packs = request.shard, len(request.plan.packs)
     assert shard is not None
     if as_json:
@@ -86,21 +99,20 @@ def say_tuning_shard(request: Request, outcome: Outcome, as_json: bool) -> None:
             f"the tuning must be complete before the sweep begins: then run again: {this_command()}"
         )
     if outcome.failed:
-        fail_tuning(request, outcome)
+        raise tuning_failed(request, outcome)
 
 
-def fail_tuning(request: Request, outcome: Outcome) -> NoReturn:
-    """Leave because packs of a tuning failed, without which nothing can be chosen. Raises ``typer.Exit``."""
+def tuning_failed(request: Request, outcome: Outcome) -> PacksFailed:
+    """The failure of a tuning of which packs failed, without which nothing can be chosen."""
     failed, packs = len(outcome.failed), len(request.plan.packs)
-    fail(
+    return PacksFailed(
         f"{failed} of {packs} packs of the tuning failed, so nothing is chosen yet; the rest is finished in "
-        f"{request.folder}: the same command tries again, with --retry-failed also those that failed twice",
-        SOME_FAILED,
+        f"{request.folder}: the same command tries again, with --retry-failed also those that failed twice"
     )
 
 
-def say_tuned(request: Request) -> None:
-    """Say what a tuning chose, for a request in which that is done, and how much of a choice it was."""
+def tuned(request: Request) -> list[str]:
+    """What a tuning chose, for a request in which that is done, and how much of a choice it was, a sentence each."""
     tuning = request.plan.sweep.tuning
     assert tuning is not None
     sizes = {"arm": len(tuning.chosen), "candidate": len(tuning.candidates), "seed": len(tuning.seeds)}
@@ -108,9 +120,8 @@ def say_tuned(request: Request) -> None:
     near = sum(bool(choice.near) for choice in tuning.chosen)
     tied = f"in {near:,} of them another candidate came within 1 % of the chosen one" if near else "none a near tie"
     place = request.folder / "manifest.json"
-    say(f"tuned: settings chosen for {arms}, among {candidates} on {seeds}, {tied}: see tuned in {place}")
-    for sentence in at_ends(tuning):
-        say(sentence)
+    chosen = f"tuned: settings chosen for {arms}, among {candidates} on {seeds}, {tied}: see tuned in {place}"
+    return [chosen, *at_ends(tuning)]
 
 
 def can_be_judged(run: Run) -> bool:

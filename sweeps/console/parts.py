@@ -1,9 +1,15 @@
-"""Parts: a tuned sweep is trained in two, its tuning and then the sweep itself; any other in one."""
+"""Parts: a tuned sweep is trained in two, its tuning and then the sweep itself; any other in one.
+
+What `carry_out` does is what the command ``toymodels sweep`` and the function ``toymodels.sweep`` have in common, from
+a `Request` to its models.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from toymodels.sweeps.console import ending
-from toymodels.sweeps.console.door import say
+from toymodels.sweeps.console.audience import Audience
 from toymodels.sweeps.console.progress import Progress
 from toymodels.sweeps.console.request import Request
 from toymodels.sweeps.execution.reporter import Reporter
@@ -11,10 +17,36 @@ from toymodels.sweeps.execution.run import Outcome, run
 from toymodels.sweeps.store.tuning import make_tuning_folder
 
 
-def train(request: Request, retry_failed: bool) -> Outcome:
-    """Train what is not there of a request, and show on stderr how far that is."""
-    say(str(request))
-    with Progress(request.models, request.part) as progress:
+@dataclass(frozen=True)
+class Done:
+    """What was asked for, with settings chosen for every arm, and how it ended; of a shard that must wait for other
+    shards' packs of the tuning it is the tuning."""
+
+    request: Request
+    outcome: Outcome
+
+
+def carry_out(request: Request, retry_failed: bool, audience: Audience) -> Done:
+    """Train what is not there of a request, its tuning first, and tell the audience how far that is.
+
+    Raises `PacksFailed` where packs of the tuning failed, without which nothing can be chosen.
+    """
+    if request.tuning is not None:
+        make_tuning_folder(request.folder, request.sweep, request.tuning.plan)
+        outcome = _train(request.tuning, retry_failed, audience)
+        if outcome.missing:
+            return Done(request.tuning, outcome)
+        if outcome.failed:
+            raise ending.tuning_failed(request.tuning, outcome)
+        request = request.chosen(Reporter(note=audience.say))
+        for sentence in ending.tuned(request):
+            audience.say(sentence)
+    return Done(request, _train(request, retry_failed, audience))
+
+
+def _train(request: Request, retry_failed: bool, audience: Audience) -> Outcome:
+    audience.say(str(request))
+    with Progress(request.models, request.part, audience) as progress:
         return run(
             request.plan,
             request.folder,
@@ -25,23 +57,3 @@ def train(request: Request, retry_failed: bool) -> Outcome:
             retry_failed=retry_failed,
             executor=request.executor,
         )
-
-
-def tuned(request: Request, retry_failed: bool, as_json: bool) -> Request | None:
-    """The request with settings chosen for every arm, for which its tuning is trained where it is not there.
-
-    None for a shard where other shards' packs of the tuning are missing, which is printed. Raises ``typer.Exit`` where
-    packs failed.
-    """
-    if request.tuning is None:
-        return request
-    make_tuning_folder(request.folder, request.sweep, request.tuning.plan)
-    outcome = train(request.tuning, retry_failed)
-    if outcome.missing:
-        ending.say_tuning_shard(request.tuning, outcome, as_json)
-        return None
-    if outcome.failed:
-        ending.fail_tuning(request.tuning, outcome)
-    chosen = request.chosen(Reporter(note=say))
-    ending.say_tuned(chosen)
-    return chosen

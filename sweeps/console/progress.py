@@ -1,4 +1,4 @@
-"""Progress: how far a sweep is, on stderr. A bar on a terminal; elsewhere a heartbeat line now and then.
+"""Progress: how far a sweep is, as it is told to whoever watches it (`toymodels.sweeps.console.audience`).
 
 Models a second, and the time left, are told from what was trained since the first report, with which training has
 begun: compiling, and reading what is stored, are none of it.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
+from toymodels.sweeps.console.audience import Audience, Standard
 from toymodels.sweeps.execution.reporter import Reporter
 
 HEARTBEAT_SECONDS = 10.0
@@ -20,22 +17,16 @@ HEARTBEAT_SECONDS = 10.0
 class Progress:
     """Counts models, in parts of one, from when it is entered; says which ``part`` of a sweep they are of, if any."""
 
-    def __init__(self, total: int, part: str = "") -> None:
+    def __init__(self, total: int, part: str = "", audience: Audience | None = None) -> None:
         self.total, self.done, self.part = total, 0.0, part and f"{part}: "
         self._trained = 0.0
         self._begun: float | None = None
         """the clock when training had begun; None before"""
-        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        self._bar: Bar | None = None
-        self._task = TaskID(0)
+        self._audience = audience or Standard()
 
     def __enter__(self) -> Progress:
         self._last_beat = time.monotonic()
-        if self._console.is_terminal:
-            models = TextColumn(self.part + "{task.completed:,.0f}/{task.total:,.0f} models, {task.fields[rate]}")
-            self._bar = Bar(BarColumn(), models, TimeRemainingColumn(), console=self._console)
-            self._task = self._bar.add_task("", total=self.total, rate="")
-            self._bar.start()
+        self._bar = self._audience.bar(self.total, self.part)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,12 +52,12 @@ class Progress:
             self._trained += models
         rate = self._trained / (now - self._begun) if now > self._begun else 0.0
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=f"{rate:,.2f} models/s" if rate else "")
+            self._bar.show(self.done, rate)
         elif now - self._last_beat > HEARTBEAT_SECONDS:
             self._last_beat = now
             speed = f", {rate:,.2f} models/s, about {(self.total - self.done) / rate:,.0f} s left" if rate else ""
             self.note(f"{self.part}{self.done:,.0f} of {self.total:,} models{speed}")
 
     def note(self, sentence: str) -> None:
-        """Print a sentence on stderr without disturbing the bar."""
-        self._console.print(sentence)
+        """Say a sentence without disturbing the bar."""
+        self._audience.say(sentence)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.choosing import choose_executor, resolve_device, resolve_engine
@@ -65,13 +66,25 @@ def sweep_named(name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str],
 
     Raises `SpecError` where there is none, or where what is asked of it cannot be.
     """
-    chosen = read(find(name_or_file))
-    chosen = chosen if tune else replace(chosen, tuning=None)
-    for text in axes:
-        chosen = chosen.with_axis(*parse_axis(text))
-    for text in fixed:
-        chosen = chosen.with_setting(*parse_assignment(text, "--set"))
-    return chosen
+    found = read(find(name_or_file))
+    settings = [parse_assignment(text, "--set") for text in fixed]
+    return changed(found, fixed=settings, axes=[parse_axis(text) for text in axes], tune=tune)
+
+
+def changed(
+    sweep: Sweep, *, fixed: Iterable[tuple[str, Any]], axes: Iterable[tuple[str, Any]], tune: bool = True
+) -> Sweep:
+    """The sweep with these axes, then with these settings fixed, each by its dotted name; without its ``[tune]`` unless
+    ``tune``.
+
+    Raises `SpecError` where that cannot be.
+    """
+    sweep = sweep if tune else replace(sweep, tuning=None)
+    for name, values in axes:
+        sweep = sweep.with_axis(name, values)
+    for name, value in fixed:
+        sweep = sweep.with_setting(name, value)
+    return sweep
 
 
 def resolve(

@@ -182,6 +182,11 @@ def parse(text: str, stem: str, where: str) -> Sweep:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         hint = f": {spelling.HINT}" if spelling.parsed(text) is not None else ""
         raise SpecError(f"{where}: not valid TOML: {error}{hint}") from None
+    return of_document(raw, stem, where)
+
+
+def of_document(raw: Mapping[str, Any], stem: str, where: str) -> Sweep:
+    """The sweep in what a TOML text says, tables as dicts; raises `SpecError`."""
     question = raw.get("question", "")
     if not isinstance(question, str):
         raise SpecError(f"{where}: question: expected a string, got {short(question)}")
