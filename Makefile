@@ -39,7 +39,7 @@ wheel: $(VENV)/installed-dev
 	sh tests/wheel.sh dist/*.whl
 
 # The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
-docs: $(VENV)/installed-docs
+docs: $(VENV)/installed-test
 	rm -rf build/docs build/jupyter_execute
 	$(BIN)/python -m sphinx -q -b html -d build/doctrees -E -W --keep-going docs build/docs
 
@@ -71,10 +71,6 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-dev: $(VENV)/installed-test
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
-	touch $@
-
-$(VENV)/installed-docs: $(VENV)/installed-test
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-test

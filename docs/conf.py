@@ -35,7 +35,7 @@ myst_links_external_new_tab = False
 nb_execution_mode = "force"
 nb_execution_in_temp = True  # what a notebook writes is gone with it
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # of a cell; a machine may be busy
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # from elsewhere, and no page has a widget
 nb_merge_streams = True
 

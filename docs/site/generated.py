@@ -1,6 +1,6 @@
 """What a page of the site has from the program itself: its commands with every option, and its public names.
 
-A page asks for them with a directive, ``{commands}`` or ``{public-names}``; they are written in Markdown, as the page is.
+A page asks for them with a directive, ``{commands}`` or ``{public-names}``; they are written in Markdown, as it is.
 """
 
 from __future__ import annotations

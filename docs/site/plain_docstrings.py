@@ -20,7 +20,9 @@ from typing import Any
 
 from docutils import nodes
 
-MARKED = re.compile(r"``(?P<code>.+?)``|`(?P<name>[^`]+)`|(?P<strong>\*\*[^*\s][^*]*\*\*)|(?<![\w*])(?P<title>\*\w[^*]*\*)", re.S)
+MARKED = re.compile(
+    r"``(?P<code>.+?)``|`(?P<name>[^`]+)`|(?P<strong>\*\*[^*\s][^*]*\*\*)|(?<![\w*])(?P<title>\*\w[^*]*\*)", re.S
+)
 """what has a meaning in our docstrings: code, a name, words set strong, a title"""
 SPECIAL = re.compile(r"([\\*`|_\[\]])")
 LISTED = re.compile(r"(?:[-+•:>]|\.\.|\(?\w{1,3}[.)]\s)")
@@ -64,7 +66,7 @@ def _mark(match: re.Match[str], where: str) -> str:
 
 @cache
 def resolved(name: str, where: str) -> str | None:
-    """The full name of what ``name`` means in the docstring of ``where``; None where it names nothing of the program."""
+    """The full name of what ``name`` means in the docstring of ``where``; None where it names nothing of ours."""
     plain = name.removesuffix("()").removeprefix("tm.")
     for start in _scopes(where):
         if found := _within(start, plain.removeprefix("toymodels.")):
