@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "site"))
-# Notebooks run in processes of their own, beside whatever else this machine does.
+# Notebooks run in processes of their own, which find the command where Sphinx is installed.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 
 project = "toymodels"
