@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel lowest bench device clean
+.PHONY: demo test faults slow lint types wheel lowest docs bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -52,6 +52,11 @@ lowest:
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow and not cuda and not kill and not dask" \
 	    tests/test_random.py tests/test_activations.py tests/test_bottleneck.py tests/test_features.py tests/test_cli.py \
 	    tests/engines tests/figures tests/sweeps/store tests/sweeps/results tests/sweeps/execution
+
+# The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
+docs: $(VENV)/installed-test
+	rm -rf build/docs build/jupyter_execute
+	$(BIN)/python -m sphinx -q -b html -d build/doctrees -E -W --keep-going docs build/docs
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.engines
