@@ -138,7 +138,7 @@ def test_hostile_names_stay_text(browser: Browser, ran: Run) -> None:
             assert EVIL in (page.locator(place).text_content() or "").replace("\n", ""), place
 
 
-@pytest.mark.parametrize("scheme, background", [("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 28)")])
+@pytest.mark.parametrize("scheme, background", [("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 29)")])
 def test_the_page_is_light_or_dark_as_the_reader_has_it(
     browser: Browser, ran: Run, tmp_path: Path, scheme: str, background: str
 ) -> None:
