@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel docs bench device clean
+.PHONY: demo test faults slow lint types wheel lowest docs bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -32,11 +32,26 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/basedpyright
 
-# A wheel built from a clean tree, installed in a fresh environment and run from another folder.
+# The sdist and the wheel built from it; once more, the wheel from the tree: they must be the same bytes. Then the wheel is
+# installed in a fresh environment and run from another folder.
 wheel: $(VENV)/installed-dev
 	rm -rf build dist
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m build --no-isolation --sdist --outdir dist/again
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist/again
+	for each in dist/toymodels-*; do cmp $$each dist/again/$${each##*/} || exit 1; done
 	sh tests/wheel.sh dist/*.whl
+
+# The lowest version of everything that pyproject.toml allows, in a fresh environment. PyTorch's old wheels on PyPI are
+# CUDA builds of several GB, so CI does not run this.
+LOWEST := .venv-lowest
+lowest:
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q -c constraints-lowest.txt -e '.[test]'
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not slow and not cuda and not kill and not dask" \
+	    tests/test_random.py tests/test_activations.py tests/test_bottleneck.py tests/test_features.py tests/test_cli.py \
+	    tests/engines tests/figures tests/sweeps/store tests/sweeps/results tests/sweeps/execution
 
 # The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
 docs: $(VENV)/installed-test
@@ -78,4 +93,4 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

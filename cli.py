@@ -55,6 +55,7 @@ def sweep(
     extend: options.Extend = False,
     retry_failed: options.RetryFailed = False,
     no_tune: options.NoTune = False,
+    allow_code: options.AllowCode = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
@@ -68,7 +69,7 @@ def sweep(
     from toymodels.sweeps.results.reading import load
 
     asked = request.resolve(
-        request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or [], tune=not no_tune),
+        request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or [], tune=not no_tune, allow_code=allow_code),
         out=out,
         device=device,
         engine=engine,
@@ -88,24 +89,35 @@ def sweep(
     if asked.shard is not None:
         ending.say_shard(asked, outcome, as_json)
         return
-    trained, name = load(asked.folder), asked.sweep.stem
+    trained, name = load(asked.folder, allow_code=allow_code), asked.sweep.stem
     drawn = figures.draw_if_possible(name, trained, say) if name in figures.OF_SWEEPS else []
     ending.say_sweep(asked, outcome, trained, drawn, as_json)
 
 
 @app.command()
 def figure(
-    name: options.FigureName,
-    run: options.OneRun,
+    name_and_run: options.NameAndRun,
+    every: options.EveryFigure = False,
+    format_: options.Format = None,
     out: options.FigureOut = None,
+    dark: options.Dark = False,
+    allow_code: options.AllowCode = False,
     as_json: options.Json = False,
 ) -> None:
-    """Draw a figure of a run, as SVG and PNG."""
+    """Draw a figure of a run, as SVG and PNG, or with --all every figure that it can have."""
     from toymodels import figures
+    from toymodels.sweeps.console.drawing import figure_asked
     from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load
 
-    print_files(figures.draw(name, load(run), out if out is not None else run), as_json)
+    name, run = figure_asked(name_and_run, every)
+    formats = figures.check_formats(figures.AS_USUAL if format_ is None else (format_,))
+    loaded, folder = load(run, allow_code=allow_code), run if out is None else out
+    if name is None:
+        drawn = figures.draw_all(loaded, folder, say, formats=formats, dark=dark)
+    else:
+        drawn = figures.draw(name, loaded, folder, formats=formats, dark=dark)
+    print_files(drawn, as_json)
 
 
 @app.command()
@@ -135,6 +147,7 @@ def verdict(
     null_seed: options.NullSeed = 0,
     short: options.Short = False,
     out: options.ProofsOut = None,
+    allow_code: options.AllowCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Say whether SoLU + LN has two tiers of features, and what decided, and write verdicts.json."""
@@ -149,7 +162,7 @@ def verdict(
         drawn = [] if out is None else figures.draw_power(documents.of_power(proved.power), out)
         proved.leave([] if as_json else drawn)
         return
-    loaded = load(run)
+    loaded = load(run, allow_code=allow_code)
     beside = None if untuned is None else judging.untuned_beside(loaded, load(untuned))
     judgement = judging.judge(loaded, dictionaries, say, null_seed=null_seed, processes=None)
     path = document.write(loaded, judgement)
@@ -167,6 +180,7 @@ def verdict(
 def answer(
     name: options.StudyName,
     run: options.OneRun,
+    allow_code: options.AllowCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Say what a run answers to a question, with intervals over seeds, draw it, and write <study>.json."""
@@ -176,7 +190,7 @@ def answer(
     from toymodels.sweeps.results.reading import load
     from toymodels.sweeps.studies import document
 
-    loaded = load(run)
+    loaded = load(run, allow_code=allow_code)
     reply = studies.answer(name, loaded, say)
     path = document.write(loaded, name, reply)
     drawn = figures.draw_if_possible(name, loaded, say) if name in figures.OF_STUDIES else []
@@ -194,24 +208,27 @@ def inspect(
     neurons: options.NeuronsAnArm = None,
     judge: options.JudgeName = "person",
     seed: options.DrawnBy = None,
+    allow_code: options.AllowCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Judge neurons by their strongest examples, a key each, not knowing their arms, which are told at the end."""
     from toymodels.sweeps.console import inspecting
     from toymodels.sweeps.results.reading import load
 
-    inspecting.inspect(load(run), judge, arms, neurons, seed, as_json=as_json)
+    inspecting.inspect(load(run, allow_code=allow_code), judge, arms, neurons, seed, as_json=as_json)
 
 
 @app.command()
-def tables(run: options.OneRun, as_json: options.Json = False) -> None:
+def tables(run: options.OneRun, allow_code: options.AllowCode = False, as_json: options.Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
     from toymodels.sweeps.console import documents
     from toymodels.sweeps.execution.deriving import rebuild
     from toymodels.sweeps.execution.reporter import Reporter
+    from toymodels.sweeps.spec.code import own_code
     from toymodels.sweeps.store.store import Store
 
     store = Store.open_existing(run)
+    store.code = own_code() if allow_code else None
     with store.locked():
         done = rebuild(store, Reporter(note=say))
     planned = store.manifest.packs
@@ -223,7 +240,7 @@ def tables(run: options.OneRun, as_json: options.Json = False) -> None:
 
 @app.command()
 def report(run: options.OneRun, as_json: options.Json = False) -> None:
-    """Write a run's table and figures into report.html."""
+    """Write report.html: answers, figures, provenance and an explorer of the models, on one page."""
     from toymodels.figures.report import write_report
     from toymodels.sweeps.console.listing import print_files
     from toymodels.sweeps.results.reading import load
@@ -253,6 +270,19 @@ def status(run: options.OneRun, as_json: options.Json = False) -> None:
         documents.print_document(documents.of_standing(standing))
     else:
         standing.print()
+
+
+@app.command()
+def watch(
+    run: options.OneRun,
+    every: options.EverySeconds = 2.0,
+    once: options.Once = False,
+    as_json: options.Json = False,
+) -> None:
+    """Follow a run until it ends, from any terminal or machine that sees its folder: progress, losses, failures."""
+    from toymodels.sweeps.console import watching
+
+    watching.watch(run, every=every, once=once, as_json=as_json)
 
 
 @app.command()

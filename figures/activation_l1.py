@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import Colour, colour_of, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import activation_l1
 from toymodels.sweeps.studies.document import read
@@ -20,7 +21,7 @@ from toymodels.sweeps.studies.document import read
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer activation_l1`` ran."""
     rows = read(run, "activation_l1").tables[activation_l1.BY_COST].astype({"mean": float})
-    figure = Figure(figsize=(7.4, 3.2))
+    figure = Figure(figsize=(WIDTH, 3.2))
     left, right = figure.subplots(1, 2)
     for activation in dict.fromkeys(rows["activation"]):
         of = dict(list(rows[rows["activation"] == activation].groupby("measure")))
@@ -34,7 +35,7 @@ def draw(run: Run) -> Figure:
     return figure
 
 
-def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: str, colour: str) -> None:
+def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: str, colour: Colour) -> None:
     axis.errorbar(
         loss["mean"],
         neurons["mean"],
@@ -50,10 +51,10 @@ def _against_loss(axis: Axes, loss: pd.DataFrame, neurons: pd.DataFrame, label: 
         if cost:
             axis.annotate(f"{cost:g}", (x, y), textcoords="offset points", xytext=(4, 3), fontsize=6, color=colour)
         else:
-            axis.plot(x, y, "o", markersize=4, color=colour, markerfacecolor="white", zorder=3)
+            axis.plot(x, y, "o", markersize=4, color=colour, markerfacecolor=page(), zorder=3)
 
 
-def _against_cost(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
+def _against_cost(axis: Axes, rows: pd.DataFrame, colour: Colour) -> None:
     least = rows[rows["cost"] > 0]["cost"].min()
     axis.errorbar(rows["cost"], rows["mean"], yerr=reach(rows), color=colour, marker="o", markersize=4, elinewidth=0.8)
     axis.set_xscale("symlog", linthresh=least)

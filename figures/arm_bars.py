@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from toymodels.figures.colours import Colour, colour_of, ink, shade
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import COLOURS, OTHER_COLOURS, shade
 from toymodels.hypotheses.arms import LN_ONLY, MAIN, WITHOUT_NORM
 
 ORDER = (WITHOUT_NORM[0], WITHOUT_NORM[1], WITHOUT_NORM[2], *LN_ONLY, MAIN)
@@ -27,10 +27,10 @@ def bars(axis: Axes, rows: pd.DataFrame) -> None:
     """A horizontal bar an arm from ``rows`` with ``arm``, ``mean``, ``low`` and ``high``; lighter without LayerNorm."""
     rows = order(rows)
     arms, means = list(rows["arm"]), rows["mean"]
-    axis.barh(arms, means, color=[_colour(arm) for arm in arms], alpha=0.85)
-    axis.errorbar(means, arms, xerr=reach(rows), fmt="none", ecolor="0.2", elinewidth=1)
+    axis.barh(arms, means, color=[arm_colour(arm) for arm in arms], alpha=0.85)
+    axis.errorbar(means, arms, xerr=reach(rows), fmt="none", ecolor=ink(0.8), elinewidth=1)
 
 
-def _colour(arm: str) -> tuple[float, float, float]:
-    activation, _, norm = arm.partition(" ")
-    return shade(COLOURS.get(activation, OTHER_COLOURS[0]), bool(norm))
+def arm_colour(arm: str) -> Colour:
+    """The colour of an arm by its name, lighter without LayerNorm."""
+    return shade(colour_of(arm), bool(arm.partition(" ")[2]))

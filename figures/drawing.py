@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STYLE, DARK = (Path(__file__).with_name(f"{name}.mplstyle") for name in ("style", "dark"))
+WIDTH, COLUMN = 7.2, 3.5
+"""inches: a page of a paper, which no figure is wider than, and one of its two columns"""
 READ_WHEN_IMPORTED = {"MATPLOTLIBRC": str(STYLE), "MPLBACKEND": ""}
 """What matplotlib reads when it is first imported, and fails over: here a file that it can read, and no backend."""
 

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from toymodels.figures.colours import colour_of, layer_colours
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import COLOURS, layer_colours
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.document import read
@@ -42,7 +43,7 @@ def draw(run: Run) -> Figure:
         raise FolderError(
             f"{run.path}: this figure has a row for each of {len(regimes)} regimes, more than {MOST_REGIMES}"
         )
-    figure = Figure(figsize=(7.2, 0.8 + 2.5 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False)
     looks = _looks(list(dict.fromkeys(arms["layer"])))
     for regime, (left, right) in zip(regimes, panels, strict=True):
@@ -56,14 +57,14 @@ def draw(run: Run) -> Figure:
         axis.set_xlabel("neurons")
     panels[0][1].set_title(f"a {GELU} model so much smaller is as good", loc="left")
     lines = [Line2D([], [], label=layer, markersize=5, **look) for layer, look in looks.items()]
-    lines.append(Line2D([], [], color=COLOURS[GELU], marker=".", label=f"{GELU}, fitted"))
+    lines.append(Line2D([], [], color=colour_of(GELU), marker=".", label=f"{GELU}, fitted"))
     figure.legend(handles=lines, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
 def _losses(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    axis.errorbar(fit["width"], fit["mean"], yerr=reach(fit), fmt=".", color=COLOURS[GELU], elinewidth=1)
-    axis.plot(fit["width"], fit["fitted"], color=COLOURS[GELU], linewidth=1)
+    axis.errorbar(fit["width"], fit["mean"], yerr=reach(fit), fmt=".", color=colour_of(GELU), elinewidth=1)
+    axis.plot(fit["width"], fit["fitted"], color=colour_of(GELU), linewidth=1)
     for row in rows.to_dict("records"):
         look = looks[row["layer"]]
         axis.plot(row["width"], row["loss"], marker=look["marker"], color=look["color"], markersize=4)
@@ -89,7 +90,7 @@ def _losses(axis: Axes, rows: pd.DataFrame, fit: pd.DataFrame, looks: dict[str, 
 
 
 def _smaller(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    axis.axhline(0, color=COLOURS[GELU], linewidth=1)
+    axis.axhline(0, color=colour_of(GELU), linewidth=1)
     layers = list(dict.fromkeys(rows["layer"]))
     for place, layer in enumerate(layers):
         of = rows[rows["layer"] == layer].sort_values("width")

@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from toymodels.figures.colours import Colour, ink, layer_colours, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import layer_colours
 from toymodels.hypotheses.free_lunch import front
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, hidden_layer
 from toymodels.sweeps.results.reading import Run
@@ -31,7 +32,7 @@ FURTHEST = 1.3
 TITLE_WIDTH = 105
 NORMED = hidden_layer("", True)
 
-Colours = dict[str, tuple[float, float, float]]
+Colours = dict[str, Colour]
 
 
 def draw(run: Run) -> Figure:
@@ -39,7 +40,7 @@ def draw(run: Run) -> Figure:
     table = read(run, "free_lunch").tables[ARMS]
     regimes = list(dict.fromkeys(table["regime"]))
     colours = _colours(list(dict.fromkeys(table["layer"])))
-    figure = Figure(figsize=(7.2, 1.1 + 2.3 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 2.3 * len(regimes)))
     panels = figure.subplots(len(regimes), 3, squeeze=False, width_ratios=[1, 1, 0.75])
     for regime, row in zip(regimes, panels, strict=True):
         rows = table[table["regime"] == regime]
@@ -53,7 +54,7 @@ def draw(run: Run) -> Figure:
         Line2D([], [], linestyle="", marker=_marker(layer), color=colour, label=layer)
         for layer, colour in colours.items()
     ]
-    step = Line2D([], [], color="0.5", linestyle="--", label="front")
+    step = Line2D([], [], color=ink(0.5), linestyle="--", label="front")
     figure.legend(handles=[*marks, step], loc="outside lower center", ncols=7, fontsize=7)
     return figure
 
@@ -78,7 +79,7 @@ def _cloud(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
     furthest = FURTHEST * arms["loss"].min()
     shown = arms[arms["loss"] <= furthest]
     ahead = shown[shown["front"]].sort_values("loss")
-    axis.step(ahead["loss"], ahead["count"], where="post", color="0.5", linestyle="--", linewidth=1, zorder=1)
+    axis.step(ahead["loss"], ahead["count"], where="post", color=ink(0.5), linestyle="--", linewidth=1, zorder=1)
     for layer, of in shown.groupby("layer", sort=False):
         by_share = of.sort_values("kept", ascending=False).drop_duplicates("kept")
         axis.plot(by_share["loss"], by_share["count"], color=colours[str(layer)], linewidth=0.6, zorder=1)
@@ -86,13 +87,13 @@ def _cloud(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
             _mark(axis, each["loss"], each["count"], str(layer), each["kept"], colours)
             if each["kept"] < 1:
                 label = f"{each['kept']:.3g}".removeprefix("0")
-                axis.annotate(label, (each["loss"], each["count"]), (3, 3), textcoords="offset points", fontsize=5)
+                axis.annotate(label, (each["loss"], each["count"]), (3, 3), textcoords="offset points", fontsize=6)
         x, y = (reach(of, way, f"{way} low", f"{way} high") for way in ("loss", "count"))
         colour = colours[str(layer)]
         axis.errorbar(of["loss"], of["count"], xerr=x, yerr=y, fmt="none", elinewidth=0.8, ecolor=colour)
     if len(shown) < len(arms):
         told = f"{len(arms) - len(shown)} arms beyond"
-        axis.text(0.98, 0.02, told, transform=axis.transAxes, ha="right", fontsize=6, color="0.4")
+        axis.text(0.98, 0.02, told, transform=axis.transAxes, ha="right", fontsize=6, color=ink(0.6))
     # The marks decide what is shown: an interval over few seeds may reach far beyond them.
     pad = 0.1 * max(shown["loss"].max() - shown["loss"].min(), 0.01)
     axis.set(
@@ -117,7 +118,7 @@ def _dead(axis: Axes, arms: pd.DataFrame, colours: Colours) -> None:
 
 
 def _mark(axis: Axes, x: float, y: float, layer: str, kept: float, colours: Colours) -> None:
-    face = colours[layer] if kept == 1 else "white"
+    face = colours[layer] if kept == 1 else page()
     axis.scatter(x, y, marker=_marker(layer), s=22, facecolors=[face], edgecolors=[colours[layer]], zorder=3)
 
 

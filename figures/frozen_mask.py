@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from toymodels.figures.solu_neurons import colour_of
+from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import frozen_mask as study
 from toymodels.sweeps.studies.document import read
@@ -30,7 +31,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer frozen_mask`` ran."""
     tables = read(run, "frozen_mask").tables
     regimes = list(dict.fromkeys(tables[study.LAYERS]["regime"]))
-    figure = Figure(figsize=(7.2, 1.1 + 1.75 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 1.1 + 1.3 * len(regimes)))
     grid = figure.subplots(len(regimes), 3, squeeze=False, sharex="col")
     for regime, (left, middle, right) in zip(regimes, grid, strict=True):
         of = {title: table[table["regime"] == regime] for title, table in tables.items()}
@@ -54,14 +55,14 @@ def _distance(axis: Axes, rows: pd.DataFrame) -> None:
     for layer, of in _layers(rows):
         _curve(axis, layer, of, of["distance"])
     axis.set(yscale="log", ylabel="variance lost", ylim=(0.1, 30))
-    axis.axhline(1, color="0.6", linewidth=0.8)
+    axis.axhline(1, color=ink(0.4), linewidth=0.8)
 
 
 def _crowd(axis: Axes, rows: pd.DataFrame) -> None:
     for layer, of in _layers(rows[rows["measure"] == "bits"]):
         _curve(axis, layer, of, of["active"])
     most = rows[rows["measure"] == "active set"].drop_duplicates("active")
-    axis.plot(most["active"], most["mean"], color="0.6", linewidth=4, alpha=0.5, zorder=0)
+    axis.plot(most["active"], most["mean"], color=ink(0.4), linewidth=4, alpha=0.5, zorder=0)
     axis.set(ylabel="bits frozen", ylim=(-0.5, 16))
 
 
@@ -72,7 +73,7 @@ def _maps(axis: Axes, rows: pd.DataFrame) -> None:
         axis.plot([AFFINE_AT], of["mean"], color=colour_of(layer), marker=_marker(layer), markersize=4, linestyle="")
     axis.set_xscale("log", base=2)
     axis.set(ylabel="variance kept", ylim=(0, 1.02))
-    axis.axhline(study.SHARE, color="0.6", linewidth=0.8)
+    axis.axhline(study.SHARE, color=ink(0.4), linewidth=0.8)
 
 
 def _layers(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

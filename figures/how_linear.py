@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import colour_of, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import colour_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import how_linear
 from toymodels.sweeps.studies.document import read
@@ -25,7 +26,7 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer how_linear`` ran."""
     table = read(run, "how_linear").tables[how_linear.TABLE]
     regimes = list(dict.fromkeys(table["regime"]))
-    figure = Figure(figsize=(7.2, 0.9 + 1.5 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.9 + 1.5 * len(regimes)))
     panels = figure.subplots(len(regimes), 2, squeeze=False, sharex="col")
     for regime, row in zip(regimes, panels, strict=True):
         for (measure, title), axis in zip(TITLES.items(), row, strict=True):
@@ -43,5 +44,5 @@ def _bars(axis: Axes, rows: pd.DataFrame) -> None:
     layers, means = list(rows["layer"]), rows["mean"]
     colours = [colour_of(layer) for layer in layers]
     axis.barh(layers, means, color=colours, alpha=0.8)
-    axis.errorbar(means, layers, xerr=reach(rows), fmt="none", ecolor="0.2", elinewidth=1)
+    axis.errorbar(means, layers, xerr=reach(rows), fmt="none", ecolor=ink(0.8), elinewidth=1)
     axis.invert_yaxis()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toymodels.figures.drawing import in_our_style
 from toymodels.surroundings import as_in_a_new_process
+from toymodels.sweeps import studies
 from toymodels.sweeps.errors import FolderError, SweepError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store import atomic
@@ -48,11 +50,17 @@ def _made(name: str, of: object, dark: bool, called: str) -> Figure:
     except SweepError:
         raise
     except KeyError as error:
-        raise FolderError(
-            f"{called}: figure '{name}' needs {error.args[0] if error.args else 'more'}, which is not there"
-        ) from error
+        raise FolderError(_lacking(name, called, str(error.args[0]) if error.args else "")) from error
     except Exception as error:  # the figure is lost, and nothing else: the run is finished
         raise SweepError(f"figure '{name}' cannot be drawn ({type(error).__name__}: {error})") from error
+
+
+def _lacking(name: str, called: str, key: str) -> str:
+    """What to do about a column or a table that ``called`` should have, as pandas names it: ``r2``, or ``['r2'] not in
+    index``."""
+    columns = ", ".join(re.findall(r"'([^']+)'", key)) or key
+    again = f"answer {name}" if name in studies.NAMES else "tables"
+    return f"{called}: figure '{name}' needs {columns}, which is not there: 'toymodels {again} {called}' makes it anew"
 
 
 def write(figure: Figure, stem: str, out: Path, formats: tuple[str, ...]) -> list[Path]:

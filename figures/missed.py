@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toymodels.figures.arm_bars import bars, of_first_eps, order
+from toymodels.figures.arm_bars import arm_colour, bars, of_first_eps, order
+from toymodels.figures.colours import on
+from toymodels.figures.drawing import WIDTH
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import missed, paired
 from toymodels.sweeps.studies.document import read
@@ -26,7 +28,7 @@ TITLES = {
 def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` before ``toymodels answer missed`` ran."""
     regimes = of_first_eps(read(run, "missed").tables[paired.ARM_TABLE])
-    figure = Figure(figsize=(7.4, 0.7 + 1.7 * len(regimes)))
+    figure = Figure(figsize=(WIDTH, 0.7 + 1.7 * len(regimes)))
     panels = figure.subplots(len(regimes), len(TITLES), squeeze=False, sharex=True, sharey="row")
     for (name, rows), axes in zip(regimes.items(), panels, strict=True):
         for (field, title), axis in zip(TITLES.items(), axes, strict=True):
@@ -44,4 +46,12 @@ def draw(run: Run) -> Figure:
 def _beyond(axis: Axes, rows: pd.DataFrame) -> None:
     """The means that are off the axis, as numbers at its end."""
     for _, row in order(rows[rows["mean"] > 1]).iterrows():
-        axis.text(0.98, row["arm"], f"{row['mean']:.1f}", ha="right", va="center", fontsize=7, color="white")
+        axis.text(
+            0.98,
+            row["arm"],
+            f"{row['mean']:.1f}",
+            ha="right",
+            va="center",
+            fontsize=7,
+            color=on(arm_colour(row["arm"])),
+        )

@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from toymodels.figures.colours import Colour, colour_of, hue, ink, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import more_neurons
 from toymodels.sweeps.studies.document import read
 
-COLOURS = {"blocks": "#8c510a", "top": "#e08214", "experts": "#762a83", "bilinear": "#35978f", "gated": "#35978f"}
-DENSE = {"relu": "#1b7837", "gelu": "#2166ac", "solu + LN": "#b2182b"}
-OTHER = "#888888"
+HUES = {"blocks": "brown", "top": "orange", "experts": "violet", "bilinear": "sky", "gated": "sky"}
+"""of what a layer is beside its activation"""
 MARKERS = "osD^vP"
 MEASURES = {
     "loss_fraction": "loss fraction",
@@ -46,7 +47,7 @@ def draw(run: Run) -> Figure:
     rows = [(regime, spent) for regime in regimes for spent in BUDGETS]
     names = list(dict.fromkeys(layers["layer"]))
     heights = [1.5] * len(rows) + [2.3]
-    figure = Figure(figsize=(7.2, 1.3 + sum(heights)))
+    figure = Figure(figsize=(WIDTH, 1.3 + sum(heights)))
     grid = figure.subplots(len(heights), len(MEASURES), squeeze=False, height_ratios=heights)
     for (regime, spent), axes in zip(rows, grid, strict=False):
         for (measure, words), axis in zip(MEASURES.items(), axes, strict=True):
@@ -67,9 +68,9 @@ def draw(run: Run) -> Figure:
     return figure
 
 
-def colour(layer: str) -> str:
+def colour(layer: str) -> Colour:
     """The colour of a layer by its name: of what it is beside its activation, or of a dense one by that."""
-    return next((each for word, each in COLOURS.items() if word in layer), DENSE.get(layer, OTHER))
+    return next((hue(each) for word, each in HUES.items() if word in layer), colour_of(layer))
 
 
 def marker(layer: str, layers: list[str]) -> str:
@@ -121,7 +122,7 @@ def _differences(axis: Axes, equal: pd.DataFrame, spent: str) -> None:
     all data, hollow beyond what rotations give."""
     rows = equal[(equal["budget"] == spent) & (equal["reference"] == more_neurons.REFERENCE)]
     names, regimes = (list(dict.fromkeys(equal[column])) for column in ("layer", "regime"))
-    for measure, face in zip(IN_NEURONS, (None, "white"), strict=True):
+    for measure, face in zip(IN_NEURONS, (None, page()), strict=True):
         for place, regime in enumerate(regimes):
             of = rows[(rows["regime"] == regime) & (rows["measure"] == measure)]
             axis.errorbar(
@@ -134,7 +135,7 @@ def _differences(axis: Axes, equal: pd.DataFrame, spent: str) -> None:
                 markersize=3.5,
                 elinewidth=0.9,
             )
-    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.axvline(0, color=ink(0.7), linewidth=0.8)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(labelsize=7)
@@ -152,13 +153,13 @@ def _of_regimes(regimes: list[str]) -> list[Line2D]:
         )
         for place, (regime, grey) in enumerate(told.items())
     ]
-    hollow = Line2D([], [], color="0.15", marker="o", markerfacecolor="white", linestyle="", markersize=4)
+    hollow = Line2D([], [], color=ink(0.85), marker="o", markerfacecolor=page(), linestyle="", markersize=4)
     hollow.set_label("hollow: beyond what rotations give")
     return [*marks, hollow]
 
 
-def _grey(place: int, of: int) -> str:
-    return str(0.15 + 0.45 * place / max(1, of - 1))
+def _grey(place: int, of: int) -> Colour:
+    return ink(0.85 - 0.4 * place / max(1, of - 1))
 
 
 def _shares(axis: Axes, layers: pd.DataFrame, names: list[str]) -> None:
@@ -173,7 +174,7 @@ def _shares(axis: Axes, layers: pd.DataFrame, names: list[str]) -> None:
                 mean,
                 [y + 0.14 * (place - (len(experts) - 1) / 2)] * len(mean),
                 marker(name, names),
-                color=COLOURS["experts"],
+                color=hue(HUES["experts"]),
                 markersize=4,
                 alpha=0.8,
                 label=name if y == 0 else None,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import ARM_COLOURS, TIER_COLOURS, TIER_LABELS, panels, shown
+from toymodels.figures.arm_bars import arm_colour
+from toymodels.figures.colours import OF_TIERS, colour_of, tier_colour
+from toymodels.figures.regime import TIER_LABELS, panels, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.results.reading import Run
@@ -25,15 +27,15 @@ def draw(run: Run) -> Figure:
         rows = what.of(arm)
         rows = rows[rows["tier"] != "lost"] if arm == MAIN else rows[rows["r2"] > RECOVERED]
         counted = rows.dropna(subset=["best_neuron_r2"])
-        parts = {"": counted} if arm != MAIN else {tier: counted[counted["tier"] == tier] for tier in TIER_COLOURS}
+        parts = {"": counted} if arm != MAIN else {tier: counted[counted["tier"] == tier] for tier in OF_TIERS}
         base = np.zeros(len(BINS) - 1)
         for tier, of_tier in parts.items():
             top = base + np.histogram(of_tier["best_neuron_r2"], BINS)[0] / max(1, len(counted))
-            colour, label = TIER_COLOURS.get(tier, ARM_COLOURS[arm]), TIER_LABELS.get(tier)
-            axis.stairs(top, BINS, baseline=base, fill=True, color=colour, alpha=0.7, label=label)
+            colour = tier_colour(tier) if tier else arm_colour(arm)
+            axis.stairs(top, BINS, baseline=base, fill=True, color=colour, alpha=0.7, label=TIER_LABELS.get(tier))
             base = top
-        axis.text(0.97, 0.95, f"{len(counted):,} features", transform=axis.transAxes, ha="right", va="top", fontsize=7)
-    axes[MAIN].legend(fontsize=6.5, loc="center right")
+        axis.set_title(f"{arm}\n{len(counted):,} features", color=colour_of(arm))
+    axes[MAIN].legend(fontsize=6.5, loc="upper left", handlelength=1)
     figure.supxlabel("R² of the best neuron at post", fontsize=9)
     figure.supylabel("share of recovered features", fontsize=9)
     return figure

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from toymodels.figures.regime import ARM_COLOURS, diagonal, legend_of_tiers, scatter, shown
+from toymodels.figures.colours import colour_of
+from toymodels.figures.drawing import WIDTH
+from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import PLAIN
 from toymodels.sweeps.results.reading import Run
 
@@ -22,9 +24,9 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` where it has no verdict yet."""
     what = shown(run, __name__)
     arms = [arm for arm in what.arms if arm != PLAIN]
-    figure = Figure(figsize=(max(5.0, 2.3 * len(arms) + 0.5), 5.2))
+    figure = Figure(figsize=(WIDTH, 5.2))
     axes = figure.subplots(2, len(arms), sharex=True, sharey=True, squeeze=False)
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     for (drop, label), line in zip(CONSTANTS.items(), axes, strict=True):
         line[0].set_ylabel(label)
         for arm, axis in zip(arms, line, strict=True):
@@ -33,7 +35,7 @@ def draw(run: Run) -> Figure:
             diagonal(axis, 0, 1)
             axis.set(xlim=(0, 1.02), ylim=(0, 1.02))
     for arm, axis in zip(arms, axes[0], strict=True):
-        axis.set_title(arm, color=ARM_COLOURS[arm])
+        axis.set_title(arm, color=colour_of(arm))
     figure.supxlabel("R², LayerNorm live", fontsize=9)
     legend_of_tiers(axes[0, -1])
     return figure

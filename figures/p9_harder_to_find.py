@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.regime import diagonal, legend_of_tiers, scatter, shown
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.sweeps.errors import FolderError
@@ -27,9 +28,9 @@ def draw(run: Run) -> Figure:
         raise FolderError(f"{run.path}: this figure needs models of {PLAIN} without LayerNorm")
     both = what.of(MAIN).merge(what.of(PLAIN), on=["seed", "feature"], suffixes=("", "_plain"))
     ways = [way for way in WAYS if both[way].notna().any() and both[f"{way}_plain"].notna().any()]
-    figure = Figure(figsize=(max(5.0, 2.8 * len(ways) + 0.5), 3.2))
+    figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots(1, len(ways), squeeze=False)
-    figure.suptitle(what.title, fontsize=9)
+    figure.suptitle(what.title, fontsize=8)
     for way, axis in zip(ways, axes[0], strict=True):
         scatter(axis, both, f"{way}_plain", way)
         diagonal(axis, 0, 1)

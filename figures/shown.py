@@ -1,15 +1,23 @@
-"""Which models of a run a figure of tiers shows: trained ones that say what each feature is, at one LayerNorm eps."""
+"""Which models of a run a figure shows: trained ones that have what it draws; of tiers, at one LayerNorm eps."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import as_python, value_text
+from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, as_python, hidden_layers, value_text
 from toymodels.sweeps.results.reading import Run
 
 EPS = "model.layer_norm_eps"
 NORM = "model.layer_norm"
+
+
+def trained(run: Run) -> pd.DataFrame:
+    """The models of a run that did not diverge. Raises `FolderError` where all did."""
+    models = run.models[run.models["status"] == "ok"]
+    if models.empty:
+        raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    return models
 
 
 def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -17,9 +25,7 @@ def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
 
     Raises `FolderError` where there are none.
     """
-    models = run.models[run.models["status"] == "ok"]
-    if models.empty:
-        raise FolderError(f"{run.path}: every model diverged: there is nothing to draw")
+    models = trained(run)
     diverged, others = len(run.models) - len(models), int(models["features_recovered"].isna().sum())
     models = models[models["features_recovered"].notna()]
     if models.empty:
@@ -31,6 +37,19 @@ def with_tiers(run: Run) -> tuple[pd.DataFrame, list[str]]:
         models = _at(models, at_eps.iloc[0], [name for name in run.setting_columns if name != EPS])
         left_out.append(f"LayerNorm eps {value_text(as_python(at_eps.iloc[0]))}")
     return models, left_out
+
+
+def regimes_with_tiers(run: Run) -> tuple[list[Replicates], bool, list[str]]:
+    """The models that `with_tiers` finds by regime, the primary one first, with ``arm`` what their hidden layer is
+    called; whether the first is primary; and what to say of all of them."""
+    models, left_out = with_tiers(run)
+    models = models.assign(arm=hidden_layers(models))
+    regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, EPS, *run.tuned))
+    is_primary = [run.plan.is_primary(int(each.models["model"].iloc[0])) for each in regimes]
+    first = is_primary.index(True) if True in is_primary else 0
+    tuned = " and ".join(name.rpartition(".")[2] for name in run.tuned)
+    said = [f"each hidden layer at its best {tuned}"] * bool(run.tuned) + left_out
+    return [regimes[first], *regimes[:first], *regimes[first + 1 :]], is_primary[first], said
 
 
 def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.DataFrame:

@@ -12,22 +12,17 @@ import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from toymodels.figures.colours import Colour, ink, layer_colours, page
+from toymodels.figures.drawing import WIDTH
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, hidden_layer, label
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import notes, summarise
 
-COLOURS = {"linear": "#555555", "relu": "#1b7837", "gelu": "#2166ac", "solu": "#b2182b"}
-OTHER_COLOURS = ("#e08214", "#762a83", "#35978f", "#8c510a")
-NO_COLOUR = "#888888"
-"""of a layer whose activation has none of its own, where all such layers may look alike"""
-LIGHTER = 0.5
-"""how far an arm without LayerNorm is mixed with white"""
 CUTS = (0.5, 0.3)
 COUNTED = ("in a neuron", *(f"below {cut}" for cut in CUTS))
 REGIMES_A_ROW = 2
@@ -52,7 +47,7 @@ def draw(run: Run) -> Figure:
         )
     side_by_side = min(REGIMES_A_ROW, len(regimes)) if len(regimes) > 2 else 1
     rows = -(-len(regimes) // side_by_side)
-    figure = Figure(figsize=(6.2 * side_by_side, 2.5 * rows + 1.0))
+    figure = Figure(figsize=(WIDTH if side_by_side > 1 else 6.2, (2.5 if side_by_side == 1 else 2.1) * rows + 1.0))
     grid = figure.subplots(rows, 2 * side_by_side, squeeze=False, sharex=False).reshape(rows * side_by_side, 2)
     colours = layer_colours(models)
     for (left, right), regime in zip(grid, regimes, strict=False):
@@ -60,13 +55,13 @@ def draw(run: Run) -> Figure:
             _marks(left, right, arm, colours[str(activation), bool(layer_norm)], "^" if layer_norm else "o")
         left.set(ylabel="features in a neuron")
         right.set(ylabel="recovered, in none")
-        left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=8, loc="left")
+        left.set_title(textwrap.fill(label(regime.settings), TITLE_WIDTH), fontsize=7, loc="left")
         for axis in (left, right):
             axis.set(xlabel="loss fraction", ylim=(-0.04 * _most(models), 1.04 * _most(models)))
     for axis in grid[len(regimes) :].flat:
         axis.set_visible(False)
     figure.legend(handles=_legend(colours), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(textwrap.fill(_said(run, models, others), 95 * side_by_side), fontsize=8, color="0.4")
+    figure.suptitle(textwrap.fill(_said(run, models, others), 105), fontsize=7, color=ink(0.6))
     return figure
 
 
@@ -79,46 +74,25 @@ def _counts(run: Run) -> pd.DataFrame:
     return pd.DataFrame(said).groupby(features["model"]).sum()
 
 
-def _marks(left: Axes, right: Axes, arm: pd.DataFrame, colour: tuple[float, float, float], marker: str) -> None:
+def _marks(left: Axes, right: Axes, arm: pd.DataFrame, colour: Colour, marker: str) -> None:
     loss, (neurons, half, third) = arm["loss_fraction"], (arm[name] for name in COUNTED)
     for axis, count in ((left, neurons), (right, half)):
         axis.scatter(loss, count, s=7, color=[colour], marker=marker, alpha=0.45, linewidths=0)
     mean, large = loss.mean(), {"marker": marker, "s": 46, "linewidths": 1.2, "zorder": 3}
-    left.scatter(mean, neurons.mean(), color=[colour], edgecolors="white", **large)
+    left.scatter(mean, neurons.mean(), color=[colour], edgecolors=page(), **large)
     right.plot([mean, mean], [half.mean(), third.mean()], color=colour, linewidth=1)
-    right.scatter(mean, half.mean(), facecolors="white", edgecolors=[colour], **large)
-    right.scatter(mean, third.mean(), color=[colour], edgecolors="white", **large)
+    right.scatter(mean, half.mean(), facecolors=page(), edgecolors=[colour], **large)
+    right.scatter(mean, third.mean(), color=[colour], edgecolors=page(), **large)
 
 
-def layer_colours(models: pd.DataFrame) -> dict[tuple[str, bool], tuple[float, float, float]]:
-    """A colour for each hidden layer that there is, lighter without LayerNorm."""
-    others = iter(OTHER_COLOURS * 8)
-    of_activation = {name: COLOURS.get(name) or next(others) for name in models["model.activation"].unique()}
-    found = {}
-    for activation, layer_norm in models[list(HIDDEN_LAYER)].drop_duplicates().itertuples(index=False):
-        found[activation, layer_norm] = shade(of_activation[activation], layer_norm)
-    return found
-
-
-def shade(colour: str, layer_norm: bool) -> tuple[float, float, float]:
-    """A colour as it stands for a layer with LayerNorm, or lighter for one without."""
-    red, green, blue = (part if layer_norm else part + LIGHTER * (1 - part) for part in to_rgb(colour))
-    return red, green, blue
-
-
-def colour_of(layer: str) -> str:
-    """The colour of the activation that the name of a layer begins with, ``solu + LN`` or ``relu, 4 experts``."""
-    return COLOURS.get(layer.replace(",", " ").partition(" ")[0], NO_COLOUR)
-
-
-def _legend(colours: dict[tuple[str, bool], tuple[float, float, float]]) -> list[Line2D]:
+def _legend(colours: dict[tuple[str, bool], Colour]) -> list[Line2D]:
     arms = [
         Line2D([], [], linestyle="", marker="^" if norm else "o", color=colour, label=hidden_layer(activation, norm))
         for (activation, norm), colour in colours.items()
     ]
-    faces = {"in a neuron: R² > .5 at post": "0.3", "none above .3": "0.3", "none above .5": "white"}
+    faces = {"in a neuron: R² > .5 at post": ink(0.7), "none above .3": ink(0.7), "none above .5": page()}
     marks = [
-        Line2D([], [], linestyle="", marker="s", color="0.3", markerfacecolor=face, label=said)
+        Line2D([], [], linestyle="", marker="s", color=ink(0.7), markerfacecolor=face, label=said)
         for said, face in faces.items()
     ]
     return [*arms, *marks]

@@ -12,15 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import OF_ACTIVATIONS, OF_OTHERS, Colour, colour_of, hue, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.figures.reaches import reach
-from toymodels.figures.solu_neurons import COLOURS
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies import tms_adversary
 from toymodels.sweeps.studies.document import read
 
-BOTTLENECK = "#222222"
-SECOND = "#e08214"
-OTHERS = ("#762a83", "#35978f", "#8c510a", "#c51b7d")
+SECOND = "orange"
+"""the hue of features per dimension"""
 
 
 def draw(run: Run) -> Figure:
@@ -29,36 +29,36 @@ def draw(run: Run) -> Figure:
     rows, models = reply.tables[tms_adversary.BY_DENSITY], reply.tables[tms_adversary.MODELS]
     hosts = list(dict.fromkeys(rows["host"]))
     colours = colours_of(hosts)
-    figure = Figure(figsize=(8.8, 3.2))
+    figure = Figure(figsize=(WIDTH, 3.0))
     left, middle, right = figure.subplots(1, 3)
     _both(left, rows[rows["host"] == hosts[0]], hosts[0])
     _against(middle, models[models["host"] == hosts[0]])
     for host in hosts:
         _line(right, rows, host, tms_adversary.ATTACK, colours[host])
-    right.axhline(1, color="0.6", linewidth=0.8)
+    right.axhline(1, color=ink(0.4), linewidth=0.8)
     right.set(xscale="log", xlabel="1 / density", ylabel=f"attack of length {tms_adversary.RADIUS:g}, relative")
-    right.legend(fontsize=7)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
     return figure
 
 
-def colours_of(hosts: list[str]) -> dict[str, str]:
+def colours_of(hosts: list[str]) -> dict[str, Colour]:
     """A colour a host: the activation's, where no host before has it."""
-    found: dict[str, str] = {}
-    others = iter(OTHERS * len(hosts))
+    found: dict[str, Colour] = {}
+    others = iter(OF_OTHERS * len(hosts))
     for host in hosts:
         word = host.partition(" ")[0]
-        colour = BOTTLENECK if word == "bottleneck" else COLOURS.get(word, "")
-        found[host] = colour if colour and colour not in found.values() else next(others)
+        own = ink(0.85) if word == "bottleneck" else colour_of(word) if word in OF_ACTIVATIONS else None
+        found[host] = hue(next(others)) if own is None or own in found.values() else own
     return found
 
 
 def _both(axis: Axes, rows: pd.DataFrame, host: str) -> None:
     other = axis.twinx()
-    _line(axis, rows, host, tms_adversary.SLOPE, BOTTLENECK)
-    _line(other, rows, host, tms_adversary.PER_DIMENSION, SECOND)
+    _line(axis, rows, host, tms_adversary.SLOPE, ink(0.85))
+    _line(other, rows, host, tms_adversary.PER_DIMENSION, hue(SECOND))
     axis.set(xscale="log", xlabel="1 / density", title=host)
-    axis.set_ylabel("squared slope", color=BOTTLENECK)
-    other.set_ylabel("features per dimension", color=SECOND)
+    axis.set_ylabel("squared slope", color=ink(0.85))
+    other.set_ylabel("features per dimension", color=hue(SECOND))
     other.spines["right"].set_visible(True)
     other.grid(visible=False)
     top = 1.1 * rows[rows["measure"].isin([tms_adversary.SLOPE, tms_adversary.PER_DIMENSION])]["mean"].max()
@@ -68,13 +68,13 @@ def _both(axis: Axes, rows: pd.DataFrame, host: str) -> None:
 
 def _against(axis: Axes, models: pd.DataFrame) -> None:
     x, y = models[tms_adversary.PER_DIMENSION], models[tms_adversary.SLOPE]
-    axis.scatter(x, y, s=9, color=BOTTLENECK, alpha=0.5, linewidths=0)
+    axis.scatter(x, y, s=9, color=ink(0.85), alpha=0.5, linewidths=0)
     ends = [float(x.min()), float(x.max())]
-    axis.plot(ends, ends, color="0.6", linewidth=0.8)
+    axis.plot(ends, ends, color=ink(0.4), linewidth=0.8)
     axis.set(xlabel="features per dimension", ylabel="squared slope", title="line: equal")
 
 
-def _line(axis: Axes, rows: pd.DataFrame, host: str, measure: str, colour: str) -> None:
+def _line(axis: Axes, rows: pd.DataFrame, host: str, measure: str, colour: Colour) -> None:
     of = rows[(rows["host"] == host) & (rows["measure"] == measure)].dropna(subset=["mean"])
     of = of[2 * of["seeds"] >= of["seeds"].max()]  # what most seeds lack is a mean of few
     mean = of["mean"].astype(float)

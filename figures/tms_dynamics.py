@@ -6,12 +6,12 @@ Shaded are the windows in which the loss drops (Elhage et al. 2022, *Toy Models 
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from toymodels.figures.colours import hue, ink, sequence
+from toymodels.figures.drawing import WIDTH
 from toymodels.metrics.trajectory import Trajectory
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -31,7 +31,7 @@ def draw(run: Run) -> Figure:
     arms = list(models.groupby("arm", sort=False))
     if len(arms) > MOST_ARMS:
         raise FolderError(f"{run.path}: this figure has room for {MOST_ARMS} arms, the run has {len(arms)}")
-    figure = Figure(figsize=(1.0 + 2.5 * len(arms), 4.4))
+    figure = Figure(figsize=(min(WIDTH, 1.0 + 2.5 * len(arms)), 4.0))
     panels = figure.subplots(2, len(arms), squeeze=False, sharex="col", height_ratios=[1.6, 1])
     for (name, rows), (above, below) in zip(arms, panels.T, strict=True):
         shown = rows.sort_values("drops", ascending=False, kind="stable").iloc[0]
@@ -39,12 +39,12 @@ def draw(run: Run) -> Figure:
         size, density, start = str(name).split(", ")
         above.set_title(f"{size},\n{density}, {start} (seed {shown['seed']})", fontsize=7)
         draw_dimensionalities(above, way)
-        below.plot(way.step, way.loss_fraction, color="0.2")
+        below.plot(way.step, way.loss_fraction, color=ink(0.8))
         below.set(yscale="log", xscale="log", xlabel="step", xlim=(min(FIRST, way.step[-1] / 2), way.step[-1]))
         below.yaxis.set_minor_formatter(NullFormatter())
         for axis in (above, below):
             for drop in drops_of(way):
-                axis.axvspan(drop.start, drop.end, color="#fdae61", alpha=0.5, linewidth=0)
+                axis.axvspan(drop.start, drop.end, color=hue("orange"), alpha=0.35, linewidth=0)
     panels[0][0].set_ylabel("dimensionality $D_i$")
     panels[1][0].set_ylabel("loss fraction")
     return figure
@@ -52,7 +52,7 @@ def draw(run: Run) -> Figure:
 
 def draw_dimensionalities(axis: Axes, way: Trajectory) -> None:
     """Every D_i over training, thick where it jumps, with the levels of absent, paired and lone features."""
-    shades = colormaps["viridis"](np.linspace(0, 0.9, len(way.dimensionality)))
+    shades = sequence(len(way.dimensionality))
     for D, shade in zip(way.dimensionality, shades, strict=True):
         axis.plot(way.step, D, color=shade, linewidth=0.7)
     for jump in jumps_of(way):

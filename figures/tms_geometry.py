@@ -12,6 +12,8 @@ from fractions import Fraction
 import numpy as np
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import hue, ink
+from toymodels.figures.drawing import WIDTH
 from toymodels.metrics.arrangement import PRESENT
 from toymodels.metrics.plateaus import PLATEAUS
 from toymodels.sweeps.results.reading import Run
@@ -26,20 +28,23 @@ def draw(run: Run) -> Figure:
     means = read(run, "tms_geometry").tables[tms_geometry.MODELS]
     means = means.astype({"low": float, "high": float})  # of a single seed they are null
     features = run.features[run.features["norm"] >= PRESENT]
-    figure = Figure(figsize=(7.2, 4.2))
+    figure = Figure(figsize=(WIDTH, 4.2))
     axis, side = figure.subplots(1, 2, sharey=True, width_ratios=[3.2, 1])
-    axis.plot(1 / features["density"], features["dimensionality"], ".", color="#2166ac", markersize=2, alpha=0.15)
-    axis.plot(1 / means["density"], means["mean"], color="#b2182b", label="$D^* = m / |W|_F^2$")
-    axis.fill_between(1 / means["density"], means["low"], means["high"], color="#b2182b", alpha=0.3, linewidth=0)
+    axis.plot(1 / features["density"], features["dimensionality"], ".", color=hue("blue"), markersize=3, alpha=0.15)
+    axis.plot(1 / means["density"], means["mean"], color=hue("vermillion"), label="$D^* = m / |W|_F^2$")
+    axis.fill_between(
+        1 / means["density"], means["low"], means["high"], color=hue("vermillion"), alpha=0.3, linewidth=0
+    )
     axis.set(xscale="log", xlabel="1 / density", ylabel="dimensionality $D_i$", ylim=(0, 1.05))
     axis.legend(loc="upper right", fontsize=8)
-    side.hist(features["dimensionality"], bins=list(BINS), orientation="horizontal", color="#2166ac")
+    side.hist(features["dimensionality"], bins=list(BINS), orientation="horizontal", color=hue("blue"))
     side.set(xscale="log", xlabel="features")
     for name, value in PLATEAUS.items():
         for each in (axis, side):
-            each.axhline(value, color="0.4", linewidth=0.6, linestyle="--")
-        label = f"{name} {Fraction(value).limit_denominator(10)}"
-        side.annotate(label, (0.98, value), xycoords=("axes fraction", "data"), fontsize=6, ha="right", va="bottom")
+            each.axhline(value, color=ink(0.6), linewidth=0.6, linestyle="--")
+        label, above = f"{name} {Fraction(value).limit_denominator(10)}", name != "square antiprism"
+        beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "bottom" if above else "top"}
+        side.annotate(label, (1.02, value), fontsize=6.5, **beside)
     axis.grid(visible=False)
     side.grid(visible=False)
     return figure

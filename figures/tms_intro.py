@@ -8,21 +8,22 @@ little better than it is, so its standard error stands beside it.
 
 from __future__ import annotations
 
-import math
 import textwrap
 
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import by_importance
 from toymodels.figures.directions import draw_directions
+from toymodels.figures.drawing import WIDTH
+from toymodels.figures.restarts import best, loss_fraction
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import label
 from toymodels.sweeps.results.reading import Run
 
 PANELS_A_ROW = 5
 MOST_PANELS = 60
-TITLE_WIDTH = 32
+TITLE_WIDTH = 25
 DENSITY = "features.density"
 
 
@@ -41,15 +42,12 @@ def draw(run: Run) -> Figure:
     rows = -(-len(arms) // columns)
     titles = [_title(arm.settings, arm.models) for arm in arms]
     lines = max(title.count("\n") for title in titles) + 1
-    figure = Figure(figsize=(1.7 * columns + 0.8, (1.66 + 0.12 * lines) * rows + 0.2))
+    figure = Figure(figsize=(min(WIDTH, 1.7 * columns + 0.8), (1.4 + 0.11 * lines) * rows + 0.2))
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    shades = colormaps["viridis"]
     for axis, title, arm in zip(axes.flat, titles, arms, strict=False):
         model = run.model(int(best(arm.models)["model"]))
-        importance = model.experiment.importance()
-        highest = max(importance.max(), 1e-12)
-        draw_directions(axis, model.parameters.W_in[0], [shades(0.9 * (1 - each / highest)) for each in importance])
-        axis.set_title(title, fontsize=7)
+        draw_directions(axis, model.parameters.W_in[0], by_importance(model.experiment.importance()))
+        axis.set_title(title, fontsize=6.5)
     for axis in axes.flat[len(arms) :]:
         axis.set_visible(False)
     for axis in axes.flat[len(arms) - columns : len(arms)]:  # the last of each column
@@ -57,25 +55,9 @@ def draw(run: Run) -> Figure:
     return figure
 
 
-def best(restarts: pd.DataFrame) -> pd.Series:
-    """The model of the least population loss where all of them have one, else of the least loss on fresh samples."""
-    exact = "loss_exact" in restarts and restarts["loss_exact"].notna().all()
-    return restarts.sort_values("loss_exact" if exact else "loss", kind="stable").iloc[0]
-
-
 def _title(settings: dict[str, object], restarts: pd.DataFrame) -> str:
     """What tells the panel from the others, of how many restarts it shows the best, and how good that is."""
     chosen = best(restarts)
     named = label({DENSITY: chosen[DENSITY]} | settings)
-    said = f"best of {len(restarts)}, loss fraction {_loss_fraction(chosen)}"
+    said = f"best of {len(restarts)}, loss fraction {loss_fraction(chosen)}"
     return "\n".join(line for part in (named, said) for line in textwrap.wrap(part, TITLE_WIDTH))
-
-
-def _loss_fraction(model: pd.Series) -> str:
-    """``0.2``, or with its standard error, and no digit beyond that error's first, ``0.203 ± 0.004``."""
-    fraction, loss, error = model["loss_fraction"], model["loss"], model.get("loss_error")
-    if error is None or not (error > 0 and loss > 0 and fraction > 0):
-        return f"{fraction:.2g}"
-    error *= fraction / loss
-    digits = max(0, -math.floor(math.log10(error)))
-    return f"{fraction:.{digits}f} ± {error:.{digits}f}".replace(" ", "\N{NO-BREAK SPACE}")

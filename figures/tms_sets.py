@@ -8,12 +8,13 @@ features the same pairs, which nothing ties together.
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toymodels.figures.colours import HUES, Colour, hue, ink
 from toymodels.figures.directions import draw_directions
-from toymodels.figures.tms_intro import best
+from toymodels.figures.drawing import WIDTH
+from toymodels.figures.restarts import best
 from toymodels.metrics.arrangement import PairKind
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -21,13 +22,9 @@ from toymodels.sweeps.studies import tms_sets
 from toymodels.sweeps.studies.document import read
 from toymodels.sweeps.studies.tms_sets import DENSITY, FIRING, HIDDEN, N
 
-COLOURS = {
-    PairKind.SAME: "#b2182b",
-    PairKind.ORTHOGONAL: "#2166ac",
-    PairKind.ANTIPODAL: "#1b7837",
-    PairKind.OTHER: "#bdbdbd",
-    PairKind.ABSENT: "#eeeeee",
-}
+KINDS = {PairKind.SAME: "vermillion", PairKind.ORTHOGONAL: "blue", PairKind.ANTIPODAL: "green"}
+"""the hues of kinds; others are grey"""
+GREYS = {PairKind.OTHER: 0.3, PairKind.ABSENT: 0.08}
 
 
 def draw(run: Run) -> Figure:
@@ -39,7 +36,7 @@ def draw(run: Run) -> Figure:
     if not rows:
         raise FolderError(f"{run.path}: this figure needs models with 2 hidden neurons")
     densities = list(dict.fromkeys(pairs["density"]))
-    figure = Figure(figsize=(7.2, 0.6 + 1.32 * len(rows)))
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.32 * len(rows)))
     widths = [1.0] * len(densities) + [1.9]
     panels = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for (size, firing, of), axes in zip(rows, panels, strict=True):
@@ -50,8 +47,8 @@ def draw(run: Run) -> Figure:
     for density, axis in zip(densities, panels[0], strict=False):
         axis.set_title(f"density {density:g}", fontsize=8)
     panels[0][-1].set_title("pairs within sets, all restarts", fontsize=8)
-    handles = [panels[0][-1].patches[len(densities) * k] for k in range(len(COLOURS))]
-    figure.legend(handles, [kind.value for kind in COLOURS], loc="outside lower right", ncols=5, fontsize=7)
+    handles = [panels[0][-1].patches[len(densities) * k] for k in range(len(PairKind))]
+    figure.legend(handles, [kind.value for kind in PairKind], loc="outside lower right", ncols=5, fontsize=7)
     return figure
 
 
@@ -61,15 +58,19 @@ def _best_restart(run: Run, axis: Axes, size: str, firing: str, density: float) 
     chosen = models[(models[N] == n) & (models[HIDDEN] == hidden) & (models[FIRING] == firing)]
     chosen = chosen[chosen[DENSITY] == density]
     W = run.model(int(best(chosen)["model"])).parameters.W_in[0]
-    draw_directions(axis, W, [colormaps["Dark2"](feature // 2) for feature in range(n)])
+    draw_directions(axis, W, [hue(list(HUES)[feature // 2]) for feature in range(n)])
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
 
 def _kinds(axis: Axes, of: pd.DataFrame) -> None:
     labels, foot = [f"{density:g}" for density in of["density"]], pd.Series(0.0, of.index)
-    for kind, colour in COLOURS.items():
-        axis.bar(labels, of[kind.value], bottom=foot, color=colour, edgecolor="0.5", linewidth=0.4, width=0.8)
+    for kind in PairKind:
+        axis.bar(labels, of[kind.value], bottom=foot, color=_colour(kind), edgecolor=ink(0.5), linewidth=0.4, width=0.8)
         foot = foot + of[kind.value]
     axis.set_ylim(0, 1)
     axis.tick_params(labelsize=7)
+
+
+def _colour(kind: PairKind) -> Colour:
+    return hue(KINDS[kind]) if kind in KINDS else ink(GREYS[kind])

@@ -17,13 +17,14 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, TwoSlopeNorm, to_rgb
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from toymodels.figures.colours import Colour, hue, ink, on, page
+from toymodels.figures.drawing import COLUMN
 from toymodels.figures.plane import OTHERS, Cell, Plane, judged, planes
 from toymodels.hypotheses.statistics.intervals import StudentInterval
 from toymodels.hypotheses.tiers import FEWEST_FEATURES
@@ -32,19 +33,17 @@ from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 
 ANSWERS = {
-    "not testable": ("x", "#d9d9d9"),
-    "no first tier": ("0", "#878787"),
-    "no second tier": ("1", "#56b4e9"),
-    "two tiers": ("2", "#d55e00"),
-    "a continuum": ("~", "#f0e442"),
-    "undetermined": ("?", "#ffffff"),
+    "not testable": ("x", ""),
+    "no first tier": ("0", "sky"),
+    "no second tier": ("1", "green"),
+    "two tiers": ("2", "vermillion"),
+    "a continuum": ("~", "orange"),
+    "undetermined": ("?", ""),
 }
-"""What stands in a cell for an answer, and its colour (Okabe and Ito's, which the colour-blind tell apart)."""
+"""What stands in a cell for an answer, and its hue; what says nothing has none."""
 BOTH_TIERS = ("two tiers", "a continuum")
 """The answers that say that there are features of either tier. At one LayerNorm eps *two tiers* is no answer."""
 MOST_COLUMNS, MOST_ROWS, MOST_CONDITIONS = 18, 10, 30
-WIDTH = 3.5
-"""inches: a column of a paper"""
 TITLE_WIDTH = 68
 
 
@@ -53,7 +52,7 @@ class Square:
     """What is drawn in a cell: its text, its colour, and whether the text is bold."""
 
     text: str
-    colour: tuple[float, float, float]
+    colour: Colour
     bold: bool = False
 
 
@@ -71,7 +70,7 @@ def draw(run: Run) -> Figure:
         )
     high = 0.3 + 0.17 * len(embeddings)
     strip = 0.45 + 0.16 * len(found)
-    figure = Figure(figsize=(WIDTH, 0.9 + len(rows) * high + strip))
+    figure = Figure(figsize=(COLUMN, 0.9 + len(rows) * high + strip))
     halves = figure.add_gridspec(2, 1, height_ratios=[0.6 + len(rows) * high, strip])
     above, below = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
     grid = above.subplots(len(rows), len(ratios), sharex=True, sharey=True, squeeze=False)
@@ -88,13 +87,13 @@ def draw(run: Run) -> Figure:
         axis.set_xlabel(f"density, n/m = {ratio:g}", fontsize=6.5)
     above.supylabel("size of the embedding", fontsize=6.5)
     if judged(found):
-        looks = {f"{mark}  {answer}": colour for answer, (mark, colour) in ANSWERS.items()}
-        keys = [Patch(edgecolor="0.4", label=key, facecolor=colour) for key, colour in looks.items()]
+        looks = {f"{mark}  {answer}": _answer_colour(answer) for answer, (mark, _) in ANSWERS.items()}
+        keys = [Patch(edgecolor=ink(0.6), label=key, facecolor=colour) for key, colour in looks.items()]
         above.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=6, handlelength=1)
     _strip(below.subplots(), found)
     below.supxlabel("of each condition (its cells), in how many cells", fontsize=6.5)
     sentences = "; ".join([f"map: {first.condition}", *said])
-    figure.suptitle(textwrap.fill(sentences, TITLE_WIDTH), fontsize=6.5, color="0.3")
+    figure.suptitle(textwrap.fill(sentences, TITLE_WIDTH), fontsize=6.5, color=ink(0.7))
     return figure
 
 
@@ -142,8 +141,12 @@ def _beyond(difference: StudentInterval | None, most: float) -> Square | None:
 def _answer(cell: Cell) -> Square | None:
     if cell.answer is None:
         return None
-    mark, colour = ANSWERS.get(cell.answer, (cell.answer, "#ffffff"))
-    return Square(mark, to_rgb(colour))
+    return Square(ANSWERS.get(cell.answer, (cell.answer, ""))[0], _answer_colour(cell.answer))
+
+
+def _answer_colour(answer: str) -> Colour:
+    name = ANSWERS.get(answer, ("", ""))[1]
+    return hue(name) if name else ink(0.2) if answer == "not testable" else page()
 
 
 def _hidden(cell: Cell, most: float) -> Square | None:
@@ -213,15 +216,16 @@ def _squares(axis: Axes, squares: list[list[Square | None]]) -> None:
     """Squares with their texts, the first line uppermost; hatched where there is none."""
     for y, line in enumerate(squares):
         for x, square in enumerate(line):
-            patch = Rectangle((x - 0.5, y - 0.5), 1, 1, edgecolor="0.75", linewidth=0.4, facecolor="white")
+            patch = Rectangle((x - 0.5, y - 0.5), 1, 1, edgecolor=ink(0.25), linewidth=0.4, facecolor=page())
             axis.add_patch(patch)
             if square is None:
                 patch.set_hatch("/////")
             else:
                 patch.set_facecolor(square.colour)
-                ink = "white" if np.dot(square.colour, (0.299, 0.587, 0.114)) < 0.5 else "black"
                 weight = "bold" if square.bold else "normal"
-                axis.text(x, y, square.text, ha="center", va="center", fontsize=6, color=ink, weight=weight)
+                axis.text(
+                    x, y, square.text, ha="center", va="center", fontsize=6, color=on(square.colour), weight=weight
+                )
     axis.set(xlim=(-0.5, len(squares[0]) - 0.5), ylim=(len(squares) - 0.5, -0.5))
     axis.grid(visible=False)
     axis.tick_params(length=0)

@@ -22,7 +22,8 @@ LINES = 300
 LONG = {"toymodels.kernels.vector"}
 """the modules that may have more lines than `LINES`"""
 LINKS = {"sweeps": "../sweeps", "figures": "../figures", "cli.py": "../cli.py"}
-EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "typer", "rich", "safetensors", "tomli_w", "tomllib", "psutil"}
+EDGE = {"pydantic", "pandas", "pyarrow", "matplotlib", "jinja2", "typer", "rich", "safetensors", "tomli_w", "tomllib"}
+EDGE |= {"psutil"}
 
 
 def files(package: str) -> list[Path]:
@@ -156,8 +157,16 @@ def test_importlib_is_called_where_the_package_opens_alone() -> None:
         ("toymodels/api.py", "__getattr__"),
         ("toymodels/api.py", "sweep"),
         ("toymodels/api.py", "draw"),
+        ("toymodels/api.py", "answer"),
         ("toymodels/api.py", "load"),
     ]
+
+
+def test_what_a_file_names_is_imported_in_one_place() -> None:
+    """The others import a module of this package, whose name they have from a list of it."""
+    callers = [path for package in ("sweeps", "figures") for path in files(package)]
+    found = {path.relative_to(ROOT).as_posix() for path in callers if "import_module" in path.read_text()}
+    assert found == {"sweeps/spec/importing.py", "sweeps/studies/__init__.py", "figures/__init__.py"}
 
 
 def test_no_two_classes_have_one_name() -> None:

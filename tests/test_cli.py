@@ -25,7 +25,7 @@ from toymodels.sweeps.execution import choosing, job, local
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
 
-COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "doctor"]
+COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "watch", "doctor"]
 # Eight packs of about half a second each: time to be interrupted in.
 LONG = TINY.replace("steps = 30", "steps = 1200").replace('["relu", "solu"]', '["relu", "solu", "gelu", "silu"]')
 
@@ -188,10 +188,15 @@ def test_shipped_sweep_runs_small_and_draws_its_figure() -> None:
         "two_tiers": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
         "two_tiers_full": ["--set=model.hidden=3", "--set=model.embedding=4", "--set=model.init_scale=1"],
         "solu_neurons": ["--set=model.hidden=3", "--set=model.embedding=4", "--no-tune"],
+        "tms_phase": ["--set=features.n=2"],  # of two features over densities, and no other
+        "decoder_width": ["--set=model.hidden=3", "--set=model.embedding=4"],
     }
     for name in figures.OF_SWEEPS:
+        if name == "and_pairs":  # which has more pairs than five features make
+            continue
         fixed = [f"--set={text}" for text in small] + own.get(name, [])
-        answer = door("sweep", name, "--json", *fixed, "--set=features.density=0.3")
+        density = [] if name == "tms_phase" else ["--set=features.density=0.3"]
+        answer = door("sweep", name, "--json", *fixed, *density)
         assert answer.code == 0
         assert answer.json()["figures"] == [f"runs/{name}/{name}.svg", f"runs/{name}/{name}.png"]
         assert all(Path(path).stat().st_size > 1000 for path in answer.json()["figures"])
@@ -212,6 +217,7 @@ def test_listed_laws_can_be_swept_and_shown() -> None:
 ARM = {"settings", "models", "diverged", "does_nothing", "measures"}
 JSON: list[tuple[list[str], set[str]]] = [
     (["show", "run"], {"folder", "question", "arms", "notes"}),
+    (["watch", "run"], {"folder", "packs_done", "share", "seconds_left", "losses", "failures", "unreadable", "ended"}),
     (["status", "run"], {"folder", "packs", "packs_done", "models", "plan", "engine", "device", "schema", "versions"}),
     (["list"], {"sweeps", "figures"}),
     (["doctor"], {"python", "torch", "toymodels", "device", "threads", "compiled kernels"}),

@@ -71,7 +71,7 @@ def test_every_example_does_what_the_page_says(tmp_path: Path) -> None:
             tried(tree, diff, lines)
     settings = (tree / "docs" / "SWEEPS.md").read_text()
     assert all(name in settings for name in ("relu2", "falling", "model.ceiling", "log_cosh"))
-    assert (tree / "runs" / "tms_phase" / "tms_phase.svg").exists()
+    assert (tree / "runs" / "curves" / "curves.dark.svg").exists()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from pandas import notna
 
 import toymodels as tm
+from tests.figures.legible import assert_legible
 from toymodels import figures
 from toymodels.sweeps import studies
 from toymodels.sweeps.execution.run import run
@@ -139,6 +140,7 @@ def test_figures_are_drawn_of_their_sweep_and_are_the_same_twice(name, ran, tmp_
     for a, b in zip(first, second, strict=True):
         assert a.stat().st_size > 5000
         assert a.read_bytes() == b.read_bytes()
+    assert_legible(figures.figure_of(name, ran(name), dark=True))
 
 
 @pytest.mark.parametrize("name", studies.NAMES)
@@ -153,6 +155,7 @@ def test_studies_answer_and_their_figures_draw_what_was_answered(name, ran, tmp_
     assert name in figures.OF_STUDIES
     first, second = (figures.draw(name, run_, tmp_path / each) for each in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert_legible(figures.figure_of(name, run_, dark=True))
 
 
 # --------------------------------------------------------------------------------------------------- what they find

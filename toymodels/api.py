@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from toymodels.sweeps.errors import SweepError as SweepError
     from toymodels.sweeps.results.reading import Run
+    from toymodels.sweeps.studies.reply import Reply
 
 __all__ = [
     "ELU",
@@ -93,6 +95,7 @@ __all__ = [
     "Values",
     "XExp",
     "Zipf",
+    "answer",
     "draw",
     "forward",
     "load",
@@ -130,6 +133,7 @@ def sweep(
     extend: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
+    allow_code: bool = False,
 ) -> Run:
     """Train and measure every model of a sweep, as ``toymodels sweep`` does, and return its `Run`.
 
@@ -144,6 +148,7 @@ def sweep(
     The run folder is ``out``, or ``runs/NAME`` where the sweep has a name; a dict has none, and needs ``out``. The
     models there are the same bytes as the command's. A finished sweep is only read. Interrupted (Ctrl-C, or a
     notebook's stop button), the same call goes on where it was. ``progress=False`` says and shows nothing.
+    Code of your own that the sweep names (``"mine:Cube"``) is imported with ``allow_code=True`` alone.
 
     Raises a `SweepError` with the sentence that the command prints: `SpecError` for a sweep or an option that cannot
     be, `FolderError` for a folder that is refused, `PacksFailed` where models could not be trained, while what is
@@ -163,6 +168,7 @@ def sweep(
         extend=extend,
         retry_failed=retry_failed,
         progress=progress,
+        allow_code=allow_code,
     )
 
 
@@ -177,9 +183,22 @@ def draw(run: Run | str | Path, name: str, *, dark: bool = False) -> Figure:
     return importlib.import_module("toymodels.figures.notebook").for_notebook(run, name, dark=dark)
 
 
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``: its tables as DataFrames, any model back as tensors.
+def answer(run: Run | str | Path, name: str) -> Reply:
+    """What study ``name`` says of a run, or of the run in a folder: a sentence, tables of numbers with intervals over
+    seeds, and what should be known before they are believed. Nothing is written.
+
+        tm.answer(run, "how_linear").tables
+
+    The names are those of ``toymodels list``. Raises `SweepError` where there is no such study, or not of this run.
+    """
+    studies = importlib.import_module("toymodels.sweeps.studies")
+    return studies.answer(name, load(run) if isinstance(run, str | os.PathLike) else run, lambda said: None)
+
+
+def load(folder: str | Path, *, allow_code: bool = False) -> Run:
+    """The run in ``folder``: its tables as DataFrames, any model back as tensors; with ``allow_code`` also those that
+    are made of code of your own, which is then imported.
 
     See `toymodels.sweeps.results.reading.Run`. Raises `FolderError` where there is none.
     """
-    return importlib.import_module("toymodels.sweeps.results.reading").load(folder)
+    return importlib.import_module("toymodels.sweeps.results.reading").load(folder, allow_code=allow_code)

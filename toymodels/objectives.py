@@ -19,12 +19,16 @@ from toymodels.bottleneck import Parameters
 from toymodels.data import Inputs
 from toymodels.features import Features
 from toymodels.losses import Loss
+from toymodels.roles import Absent
 from toymodels.surroundings import undisturbed
 from toymodels.targets import Distribution, Target, typical
 
 
 def check_objective(target: Target, loss: Loss, features: Inputs, output: Activation, seed: int) -> None:
-    """Raise ``ValueError`` where target, loss, features and output together have no meaning."""
+    """Raise ``ValueError`` where target, loss, features and output together have no meaning; nothing is known of an
+    `Absent` one."""
+    if isinstance(target, Absent) or (isinstance(features, Features) and isinstance(features.values, Absent)):
+        return
     target.check(features, output)
     if isinstance(features, Features):
         _check_variance(features, target, seed)

@@ -22,6 +22,10 @@ def by_name(*members: Member) -> dict[str, Member]:
     return {member.name: member for member in members}  # pyright: ignore[reportAttributeAccessIssue]
 
 
+class Absent:
+    """Mixed into what stands in the place of a member whose code is not there: it can be named, and not asked."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OneOf(Part):
     """An instance of a role; a sweep file writes it as its name in ``names``, of instances or of classes."""

@@ -7,6 +7,7 @@ command prints at its end the caller has as a `Run`, and what it draws as `toymo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.spec.axes import check_size
+from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.sweep import Sweep, find, of_document, read
 from toymodels.sweeps.spec.wording import short
 
@@ -38,9 +40,12 @@ def sweep(
     extend: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
+    allow_code: bool = False,
 ) -> Run:
     """What `toymodels.sweep` says; ``fixed`` is its ``set``."""
-    chosen = _changed(_sweep(of, out), seeds, fixed or {}, grid or {}, tune)
+    named = _sweep(of, out)
+    named = replace(named, code=own_code(_file(of))) if allow_code else named
+    chosen = _changed(named, seeds, fixed or {}, grid or {}, tune)
     audience = here() if progress else Nobody()
     asked = request.resolve(
         chosen,
@@ -57,7 +62,7 @@ def sweep(
     ending.raise_failed(done.request, done.outcome)
     if done.outcome.diverged:
         audience.say(ending.diverged(done.outcome))
-    return load(done.request.folder)
+    return load(done.request.folder, allow_code=allow_code)
 
 
 def _carried_out(asked: request.Request, retry_failed: bool, audience: Audience) -> parts.Done:
@@ -70,15 +75,19 @@ def _carried_out(asked: request.Request, retry_failed: bool, audience: Audience)
 
 def _sweep(of: str | Path | Mapping[str, Any], out: str | Path | None) -> Sweep:
     """The sweep of this name, in this file, or that this dict is. Raises `SpecError`."""
-    if isinstance(of, str):
-        return read(find(of))
-    if isinstance(of, Path):
-        return read(of)
+    path = _file(of)
+    if path is not None:
+        return read(path)
     if not isinstance(of, Mapping):
         raise SpecError(f"sweep: expected the name of a shipped sweep, a file or a dict, got {short(of)}")
     if out is None:
         raise SpecError("sweep: a sweep given as a dict has no name: say where it goes, such as out='runs/mine'")
     return of_document(_plain(of, "sweep"), Path(out).name, "sweep")
+
+
+def _file(of: Any) -> Path | None:
+    """The file of a sweep that is named or given by its path; None of any other. Raises `SpecError`."""
+    return find(of) if isinstance(of, str) else of if isinstance(of, Path) else None
 
 
 def _changed(sweep: Sweep, seeds: Any, fixed: Mapping[str, Any], grid: Mapping[str, Any], tune: bool) -> Sweep:

@@ -44,12 +44,25 @@ Extend = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try packs again that failed twice and are left out.")
 ]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import the code of your own that the sweep names (module:Name).")
+]
 NoTune = Annotated[bool, typer.Option("--no-tune", help="Run the file as if it had no [tune] section.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and train nothing.")]
 
 # --------------------------------------------------------------------------------------------- figure, answer, inspect
 
-FigureName = Annotated[str, typer.Argument(help="The figure (see 'toymodels list').")]
+NameAndRun = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME] RUN", help="The figure (see 'toymodels list'), and a run folder.", show_default=False
+    ),
+]
+EveryFigure = Annotated[bool, typer.Option("--all", help="Every figure that the run can have; no NAME then.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="svg, pdf or png alone.  [default: svg and png]")
+]
+Dark = Annotated[bool, typer.Option("--dark", help="For a dark page, into NAME.dark.svg.")]
 FigureOut = Annotated[
     Path | None, typer.Option(help="The folder to write into.  [default: the run folder]", show_default=False)
 ]
@@ -81,6 +94,11 @@ Untuned = Annotated[
 NullSeed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the rotations that alignment is compared with.")]
 Short = Annotated[bool, typer.Option("--short", help="With --controls: fewer of them, in under a minute.")]
 ProofsOut = Annotated[Path | None, typer.Option(help="With --controls: where power.json and its figure go.")]
+
+# ---------------------------------------------------------------------------------------------------------------- watch
+
+EverySeconds = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Between two looks.")]
+Once = Annotated[bool, typer.Option("--once", help="Look once, and say how the run stands now.")]
 
 # --------------------------------------------------------------------------------------------------------------- doctor
 

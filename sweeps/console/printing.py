@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toymodels.sweeps.console import documents
-from toymodels.sweeps.execution.estimate import Estimate
+from toymodels.sweeps.execution.estimate import Estimate, span
 from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend
 
 MAX_ROWS = 60
@@ -66,17 +66,6 @@ def print_estimate(sweep: str, as_json: bool, estimate: Estimate, tuning: Estima
 
 
 def _print_part(name: str, estimate: Estimate) -> None:
-    print(f"{name}: {estimate.models:,} models in {estimate.groups} groups, {estimate.packs} packs")
-    print(f"memory: {estimate.memory_bytes / 2**20:,.0f} MiB for the largest pack")
-    print(f"disk: {estimate.disk_bytes / 2**20:,.1f} MiB")
-    low, high = span(estimate.seconds_low), span(estimate.seconds_high)
-    print(f"time: about {span(estimate.seconds)} ({low} to {high}) on this machine")
-    print(f"timed: {estimate.groups_measured} of {estimate.groups} groups; the others are told from these")
-
-
-def span(seconds: float) -> str:
-    """A length of time as one would say it."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
+    (_, models), *others = estimate.rows().items()
+    for title, said in ((name, models), *others):
+        print(f"{title}: {said}")

@@ -1,8 +1,4 @@
-"""Progress: how far a sweep is, as it is told to whoever watches it (`toymodels.sweeps.console.audience`).
-
-Models a second, and the time left, are told from what was trained since the first report, with which training has
-begun: compiling, and reading what is stored, are none of it.
-"""
+"""Progress: how far a sweep is, as it is told to whoever watches it (`toymodels.sweeps.console.audience`)."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import time
 
 from toymodels.sweeps.console.audience import Audience, Standard
 from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.speed import Speed
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -19,9 +16,7 @@ class Progress:
 
     def __init__(self, total: int, part: str = "", audience: Audience | None = None) -> None:
         self.total, self.done, self.part = total, 0.0, part and f"{part}: "
-        self._trained = 0.0
-        self._begun: float | None = None
-        """the clock when training had begun; None before"""
+        self._speed = Speed()
         self._audience = audience or Standard()
 
     def __enter__(self) -> Progress:
@@ -45,12 +40,8 @@ class Progress:
     def advance(self, models: float) -> None:
         """So many models' worth of training is done."""
         self.done += models
-        now = time.monotonic()
-        if self._begun is None:
-            self._begun = now
-        else:
-            self._trained += models
-        rate = self._trained / (now - self._begun) if now > self._begun else 0.0
+        self._speed.advance(models)
+        rate, now = self._speed.rate, time.monotonic()
         if self._bar is not None:
             self._bar.show(self.done, rate)
         elif now - self._last_beat > HEARTBEAT_SECONDS:

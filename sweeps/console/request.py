@@ -15,6 +15,7 @@ from toymodels.sweeps.execution.run import models_of, own_packs
 from toymodels.sweeps.execution.tuning import chosen_by, to_be_tuned, with_choices_of
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
+from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.sweep import Sweep, find, read
 from toymodels.sweeps.store.locks import Shard
 from toymodels.sweeps.store.store import Store, recorded_choice
@@ -60,13 +61,17 @@ class Request:
         return replace(self, sweep=sweep, plan=plan, tuning=None)
 
 
-def sweep_named(name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str], tune: bool = True) -> Sweep:
+def sweep_named(
+    name_or_file: str, *, fixed: Sequence[str], axes: Sequence[str], tune: bool = True, allow_code: bool = False
+) -> Sweep:
     """The sweep of this name or file, with ``--grid`` taken as ``axes`` and ``--set`` as ``fixed``; without its
-    ``[tune]`` unless ``tune``.
+    ``[tune]`` unless ``tune``. Code of one's own that it names is imported only where that is allowed.
 
     Raises `SpecError` where there is none, or where what is asked of it cannot be.
     """
-    found = read(find(name_or_file))
+    path = find(name_or_file)
+    found = read(path)
+    found = replace(found, code=own_code(path)) if allow_code else found
     settings = [parse_assignment(text, "--set") for text in fixed]
     return changed(found, fixed=settings, axes=[parse_axis(text) for text in axes], tune=tune)
 
@@ -119,7 +124,7 @@ def resolve(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
             "alike; 'case' varies settings together"
         )
-    for note in plan.notes:
+    for note in (*plan.notes, *sweep.code.said()):
         reporter.note_once(note)
     executor = choose_executor(engine, device, workers, scheduler, own)
     part = "sweep" if sweep.tuning is not None else ""

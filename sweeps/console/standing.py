@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.store.locks import Lock
+from toymodels.sweeps.store.locks import Holder, Lock
 from toymodels.sweeps.store.manifest import Manifest
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tuning import tuning_folder
@@ -23,7 +23,7 @@ class Standing:
     packs_failed: list[int]
     """numbers of the packs that could not be trained"""
     packs_a_minute: float | None
-    in_use_by: list[str]
+    at_work: list[Holder]
     """the processes that hold the folder, or shards of it, or its tuning"""
     part: str = ""
     """``tuning`` where the sweep, or what is added to it, is still being tuned, of which the rest then speaks"""
@@ -45,9 +45,19 @@ class Standing:
             manifest=store.manifest,
             packs_done=store.packs_done(),
             packs_failed=store.failures(),
-            in_use_by=[*Lock(folder).holders(), *Lock(inside).holders()],
+            at_work=[*Lock(folder).holders(), *Lock(inside).holders()],
             packs_a_minute=store.packs_a_minute(),
         )
+
+    @property
+    def in_use_by(self) -> list[str]:
+        """The names of who is at work."""
+        return [holder.name for holder in self.at_work]
+
+    @property
+    def store(self) -> Store:
+        """The run folder of the part that this speaks of."""
+        return Store(tuning_folder(self.folder) if self.part else self.folder)
 
     @property
     def finished(self) -> bool:
@@ -63,7 +73,9 @@ class Standing:
         folder = shlex.quote(str(self.folder))
         if self.extending:  # the folder has not got the sweep that extends it yet
             return "the same command as before, with --extend"
-        return f"toymodels show {folder}" if self.finished else f"toymodels sweep {folder}/sweep.toml --out {folder}"
+        allowing = " --allow-code" if self.manifest.code else ""
+        goes_on = f"toymodels sweep {folder}/sweep.toml --out {folder}{allowing}"
+        return f"toymodels show {folder}" if self.finished else goes_on
 
     def print(self) -> None:
         """Print how the run stands on stdout, one fact a line."""

@@ -117,7 +117,11 @@ def _finish_on(
     """As many packs at once as there are workers: none waits on a worker that another pack may kill."""
     at_work: dict[Any, tuple[Job, Future[CarriedOut]]] = {}
     done: Queue[Future[CarriedOut]] = Queue()
+    heard: Queue[tuple[int, float]] = Queue()
+    told: dict[int, float] = {}
+    topic = f"toymodels-{client.id}"
     client.subscribe_topic("all", partial(_say_lost, at_work, reporter))
+    client.subscribe_topic(topic, lambda event: heard.put(tuple(event[1])))
     more, seen = True, time.monotonic()
     while more or at_work:
         workers = _workers(client)
@@ -128,9 +132,10 @@ def _finish_on(
             job = next(jobs, None)
             more = job is not None
             if job is not None:
-                future = client.submit(carry_out, order_of(job, engine, device), pure=False)
+                future = client.submit(carry_out, order_of(job, engine, device, topic), pure=False)
                 at_work[future.key] = job, future
                 future.add_done_callback(done.put)
+        _report(heard, told, reporter)
         try:
             future = done.get(timeout=TICK_SECONDS if more or at_work else 0)
         except Empty:
@@ -141,8 +146,22 @@ def _finish_on(
         for note in answer.notes:
             reporter.note(note)
         if isinstance(answer.ended, Finished):
-            reporter.trained(answer.ended.models)
+            reporter.trained(answer.ended.models - told.get(job.pack.index, 0.0))
+        told[job.pack.index] = float("inf")  # what comes now is late
         yield job, answer.ended
+
+
+def _report(heard: Queue[tuple[int, float]], told: dict[int, float], reporter: Reporter) -> None:
+    """Report what workers have said of packs in training, where it is more than was ``told`` of them before.
+
+    A pack that begins again, as its worker was lost, is not told of until it is further than it was.
+    """
+    while not heard.empty():
+        pack, trained = heard.get()
+        more = trained - told.get(pack, 0.0)
+        if more > 0:
+            told[pack] = trained
+            reporter.trained(more)
 
 
 def _workers(client: Client) -> int:

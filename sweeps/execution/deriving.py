@@ -49,6 +49,8 @@ def derive(store: Store, plan: Plan, finished: Sequence[Finished]) -> None:
 def rebuild(store: Store, reporter: Reporter = SILENT) -> int:
     """Measure every stored pack anew and build the tables from scratch; returns how many packs there were."""
     plan = store.plan()
+    if store.code is None and (store.manifest.code or plan.sweep.metrics):
+        raise FolderError(f"{store.path}: is measured with code of your own: --allow-code lets it be imported")
     anew = (Job.of(store, plan, pack).measured_anew(reporter) for pack in plan.packs)
     with on_threads():
         finished = [each for each in anew if each is not None]

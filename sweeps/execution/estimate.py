@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toymodels.engines import ENGINES, OutOfMemory
+from toymodels.glance import html_page, html_table
 from toymodels.sweeps.execution.burst import burst
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.costs import NOISE, Costs
@@ -46,6 +47,33 @@ class Estimate:
     seconds_high: float
     """if it stays as busy as it is"""
     groups_measured: int
+
+    def __repr__(self) -> str:
+        time = f"about {span(self.seconds)} ({span(self.seconds_low)} to {span(self.seconds_high)}) on this machine"
+        sizes = f"{self.memory_bytes / 2**20:,.0f} MiB of memory, {self.disk_bytes / 2**20:,.1f} MiB on disk"
+        return f"Estimate: {self.models:,} models in {self.packs:,} packs, {time}, {sizes}"
+
+    def _repr_html_(self) -> str:
+        return html_page("Estimate", [], html_table(["", ""], list(self.rows().items())))
+
+    def rows(self) -> dict[str, str]:
+        """What it says, by what of."""
+        low, high = span(self.seconds_low), span(self.seconds_high)
+        return {
+            "models": f"{self.models:,} models in {self.groups} groups, {self.packs} packs",
+            "memory": f"{self.memory_bytes / 2**20:,.0f} MiB for the largest pack",
+            "disk": f"{self.disk_bytes / 2**20:,.1f} MiB",
+            "time": f"about {span(self.seconds)} ({low} to {high}) on this machine",
+            "timed": f"{self.groups_measured} of {self.groups} groups; the others are told from these",
+        }
+
+
+def span(seconds: float) -> str:
+    """A length of time as one would say it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
 
 
 def estimate(plan: Plan, engine: str, device: str) -> Estimate:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
+from toymodels.metrics.own import fingerprints
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.settings import Settings
@@ -118,6 +119,7 @@ class Job:
         measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
+        said |= {"own": own} if (own := fingerprints()) else {}
         said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
         return self.store.write(path, packing.measure_tensors(measures), said)
 

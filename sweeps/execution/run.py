@@ -19,6 +19,7 @@ from toymodels.sweeps.execution import checkpoints
 from toymodels.sweeps.execution.choosing import kind_of
 from toymodels.sweeps.execution.deriving import derive, say_unmeasured
 from toymodels.sweeps.execution.executor import Executor, Failed
+from toymodels.sweeps.execution.heartbeat import Heartbeat
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
@@ -67,10 +68,11 @@ def run(
     """
     executor = executor or InProcess(engine, device)
     store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
-    packs = own_packs(plan, shard)
+    packs, heartbeat = own_packs(plan, shard), Heartbeat(store)
     try:
         wording = store.take_over_wording(plan.sweep, may_write=shard is None)
-        for sentence in (wording, *store.version_changes()):
+        source = store.take_over_code(plan.sweep.code, may_write=shard is None)
+        for sentence in (wording, source, *store.version_changes()):
             if sentence:
                 reporter.note(sentence)
         _check_room(store, plan, packs)
@@ -99,8 +101,9 @@ def run(
                 yield job
 
         # Closed before the folder is let go: closing keeps what is unfinished.
-        with closing(executor.finish(to_do(), reporter)) as each:
+        with closing(executor.finish(to_do(), heartbeat.beside(reporter))) as each:
             for job, ended in each:
+                heartbeat.ended(len(job.pack.models))
                 if isinstance(ended, Failed):
                     outcome.failed[ended.index] = ended.reason
                     store.record_failure(job.pack, ended.reason, ended.tries)

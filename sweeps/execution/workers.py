@@ -6,6 +6,8 @@ A worker writes its own packs, into the run folder that it shares with whoever s
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,16 @@ from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.memory import SHARE
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack
+from toymodels.sweeps.spec.code import Imported
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store.manifest import NUMERICS, versions
 from toymodels.sweeps.store.store import Store
 
 ONE_AT_A_TIME = threading.Lock()
 """a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
+
+TELLS_SECONDS = 1.0
+"""between two times that a worker says how far it is with a pack"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Order:
     engine: str
     device: str
     versions: tuple[tuple[str, str], ...]
+    topic: str = ""
+    """under which the client hears how far the pack is; nobody does without one"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,8 @@ class CarriedOut:
     notes: tuple[str, ...] = ()
 
 
-def order_of(job: Job, engine: str, device: str) -> Order:
-    """The order by which a worker finishes this job."""
+def order_of(job: Job, engine: str, device: str, topic: str = "") -> Order:
+    """The order by which a worker finishes this job, and tells of it under a topic."""
     store = job.store
     return Order(
         folder=str(store.path.absolute()),
@@ -61,6 +69,7 @@ def order_of(job: Job, engine: str, device: str) -> Order:
         engine=engine,
         device=device,
         versions=tuple(versions_of_packs().items()),
+        topic=topic,
     )
 
 
@@ -69,13 +78,16 @@ def carry_out(order: Order) -> CarriedOut:
     others = differing(dict(order.versions), versions_of_packs())
     if others:
         raise VersionsDiffer(refusal("that came later", others))
+    code = order.settings[0].code
+    if isinstance(code, Imported):
+        code.check_same()
     store = Store(Path(order.folder))
     if not store.begun or store.manifest.plan != order.plan:
         raise FolderError(
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )
     notes: list[str] = []
-    reporter = Reporter(note=notes.append)  # of progress inside a pack nobody is told
+    reporter = Reporter(note=notes.append, trained=_teller(order))
     with ONE_AT_A_TIME:
         job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
         stored = job.finished(reporter)
@@ -84,6 +96,20 @@ def carry_out(order: Order) -> CarriedOut:
         here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
         ((_, ended),) = here.finish(iter([job]), reporter)
         return CarriedOut(ended, tuple(notes))
+
+
+def _teller(order: Order) -> Callable[[float], None]:
+    """Tells the client, now and then, how much of a pack is trained: all of it so far, so that no message is missed."""
+    trained, last = 0.0, time.monotonic()
+
+    def tell(models: float) -> None:
+        nonlocal trained, last
+        trained += models
+        if order.topic and time.monotonic() - last >= TELLS_SECONDS:
+            last = time.monotonic()
+            get_worker().log_event(order.topic, [order.pack.index, trained])
+
+    return tell
 
 
 def _worker_bytes() -> int | None:

@@ -19,7 +19,7 @@ import numpy as np
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.plan.keys import Keys
 from toymodels.sweeps.spec.schema import meaningless_without
-from toymodels.sweeps.spec.settings import Settings, digest
+from toymodels.sweeps.spec.settings import ROLES, Settings, digest
 from toymodels.sweeps.spec.sweep import Sweep
 from toymodels.sweeps.spec.tune import spelled
 from toymodels.training.experiment import Experiment
@@ -128,6 +128,7 @@ class Plan:
 
 def make_plan(sweep: Sweep) -> Plan:
     """Validate every cell and group the models; raises `SpecError` before anything is trained."""
+    sweep.measure_with_own()
     digests, without_norm = bytearray(), bytearray()
     groups, number = array("I"), dict[Hashable, int]()
     pack_sizes: list[int] = []
@@ -135,7 +136,9 @@ def make_plan(sweep: Sweep) -> Plan:
     for cell in range(len(sweep)):
         settings = sweep.settings(cell)
         built = settings.experiment(sweep.where)
-        group = number.setdefault((built.structure(), settings["eval.samples"]), len(number))
+        # Code of one's own by its name too: what stands in for it elsewhere may not be equal where it is.
+        own = tuple(settings[name] for name in ROLES if ":" in settings[name])
+        group = number.setdefault((built.structure(), settings["eval.samples"], own), len(number))
         if group == len(pack_sizes):
             pack_sizes.append(pack_size(built))
             notes |= dict.fromkeys(built.notes())

@@ -2,69 +2,52 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, Taps, forward
+from toymodels.bottleneck import Parameters
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.plan.choice import at_ends
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.arms import SEED_ALONE, Replicates, grouped, varying
-from toymodels.sweeps.results.tables import TARGETS
+from toymodels.sweeps.results.described import read_back
+from toymodels.sweeps.results.loaded import LoadedModel
+from toymodels.sweeps.results.parquet import read_rows, read_schema, read_table
+from toymodels.sweeps.results.tables import TABLES, TARGETS
+from toymodels.sweeps.results.verdicts import read_verdicts
+from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.names import overlap
-from toymodels.sweeps.store import atomic, packing
-from toymodels.sweeps.store.rights import unreadable
+from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment, check_one_structure
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from toymodels.sweeps.results.comparison import Comparison
+    from toymodels.sweeps.store.manifest import Manifest
+
 PACKS_KEPT = 8
 """How many packs a run keeps in memory, the last ones that were read."""
-
-
-VERDICT_SCHEMA = 3
-"""The version of the form of ``verdicts.json``. Before 3 tiers came from response alignment, and the answer was ``two
-tiers``, ``no`` or ``undetermined``."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """One trained model: what it was asked to do, its tensors (leading ``model`` axis of size 1) and its loss curve."""
-
-    experiment: Experiment
-    parameters: Parameters
-    curve_step: Tensor
-    curve: Tensor
-    diverged: bool
-    snapshot_step: Tensor
-    """[snapshot], counted from 1; empty where none were kept (``train.snapshots``)"""
-    snapshots: Parameters | None
-    """the weights after those steps, the leading axis a snapshot's in the place of ``model``: what `toymodels.forward`
-    takes as so many models; None where none were kept"""
-
-    def __call__(self, x: Tensor) -> Taps:
-        """Run the model on x ``[feature, batch]`` or ``[model = 1, feature, batch]``."""
-        return forward(self.experiment.bottleneck, self.parameters, x if x.dim() == 3 else x[None])
 
 
 class Run:
     """A run folder: ``models``, ``features``, ``neurons``, ``targets`` and ``curves`` as DataFrames, any model back as
     tensors."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, allow_code: bool = False) -> None:
         self.path = Path(folder)
         self._store = Store.open_existing(self.path)
+        self._store.code = own_code() if allow_code else None
         self._recent: dict[int, StoredFile] = {}
 
     @cached_property
@@ -135,6 +118,48 @@ class Run:
         """A row a model x step: the batch loss at that step, before its update."""
         return self._table("curves")
 
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """What the columns of the tables are: a row a table and column, with its ``unit`` and ``meaning``."""
+        tables = [name for name in (*TABLES, TARGETS, "curves") if (self.path / f"{name}.parquet").exists()]
+        found = {(name, c): of for name in tables for c, of in read_back(name, self.schema(name)).items()}
+        index = pd.MultiIndex.from_tuples(found, names=["table", "column"])
+        return pd.DataFrame([(of.unit, of.says) for of in found.values()], index, ["unit", "meaning"])
+
+    def schema(self, name: str) -> pa.Schema:
+        """The Arrow schema of a table's file, with what the file says of itself and of its columns."""
+        return read_schema(self.path / f"{name}.parquet", self._by_sweep)
+
+    def compare(self, other: Run | str | Path) -> Comparison:
+        """What differs between this run and another one, or that in a folder, and what became of the models that they
+        share: see `Comparison`. Raises `FolderError` where models cannot be paired."""
+        from toymodels.sweeps.results.comparison import compare
+
+        return compare(self._itself, (other if isinstance(other, Run) else load(other))._itself)
+
+    def to_xarray(self, table: str = "models") -> xr.Dataset:
+        """A table as an xarray ``Dataset``, with an axis for every axis of the sweep's grid, by its dotted name, and of
+        another table than ``models`` one more (``feature``, ``neuron``, ``target``, ``step``). Raises `SweepError`
+        where xarray is not installed."""
+        from toymodels.sweeps.results.cube import to_xarray
+
+        return to_xarray(self._itself, table)
+
+    @property
+    def _itself(self) -> Any:
+        """This run, for modules that name its class: a type checker has this file under two names, through the link."""
+        return self
+
+    def __repr__(self) -> str:
+        from toymodels.sweeps.results.glimpse import as_line
+
+        return as_line(self._itself)
+
+    def _repr_html_(self) -> str:
+        from toymodels.sweeps.results.glimpse import as_html
+
+        return as_html(self._itself)
+
     def evidence(self, name: str = "evidence") -> pd.DataFrame:
         """What the verdict rests on: ``evidence`` by feature, ``evidence_neurons`` by neuron,
         ``evidence_dictionaries`` by dictionary. Raises `FolderError` before ``toymodels verdict`` ran."""
@@ -144,18 +169,7 @@ class Run:
     def verdicts(self) -> dict[str, Any]:
         """What ``verdicts.json`` holds. Raises `FolderError` before ``toymodels verdict`` ran, or where another version
         of it did."""
-        path = self.path / "verdicts.json"
-        try:
-            held = json.loads(atomic.read(path, through_links=True))
-            if held["schema"] != VERDICT_SCHEMA:
-                raise FolderError(f"{path}: of another version of the verdict: {self._by_verdict}")
-            return held
-        except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {self._by_verdict}") from None
-        except PermissionError as error:
-            raise unreadable(path, error) from None
-        except (OSError, ValueError, TypeError, KeyError):
-            raise FolderError(f"{path}: damaged: {self._by_verdict}") from None
+        return read_verdicts(self.path, self._by_verdict)
 
     @property
     def _by_verdict(self) -> str:
@@ -171,6 +185,11 @@ class Run:
     def plan(self) -> Plan:
         """The plan that made this folder."""
         return self._store.plan()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder is of: plan, engine, device, versions."""
+        return self._store.manifest
 
     @property
     def question(self) -> str:
@@ -190,6 +209,11 @@ class Run:
         return (
             "" if there == planned else f"partial: {there:,} of {planned:,} models; run the sweep again to continue it"
         )
+
+    def rows(self, table: str, models: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
+        """Those rows of the table ``features``, ``neurons`` or ``targets`` that are of ``models``, with ``model`` and
+        whichever of ``columns`` it has; for a table that is larger than memory. Raises `FolderError` as those do."""
+        return read_rows(self.path / f"{table}.parquet", self._by_sweep, models, columns)
 
     def model(self, model: int) -> LoadedModel:
         """The model of this number. Raises `FolderError` if its pack is missing or damaged."""
@@ -255,19 +279,13 @@ class Run:
         return self._recent[pack.index]
 
     def _table(self, name: str, remedy: str = "") -> pd.DataFrame:
-        path = self.path / f"{name}.parquet"
-        try:
-            with atomic.opened(path, through_links=True) as file:
-                # Of bytes: Arrow's threads may outlive a Python file at exit, and then abort the process.
-                return pq.read_table(pa.BufferReader(file.read())).to_pandas()
-        except FileNotFoundError:
-            raise FolderError(f"{path}: not there yet: {remedy or self._by_sweep()}") from None
-        except PermissionError as error:
-            raise unreadable(path, error) from None
-        except (OSError, pa.ArrowInvalid):
-            raise FolderError(f"{path}: damaged: {remedy or self._by_sweep()}") from None
+        return read_table(self.path / f"{name}.parquet", lambda: remedy or self._by_sweep())
 
 
-def load(folder: str | Path) -> Run:
-    """The run in ``folder``. Raises `FolderError` if there is none."""
-    return Run(folder)
+def load(folder: str | Path, *, allow_code: bool = False) -> Run:
+    """The run in ``folder``. Raises `FolderError` if there is none.
+
+    Tables and weights of a run that names code of one's own are there without it; with ``allow_code`` that is imported,
+    from the current folder or an installed package, so that its models can run.
+    """
+    return Run(folder, allow_code=allow_code)

@@ -94,6 +94,13 @@ def summarise(run: Run) -> list[ArmSummary]:
     return [_summary(arm) for arm in run.arms()]
 
 
+@undisturbed
+def summarise_some(run: Run, most: int) -> tuple[list[ArmSummary], int]:
+    """What came of the first arms of a run, ``most`` of them, and how many others there are."""
+    arms = run.arms()
+    return [_summary(arm) for arm in arms[:most]], max(0, len(arms) - most)
+
+
 def notes(arms: list[ArmSummary]) -> list[str]:
     """What should be known before arms are compared, a sentence each: in which hidden layers the activation does
     nothing, and in how many of the arms that have one, where it is not all.

@@ -6,7 +6,8 @@
     targets.parquet    a row a model x target, of models whose targets are not their features (pairs of these)
 
 `toymodels.sweeps.results.curves` has one more, of the packs alone. What is undefined is null, never NaN: a feature
-never seen, a dead neuron, anything of a diverged model, a column whose measure raised. Rows are in model order, written
+never seen, a dead neuron, anything of a diverged model, a column whose measure raised. Each file says what its columns
+are, and of which plan it is (`toymodels.sweeps.results.described`). Rows are in model order, written
 a window of models at a time: memory hardly grows with the sweep.
 """
 
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.results.described import described
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store.packing import DIVERGED
 from toymodels.sweeps.store.store import Store
@@ -47,7 +49,7 @@ def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
         if name == TARGETS and not columns.types():
             continue
         settings = _settings_schema(plan, packs) if name == "models" else pa.schema([])
-        schema = _schema(name, settings, columns)
+        schema = described(name, _schema(name, settings, columns), store.manifest.plan)
         models_at_once = min(MODELS_AT_ONCE, max(1, ROWS_AT_ONCE // largest[name]))
         with (
             store.writing(store.path / f"{name}.parquet") as file,

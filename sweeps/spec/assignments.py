@@ -6,6 +6,7 @@ from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
+from toymodels.sweeps.spec.axes import TABLES
 
 
 def parse_assignment(text: str, option: str) -> tuple[str, Any]:
@@ -22,7 +23,7 @@ def parse_axis(text: str) -> tuple[str, Any]:
     if not equals or not name.strip() or not values.strip():
         raise SpecError(f"--grid: expected KEY=V1,V2, got '{text}'")
     parsed = _toml_value(values.strip())
-    if isinstance(parsed, list) or (isinstance(parsed, dict) and {"log", "linear", "range"} & set(parsed)):
+    if isinstance(parsed, list) or (isinstance(parsed, dict) and set(TABLES) & set(parsed)):
         return name.strip(), parsed
     listed = spelling.parsed(f"v = [{values}]")
     if listed is not None and set(listed) == {"v"}:

@@ -1,4 +1,6 @@
-"""Axes: the values that a setting takes over a grid: a list, or a table ``range``, ``log`` or ``linear``."""
+"""Axes: the values that a setting takes over a grid: a list, a table ``range``, ``log`` or ``linear``, or values drawn
+at random (`toymodels.sweeps.spec.draws`).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,12 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec.draws import LAWS, LOG_UNIFORM, drawn
 from toymodels.sweeps.spec.wording import short
 
 MAX_MODELS = 10**7
+TABLES = ("range", "log", "linear", *LAWS)
+"""the first keys of the tables that stand for the values of an axis"""
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,18 @@ def axis_size(given: Any) -> int:
             return max(1, end - first)
         case {"log": [_, _, int(count)]} | {"linear": [_, _, int(count)]}:
             return max(1, count)
+        case {"uniform": [_, _], "n": int(count)} | {"log_uniform": [_, _], "n": int(count)}:
+            return max(1, count)
         case _:
             return 1
 
 
-def axis_values(name: str, given: Any, where: str, table: str = "grid") -> Sequence[Any]:
-    """The values of an axis of the grid, or of another ``table``: a list, or a table ``log``, ``linear`` or ``range``.
+def axis_values(
+    name: str, given: Any, where: str, table: str = "grid", *, seed: int = 0, whole: bool = False
+) -> Sequence[Any]:
+    """The values of an axis of the grid, or of another ``table``: a list, or one of `TABLES`.
 
+    Random ones are drawn by ``seed``, whole numbers where the setting is ``whole``.
     However they were given, whole numbers in a row are a ``range``, which takes no memory; others are a tuple.
     """
     at = f"{where}: {table} '{name}'"
@@ -71,14 +81,39 @@ def axis_values(name: str, given: Any, where: str, table: str = "grid") -> Seque
             values = _distinct([_tidy(v) for v in np.geomspace(first, last, count)], at)
         case {"linear": [first, last, count], **rest} if not rest and _spaced(first, last, count):
             values = _distinct([_tidy(v) for v in np.linspace(first, last, count)], at)
+        case {"uniform": [first, last], "n": count, **rest} if not rest and _spaced(first, last, count):
+            values = _random("uniform", first, last, count, name, seed, at, whole)
+        case {"log_uniform": [first, last], "n": count, **rest} if not rest and _spaced(first, last, count):
+            values = _random("log_uniform", first, last, count, name, seed, at, whole)
         case _:
             raise SpecError(
-                f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }} or "
-                f"{{ range = [first, end] }}, got {short(given)}"
+                f"{at}: expected a list, {{ log = [first, last, count] }}, {{ linear = [first, last, count] }}, "
+                f"{{ range = [first, end] }}, {{ uniform = [first, last], n = count }} or "
+                f"{{ log_uniform = [first, last], n = count }}, got {short(given)}"
             )
     if not values:
         raise SpecError(f"{at}: expected at least one value, got none")
     return range(values[0], values[0] + len(values)) if _in_a_row(values) else tuple(values)
+
+
+def _random(
+    law: str, first: float, last: float, count: int, name: str, seed: int, at: str, whole: bool
+) -> list[int | float]:
+    """The values of a random axis, in the order in which they are drawn. Raises `SpecError`."""
+    if not first < last:
+        raise SpecError(f"{at}: {law} needs its first end below its last, got {first} and {last}")
+    if law == LOG_UNIFORM and first <= 0:
+        raise SpecError(f"{at}: {law} needs both ends above 0, got {first} and {last}")
+    if whole and not type(first) is type(last) is int:
+        raise SpecError(f"{at}: this setting is a whole number, and so must both ends be, got {first} and {last}")
+    if whole and count > last - first + 1:
+        raise SpecError(
+            f"{at}: there are {last - first + 1:,} whole numbers from {first} to {last}, and n is {count:,}"
+        )
+    values = drawn(law, first, last, count, name, seed, whole=whole)
+    if values is None:
+        raise SpecError(f"{at}: its ends are too close for so many values")
+    return [value if whole else _tidy(value) for value in values]
 
 
 def _in_a_row(values: Sequence[Any]) -> TypeGuard[Sequence[int]]:

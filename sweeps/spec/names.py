@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
+from toymodels.checks import OrNone, Whole
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import other_names
 from toymodels.sweeps.spec.schema import ALL_SETTINGS, FILE, Table
@@ -42,6 +43,14 @@ def check_dotted(name: str, given: Any, table: str, where: str, beside: Collecti
         inside = next(iter(given), "...")
         raise SpecError(f'{where}: [{table}]: a dotted name needs quotes: "{name}.{inside}" = ...')
     check_name(name, f"{where}: [{table}]", beside)
+
+
+def is_whole(name: str) -> bool:
+    """Whether the setting of this dotted name is a whole number, where it is there; so are the seeds of ``[tune]``."""
+    if name not in ALL_SETTINGS:
+        return name == "seeds"
+    check = ALL_SETTINGS[name].check
+    return isinstance(check.check if isinstance(check, OrNone) else check, Whole)
 
 
 def overlap(a: str, b: str) -> bool:

@@ -8,6 +8,7 @@ dotted name. `made` turns a plain value into what the dataclass holds: words end
 from __future__ import annotations
 
 import operator
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from toymodels.activations import Activation
 from toymodels.checks import Check, Each, Flag, Number, NumberOr, OrNone, Whole
 from toymodels.roles import OneOf
 from toymodels.sweeps.spec.wording import as_tuples, did_you_mean, one_of, short
+from toymodels.targets import Target
+from toymodels.values import Values
 
 LARGEST = sys.float_info.max
 BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -25,6 +28,10 @@ BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
     "most": ("less than or equal to", operator.le),
 }
 """By the bound of a check, what a number must be to it: in a sentence, and as a test."""
+OWN_ROLES: Mapping[type, str] = {Activation: "an activation", Values: "a value law", Target: "a target"}
+"""The roles that code of one's own may play in a sweep file, and how a sentence names them."""
+OWN_WORD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+"""How a sweep file names it: ``module:Name`` (`toymodels.sweeps.spec.code`)."""
 INTEGER = Whole(-(2**63), 2**63 - 1)
 """What TOML calls an integer."""
 
@@ -59,11 +66,22 @@ def made(check: Check, value: Any) -> Any:
     """What a dataclass's field holds for this plain value."""
     match check:
         case OneOf():
-            return check.names[value]
+            return named(check, value)
         case NumberOr() if isinstance(value, str):
             return check.instead
         case _:
             return value
+
+
+def named(check: OneOf, word: Any) -> Any:
+    """What a word names: an instance or a class in ``check.names``, or code of one's own, found before, as it is."""
+    return check.names[word] if isinstance(word, str) else word
+
+
+def is_own(check: Check, value: Any) -> bool:
+    """Whether this may stand there as the name of code of one's own."""
+    takes_own = isinstance(check, OneOf) and check.kind in OWN_ROLES
+    return takes_own and isinstance(value, str) and OWN_WORD.fullmatch(value) is not None
 
 
 def unbounded(check: Check) -> Check:
@@ -83,7 +101,8 @@ def described(check: Check) -> str:
     """What a setting may be, as a table of settings has it."""
     match check:
         case OneOf():
-            return ", ".join(f'"{name}"' for name in check.names)
+            own = ['"module:Name"'] if check.kind in OWN_ROLES else []
+            return ", ".join([f'"{name}"' for name in check.names] + own)
         case OrNone():
             return f"{described(check.check)}, or absent"
         case NumberOr():
@@ -101,7 +120,7 @@ def described(check: Check) -> str:
 
 
 def _word(check: OneOf, name: str, given: Any) -> str:
-    if isinstance(given, str) and given in check.names:
+    if isinstance(given, str) and (given in check.names or is_own(check, given)):
         return given
     if check.kind is Activation:
         if not isinstance(given, str):

@@ -26,6 +26,9 @@ def resolved_toml(sweep: Sweep) -> str:
         _drop(document, ["features", "density"])  # 1/n, of each cell's own n
     if sweep.question:
         document = {"question": sweep.question, **document}
+    if sweep.metrics:
+        document["metrics"] = list(sweep.metrics)
+        document = dict(sorted(document.items(), key=lambda item: isinstance(item[1], dict)))  # before the tables
     if sweep.primary:
         document["primary"] = dict(sweep.primary)
     document["grid"] = {name: list(values) for name, values in sorted(sweep.grid.items())}

@@ -22,7 +22,7 @@ from typing import Any
 from toymodels.checks import Check, Flag, OrNone, Part, declared
 from toymodels.metrics.evaluation import Evaluation
 from toymodels.roles import OneOf
-from toymodels.sweeps.spec.plain import made, plain, unbounded
+from toymodels.sweeps.spec.plain import made, named, plain, unbounded
 from toymodels.training.experiment import Experiment
 
 SECTIONS = {
@@ -207,7 +207,9 @@ def _value(check: Check, name: str, values: PlainValues) -> Any:
 
 
 def _member(check: OneOf, word: str, table: str, values: PlainValues) -> Any:
-    kind = check.names[values[word]]
+    kind = named(check, values[word])
+    if not isinstance(kind, type):
+        return kind  # code of one's own, made without settings
     return kind(**{inside: values[f"{table}.{inside}"] for inside in declared(kind)})
 
 

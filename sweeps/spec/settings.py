@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from toymodels.firing import FIRINGS
+from toymodels.roles import OneOf
 from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.spec.code import NO_CODE, Code
 from toymodels.sweeps.spec.names import meant, words
-from toymodels.sweeps.spec.plain import Refused, read
+from toymodels.sweeps.spec.plain import OWN_ROLES, Refused, is_own, read
 from toymodels.sweeps.spec.schema import ALL_SETTINGS, DEFAULTS, FILE, Setting, Table
 from toymodels.sweeps.spec.wording import did_you_mean, short
 from toymodels.training.experiment import Experiment
@@ -40,7 +42,13 @@ ALWAYS_SAID = frozenset(FIRST_PACKS.split())
 not at its default: so a sweep that does not use it has the same packs, byte for byte, as before."""
 DENSITY, FIRING, FEATURES = "features.density", "features.firing", "features.n"
 SETS = "features.firing.sets"
-BESIDE_SECTIONS = ("grid", "case", "question", "tune")
+ROLES: Mapping[str, type] = {
+    name: of.check.kind
+    for name, of in ALL_SETTINGS.items()
+    if isinstance(of.check, OneOf) and of.check.kind in OWN_ROLES
+}
+"""The settings that may name code of one's own, and the role that it then plays."""
+BESIDE_SECTIONS = ("grid", "case", "question", "metrics", "tune")
 """What else a sweep file may have at its top, when a key is misspelled there."""
 
 
@@ -49,6 +57,8 @@ class Settings:
     """One cell of a sweep: every setting that determines one trained model and how it is measured."""
 
     values: Mapping[str, Any]
+    code: Code = field(default=NO_CODE, compare=False, repr=False)
+    """where members come from that the settings name by ``module:Name``"""
 
     def __getitem__(self, name: str) -> Any:
         """The plain value of a setting, by its dotted name; None where it does not apply."""
@@ -77,8 +87,13 @@ class Settings:
 
     def experiment(self, where: str) -> Experiment:
         """The experiment that these settings describe; raises `SpecError` where they contradict each other."""
+        own = {name: kind for name, kind in ROLES.items() if is_own(ALL_SETTINGS[name].check, self.values[name])}
         try:
-            return Experiment(**{part: make(self.values) for part, make in FILE.fields.items()})
+            found = {name: self.code.member(name, self.values[name], kind) for name, kind in own.items()}
+            values = {**self.values, **found} if found else self.values
+            return Experiment(**{part: make(values) for part, make in FILE.fields.items()})
+        except SpecError as error:
+            raise type(error)(f"{where}: {error}") from None
         except ValueError as error:
             raise SpecError(f"{where}: {error}") from None
 
@@ -111,14 +126,14 @@ def _override(raw: dict[str, Any], table: str, name: str, value: Any) -> dict[st
     return {**raw, head: _override(dict(inside), path, rest, value)}
 
 
-def validate(raw: Mapping[str, Any], where: str) -> Settings:
+def validate(raw: Mapping[str, Any], where: str, code: Code = NO_CODE) -> Settings:
     """The settings of one cell; raises `SpecError` naming ``where``, the key, the value and the valid choices."""
     values = dict(DEFAULTS)
     try:
         _read(FILE, raw, values)
     except Refused as refused:
         raise SpecError(f"{where}: {refused}") from None
-    return Settings(values)
+    return Settings(values, code)
 
 
 def _read(table: Table, given: Any, values: dict[str, Any]) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec import spelling
 from toymodels.sweeps.spec.axes import Axis, axis_size, axis_values, check_size
-from toymodels.sweeps.spec.names import check_dotted, check_name, overlap
+from toymodels.sweeps.spec.code import NO_CODE, Code
+from toymodels.sweeps.spec.names import check_dotted, check_name, is_whole, overlap
+from toymodels.sweeps.spec.plain import OWN_WORD
 from toymodels.sweeps.spec.schema import DEFAULTS
 from toymodels.sweeps.spec.settings import Settings, override, validate
 from toymodels.sweeps.spec.shipped import find, shipped
@@ -27,7 +29,7 @@ from toymodels.sweeps.spec.tune import Tuning, parse_tuning, spelled
 from toymodels.sweeps.spec.wording import short
 
 __all__ = ["Sweep", "find", "parse", "read", "shipped"]
-RESERVED = ("question", "primary", "grid", "case", "tune")
+RESERVED = ("question", "metrics", "primary", "grid", "case", "tune")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Sweep:
     cases: tuple[Mapping[str, Any], ...]
     primary: Mapping[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
+    draws: int = 0
+    """what random axes are drawn by: the seed at the top of the file, whatever ``--set`` makes of it"""
+    metrics: tuple[str, ...] = ()
+    """columns of one's own, each ``module:name``"""
+    code: Code = field(default=NO_CODE, compare=False, repr=False)
+    """where members and metrics of one's own come from"""
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -84,7 +92,14 @@ class Sweep:
         raw = dict(self.base)
         for name in sorted(overrides, key=lambda name: name.count(".")):
             raw = override(raw, name, overrides[name])
-        return validate(raw, self.where)
+        return validate(raw, self.where, self.code)
+
+    def measure_with_own(self) -> None:
+        """Have the columns of one's own measured that it names; raises `SpecError`."""
+        try:
+            self.code.measure_with(self.metrics)
+        except SpecError as error:
+            raise type(error)(f"{self.where}: {error}") from None
 
     def is_primary(self, cell: int) -> bool:
         """Whether ``[primary]`` names settings that this cell has."""
@@ -107,7 +122,8 @@ class Sweep:
         """The setting as an axis of the grid, in the place of what varied it before."""
         check_name(name, "--grid")
         rest = self.without(name)
-        swept = replace(rest, grid={**rest.grid, name: axis_values(name, values, "--grid")})
+        expanded = axis_values(name, values, "--grid", seed=self.draws, whole=is_whole(name))
+        swept = replace(rest, grid={**rest.grid, name: expanded})
         swept.check()
         return swept
 
@@ -205,7 +221,8 @@ def of_document(raw: Mapping[str, Any], stem: str, where: str) -> Sweep:
         check_dotted(name, grid[name], "grid", where)
         check_size(axis_size(grid[name]), f"{where}: grid '{name}'")
     check_size(math.prod([max(1, len(cases)), *(axis_size(values) for values in grid.values())]), where)
-    axes = {name: axis_values(name, values, where) for name, values in grid.items()}
+    draws = raw["seed"] if type(raw.get("seed")) is int else 0
+    axes = {name: axis_values(name, values, where, seed=draws, whole=is_whole(name)) for name, values in grid.items()}
     for name in (name for case in cases for name in case):
         check_name(name, f"{where}: [[case]]")
     sweep = Sweep(
@@ -216,7 +233,20 @@ def of_document(raw: Mapping[str, Any], stem: str, where: str) -> Sweep:
         grid=axes,
         cases=tuple(dict(case) for case in cases),
         primary=dict(primary),
-        tuning=parse_tuning(raw["tune"], where) if "tune" in raw else None,
+        tuning=parse_tuning(raw["tune"], where, draws) if "tune" in raw else None,
+        draws=draws,
+        metrics=_metrics(raw.get("metrics", []), where),
     )
     sweep.check()
     return sweep
+
+
+def _metrics(given: Any, where: str) -> tuple[str, ...]:
+    """The names of metrics of one's own. Raises `SpecError`."""
+    words = given if isinstance(given, list) else [given]
+    wrong = next((each for each in words if not (isinstance(each, str) and OWN_WORD.fullmatch(each))), None)
+    if not isinstance(given, list) or wrong is not None:
+        raise SpecError(f'{where}: metrics: expected a list of names such as "mine:kurtosis", got {short(wrong)}')
+    if len(set(words)) < len(words):
+        raise SpecError(f"{where}: metrics: a name stands twice")
+    return tuple(words)

@@ -16,7 +16,7 @@ from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.axes import axis_values
-from toymodels.sweeps.spec.names import check_dotted, overlap
+from toymodels.sweeps.spec.names import check_dotted, is_whole, overlap
 from toymodels.sweeps.spec.wording import did_you_mean, short
 
 OWN = ("seeds", "steps", "chosen")
@@ -147,8 +147,8 @@ def spelled(settings: Mapping[str, Any], aside: str = "seed") -> str:
     return repr([(name, short(settings[name], MOST_LETTERS)) for name in sorted(settings) if name != aside])
 
 
-def parse_tuning(raw: Any, where: str) -> Tuning:
-    """The tuning that a ``[tune]`` section means. Raises `SpecError`."""
+def parse_tuning(raw: Any, where: str, draws: int = 0) -> Tuning:
+    """The tuning that a ``[tune]`` section means; its random axes are drawn by ``draws``. Raises `SpecError`."""
     if not isinstance(raw, Mapping):
         raise SpecError(f"{where}: tune: expected a table, got {short(raw)}")
     at, named = f"{where}: [tune]", [name for name in raw if name not in OWN]
@@ -162,15 +162,17 @@ def parse_tuning(raw: Any, where: str) -> Tuning:
         raise SpecError(f'{at}: expected a setting to tune, such as "train.learning_rate" = [1e-3, 1e-2], got none')
     if "seeds" not in raw:
         raise SpecError(f"{at}: seeds: missing: expected seeds that the sweep has not got, such as [1000, 1001]")
-    axes = {name: axis_values(name, raw[name], where, "tune") for name in named}
-    seeds = axis_values("seeds", raw["seeds"], where, "tune")
-    wrong = next((seed for seed in seeds if type(seed) is not int or not 0 <= seed < 2**63), None)
+    seeds, axes = (
+        {name: axis_values(name, raw[name], where, "tune", seed=draws, whole=is_whole(name)) for name in names}
+        for names in (("seeds",), named)
+    )
+    wrong = next((seed for seed in seeds["seeds"] if type(seed) is not int or not 0 <= seed < 2**63), None)
     if wrong is not None:
         raise SpecError(f"{at}: seeds: expected whole numbers from 0 to 2^63 - 1, got {short(wrong)}")
     share = raw.get("steps", 1)
     if type(share) not in (int, float) or not 0 < share <= 1:
         raise SpecError(f"{at}: steps: expected a share of train.steps, above 0 and at most 1, got {short(share)}")
-    return Tuning(axes, seeds, float(share), _parse_chosen(raw.get("chosen", []), named, at))
+    return Tuning(axes, seeds["seeds"], float(share), _parse_chosen(raw.get("chosen", []), named, at))
 
 
 def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]:

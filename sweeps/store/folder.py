@@ -19,6 +19,9 @@ from typing import IO
 from toymodels.sweeps.errors import DiskFull, FolderError, SpecError
 from toymodels.sweeps.plan.extending import continued, extended, extends, refusal
 from toymodels.sweeps.plan.plan import Plan, make_plan
+from toymodels.sweeps.spec.absent import AbsentCode
+from toymodels.sweeps.spec.code import Code
+from toymodels.sweeps.spec.importing import CodeError
 from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import Sweep, parse
 from toymodels.sweeps.store import atomic
@@ -27,7 +30,7 @@ from toymodels.sweeps.store.rights import make_inner_folder, unreadable
 
 MOST_BYTES = 2**28
 """of a sweep file: ten million values spelled out"""
-WORDING = ("question", "primary")
+WORDING = ("question", "primary", "metrics")
 """what a sweep says that changes no model"""
 TUNING = "tuning"
 """the run folder, inside that of a tuned sweep, of the sweep that tunes it"""
@@ -38,8 +41,9 @@ FOLDERS = ("packs", "measures", "unfinished", "failed", TUNING, INSPECTED)
 
 
 def worded_as(sweep: Sweep, other: Sweep) -> Sweep:
-    """The models of ``sweep``, with the question and ``[primary]`` of the other, and named as that one is."""
-    return replace(sweep, question=other.question, primary=other.primary, where=other.where)
+    """The models of ``sweep``, with the question, ``[primary]`` and metrics of the other, and named as that one is."""
+    said = {name: getattr(other, name) for name in WORDING}
+    return replace(sweep, **said, where=other.where)
 
 
 class RunFolder:
@@ -47,6 +51,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.code: Code | None = None
+        """what imports the code of one's own that its sweep names; None where nothing is to be imported"""
         self._manifest: Manifest | None = None
 
     @property
@@ -98,6 +104,7 @@ class RunFolder:
         plan = self._planned(first)
         for name in others:
             plan = extended(plan, self._planned(name)) or plan  # one that cannot be shows in the hash
+        self.check_code(plan.sweep.code)
         if plan.hash != self.manifest.plan:
             files = ", ".join(str(self.path / name) for name in names)
             raise FolderError(f"{files}: not the sweep that made this folder: put it back, or move the folder away")
@@ -111,7 +118,7 @@ class RunFolder:
         if not self.begun or plan.hash == self.manifest.plan or not (extend or self.manifest.sweeps):
             return plan
         going_on = continued(self.plan(), plan, extend)
-        return replace(going_on, sweep=worded_as(going_on.sweep, sweep))
+        return replace(going_on, sweep=replace(worded_as(going_on.sweep, sweep), code=sweep.code))
 
     def version_changes(self) -> list[str]:
         """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
@@ -135,6 +142,7 @@ class RunFolder:
         """Refuse a plan that is not this folder's; make the folder that of a plan that was made to extend it."""
         said = self.manifest
         as_written = said.plan == plan.hash and self.sweep_text() == resolved_toml(plan.sweep)
+        self.check_code(plan.sweep.code)
         mine = plan if as_written else self.plan()
         more = may_extend and extends(plan, mine)
         if mine.hash != plan.hash and not more:
@@ -150,6 +158,28 @@ class RunFolder:
             self._extend(mine, plan)
         if may_extend and len(plan.starts) > 1:
             self._put_back()
+
+    def check_code(self, code: Code) -> None:
+        """Raise `FolderError` where models would be made of other source than those that are there."""
+        for module, (made, now) in self.manifest.other_source(code).items():
+            if module in code.of_models and module in self.manifest.code:
+                raise FolderError(
+                    f"{self.path}: its models were made with other source of {module}: SHA-256 {made}, now {now}: put "
+                    "that source back, or give --out another folder"
+                )
+
+    def take_over_code(self, code: Code, may_write: bool) -> str:
+        """Put into the manifest the source that its metrics now have, on which no model depends.
+
+        Returns a sentence that says so; empty where nothing differs, or where this process may not write.
+        """
+        other = self.manifest.other_source(code)
+        if not other or not may_write:
+            return ""
+        changed = replace(self.manifest, code={**self.manifest.code, **{name: now for name, (_, now) in other.items()}})
+        self.write_bytes(self.manifest_path, changed.to_bytes())
+        self._manifest = changed
+        return f"{self.path}: takes over the source of {', '.join(other)}; its models are the same"
 
     def take_over_wording(self, sweep: Sweep, may_write: bool) -> str:
         """Make what changes no model, the question and ``[primary]``, those of a sweep of this folder's models.
@@ -207,6 +237,7 @@ class RunFolder:
     def _sweep(self, name: str) -> Sweep:
         try:
             sweep = parse(self._text(name), self.path.name, str(self.path / name))
+            sweep = replace(sweep, code=self.code or AbsentCode(self.manifest.targets))
             sweep.settings(0)
         except SpecError as error:
             raise self._damaged(name, str(error)) from None
@@ -215,6 +246,8 @@ class RunFolder:
     def _planned(self, name: str) -> Plan:
         try:
             return make_plan(self._sweep(name))
+        except CodeError as error:
+            raise FolderError(str(error)) from None
         except SpecError as error:
             raise self._damaged(name, str(error)) from None
 

@@ -4,8 +4,8 @@
     .lock-I-of-N    exclusive for shard I/N
     .lock-begin     exclusive, for a moment, while locks are taken and while the folder is made or checked
 
-Each file names its holder, which means something only while it is locked. Who may not write it holds it all the same,
-unnamed: see `toymodels.sweeps.store.rights`.
+Each file names its holder, and says how far that is, which means something only while it is locked. Who may not write
+it holds it all the same, unnamed: see `toymodels.sweeps.store.rights`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from toymodels.sweeps.errors import FolderError, InUse, SpecError
 from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.pulse import Pulse
 from toymodels.sweeps.store.rights import share_file
 
 PREFIX = ".lock"
@@ -31,6 +32,8 @@ PATIENCE = 5.0
 """seconds that a process waits for another to open the folder"""
 GLANCE = 0.1
 """seconds that it tries for a lock: a reader who looks whether it is held holds it for an instant"""
+MOST_BYTES = 512
+"""of a lock file"""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 """what a file system answers that has no locks"""
 
@@ -56,6 +59,15 @@ class Shard:
         if slash and index.isdecimal() and of.isdecimal() and int(index) < int(of):
             return Shard(int(index), int(of))
         raise SpecError(f"--shard: expected I/N with I from 0 to N - 1, such as 0/3, got '{text}'")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a run folder, or a shard of it."""
+
+    name: str
+    pulse: Pulse | None = None
+    """how far it is, if it trains and says so"""
 
 
 class Lock:
@@ -90,10 +102,23 @@ class Lock:
                 _write(descriptor, "")  # the next holder may not be able to write its own name over this one
             os.close(descriptor)
 
-    def holders(self) -> list[str]:
+    def say(self, pulse: Pulse) -> None:
+        """Say in the lock file how far this process is, where it is named there."""
+        for descriptor, named in self._held:
+            if named:
+                _write(descriptor, f"{self._name}\n{pulse}\n")
+                with suppress(OSError):  # on a network no other machine may see it before
+                    os.fdatasync(descriptor)
+
+    def holders(self) -> list[Holder]:
         """Who holds the folder now, or shards of it: for a reader, who takes nothing."""
         names = self._shards_held() or ([PREFIX] if _is_held(self.folder / PREFIX) else [])
-        return [_holder_named_in(self.folder / name) for name in names]
+        return [_holder_in(self.folder / name) for name in names]
+
+    @property
+    def _name(self) -> str:
+        shard = f", shard {self.shard}" if self.shard else ""
+        return f"process {os.getpid()} on {platform.node()}{shard}"
 
     def _take(self, name: str, kind: int) -> None:
         descriptor = _opened(self.folder / name)
@@ -105,15 +130,14 @@ class Lock:
             raise
         self._held.append((descriptor, kind == fcntl.LOCK_EX))
         if kind == fcntl.LOCK_EX:
-            shard = f", shard {self.shard}" if self.shard else ""
-            _write(descriptor, f"process {os.getpid()} on {platform.node()}{shard}\n")
+            _write(descriptor, f"{self._name}\n")
 
     def _shards_held(self) -> list[str]:
         """The lock files of shards that somebody holds."""
         return [path.name for path in sorted(self.folder.glob(f"{PREFIX}-*-of-*")) if _is_held(path)]
 
     def _in_use(self, names: list[str]) -> InUse:
-        holders = " and ".join(_holder_named_in(self.folder / name) for name in names)
+        holders = " and ".join(_holder_in(self.folder / name).name for name in names)
         return InUse(f"{self.folder}: in use by {holders}: wait for it, or choose another --out")
 
 
@@ -216,18 +240,21 @@ def _open_or_make(path: Path) -> int:
 def _write(descriptor: int, text: str) -> None:
     """Make this what a lock file says. What holds is the lock, so that it cannot be written is no failure."""
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
+        os.ftruncate(descriptor, len(text.encode()))  # last, as a reader may come between
 
 
-def _holder_named_in(path: Path) -> str:
+def _holder_in(path: Path) -> Holder:
     """Who a lock file names: another process where that one is known to have ended, so that its name is an old one."""
     try:
-        text = atomic.read(path, 200).decode(errors="replace").strip()
+        text = atomic.read(path, MOST_BYTES).decode(errors="replace").strip()
     except OSError:
         text = ""
-    named = re.match(r"process (\d+) on (.*?)(, shard .*)?$", text)
-    return "another process" if not text or (named and named[2] == platform.node() and _ended(int(named[1]))) else text
+    name, _, pulse = text.partition("\n")
+    named = re.match(r"process (\d+) on (.*?)(, shard .*)?$", name)
+    if not name or (named and named[2] == platform.node() and _ended(int(named[1]))):
+        return Holder("another process")
+    return Holder(name, Pulse.parse(pulse))
 
 
 def _ended(process: int) -> bool:

@@ -16,9 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toymodels.kernels.vector import processor
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.plan.plan import Plan
+from toymodels.sweeps.spec.code import Code
 from toymodels.sweeps.spec.sweep import Sweep
 from toymodels.sweeps.spec.tune import MOST_LETTERS, Chosen
 from toymodels.sweeps.spec.wording import short
@@ -32,6 +35,8 @@ MEASURES = 4
 """Raised when the same pack would be measured otherwise: what older versions measured is measured again."""
 FIELDS = {"schema": int, "numerics": int, "plan": str, "models": int, "packs": int, "engine": str, "device": str}
 """what every manifest says, and of which type"""
+WHERE_THERE = ("versions", "sweeps", "tuned", "code", "targets")
+"""what else it may say"""
 MOST_BYTES = 2**26
 """of a manifest: what was chosen for a hundred thousand arms"""
 BESIDE_CHOICES = 2**20
@@ -69,6 +74,10 @@ class Manifest:
     """of how many sweeps an extended folder is; 0 for one that was never extended"""
     tuned: Sequence[Any] = ()
     """what was chosen for each arm of a sweep that is tuned, as its file has it; empty for any other"""
+    code: Mapping[str, Any] = field(default_factory=dict)
+    """the SHA-256 of the source of every module of one's own that the sweep names (`toymodels.sweeps.spec.code`)"""
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    """of a target of one's own that is not of features, how many numbers it has, by how many features there are"""
     others: Mapping[str, Any] = field(default_factory=dict)
     """what else the file says, which this version keeps and does not read"""
 
@@ -76,12 +85,22 @@ class Manifest:
     def begun(plan: Plan, engine: str, device: str) -> Manifest:
         """The manifest of a new folder."""
         size = len(plan), len(plan.packs)
-        return Manifest(SCHEMA, NUMERICS, plan.hash, *size, engine, device, of_bytes(), tuned=_tuned(plan))
+        own = {"code": dict(plan.sweep.code.sources), "targets": _own_targets(plan)}
+        return Manifest(SCHEMA, NUMERICS, plan.hash, *size, engine, device, of_bytes(), tuned=_tuned(plan), **own)
 
     def extended(self, plan: Plan) -> Manifest:
         """The manifest of the folder when it has become that of ``plan``."""
         size = {"models": len(plan), "packs": len(plan.packs), "sweeps": len(plan.starts)}
-        return replace(self, plan=plan.hash, **size, tuned=_tuned(plan))
+        own = {"code": {**self.code, **plan.sweep.code.sources}, "targets": {**self.targets, **_own_targets(plan)}}
+        return replace(self, plan=plan.hash, **size, tuned=_tuned(plan), **own)
+
+    def other_source(self, code: Code) -> dict[str, tuple[str, str]]:
+        """The modules of which the sweep now has other source: the SHA-256 that is said here, and that it has now."""
+        return {
+            module: (str(self.code.get(module)), digest)
+            for module, digest in sorted(code.sources.items())
+            if self.code.get(module) != digest
+        }
 
     @property
     def sweep_files(self) -> list[str]:
@@ -91,7 +110,7 @@ class Manifest:
     def document(self) -> dict[str, Any]:
         """All that the file says, as JSON has it, in the order of the names."""
         said = {name: getattr(self, name) for name in FIELDS} | dict(self.others)
-        said |= {name: value for name in ("versions", "sweeps", "tuned") if (value := getattr(self, name))}
+        said |= {name: value for name in WHERE_THERE if (value := getattr(self, name))}
         return dict(sorted(said.items()))
 
     def to_bytes(self) -> bytes:
@@ -120,8 +139,7 @@ class Manifest:
         if not whole:
             raise FolderError(f"{path}: damaged: move the folder away and run the sweep again")
         known = {name: said.pop(name) for name in (*FIELDS, "sweeps") if name in said}
-        if isinstance(said.get("versions"), dict):
-            known["versions"] = said.pop("versions")
+        known |= {name: said.pop(name) for name in ("versions", "code", "targets") if isinstance(said.get(name), dict)}
         if isinstance(said.get("tuned"), list):
             known["tuned"] = tuple(said.pop("tuned"))
         return Manifest(**known, others=said)
@@ -147,6 +165,18 @@ def check_choices_fit(sweep: Sweep) -> None:
                 f"{sweep.where}: [tune]: what would be chosen for {len(sweep.arms):,} arms is more than the "
                 f"{MOST_BYTES // 2**20} MiB that a manifest.json may have: share the arms out among several sweeps"
             )
+
+
+def _own_targets(plan: Plan) -> dict[str, dict[str, int]]:
+    """`Manifest.targets` of a plan: of one's own that are not of features."""
+    found: dict[str, dict[str, int]] = {}
+    if plan.sweep.code.of_models:
+        _, firsts = np.unique(plan.groups, return_index=True)
+        for settings in plan.settings(firsts.tolist()):
+            word, built = settings["task.target"], settings.experiment(plan.sweep.where)
+            if ":" in word and not built.target.of_features:
+                found.setdefault(word, {})[str(built.features.n)] = built.n_targets
+    return found
 
 
 def _tuned(plan: Plan) -> tuple[dict[str, Any], ...]:

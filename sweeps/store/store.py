@@ -24,6 +24,7 @@ from typing import Any
 
 from torch import Tensor
 
+from toymodels.metrics.own import fingerprints
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.sweep import Sweep
@@ -32,6 +33,7 @@ from toymodels.sweeps.store.contents import most_bytes, tensors_of
 from toymodels.sweeps.store.folder import TUNING, RunFolder
 from toymodels.sweeps.store.locks import Lock, Shard, moment
 from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
+from toymodels.sweeps.store.pulse import Pulse
 from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
 from toymodels.training.experiment import Experiment
@@ -62,9 +64,10 @@ def explained(path: Path) -> Iterator[None]:
         raise FolderError(f"{path}: {reason}: choose another --out") from None
 
 
-def _is_own(name: str, own: Collection[str]) -> bool:
-    """Whether a sweep that was killed before its manifest was written may have left this."""
-    return name in own or name.startswith((atomic.PREFIX, locks.PREFIX))
+def has_only(folder: Path, own: Collection[str]) -> bool:
+    """Whether nothing is there but what a sweep may have left that was killed before its manifest was written."""
+    known = (atomic.PREFIX, locks.PREFIX)
+    return not folder.is_dir() or all(p.name in own or p.name.startswith(known) for p in folder.iterdir())
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,7 @@ class Store(RunFolder):
 
     def check_may_begin(self, sweep: Sweep) -> None:
         """Raise `FolderError` for a folder without a manifest that holds what is no beginning of this sweep."""
-        own = OWN | ({TUNING} if sweep.tuning is not None else set())
-        if not self.begun and self.path.is_dir() and any(not _is_own(p.name, own) for p in self.path.iterdir()):
+        if not self.begun and not has_only(self.path, OWN | ({TUNING} if sweep.tuning is not None else set())):
             raise FolderError(f"{self.path}: holds other files and no manifest.json: choose another --out")
 
     def lock(self, shard: Shard | None = None) -> None:
@@ -149,6 +151,11 @@ class Store(RunFolder):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def say(self, pulse: Pulse) -> None:
+        """Say to whoever looks at the folder how far this process is, while it holds it."""
+        if self._lock is not None:
+            self._lock.say(pulse)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -263,7 +270,7 @@ class Store(RunFolder):
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
         """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
-        version that measures otherwise."""
+        version that measures otherwise, or without a metric that is registered now (`toymodels.metrics.own`)."""
         tensors = stored.tensors
         k, m, n = *tensors["W_in"].shape[:2], tensors["E" if "E" in tensors else "W_in"].shape[2]
         said = tensors["W_out"].shape[1]
@@ -275,7 +282,9 @@ class Store(RunFolder):
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m], "targets": [k, said]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
         of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
-        return measured if fits and all(measured.metadata.get(name) == of for name, of in of_it.items()) else None
+        fits = fits and all(measured.metadata.get(name) == of for name, of in of_it.items())
+        own = measured.metadata.get("own", {})
+        return measured if fits and isinstance(own, dict) and fingerprints().items() <= own.items() else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""

@@ -16,12 +16,18 @@ from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.folder import TUNING
 from toymodels.sweeps.store.locks import moment
 from toymodels.sweeps.store.rights import make_inner_folder
-from toymodels.sweeps.store.store import Store, explained
+from toymodels.sweeps.store.store import OWN, Store, explained, has_only
 
 
 def tuning_folder(folder: Path) -> Path:
     """The run folder of the tuning of the sweep in ``folder``, whether or not it is there."""
     return folder / TUNING
+
+
+def to_come(folder: Path) -> bool:
+    """Whether neither a sweep nor its tuning has begun in a folder, and one still may."""
+    begun = Store(folder).begun or Store(tuning_folder(folder)).begun
+    return not begun and not folder.is_file() and has_only(folder, OWN | {TUNING})
 
 
 def make_tuning_folder(folder: Path, sweep: Sweep, trials: Plan) -> None:

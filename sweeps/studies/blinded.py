@@ -52,8 +52,8 @@ class Place:
     """the active features of each example, the strongest first, with values unless all are 1; none for an empty one"""
     frequencies: tuple[tuple[str, float], ...]
     """features and in which share of all examples they are active; none where all features are alike"""
-    by_rule: bool
-    """whether the rule calls it interpretable"""
+    by_rule: bool | None
+    """whether the rule calls it interpretable; None in a model of which it could call no neuron so"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def draw(run: Run, wanted: Sequence[str] | None, neurons: int, seed: int) -> Bli
         of = found[arm]
         x = of.x[row, neuron][of.sample[row, neuron] >= 0]
         examples, frequencies = told(x, batches[arm][0][row].features.probabilities(), rng)
-        by_rule = bool(of.interpretable[row, neuron])
+        by_rule = bool(of.interpretable[row, neuron]) if of.testable[row] else None
         places.append(Place(arm, numbers[arm][row], neuron, examples, frequencies, by_rule))
     dead = {arm: int(of.dead.sum()) for arm, of in found.items()}
     tied = {arm: int((of.tied & ~of.dead).sum()) for arm, of in found.items()}

@@ -170,14 +170,18 @@ def _sentence(claims: pd.DataFrame) -> str:
     first = claims[claims["regime"] == claims["regime"].iloc[0]]
     rows = first.set_index(["layer", "claim"]).to_dict("index")
     layers, told = list(dict.fromkeys(first["layer"])), []
-    for layer in [each for each in layers if each.startswith(ASKED)] or layers:
+    shown = [each for each in layers if each.startswith(ASKED)] or layers
+    for layer in shown:
         told.append(f"{layer} {_as_good(rows[layer, COSTS])}")
         if not np.isnan(rows[layer, MORE]["mean"]):
             told[-1] += f", {_told(rows[layer, MORE])} points more a doubling"
         if (layer, WON) in rows:
             told[-1] += f" (LayerNorm wins back {_told(rows[layer, WON])})"
     where = f" ({first['regime'].iloc[0]})" if first["regime"].iloc[0] else ""
-    return f"As good as a {GELU} model so much smaller{where}: {'; '.join(told)}; {first['seeds'].iloc[0]} seeds."
+    wider = ", below 0 wider" * any(rows[layer, COSTS]["mean"] < 0 for layer in shown)
+    return (
+        f"As good as a {GELU} model so much smaller{wider}{where}: {'; '.join(told)}; {first['seeds'].iloc[0]} seeds."
+    )
 
 
 def _as_good(row: Mapping[str, Any]) -> str:

@@ -215,10 +215,11 @@ def _told(contest: Contest, best: int, offers: Mapping[int, Lunch]) -> str:
     counts = {name: estimate(_difference(contest, k, best, name)) for name in COUNTS}
     first, others = more(counts[IN_NEURONS], 1, "features"), [more(counts[name], 1) for name in COUNTS[1:]]
     cuts = f"{', '.join(others)} with a best neuron above {', '.join(map(str, CUTS))}"
-    loss, where = said(estimate(_difference(contest, k, best, LOSS))), f"{contest.name}: " * bool(contest.name)
+    loss = more(estimate(_difference(contest, k, best, LOSS)), 3, "of loss fraction", below_0="less")
+    where = f"{contest.name}: " * bool(contest.name)
     return (
         f"{where}{least}; that another arm is a free lunch beside it is {any_free(offers).value}: the nearest of "
-        f"{len(offers)}, {contest.arms[k].name}, has {first} in neurons ({cuts}), at a loss higher by "
+        f"{len(offers)}, {contest.arms[k].name}, has {first} in neurons ({cuts}), at "
         f"{loss}{chosen('the nearest', len(offers))}; {len(arm.models)} seeds."
     )
 

@@ -149,7 +149,7 @@ def judging(run: Run, judge: str) -> Iterator[None]:
     try:
         lock.take()
     except InUse:
-        holder = " and ".join(lock.holders())
+        holder = " and ".join(each.name for each in lock.holders())
         raise InUse(f"{folder}: in use by {holder}: wait for it, or judge under another --judge") from None
     try:
         yield

@@ -37,7 +37,7 @@ def scores(test: BlindTest, held: Judgements) -> dict[str, pd.DataFrame]:
         {
             "arm": [place.arm for place in test.places],
             "seed": [seeds[place.model] for place in test.places],
-            RULE: [float(place.by_rule) for place in test.places],
+            RULE: [np.nan if place.by_rule is None else float(place.by_rule) for place in test.places],
             held.judge: [_as_number(verdict) for verdict in held.verdicts],
         }
     )
@@ -114,7 +114,7 @@ def _by_person(test: BlindTest, held: Judgements) -> dict[Neuron, bool]:
 
 
 def _by_rule(test: BlindTest) -> dict[Neuron, bool]:
-    return {(place.model, place.neuron): place.by_rule for place in test.places}
+    return {(place.model, place.neuron): place.by_rule for place in test.places if place.by_rule is not None}
 
 
 def _as_number(verdict: Judged | None) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from toymodels.glance import escaped, html_page, html_table
 from toymodels.hypotheses.statistics.intervals import Interval, bootstrap_interval, student_interval
 
 ESTIMATE = ("mean", "low", "high", "seeds")
@@ -41,6 +42,17 @@ class Reply:
     """by a title that says what a row is; what is undefined is NaN or None"""
     notes: Sequence[str] = ()
     """what should be known before the answer is believed, a sentence each"""
+
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{title!r} ({len(table)} rows)" for title, table in self.tables.items())
+        return f"Reply: {self.sentence}\ntables: {tables}"
+
+    def _repr_html_(self) -> str:
+        shown = (
+            f"<p>{escaped(title)}</p>{html_table(list(table.columns), table.to_numpy().tolist())}"
+            for title, table in self.tables.items()
+        )
+        return html_page(self.question, [self.sentence, *self.notes], "".join(shown))
 
 
 def estimate(
@@ -86,13 +98,13 @@ def said(numbers: Mapping[str, float | int], digits: int = 3) -> str:
     return mean if math.isnan(float(numbers["low"])) else f"{mean} ({low} to {high})"
 
 
-def more(numbers: Mapping[str, float | int], digits: int = 3, what: str = "") -> str:
-    """A difference in words: ``2.0 (1.5 to 2.5) features more``, and below 0 by how much it is ``fewer``."""
+def more(numbers: Mapping[str, float | int], digits: int = 3, what: str = "", *, below_0: str = "fewer") -> str:
+    """A difference in words: ``2.0 (1.5 to 2.5) features more``, and ``below_0`` by how much it is ``fewer``."""
     below = float(numbers["mean"]) < 0
     if below:
         mean, low, high = (-float(numbers[name]) for name in ESTIMATE[:3])
         numbers = {"mean": mean, "low": high, "high": low}
-    return " ".join(filter(None, (said(numbers, digits), what, "fewer" if below else "more")))
+    return " ".join(filter(None, (said(numbers, digits), what, below_0 if below else "more")))
 
 
 def chosen(by: str, of: int) -> str:

@@ -10,8 +10,11 @@ Of every model of a run, over its represented features (bottlenecks: |W_i| > 1/2
 The claim of Elhage et al. 2022 is that vulnerability follows features per dimension, |W|_F^2 / m, as sparsity changes;
 where features lie in a space of d dimensions that neurons read, recovered features over d. A seed's number is the
 exponent of y ~ x^a over its densities. Fixed before any run was looked at: *increases* where a's interval lies above
-`LEAST`, *in proportion* where it lies in `PROPORTIONAL`. In a tied linear bottleneck an increase is nearly algebra, as
-the sum of squared slopes is at least |W|_F^2 / m times |W|_F^2: how far above it is stands beside it.
+`LEAST`, *in proportion* where it lies in `PROPORTIONAL`; and after it was, *by no power law* where the exponents from a
+density to the next differ (`bends`), of densities whose features per dimension are `APART`. In a tied linear bottleneck
+an increase is nearly algebra, as the sum of squared slopes is at least |W|_F^2 / m times |W|_F^2: how far above it is
+stands beside it. At that least the exponent over *all* features is 2; over represented ones it is 1 while the number of
+these, of length 1, grows, and 2 once it does not.
 
 Beside it, between decoders of one density and seed: how log attack goes with the number of features in neurons.
 """
@@ -19,7 +22,8 @@ Beside it, between decoders of one density and seed: how log attack goes with th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,7 @@ from torch import Tensor
 from toymodels.activations import Linear
 from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.hypotheses.statistics.contrasts import mean_over
-from toymodels.hypotheses.statistics.exponents import exponent
+from toymodels.hypotheses.statistics.exponents import bends, exponent
 from toymodels.metrics.geometry import features_per_dimension, norms, represented
 from toymodels.metrics.recovery import RECOVERED
 from toymodels.metrics.vulnerability import affine_slopes, input_slopes, is_affine, raised
@@ -38,13 +42,14 @@ from toymodels.surgery.attacks import found_by_ascent
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.arms import SEED_ALONE, hidden_layer, label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.studies.reply import Reply, estimate, estimates, said
+from toymodels.sweeps.studies.reply import Reply, decimal, estimate, estimates, said
 from toymodels.training.experiment import sampler
 
 QUESTION = "Does what the best small attack on the input does grow with the features that share a dimension?"
 DENSITY = "features.density"
 BY_DENSITY = "a host, a density and a measure"
 LAWS = "a host and how a measure goes with features per dimension over its densities"
+NEIGHBOURS = "a host and the exponent of a measure from a density to the next"
 MODELS = "a model"
 PER_DIMENSION, SLOPE, ATTACK, LEAST_SLOPE, NEURONS, FEATURES = MEASURES = (
     "features per dimension",
@@ -58,8 +63,11 @@ EXAMPLES = 48
 RADIUS = 0.5
 AMONG = "decoders of one density"
 """the host of what is compared between decoders"""
+NO_POWER_LAW = "increases, by no power law"
 LEAST = 0.1
 PROPORTIONAL = (0.8, 1.25)
+APART = 1.05
+"""the least ratio of features per dimension between two densities that have an exponent: a shorter way is all noise"""
 
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
@@ -81,13 +89,10 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             keys = {"host": name, "density": density, "seed": models["seed"].to_numpy()}
             found.append(pd.DataFrame(keys | {what: measured[what].numpy() for what in MEASURES}))
     table = pd.concat(found, ignore_index=True)
-    laws = _laws(table)
-    return Reply(
-        QUESTION,
-        _sentence(laws),
-        {BY_DENSITY: estimates(table, ["host", "density"], MEASURES), LAWS: laws, MODELS: table},
-        _notes(laws),
-    )
+    laws, neighbours = _laws(table), _neighbours(table)
+    by_density = estimates(table, ["host", "density"], MEASURES)
+    tables = {BY_DENSITY: by_density, LAWS: laws, NEIGHBOURS: neighbours, MODELS: table}
+    return Reply(QUESTION, _sentence(laws, neighbours), tables, _notes(laws))
 
 
 def _name(model: pd.Series) -> str:
@@ -159,6 +164,19 @@ def _laws(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _neighbours(table: pd.DataFrame) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for host, models in table.groupby("host", sort=False):
+        for pair in pairwise(sorted(models["density"].unique(), reverse=True)):
+            both = models[models["density"].isin(pair)]
+            means = both.groupby("density")[PER_DIMENSION].mean()
+            seeds = both.groupby("seed") if means.max() >= APART * means.min() else ()
+            for measure in (SLOPE, ATTACK):
+                of_seeds = [exponent(seed[PER_DIMENSION], seed[measure]) for _, seed in seeds]
+                rows.append({"host": host, "measure": measure, "from": pair[0], "to": pair[1]} | estimate(of_seeds))
+    return pd.DataFrame(rows)
+
+
 def between(models: pd.DataFrame) -> float:
     """The least-squares slope of log attack on features in neurons, both about their means over each density."""
     rows = models[models[ATTACK] > 0]
@@ -171,19 +189,30 @@ def between(models: pd.DataFrame) -> float:
 # ------------------------------------------------------------------------------------------------------------- in words
 
 
-def verdict(law: Mapping[str, Any]) -> str:
-    """What an exponent's interval says: it increases, in proportion or not; it does not; or undetermined."""
+def verdict(law: Mapping[str, Any], neighbours: Sequence[float] = ()) -> str:
+    """What an exponent's interval says, and the exponents between neighbouring densities: it increases, in proportion
+    or by no power law; it does not; or undetermined."""
     low, high = float(law["low"]), float(law["high"])
     if math.isnan(low):
         return "undetermined"
     if low > LEAST:
+        if bends(neighbours):
+            return NO_POWER_LAW
         return "increases, in proportion" if PROPORTIONAL[0] <= low and high <= PROPORTIONAL[1] else "increases"
     return "does not increase" if high < LEAST else "undetermined"
 
 
-def _sentence(laws: pd.DataFrame) -> str:
+def _sentence(laws: pd.DataFrame, neighbours: pd.DataFrame) -> str:
     of_hosts: list[Any] = laws[laws["host"] != AMONG].to_dict("records")
-    told = [f"{law['host']}: {law['measure']} {verdict(law)}, exponent {said(law, 2)}" for law in of_hosts]
+    local = neighbours.groupby(["host", "measure"])["mean"].agg(list)
+    told = []
+    for law in of_hosts:
+        means = local[law["host"], law["measure"]]
+        says = verdict(law, means)
+        told.append(f"{law['host']}: {law['measure']} {says}, exponent {said(law, 2)}")
+        if says == NO_POWER_LAW:
+            least, most = (decimal(end(each for each in means if not math.isnan(each)), 2) for end in (min, max))
+            told[-1] += f" over all, {least} to {most} from a density to the next"
     seeds = int(laws["seeds"].max())
     return f"With features per dimension, as density changes, {'; '.join(told)}; {seeds} seeds."
 

@@ -63,7 +63,8 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
             {"arm": name, "model": int(model), "seed": int(seed)} | {key: row[key] for key in SHOWN}
             for model, seed, row in zip(arm.models["model"], arm.models["seed"], rows, strict=True)
         ]
-        measures += [{"arm": name, "measure": key} | estimate([row[key] for row in rows]) for key in rows[0]]
+        of_rows = {key: [row[key] for row in rows] for key in rows[0]}
+        measures += [{"arm": name, "measure": key} | estimate(of, **_ends(key)) for key, of in of_rows.items()]
     table = pd.DataFrame(measures)
     return Reply(QUESTION, _sentence(table), {MEASURES: table, MODELS: pd.DataFrame(each)}, NOTES)
 
@@ -89,6 +90,11 @@ def jumps_of(way: Trajectory) -> list[Jump]:
 def drops_of(way: Trajectory) -> list[Jump]:
     """The drops of its loss."""
     return [jump for jump in jumps(way.step, np.log(way.loss_fraction)[None], FALL) if jump.change < 0]
+
+
+def _ends(measure: str) -> dict[str, float]:
+    """What a measure can be: a count, a difference of shares, or a share."""
+    return {"least": 0} if measure in ("jumps", "drops") else {"least": -("difference" in measure), "most": 1}
 
 
 def of_arm(ways: Sequence[Trajectory]) -> list[dict[str, float]]:

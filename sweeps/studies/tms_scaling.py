@@ -8,8 +8,8 @@ either sign, ``weight_decay`` minus ``weight_growth``, goes from the one to the 
 Of every model: its loss; the share of `represented` features, |W_i| > 1/2; the mean squared overlap of these; and the
 *tail*, what the best constants would lose on the features that are not represented. A seed's exponents over its widths
 m are those of y ~ m^a, over all widths and between neighbouring ones. Fixed after a look at one seed, before the run
-that is answered for: *no power law* where the exponents between neighbours differ by more than `BENT`; else *as 1 / m*
-where the interval of the loss's exponent lies in `AS_ONE_OVER`, *steeper* or *flatter* where it lies to one side of -1.
+that is answered for: *no power law* where the exponents between neighbours differ (`bends`); else *as 1 / m* where the
+interval of the loss's exponent lies in `AS_ONE_OVER`, *steeper* or *flatter* where it lies to one side of -1.
 Of fewer than three widths nothing is said.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from toymodels.hypotheses.statistics.exponents import exponent
+from toymodels.hypotheses.statistics.exponents import bends, exponent
 from toymodels.metrics.geometry import least_squared_overlap, mean_squared_overlap, represented
 from toymodels.objectives import constant_losses
 from toymodels.sweeps.errors import FolderError
@@ -52,7 +52,6 @@ EXPONENTS = {
 }
 """What goes with what."""
 AS_ONE_OVER = (-1.1, -0.9)
-BENT = 0.5
 STRONG = 0.95
 """the share of features that must be represented, at every width, where superposition is called strong"""
 
@@ -139,10 +138,10 @@ def verdict(low: float, high: float, between: Sequence[float]) -> str:
 
     Two widths have one exponent between them, which could not show that there is no power law: it takes three.
     """
-    between = [each for each in between if not math.isnan(each)]
-    if math.isnan(low) or len(between) < 2:
+    bent = bends(between)
+    if math.isnan(low) or bent is None:
         return "undetermined"
-    if max(between) - min(between) > BENT:
+    if bent:
         return "no power law"
     if AS_ONE_OVER[0] <= low and high <= AS_ONE_OVER[1]:
         return "as 1 / m"

@@ -2,9 +2,12 @@
 
 Of every size and density the restarts whose sets all stand as Elhage et al. 2022 (*Toy Models of Superposition*) found
 them: correlated sets orthogonal, or, where twice the dimensions do not hold all features, side by side in the plane;
-anticorrelated sets antipodal. The control are independent features from the same starts, divided into the same sets:
-the difference, paired by start, is what firing together does. Beside it the share that each arm would have if its
-features were exchangeable, that among restarts in which all features are present, and that of the best tenth by loss.
+anticorrelated sets antipodal. The control are independent features from the same starts, divided into the same sets.
+
+Only features that are there can be arranged. So the *difference*, which is what firing together does, is paired by
+start and of those starts from which both leave no feature out; there is none where the control always leaves one out.
+Beside it that of all starts, to which leaving features out adds; the share that each arm would have if its features
+were exchangeable; and that of the best tenth by loss.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ SAYS = {
 }
 NOTES = (
     "The density is a member's: a correlated set is active as often as its members, an anticorrelated one twice so.",
-    "Differences are paired by start. Of those: of the restarts in which all features are present.",
+    "Differences are paired by start, of those starts from which both have all features present; beside them of all.",
     "Four features in two antipodal pairs have sets orthogonal in 2 of 3 divisions into sets, and antipodal in 1 of 3.",
     UNCORRECTED,
 )
@@ -118,7 +121,8 @@ def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) 
     there, by_chance = arranged(W, member).numpy(), arranged(other, member).numpy()
     whole, other_whole = present(W).all(1).numpy(), present(other).all(1).numpy()
     of_start = pd.Series(there.astype(float), arm["seed"]) - pd.Series(by_chance.astype(float), control["seed"])
-    difference = estimate(of_start, least=-1, most=1)
+    both = pd.concat([pd.Series(whole, arm["seed"]), pd.Series(other_whole, control["seed"])], axis=1).all(axis=1)
+    difference, of_all = (estimate(of, least=-1, most=1) for of in (of_start[both[of_start.index]], of_start))
     best = np.argsort(arm["loss"].to_numpy(), kind="stable")[: math.ceil(BEST * len(arm))]
     return {
         "firing": str(arm[FIRING].iloc[0]),
@@ -128,6 +132,10 @@ def _shares(run: Run, arm: pd.DataFrame, control: pd.DataFrame, member: Tensor) 
         "difference": difference["mean"],
         "difference_low": difference["low"],
         "difference_high": difference["high"],
+        "starts": difference["seeds"],
+        "difference_of_all": of_all["mean"],
+        "of_all_low": of_all["low"],
+        "of_all_high": of_all["high"],
         "exchangeable": relabelled(arranged, W, member).mean().item(),
         "all_present": float(whole.mean()),
         "of_those": share_interval(there[whole]).mean,
@@ -154,11 +162,16 @@ def _sentence(table: pd.DataFrame) -> str:
     for (firing, arrangement), rows in first.groupby(["firing", "arrangement"], sort=False):
         verdicts: dict[str, list[str]] = {}
         for row in records(rows):
-            numbers = f"{said(row, 2)} against {decimal(row['independent'], 2)} at density {row['density']:g}"
+            shares = f"{decimal(row['of_those'], 2)} against {decimal(row['independent_of_those'], 2)}"
+            difference = {"mean": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+            numbers = f"by {said(difference, 2)} at density {row['density']:g} ({shares})"
             status = against(row["difference_low"], row["difference_high"], 0)
             verdicts.setdefault(SAYS[status], []).append(numbers)
         parts = "; ".join(f"{verdict}: {', '.join(each)}" for verdict, each in verdicts.items())
         told.append(f"{firing.capitalize()} sets are {arrangement} {parts}.")
     size, seeds = first["size"].iloc[0].split(" in "), int(first["seeds"].min())
-    where = f"{size[0]} features in {size[1]} neurons, {seeds} restarts of each, against independent features."
+    where = (
+        f"{size[0]} features in {size[1]} neurons, {seeds} restarts of each, against independent features, of those "
+        "starts from which both have all features present."
+    )
     return f"{' '.join(told)} {where}"

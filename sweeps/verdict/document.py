@@ -16,7 +16,8 @@ from toymodels.hypotheses.questions import MARGIN, QUESTIONS
 from toymodels.hypotheses.statistics.findings import Finding
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import AnalysisSetting
-from toymodels.sweeps.results.reading import VERDICT_SCHEMA, Run
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.verdicts import VERDICT_SCHEMA
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unwritable
 from toymodels.sweeps.verdict.judging import Judgement

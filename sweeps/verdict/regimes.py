@@ -49,7 +49,7 @@ def regimes(run: Run) -> tuple[list[RunRegime], tuple[str, ...]]:
     for alike in run.arms(over=within):
         rows, target = alike.models, alike.models["task.target"].iloc[0]
         name = _name(alike.settings) or "the only regime"
-        if not TARGETS[target].of_features:
+        if target not in TARGETS or not TARGETS[target].of_features:
             left_out.append(f"{name}: target '{target}' is not of features, which the predictions are about")
             continue
         if any(rows[name].iloc[0] for name in NOT_PLAIN if name in rows):  # an older run has no such columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from distributed import Client
 
 from tests.conftest import IN_FRONT
+from toymodels.sweeps.console.looking import Watcher
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
 from toymodels.sweeps.execution.workers import carry_out, order_of
@@ -164,6 +166,31 @@ def test_workers_make_the_same_folder(place: Path) -> None:
         for table in ("models", "features", "neurons"):
             file = f"{table}.parquet"
             assert (place / f"by-{workers}" / file).read_bytes() == (place / "alone" / file).read_bytes()
+
+
+def test_progress_within_packs_is_heard_and_seen_from_outside(place: Path) -> None:
+    """One pack of some seconds, which one worker trains: progress comes long before the pack does."""
+    often = f"from toymodels.sweeps.console import progress; progress.HEARTBEAT_SECONDS = 0.5; {IN_FRONT}"
+    options = ("--workers", "1", "--set", "model.activation=relu", "--set", "model.layer_norm=false")
+    running = began(place, "within", *options, code=often)
+    watcher, shares = Watcher(place / "within"), set[float]()
+
+    def half_way() -> bool:
+        look = watcher.look()
+        assert look is None or not look.standing.packs_done, "too late"
+        shares.update({look.share} if look else {})
+        return max(shares, default=0.0) > 0.5
+
+    until(half_way, seconds=180)
+    _, err = running.communicate(timeout=200)
+    assert running.returncode == 0, err
+    assert len(shares) > 3
+    done = [int(line.split()[0]) for line in err.splitlines() if re.match(r"\d+ of 12 models", line)]
+    assert done == sorted(done)
+    assert len(set(done) - {0, 12}) > 2
+    last = watcher.look()
+    assert last is not None
+    assert (last.share, last.exit_code) == (1.0, 0)
 
 
 def test_a_killed_worker_costs_a_sentence(place: Path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from toymodels import figures
 from toymodels.figures import two_tiers
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.execution.run import run
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.reading import Run, load
@@ -42,14 +43,26 @@ SAID = {
         "solu + LN (2 models)",
     ),
     "two_tiers_full": ("map: init_scale 0.5; no models of gelu + LN; no models of relu",),
+    "tms_neurons": tuple(
+        f"density {d}, activation {a}, init_scale {s}" for d in (0.1, 0.3) for a in ("relu", "solu") for s in (0.5, 1)
+    ),
     "tms_intro": tuple(
         f"density {d}, activation {a}, init_scale {s} best of 2"
         for d in (0.1, 0.3)
         for a in ("relu", "solu")
         for s in (0.5, 1)
     ),
+    "first_look": ("density 0.1, init_scale 0.5", "density 0.3, init_scale 1"),
 }
 """what the figure of this sweep must say, a line or a title each"""
+OF_ONE_SETTING = ("tms_absolute", "tms_phase")
+"""figures that refuse a run of any other setting: tests/figures/test_classics.py"""
+REFUSED = {
+    "decoder_width": "this figure is about decoders of features, and no trained model is one",
+    "and_pairs": "this figure is about the AND of pairs, and no trained model has that target",
+    "tms_recovery": "tells models apart by features.density, model.output alone",
+}
+"""and what the sentence is of one that cannot show these settings"""
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +79,16 @@ def texts(figure: Figure) -> list[str]:
 
 def test_every_figure_of_a_sweep_is_asked():
     """Those of predictions are asked in tests/sweeps/verdict/test_drawn.py."""
-    assert set(SAID) == set(figures.OF_SWEEPS)
+    assert {*SAID, *REFUSED, *OF_ONE_SETTING} == set(figures.OF_SWEEPS)
 
 
-@pytest.mark.parametrize("name", figures.OF_SWEEPS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_figure_of_another_sweep_is_refused_in_a_sentence(name, four_settings_vary):
+    with pytest.raises(FolderError, match=REFUSED[name]):
+        importlib.import_module(f"toymodels.figures.{name}").draw(four_settings_vary)
+
+
+@pytest.mark.parametrize("name", SAID)
 def test_a_figure_splits_what_varies_or_says_that_it_pools(name, four_settings_vary):
     figure = importlib.import_module(f"toymodels.figures.{name}").draw(four_settings_vary)
     plt.close(figure)

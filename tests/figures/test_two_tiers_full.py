@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from toymodels.figures import two_tiers_full
-from toymodels.figures.drawing import in_our_style
+from toymodels.figures.drawing import COLUMN, in_our_style
 from toymodels.figures.plane import OTHERS, Cell, Plane, planes
 from toymodels.hypotheses.statistics.intervals import StudentInterval
 from toymodels.sweeps.errors import FolderError
@@ -265,7 +265,7 @@ def test_it_draws_any_part_of_the_atlas_within_its_page(by_hand: Run, part: str)
     by_hand.__dict__["models"] = by_hand.models[by_hand.models.eval(f"`{part.split()[0]}` == {part.split()[2]}")]
     figure = drawn(by_hand)
     assert hatched(figure) == 0
-    assert figure.get_figwidth() == two_tiers_full.WIDTH
+    assert figure.get_figwidth() == COLUMN
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
     ends = [text.get_window_extent() for text in texts if text.get_visible()]
     assert min(box.x0 for box in ends) >= 0

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from toymodels import Binary, Bottleneck, LayerNorm, Linear, ReLU, SoLU, UniformValues, forward
-from toymodels.hypotheses.crowding import COMPANY, FEWEST, drops, explained_in_company, observe
+from toymodels.hypotheses.crowding import (
+    COMPANY,
+    FEWEST,
+    by_company,
+    drops,
+    equal_company,
+    explained_in_company,
+    observe,
+)
 from toymodels.training.experiment import sampler
 
 
@@ -148,3 +156,69 @@ def test_what_is_observed_is_what_the_models_say(make_arm, values, signed):
     assert torch.equal(found["crowd"], (x != 0).sum(1))
     torch.testing.assert_close(found["target"], t)
     torch.testing.assert_close(found["squared_error"], (t - y).square())
+
+
+def at_equal_company_by_definition(error, target, present, gates, of, k):
+    """R^2 with k of the gates active, and in company of the same size with none of them, in loops."""
+    n, top = {"error": [0.0, 0.0], "variance": [0.0, 0.0]}, COMPANY - 1
+    for i in np.flatnonzero(of):
+        others = np.arange(len(error)) != i
+        c, u = present[others].sum(0), np.minimum(present[others & gates].sum(0), top)
+        t = target[i].astype(np.float64)
+        for place, group in enumerate((u == k, u == 0)):
+            weight = np.zeros(len(t))
+            for size in range(len(error)):
+                here = c == size
+                number = (group & here).sum()
+                weight[group & here] = min((here & (u == k)).sum(), (here & (u == 0)).sum()) / max(1, number)
+            if weight.sum():
+                mean = np.average(t, weights=weight)
+                n["error"][place] += (weight * error[i]).sum()
+                n["variance"][place] += (weight * (t - mean) ** 2).sum()
+    return [1 - e / v for e, v in zip(n["error"], n["variance"], strict=True)]
+
+
+def made_by_hand(samples=8000):
+    rng = np.random.default_rng(5)
+    present = rng.random((7, samples)) < 0.25
+    target = present * rng.uniform(0.2, 1, present.shape)
+    gates = np.arange(7) < 3
+    error = rng.exponential(0.02, present.shape) * (1 + present.sum(0) + 2 * present[gates].sum(0))
+    return error.astype(np.float32), target.astype(np.float32), present, gates
+
+
+@pytest.mark.parametrize("of", [slice(0, 3), slice(3, 7)])
+def test_equal_company_is_its_definition(of):
+    error, target, present, gates = made_by_hand()
+    chosen = np.zeros(7, dtype=bool)
+    chosen[of] = True
+    sums = by_company(observed(error, target, present), torch.from_numpy(gates)[None])
+    found = equal_company(sums, torch.from_numpy(chosen)[None])[0].numpy()
+    for k in range(COMPANY):
+        if k == 3 and of.start == 0:
+            assert np.isnan(found[:, 3]).all()  # there are but two others
+        else:
+            expected = at_equal_company_by_definition(error, target, present, gates, chosen, k)
+            np.testing.assert_allclose(found[:, k], expected, rtol=1e-5)
+    assert found[0, 0] == found[1, 0]
+    assert found[0, 1] < found[1, 1]  # as the gates cost more than others do
+
+
+def test_company_adds_up_over_samples():
+    error, target, present, gates = made_by_hand(1000)
+    g = torch.from_numpy(gates)[None]
+    whole = by_company(observed(error, target, present), g)
+    parts = sum(
+        by_company(observed(error[:, some], target[:, some], present[:, some]), g)
+        for some in (slice(0, 300), slice(300, 1000))
+    )
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_of_too_few_examples_together_nothing_is_said():
+    error, target, present, gates = made_by_hand(60)
+    one = torch.zeros(1, 7, dtype=torch.bool)
+    one[0, 4] = True
+    sums = by_company(observed(error, target, present), torch.from_numpy(gates)[None])
+    assert equal_company(sums, one).isnan()[0, :, 3].all()
+    assert equal_company(sums, torch.zeros_like(one)).isnan().all()

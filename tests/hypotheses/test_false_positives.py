@@ -1,4 +1,4 @@
-"""Labels that mean nothing: *supported* in at most 15 of 200 at delta = 0 (SCIENCE.md, section 6)."""
+"""Labels that mean nothing: *supported* in at most 15 of 200 at delta = 0."""
 
 from __future__ import annotations
 

@@ -39,6 +39,9 @@ COMPANY = 4
 ROWS = 5
 """What is summed over the samples of a cell: 1, squared error, t, t^2, and whether the feature is active."""
 
+FEWEST_TOGETHER = 20
+"""The same of all the features of a tier together, in `equal_company`."""
+
 Cell = Callable[[Tensor, Tensor], Tensor]
 """The cell of samples with c other features active, and u of them among the ones in question."""
 
@@ -83,6 +86,40 @@ def explained_in_company(observed: Quantities, of: Tensor) -> Tensor:
     are active: float64 [model, feature, `COMPANY`]."""
     sums = _sums(observed, of, COMPANY, lambda c, u: u.clamp(max=COMPANY - 1))
     return _r2(sums, sums[4] >= FEWEST)
+
+
+def by_company(observed: Quantities, gates: Tensor) -> Tensor:
+    """What `equal_company` is made of, which adds up over samples: float64 [`ROWS`, model, feature, c, `COMPANY`], c
+    other features active, and so many of them among the ``gates``."""
+    sizes = observed["present"].shape[1] + 1
+
+    def cell(c: Tensor, u: Tensor) -> Tensor:
+        return COMPANY * c + u.clamp(max=COMPANY - 1)
+
+    return _sums(observed, gates, COMPANY * sizes, cell).unflatten(3, (sizes, COMPANY))
+
+
+def equal_company(sums: Tensor, of: Tensor) -> Tensor:
+    """R^2 of the features ``of``, bool [model, feature], together, in company with k of the gates, and in company of
+    the same size with none of them: float64 [model, 2, k = 0 ... `COMPANY` - 1]; for k = 0 the two are one.
+
+        R^2 = 1 - sum_i W_i E (t_i - y_i)^2 / sum_i W_i Var t_i
+
+    over the features, each weighing and weighed as in `drops`; the last k is that many or more. NaN where features
+    ``of`` are active in fewer than `FEWEST_TOGETHER` examples of either kind.
+    """
+    none, found = sums[..., :1].expand_as(sums), []
+    rarer = torch.minimum(none[0], sums[0])
+    for group in (sums, none):
+        weights = torch.where(group[0] > 0, rarer / group[0].clamp(min=1), 0.0)
+        together, error, t, tt, _ = (group * weights).sum(3)  # [model, feature, k]
+        variance = tt - t.square() / together.clamp(min=torch.finfo(torch.float64).tiny)
+        active = torch.where(weights > 0, group[4], 0.0).sum(2)
+        error, variance, active = ((each * of[:, :, None]).sum(1) for each in (error, variance, active))
+        enough = (active >= FEWEST_TOGETHER) & (variance > 0)
+        found.append(torch.where(enough, 1 - error / variance, torch.nan))
+    both = torch.stack(found, 1)
+    return torch.where(both.isnan().any(1, keepdim=True), torch.nan, both)
 
 
 def _sums(observed: Quantities, gates: Tensor, cells: int, cell: Cell) -> Tensor:

@@ -20,8 +20,15 @@ from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.columns import quantities_of
 from toymodels.metrics.evaluation import Evaluation
 from toymodels.metrics.gauge import gauged_moments
+from toymodels.metrics.looks import measures_as_html, measures_in_a_line
 from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import Moments, collect
+from toymodels.metrics.own import Measured as Measured
+from toymodels.metrics.own import OwnMetric as OwnMetric
+from toymodels.metrics.own import own_quantities
+from toymodels.metrics.own import register as register
+from toymodels.metrics.own import registered as registered
+from toymodels.metrics.own import unregister as unregister
 from toymodels.metrics.rotation_null import DRAWS_AT_ONCE
 from toymodels.metrics.tiers import Tier as Tier
 from toymodels.surroundings import undisturbed
@@ -41,6 +48,12 @@ class Measures:
     targets: dict[str, Tensor] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """``level.column`` of what could not be measured, and why; those columns are not there"""
+
+    def __repr__(self) -> str:
+        return measures_in_a_line(vars(self))
+
+    def _repr_html_(self) -> str:
+        return measures_as_html(repr(self), vars(self))
 
 
 @undisturbed
@@ -97,7 +110,7 @@ LEVELS = ("models", "features", "neurons", "targets")
 
 def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
     moments = gauged_moments(experiments[0].bottleneck, moments)
-    quantities = quantities_of(experiments, parameters, moments)
+    quantities = quantities_of(experiments, parameters, moments) | own_quantities(experiments, parameters, moments)
     ask, failed = Ask(quantities), {}
     columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
     first, (k, m, _) = experiments[0], parameters.W_in.shape

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.glance import MOST_ROWS, html_page, html_table, number
 from toymodels.training.experiment import Experiment
 
 
@@ -39,6 +40,31 @@ class Trained:
     def diverged(self) -> Tensor:
         """Which models diverged, bool [model]."""
         return self.diverged_step > 0
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Trained: no models"
+        first, diverged = self.experiments[0], int(self.diverged.sum())
+        sizes = f"{first.features.n} features, {first.bottleneck.hidden} neurons"
+        how = f"{first.training.steps:,} steps of {first.training.batch:,} samples"
+        return f"Trained: {len(self):,} models of {sizes}, {how}" + (f", {diverged:,} diverged" if diverged else "")
+
+    def _repr_html_(self) -> str:
+        shown = range(min(len(self), MOST_ROWS))
+        rows = [
+            [
+                model,
+                self.experiments[model].seed,
+                number(float(self.curve[model, 0])) if self.curve.shape[1] else "-",
+                number(float(self.curve[model, -1])) if self.curve.shape[1] else "-",
+                f"diverged at step {int(self.diverged_step[model])}" if self.diverged[model] else "ok",
+            ]
+            for model in shown
+        ]
+        titles = ["model", "seed", "first batch's loss", "last batch's loss", ""]
+        return html_page(
+            "Trained", [repr(self).removeprefix("Trained: ")], html_table(titles, rows, len(self) - len(rows))
+        )
 
 
 def concatenate(parts: Sequence[Trained]) -> Trained:

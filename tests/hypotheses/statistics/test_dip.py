@@ -128,7 +128,7 @@ def test_the_mean_dip_of_normals_falls_as_they_get_more():
 
 @pytest.mark.parametrize("few, count, beyond", [(3, 40, -0.002), (4, 40, 0.004), (5, 40, 0.016), (5, 64, 0.004)])
 def test_few_in_a_group_of_their_own_are_hardly_more_than_chance(few, count, beyond):
-    """The floor that SCIENCE.md, trap 20, gives, by another simulation."""
+    """The floor that another simulation gave."""
     found = expected_of_two_groups(few, count - few) - expected_of_normals(count)
     assert found == pytest.approx(beyond, abs=0.0012)
     assert expected_of_two_groups(count - few, few) == expected_of_two_groups(few, count - few)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from toymodels.hypotheses.statistics.exponents import exponent
+from toymodels.hypotheses.statistics.exponents import BENT, bends, exponent
 
 
 @pytest.mark.parametrize("a", [-1.0, 0.0, 0.5, 2.0])
@@ -28,3 +28,13 @@ def test_it_is_the_least_squares_line_of_the_logarithms() -> None:
 def test_without_two_values_of_x_it_is_undefined() -> None:
     assert math.isnan(exponent([2.0, 2.0], [1.0, 3.0]))
     assert math.isnan(exponent([], []))
+
+
+def test_what_bends_is_no_power_law_and_two_points_cannot_say() -> None:
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    for y, expected in ((x**1.3, False), (x + x**3, True)):
+        between = [exponent(x[k : k + 2], y[k : k + 2]) for k in range(3)]
+        assert bends(between) is expected
+    assert bends([1.0, 1.0 + 1.01 * BENT, math.nan]) is True
+    assert bends([1.0, math.nan]) is None
+    assert bends([]) is None

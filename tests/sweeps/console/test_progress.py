@@ -6,6 +6,7 @@ import pytest
 
 from toymodels.sweeps.console import progress
 from toymodels.sweeps.console.progress import Progress
+from toymodels.sweeps.execution import speed
 
 
 class Clock:
@@ -21,7 +22,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    for module in (progress, speed):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -11,12 +11,11 @@ import pytest
 import toymodels as tm
 from toymodels.engines import ENGINES, train
 from toymodels.engines.engine import OnProgress
-from toymodels.sweeps.console.printing import span
 from toymodels.sweeps.execution import burst as bursts
 from toymodels.sweeps.execution import estimate as estimating
 from toymodels.sweeps.execution.burst import Moment, shrunk, training_seconds
 from toymodels.sweeps.execution.costs import NOISE, UNKNOWN, reference
-from toymodels.sweeps.execution.estimate import estimate
+from toymodels.sweeps.execution.estimate import estimate, span
 from toymodels.sweeps.plan.plan import Plan, make_plan
 from toymodels.sweeps.spec.sweep import parse
 

@@ -38,14 +38,19 @@ VALID: dict[str, Any] = {
     "model": {"hidden": 2, "activation": "solu", "layer_norm": True, "layer_norm_eps": "matched"},
     "train": {"steps": 30, "batch": 16, "learning_rate": 0.01},
     "eval": {"samples": 256},
-    "grid": {"features.density": {"log": [0.1, 0.3, 3]}, "model.tied": [False, True], "seed": {"range": [0, 2]}},
+    "grid": {
+        "features.density": {"log": [0.1, 0.3, 3]},
+        "model.init_scale": {"log_uniform": [0.5, 2.0], "n": 1},
+        "model.tied": [False, True],
+        "seed": {"range": [0, 2]},
+    },
     "case": [{"train.schedule": "cosine"}, {"train.optimizer": "sgd", "train.weight_decay": 0.1}],
     "tune": {"seeds": [1000], "steps": 0.5, "train.learning_rate": [0.01, 0.1]},
 }
 
 LAWS = ["zipf", "uniform", "geometric", "list", "one", "correlated"]
-CHOICES = ["relu", "solu", "linear", "matched", "adam", "sgd", "int", "float", "range", "log"]
-WORDS = st.sampled_from([*LAWS, *CHOICES])
+CHOICES = ["relu", "solu", "linear", "matched", "adam", "sgd", "int", "float", "range", "log", "uniform", "log_uniform"]
+WORDS = st.sampled_from([*LAWS, *CHOICES, "mine:Cube"])
 HUGE = "0x" + "f" * 5000  # too long for Python to print in decimals, and so for hypothesis
 NUMBERS = st.one_of(
     st.integers(-3, 12),
@@ -66,10 +71,13 @@ PARTS = [
     "case",
     "tune",
     "question",
+    "metrics",
     "seed",
     "law",
     "kind",
     "values",
+    "uniform",
+    "log_uniform",
 ]
 KEYS = st.one_of(
     st.sampled_from([*PARTS, *sorted(setting_names()), "int", "float", "n", "density"]), st.text(max_size=8)

@@ -146,7 +146,7 @@ def test_who_may_not_write_a_lock_file_holds_it_unnamed(tmp_path, monkeypatch):
         held = taken(tmp_path)
     with pytest.raises(InUse, match="in use by another process:"):
         taken(tmp_path)
-    assert Lock(tmp_path).holders() == ["another process"]
+    assert [holder.name for holder in Lock(tmp_path).holders()] == ["another process"]
     held.release()
     assert (tmp_path / ".lock").read_text() == stale
     taken(tmp_path).release()

@@ -72,6 +72,17 @@ def test_the_usual_arms_have_as_many_neurons_each_in_an_order_of_the_seeds(run: 
     assert counts["relu"] == 16 - max(every.dead[arm] + every.tied[arm] for arm in counts)
 
 
+def test_where_the_rule_could_call_no_neuron_interpretable_it_is_no_judge(ran: Ran) -> None:
+    """Each of 12 features is alone in its examples: no neuron's list can have 16 that differ."""
+    test, held = begun(ran(SWEEP.replace("density = 0.2\n", 'firing = "one"\n')))
+    assert {place.by_rule for place in test.places} == {None}
+    judged = replace(held, verdicts=(Judged.NOT,) * len(test.places))
+    scores = persons.scores(test, judged)[persons.SCORES]
+    assert scores.loc[scores["judge"] == persons.RULE, "mean"].isna().all()
+    assert (scores.loc[scores["judge"] == held.judge, "mean"] == 0).all()
+    assert (persons.against_rule(test, judged)[persons.AGREEMENT]["neurons"] == 0).all()
+
+
 def test_an_arm_that_is_not_there_is_refused(run: Run) -> None:
     with pytest.raises(SpecError, match=r"--arms: expected some of solu \+ LN, .* got 'tanh'"):
         blinded.draw(run, ["tanh"], 5, 0)

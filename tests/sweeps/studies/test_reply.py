@@ -83,6 +83,7 @@ def test_a_difference_below_nothing_is_fewer() -> None:
     assert more({"mean": 2.0, "low": -0.5, "high": 3.0}, 1, "features") == "2.0 (-.5 to 3.0) features more"
     assert more({"mean": -2.0, "low": -3.0, "high": 0.5}, 1) == "2.0 (-.5 to 3.0) fewer"
     assert more({"mean": -2.0, "low": math.nan, "high": math.nan}, 1, "features") == "2.0 features fewer"
+    assert more({"mean": -2.0, "low": -3.0, "high": -1.0}, 0, "of loss", below_0="less") == "2 (1 to 3) of loss less"
 
 
 def test_what_was_chosen_of_several_is_told_so() -> None:

@@ -102,6 +102,14 @@ def test_an_exponent_may_say_yes_no_or_nothing(low: float, high: float, said: st
     assert tms_adversary.verdict(law(low, high)) == said
 
 
+def test_a_chord_is_no_power_law() -> None:
+    """Where the exponent from one density to the next changes, that over all says where its ends are."""
+    assert tms_adversary.verdict(law(1.26, 1.27), [0.9, 1.3, 2.0]) == "increases, by no power law"
+    assert tms_adversary.verdict(law(0.9, 1.1), [0.9, 1.1]) == "increases, in proportion"
+    assert tms_adversary.verdict(law(0.9, 1.1), [math.nan, 1.1]) == "increases, in proportion"
+    assert tms_adversary.verdict(law(-0.5, 0.05), [-3.0, 3.0]) == "does not increase"
+
+
 def test_between_decoders_only_what_is_about_the_mean_of_a_density_counts() -> None:
     density = np.repeat([0.1, 0.2], 3)
     neurons = np.array([10.0, 20.0, 30.0, 1.0, 2.0, 3.0])

@@ -108,11 +108,40 @@ def test_a_difference_of_shares_ends_at_1(planted: Run, monkeypatch: pytest.Monk
     assert (low["difference"], low["difference_high"]) == (pytest.approx(11 / 12), 1)
 
 
+def test_a_control_that_leaves_features_out_says_nothing_of_how_they_are_arranged(
+    planted: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 12 starts independent features are all there in 8, orthogonal in the first 4 of these; correlated ones are
+    always there and orthogonal: by .5, not by the 8 of 12 in which the control is not orthogonal."""
+    batch = planted.batch
+
+    def built(models: list[int], there: int = 8) -> tuple[list[Any], Parameters]:
+        experiments, _ = batch(models)
+        W = torch.stack([at(ORTHOGONAL)] * len(models))
+        if seen(experiments).firing.name == "independent":
+            W[4:] = at(ANTIPODAL)
+            W[there:, :, 0] = 0
+        return experiments, Parameters(W)
+
+    monkeypatch.setattr(planted, "batch", built)
+    rows = tms_sets.answer(planted, print).tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")
+    low = rows[0.1, "correlated"]
+    assert (low["difference"], low["starts"], low["difference_of_all"]) == (0.5, 8, pytest.approx(8 / 12))
+
+    monkeypatch.setattr(planted, "batch", lambda models: built(models, 0))
+    reply = tms_sets.answer(planted, print)
+    low = reply.tables[tms_sets.SHARES].set_index(["density", "firing"]).to_dict("index")[0.1, "correlated"]
+    assert math.isnan(low["difference"])
+    assert low["starts"] == 0
+    assert "Correlated sets are orthogonal as often as by chance, or undetermined: by undefined" in reply.sentence
+
+
 def test_the_answer_can_be_either_way_and_open(planted: Run) -> None:
     sentence = tms_sets.answer(planted, print).sentence
-    assert "less often than by chance: .00 (.00 to .26) against .58 at density 0.3" in sentence
-    assert "Anticorrelated sets are antipodal as often as by chance, or undetermined: .50" in sentence
-    assert sentence.endswith("4 features in 2 neurons, 12 restarts of each, against independent features.")
+    assert "less often than by chance: by -.58 (" in sentence
+    assert ") at density 0.3 (.00 against .58)" in sentence
+    assert "Anticorrelated sets are antipodal as often as by chance, or undetermined: by .08 (" in sentence
+    assert "4 features in 2 neurons, 12 restarts of each, against independent features" in sentence
 
 
 def test_every_pair_is_of_one_kind(planted: Run) -> None:

@@ -12,7 +12,8 @@ from toymodels.figures.report import write_report
 from toymodels.hypotheses.answers import Answer
 from toymodels.hypotheses.tiers import settings
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.reading import VERDICT_SCHEMA, load
+from toymodels.sweeps.results.reading import load
+from toymodels.sweeps.results.verdicts import VERDICT_SCHEMA
 
 
 def test_what_is_written_holds_every_setting_and_no_nan(judged):

@@ -9,6 +9,7 @@ import shutil
 import matplotlib.pyplot as plt
 import pytest
 
+from tests.figures.legible import assert_legible
 from toymodels import figures
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import load
@@ -21,6 +22,7 @@ def test_every_prediction_is_drawn_and_the_same_twice(judged, name, tmp_path):
     for a, b in zip(first, second, strict=True):
         assert a.stat().st_size > 5000
         assert a.read_bytes() == b.read_bytes()
+    assert_legible(figures.figure_of(name, judged, dark=True))
 
 
 @pytest.mark.parametrize("name", figures.OF_PREDICTIONS)
