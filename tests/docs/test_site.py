@@ -112,3 +112,15 @@ def test_every_notebook_is_run_and_can_be_downloaded() -> None:
         assert f"<{page.stem}.ipynb>`" in text, page
         assert "skip-execution" not in text, page
         assert "raises-exception" not in text, page
+
+
+def test_every_formula_of_the_pages_can_be_written() -> None:
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    found = 0
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for block, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.sub(r"`[^`\n]*`", "", text), re.DOTALL):
+            assert tex2mathml(block or inline).startswith("<math"), page
+            found += 1
+    assert found > 20
