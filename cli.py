@@ -286,10 +286,7 @@ def watch(
 
 
 @app.command()
-def doctor(
-    clear_cache: options.ClearCache = False,
-    as_json: options.Json = False,
-) -> None:
+def doctor(clear_cache: options.ClearCache = False, as_json: options.Json = False) -> None:
     """Print versions, device, threads, memory, disk and optional parts."""
     from toymodels.sweeps.console import doctor
 

@@ -281,9 +281,8 @@ class Store(RunFolder):
             return None
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m], "targets": [k, said]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
-        of_it = {"measures": MEASURES, "pack": stored.metadata["digest"]}
-        fits = fits and all(measured.metadata.get(name) == of for name, of in of_it.items())
-        own = measured.metadata.get("own", {})
+        of, own = measured.metadata, measured.metadata.get("own", {})
+        fits = fits and of.get("measures") == MEASURES and of.get("pack") == stored.metadata["digest"]
         return measured if fits and isinstance(own, dict) and fingerprints().items() <= own.items() else None
 
     def set_aside(self, path: Path) -> Path:
