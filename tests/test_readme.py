@@ -110,7 +110,7 @@ def test_the_sweep_file_in_the_docs_is_a_sweep_file():
 
     (text,) = blocks((ROOT / "docs" / "SWEEPS.md").read_text(), "toml")
     sweep = parse(text, "docs", "docs/SWEEPS.md")
-    assert len(sweep) == 2 * 6 * 8
+    assert len(sweep) == 2 * 6 * 4 * 8
     sweep.settings(0)
     tables = {"features.frequency", "features.importance", "features.firing.kind"}
     leaves = {name.rpartition(".")[2] for name in setting_names() - tables}
