@@ -44,6 +44,7 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 python_use_unqualified_type_names = True
+viewcode_follow_imported_members = False  # a constant is where it stands, not in the module of its type
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
@@ -52,4 +53,5 @@ html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
-html_static_path: list[str] = []
+html_static_path = ["site/static"]
+html_css_files = ["tables.css"]
