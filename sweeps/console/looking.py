@@ -8,9 +8,9 @@ from pathlib import Path
 
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.documents import Document
-from toymodels.sweeps.console.ending import SOME_FAILED
 from toymodels.sweeps.console.printing import span
 from toymodels.sweeps.console.standing import Standing
+from toymodels.sweeps.errors import PacksFailed
 from toymodels.sweeps.plan.plan import Pack
 from toymodels.sweeps.results.newest import LayerLosses, Newest
 from toymodels.sweeps.store.store import Store
@@ -51,7 +51,7 @@ class Look:
         if standing.at_work or standing.packs_done + len(self.failures) < standing.manifest.packs:
             return None
         if self.failures:
-            return SOME_FAILED
+            return PacksFailed.exit_code
         return None if standing.part else 0
 
     @property

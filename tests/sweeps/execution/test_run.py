@@ -34,6 +34,7 @@ from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.results.summary import summarise
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store import atomic
+from toymodels.sweeps.store.manifest import versions
 from toymodels.sweeps.store.store import Store, recorded_choice
 from toymodels.sweeps.store.tensorfile import StoredFile, deserialise
 
@@ -638,7 +639,7 @@ def test_a_measure_that_raises_costs_its_own_columns_only(
 def test_another_version_is_said(whole: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(whole, tmp_path / "run"))
     manifest = (copied / "manifest.json").read_text()
-    (copied / "manifest.json").write_text(manifest.replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    (copied / "manifest.json").write_text(manifest.replace(f'"torch": "{versions()["torch"]}"', '"torch": "1.0"'))
     notes: list[str] = []
     go(copied, on_note=notes.append)
     assert len(notes) == 1
