@@ -17,6 +17,7 @@ from tests.conftest import BODY, TINIER
 from tests.figures.report.conftest import EVIL, Trained
 from toymodels.figures.report import plotly, write_report
 from toymodels.figures.report.packed import in_base64
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.studies import document
 from toymodels.sweeps.studies.reply import Reply
@@ -212,6 +213,22 @@ def test_sweep_files_that_did_not_make_the_folder_leave_the_tables(ran: Run) -> 
     words = words_of(ran)
     assert "not the sweep that made this folder" in words
     assert "Settings and provenance What varies" in words
+
+
+@pytest.mark.parametrize("numbers", [None, "<b>", 0, 2**40, 0.5])
+def test_a_table_whose_rows_are_of_no_models_is_refused(ran: Run, numbers: object) -> None:
+    table = ran.models
+    (table.drop(columns="model") if numbers is None else table.assign(model=pd.Series([numbers] * 4))).to_parquet(
+        ran.path / "models.parquet"
+    )
+    with pytest.raises(FolderError, match=r"models.parquet: damaged: 'toymodels tables .*' builds it"):
+        write_report(load(ran.path))
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, b"\xff", pd.Timestamp(0), 1e300])
+def test_measures_of_any_type_are_shown_as_they_are(ran: Run, value: object) -> None:
+    ran.models.assign(loss=pd.Series([value] * 4)).to_parquet(ran.path / "models.parquet")
+    assert "4 models" in words_of(ran)
 
 
 def test_a_run_whose_models_all_diverged_has_a_report(trained: Trained) -> None:
