@@ -15,6 +15,8 @@ import pytest
 
 from tests.conftest import BODY, TINIER
 from tests.figures.report.conftest import EVIL, Trained
+from toymodels.figures import draw, figure_of
+from toymodels.figures.making import rendered
 from toymodels.figures.report import plotly, write_report
 from toymodels.figures.report.packed import in_base64
 from toymodels.sweeps.errors import FolderError
@@ -172,13 +174,22 @@ def test_figures_are_in_the_page_light_and_dark(ran: Run) -> None:
     (ran.path / "two_tiers.svg").write_bytes(b"<svg>" + bytes(2**20))  # gives way to its pixels
     (ran.path / "two_tiers.png").write_bytes(PNG)
     tags = Tags(page_of(ran)).tags
-    assert [each["srcset"] for tag, each in tags if tag == "source"] == [
-        f"data:image/svg+xml;base64,{in_base64(b'<?xml?><svg>dark</svg>')}"
-    ]
+    dark = [each["srcset"] for tag, each in tags if tag == "source"]
+    assert f"data:image/svg+xml;base64,{in_base64(b'<?xml?><svg>dark</svg>')}" in dark
     assert {each["src"] for tag, each in tags if tag == "img"} == {
         f"data:image/svg+xml;base64,{in_base64(b'<svg>light</svg>')}",
         f"data:image/png;base64,{in_base64(PNG)}",
     }
+
+
+def test_a_figure_that_was_not_drawn_dark_is_drawn_for_the_page_alone(ran: Run) -> None:
+    draw("tms_intro", ran, ran.path)
+    before = sorted(ran.path.iterdir())
+    (dark,) = [each["srcset"] or "" for tag, each in Tags(page_of(ran)).tags if tag == "source"]
+    assert base64.b64decode(dark.removeprefix("data:image/svg+xml;base64,")) == rendered(
+        figure_of("tms_intro", ran, dark=True), "svg"
+    )
+    assert sorted(ran.path.iterdir()) == sorted({*before, ran.path / "report.html"})
 
 
 @pytest.mark.parametrize("how", ["a link", "no image", "not a regular file"])
