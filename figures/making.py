@@ -65,7 +65,7 @@ def _lacking(name: str, called: str, key: str) -> str:
 
 def write(figure: Figure, stem: str, out: Path, formats: tuple[str, ...]) -> list[Path]:
     """Write ``figure`` into ``out``, a file a format; returns their paths. Raises `SweepError` where that fails."""
-    images = {out / f"{stem}.{suffix}": _rendered(figure, suffix) for suffix in formats}
+    images = {out / f"{stem}.{suffix}": rendered(figure, suffix) for suffix in formats}
     try:
         out.mkdir(parents=True, exist_ok=True)
         for path, image in images.items():
@@ -75,7 +75,8 @@ def write(figure: Figure, stem: str, out: Path, formats: tuple[str, ...]) -> lis
     return list(images)
 
 
-def _rendered(figure: Figure, suffix: str) -> bytes:
+def rendered(figure: Figure, suffix: str) -> bytes:
+    """A figure as the bytes of a file of this format, one of `METADATA`: the same for the same figure."""
     buffer = io.BytesIO()
     with in_our_style():
         figure.savefig(buffer, format=suffix, metadata=METADATA[suffix])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from toymodels.figures.report import carried, columns, inside
 from toymodels.figures.report.packed import Packed
@@ -17,6 +18,9 @@ ACROSS = ("targets_recovered", "dimensionality_sum", "features_recovered")
 OF_LAYERS = ("features_neuron", "affine_substitution")
 """Those before them where hidden layers are compared."""
 UP = "loss_fraction"
+
+MOST_NUMBER = 2**31 - 1
+"""of a model, as the page has it"""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,13 @@ class Explorer:
 
 
 def explorer(run: Run) -> Explorer | None:
-    """The explorer of a run; None of one without a single model."""
+    """The explorer of a run; None of one without a single model.
+
+    Raises `FolderError` where the table of models does not say which model a row is of.
+    """
     if run.models.empty:
         return None
+    _check_numbered(run)
     packed, problems = Packed(), []
     try:
         size = inside.sizes(run, run.models["model"].tolist())
@@ -55,6 +63,12 @@ def explorer(run: Run) -> Explorer | None:
         **matrices,
     }
     return Explorer(document, packed.text(), [*chosen.sentences, *problems, *no_tables, *no_packs])
+
+
+def _check_numbered(run: Run) -> None:
+    numbers = run.models.get("model", pd.Series(dtype=object))
+    if not pd.api.types.is_integer_dtype(numbers) or not numbers.between(0, MOST_NUMBER).all() or not numbers.is_unique:
+        raise FolderError(f"{run.path}/models.parquet: damaged: 'toymodels tables {run.path}' builds it")
 
 
 def _start(of_models: list[dict[str, Any]], shown: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The figures of a run folder, for the page: each as an image that holds all it needs, light and, where drawn, dark."""
+"""The figures of a run folder, for the page: each as an image that holds all it needs, for light pages and for dark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toymodels import figures
 from toymodels.figures.report.packed import in_base64
+from toymodels.sweeps.errors import SweepError
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store import atomic
 
@@ -25,17 +26,34 @@ class Picture:
     name: str
     light: str
     dark: str | None
-    """None where it was not drawn dark"""
+    """None where it cannot be drawn so"""
 
 
 def pictures(run: Run) -> tuple[list[Picture], list[str]]:
-    """The figures that have been drawn in the run folder, and a sentence for each that cannot be read."""
+    """The figures that have been drawn in the run folder, and a sentence for each that cannot be read. What has not been
+    drawn for dark pages, ``<figure>.dark.svg`` or ``.png``, is drawn now and not written."""
     shown, problems = [], []
     for name in figures.NAMES:
         light = _image(run.path, name, problems)
         if light is not None:
-            shown.append(Picture(name, light, _image(run.path, f"{name}.dark", problems)))
+            shown.append(Picture(name, light, _image(run.path, f"{name}.dark", problems) or _drawn_dark(run, name)))
     return shown, problems
+
+
+def _drawn_dark(run: Run, name: str) -> str | None:
+    from toymodels.figures.making import rendered  # only a page with figures takes matplotlib
+
+    try:
+        figure = figures.figure_of(name, run, dark=True)
+    except SweepError:  # such as another run's figure, whose light file stands here
+        return None
+    image = rendered(figure, "svg")
+    suffix = "svg" if len(image) <= MOST_BYTES else "png"
+    return _address(suffix, image if suffix == "svg" else rendered(figure, suffix))
+
+
+def _address(suffix: str, image: bytes) -> str:
+    return f"data:{KINDS[suffix][0]};base64,{in_base64(image)}"
 
 
 def _image(folder: Path, stem: str, problems: list[str]) -> str | None:
@@ -46,7 +64,7 @@ def _image(folder: Path, stem: str, problems: list[str]) -> str | None:
     """
     said = []
     for suffix, most in (("svg", MOST_BYTES), ("png", MOST_PIXELS)):
-        path, (kind, beginnings) = folder / f"{stem}.{suffix}", KINDS[suffix]
+        path = folder / f"{stem}.{suffix}"
         try:
             image = atomic.read(path, most)
         except (FileNotFoundError, NotADirectoryError):
@@ -54,8 +72,8 @@ def _image(folder: Path, stem: str, problems: list[str]) -> str | None:
         except OSError as error:
             said.append(f"{path}: left out ({error.strerror})")
             continue
-        if image.startswith(beginnings):
-            return f"data:{kind};base64,{in_base64(image)}"
+        if image.startswith(KINDS[suffix][1]):
+            return _address(suffix, image)
         said.append(f"{path}: left out (no image)")
     problems += said
     return None

@@ -28,5 +28,5 @@ def read_verdicts(folder: Path, remedy: str) -> dict[str, Any]:
         raise FolderError(f"{path}: not there yet: {remedy}") from None
     except PermissionError as error:
         raise unreadable(path, error) from None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise FolderError(f"{path}: damaged: {remedy}") from None

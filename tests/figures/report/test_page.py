@@ -15,8 +15,11 @@ import pytest
 
 from tests.conftest import BODY, TINIER
 from tests.figures.report.conftest import EVIL, Trained
+from toymodels.figures import draw, figure_of
+from toymodels.figures.making import rendered
 from toymodels.figures.report import plotly, write_report
 from toymodels.figures.report.packed import in_base64
+from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.studies import document
 from toymodels.sweeps.studies.reply import Reply
@@ -171,13 +174,22 @@ def test_figures_are_in_the_page_light_and_dark(ran: Run) -> None:
     (ran.path / "two_tiers.svg").write_bytes(b"<svg>" + bytes(2**20))  # gives way to its pixels
     (ran.path / "two_tiers.png").write_bytes(PNG)
     tags = Tags(page_of(ran)).tags
-    assert [each["srcset"] for tag, each in tags if tag == "source"] == [
-        f"data:image/svg+xml;base64,{in_base64(b'<?xml?><svg>dark</svg>')}"
-    ]
+    dark = [each["srcset"] for tag, each in tags if tag == "source"]
+    assert f"data:image/svg+xml;base64,{in_base64(b'<?xml?><svg>dark</svg>')}" in dark
     assert {each["src"] for tag, each in tags if tag == "img"} == {
         f"data:image/svg+xml;base64,{in_base64(b'<svg>light</svg>')}",
         f"data:image/png;base64,{in_base64(PNG)}",
     }
+
+
+def test_a_figure_that_was_not_drawn_dark_is_drawn_for_the_page_alone(ran: Run) -> None:
+    draw("tms_intro", ran, ran.path)
+    before = sorted(ran.path.iterdir())
+    (dark,) = [each["srcset"] or "" for tag, each in Tags(page_of(ran)).tags if tag == "source"]
+    assert base64.b64decode(dark.removeprefix("data:image/svg+xml;base64,")) == rendered(
+        figure_of("tms_intro", ran, dark=True), "svg"
+    )
+    assert sorted(ran.path.iterdir()) == sorted({*before, ran.path / "report.html"})
 
 
 @pytest.mark.parametrize("how", ["a link", "no image", "not a regular file"])
@@ -212,6 +224,22 @@ def test_sweep_files_that_did_not_make_the_folder_leave_the_tables(ran: Run) -> 
     words = words_of(ran)
     assert "not the sweep that made this folder" in words
     assert "Settings and provenance What varies" in words
+
+
+@pytest.mark.parametrize("numbers", [None, "<b>", 0, 2**40, 0.5])
+def test_a_table_whose_rows_are_of_no_models_is_refused(ran: Run, numbers: object) -> None:
+    table = ran.models
+    (table.drop(columns="model") if numbers is None else table.assign(model=pd.Series([numbers] * 4))).to_parquet(
+        ran.path / "models.parquet"
+    )
+    with pytest.raises(FolderError, match=r"models.parquet: damaged: 'toymodels tables .*' builds it"):
+        write_report(load(ran.path))
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, b"\xff", pd.Timestamp(0), 1e300])
+def test_measures_of_any_type_are_shown_as_they_are(ran: Run, value: object) -> None:
+    ran.models.assign(loss=pd.Series([value] * 4)).to_parquet(ran.path / "models.parquet")
+    assert "4 models" in words_of(ran)
 
 
 def test_a_run_whose_models_all_diverged_has_a_report(trained: Trained) -> None:
