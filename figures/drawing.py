@@ -45,6 +45,10 @@ def _import_matplotlib() -> None:
             else:
                 os.environ[name] = value
     with suppress(Exception):
-        mpl.rcParams.update(mpl.rc_params())
+        for name, value in mpl.rc_params().items():
+            # A backend that nobody has named is looked for, by pyplot and among window systems, once it is asked for.
+            if name != "backend" or isinstance(value, str):
+                mpl.rcParams[name] = value
     with suppress(ValueError):
-        mpl.rcParams["backend"] = theirs["MPLBACKEND"] or mpl.rcParams["backend"]
+        if theirs["MPLBACKEND"]:
+            mpl.rcParams["backend"] = theirs["MPLBACKEND"]

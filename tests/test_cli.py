@@ -399,7 +399,7 @@ def test_refusal_is_one_sentence_with_its_exit_code(
 
 
 @pytest.mark.parametrize(
-    "command", [["swep"], ["sweep"], ["sweep", "tiny.toml", "--nonsense"], ["figure", "two_tiers"], ["show", "a", "b"]]
+    "command", [["swep"], ["sweep"], ["sweep", "tiny.toml", "--nonsense"], ["figure"], ["show", "a", "b"]]
 )
 def test_wrong_usage_exits_2(command: list[str]) -> None:
     answer = door(*command)

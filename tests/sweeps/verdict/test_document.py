@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from toymodels.figures.report import write_report
+from toymodels.figures.report.answers import ASKED
 from toymodels.hypotheses.answers import Answer
 from toymodels.hypotheses.tiers import settings
 from toymodels.sweeps.errors import FolderError
@@ -42,7 +43,7 @@ def test_what_is_written_holds_every_setting_and_no_nan(judged):
 
 def test_the_report_shows_the_verdict(judged):
     page = write_report(judged).read_text()
-    assert "<h2>Verdict</h2>" in page
+    assert html.escape(ASKED) in page
     for regime in judged.verdicts["regimes"]:
         assert regime["name"] in page
         assert regime["answer"] in page
@@ -50,7 +51,7 @@ def test_the_report_shows_the_verdict(judged):
 
 
 def test_the_report_without_a_verdict_has_no_such_part(tiny):
-    assert "Verdict" not in write_report(tiny).read_text()
+    assert html.escape(ASKED) not in write_report(tiny).read_text()
 
 
 def test_a_verdict_of_another_version_is_named_and_costs_the_report_its_part_only(judged, tmp_path):
