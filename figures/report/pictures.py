@@ -30,8 +30,10 @@ class Picture:
 
 
 def pictures(run: Run) -> tuple[list[Picture], list[str]]:
-    """The figures that have been drawn in the run folder, and a sentence for each that cannot be read. What has not been
-    drawn for dark pages, ``<figure>.dark.svg`` or ``.png``, is drawn now and not written."""
+    """The figures that have been drawn in the run folder, and a sentence for each that cannot be read.
+
+    What has not been drawn for dark pages, ``<figure>.dark.svg`` or ``.png``, is drawn now and not written.
+    """
     shown, problems = [], []
     for name in figures.NAMES:
         light = _image(run.path, name, problems)
