@@ -59,10 +59,19 @@ def of_models(run: Run, models: pd.DataFrame, packed: Packed) -> list[dict[str, 
 
 
 def of_rows(packed: Packed, rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Columns of a table of features, targets or neurons, in half precision; those in which nothing is said aside."""
+    """Columns of a table of features, targets or neurons, in half precision unless they count; those in which nothing
+    is said aside."""
     there = [name for name in names if name in rows and rows[name].notna().any()]
-    whole = {name: "i4" if pd.api.types.is_integer_dtype(rows[name].dtype) else "f2" for name in there}
-    return [column(packed, name, rows[name], whole[name]) | {"title": spoken(name)} for name in there]
+    return [column(packed, name, rows[name], _kind(rows[name])) | {"title": spoken(name)} for name in there]
+
+
+def _kind(values: pd.Series) -> str:
+    """The type of a column of rows. Which neuron is a float where some rows have none; half precision has no 3001."""
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "i4"
+    known = values.dropna()
+    counts = pd.api.types.is_float_dtype(known.dtype) and bool((known == known.round()).all())
+    return "f4" if counts else "f2"
 
 
 def spoken(name: str) -> str:

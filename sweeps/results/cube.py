@@ -9,6 +9,7 @@ Each variable has the attributes ``units`` and ``long_name``; the dataset says o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from toymodels.sweeps.errors import SpecError, SweepError
 from toymodels.sweeps.results.arms import as_python, label
-from toymodels.sweeps.results.described import read_back
+from toymodels.sweeps.results.described import KEY, read_back
 from toymodels.sweeps.results.tables import INDEX
 from toymodels.sweeps.spec.axes import Axis
 from toymodels.sweeps.spec.wording import did_you_mean
@@ -63,7 +64,9 @@ def to_xarray(run: Run, table: str) -> xr.Dataset:
         for name in rows.columns
         if name not in aside
     }
+    of_file = json.loads((run.schema(table).metadata or {}).get(KEY, b"{}"))
     attributes = {"sweep": run.plan.sweep.stem, "plan": run.manifest.plan, "question": run.question}
+    attributes["version"] = of_file.get("version", "")
     return xr.Dataset(variables, coordinates, {**attributes, **fixed})
 
 

@@ -29,7 +29,7 @@ def drawn(law: str, first: float, last: float, count: int, name: str, seed: int,
     found: dict[float, None] = {}
     for u in _uniforms(name, seed, PATIENCE * count + PATIENCE):
         value = back(low + (high - low) * u)
-        found[min(int(value), last) if whole else float(f"{value:.12g}")] = None
+        found[min(math.floor(value), last) if whole else float(f"{value:.12g}")] = None
         if len(found) == count:
             return list(found)
     return None

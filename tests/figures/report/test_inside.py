@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from toymodels.figures.report.columns import of_rows
 from toymodels.figures.report.inside import plane
+from toymodels.figures.report.packed import Packed
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
 
@@ -55,3 +57,10 @@ def test_rows_of_a_table_that_is_not_there_or_damaged_are_refused(ran: Run) -> N
     pd.DataFrame({"dead": [True]}).to_parquet(ran.path / "neurons.parquet")
     with pytest.raises(FolderError, match=r"neurons.parquet: damaged"):
         ran.rows("neurons", [0], ["dead"])
+
+
+def test_which_neuron_it_is_is_said_exactly_also_where_some_rows_have_none() -> None:
+    packed = Packed()
+    rows = pd.DataFrame({"best_neuron": [3001.0, np.nan, 2.0], "r2": [0.25, np.nan, 1.0], "feature": [0, 1, 70_000]})
+    kinds = [each["values"]["type"] for each in of_rows(packed, rows, list(rows))]
+    assert kinds == ["f4", "f2", "i4"]

@@ -52,6 +52,7 @@ def test_axes_have_their_values_and_variables_their_units(tiny: Path) -> None:
     assert cube["loss"].attrs["units"] == "loss"
     assert cube["features_neuron"].attrs["long_name"] == "features of tier neuron"
     assert cube.attrs["plan"] == tm.load(tiny).manifest.plan
+    assert cube.attrs["version"] == tm.__version__
     assert cube.attrs["features.n"] == 6
     assert "model.activation" not in cube.attrs
     assert float(cube["loss"].mean("seed").sel({"model.activation": "relu"}).min()) > 0

@@ -14,6 +14,7 @@ from toymodels.sweeps.plan.extending import continued, extends
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.assignments import parse_axis
 from toymodels.sweeps.spec.axes import axis_values
+from toymodels.sweeps.spec.draws import UNIFORM, drawn
 from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import Sweep, parse
 
@@ -117,3 +118,7 @@ def test_a_tuned_setting_may_be_drawn() -> None:
     assert tuning is not None
     assert len(tuning.candidates) == 3
     assert len(tuning.seeds) == 2
+
+
+def test_whole_numbers_below_0_are_drawn_down_to_the_first() -> None:
+    assert sorted(drawn(UNIFORM, -3, 3, 7, "any", 0, whole=True) or []) == [-3, -2, -1, 0, 1, 2, 3]
