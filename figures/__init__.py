@@ -79,12 +79,17 @@ def draw_all(
     """
     from toymodels.sweeps.errors import FolderError, SweepError
 
-    drawn = []
+    drawn, unanswered = [], []
     for name in NAMES:
+        if name in OF_STUDIES and not (run.path / f"{name}.json").exists():
+            unanswered.append(name)
+            continue
         try:
             drawn += draw(name, run, out, formats=check_formats(formats), dark=dark)
         except SweepError as error:
             say(f"no {name}: {error}")
+    if unanswered:
+        say(f"no {', '.join(unanswered)}: drawn of what 'toymodels answer' says, where this run can answer them")
     if not drawn:
         raise FolderError(f"{run.path}: no figure can be drawn of this run")
     return drawn

@@ -10,7 +10,8 @@ function chosenBy(address, run) {
   const said = new URLSearchParams(address.replace(/^#/, "")), names = new Set(run.columns.map(each => each.name));
   const named = key => names.has(said.get(key)) ? said.get(key) : run.start[key];
   const only = {};
-  for (const [key, value] of said) if (key.startsWith("only.") && names.has(key.slice(5))) only[key.slice(5)] = value;
+  const has = (name, value) => run.columns.some(each => each.name === name && run.models.some((_, row) => written(each.value(row), true) === value));
+  for (const [key, value] of said) if (key.startsWith("only.") && has(key.slice(5), value)) only[key.slice(5)] = value;
   const model = said.has("model") ? run.models.indexOf(Number(said.get("model"))) : -1;
   return {
     x: named("x"), y: named("y"), colour: named("colour"), log: said.get("log") ?? "", only,

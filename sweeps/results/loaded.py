@@ -25,6 +25,12 @@ class LoadedModel:
     """the weights after those steps, the leading axis a snapshot's in the place of ``model``: what `toymodels.forward`
     takes as so many models; None where none were kept"""
 
+    def __repr__(self) -> str:
+        hidden, features = self.parameters.W_in.shape[1:]
+        layer = type(self.experiment.bottleneck.activation).__name__
+        how = ", diverged" if self.diverged else ""
+        return f"LoadedModel: {layer}, {features} inputs, {hidden} neurons, seed {self.experiment.seed}{how}"
+
     def __call__(self, x: Tensor) -> Taps:
         """Run the model on x ``[feature, batch]`` or ``[model = 1, feature, batch]``."""
         return forward(self.experiment.bottleneck, self.parameters, x if x.dim() == 3 else x[None])

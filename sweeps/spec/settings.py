@@ -147,7 +147,8 @@ def _read(table: Table, given: Any, values: dict[str, Any]) -> None:
         path = f"{table.name}.{key}" if table.name else key
         if key not in given:
             if each.required and each.name != DENSITY:
-                raise Refused(f"{path}: missing")
+                misspelled = next((other for other in given if other not in table.keys), None)
+                raise Refused(_unknown(table, misspelled) if misspelled else f"{path}: missing")
         elif isinstance(each, Setting):
             values[each.name] = read(each.loose or each.check, path, given[key])
         else:

@@ -62,5 +62,5 @@ def test_rows_of_a_table_that_is_not_there_or_damaged_are_refused(ran: Run) -> N
 def test_which_neuron_it_is_is_said_exactly_also_where_some_rows_have_none() -> None:
     packed = Packed()
     rows = pd.DataFrame({"best_neuron": [3001.0, np.nan, 2.0], "r2": [0.25, np.nan, 1.0], "feature": [0, 1, 70_000]})
-    kinds = [each["values"]["type"] for each in of_rows(packed, rows, list(rows))]
+    kinds = [each["values"]["type"] for each in of_rows(packed, rows, ["best_neuron", "r2", "feature"])]
     assert kinds == ["f4", "f2", "i4"]

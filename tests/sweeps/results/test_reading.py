@@ -217,3 +217,10 @@ def test_sweep_file_that_is_not_the_manifests_is_refused(copied: Path, text: str
     (copied / "sweep.toml").write_text(text)
     with pytest.raises(FolderError, match=r"sweep\.toml"):
         toymodels.load(copied).model(0)
+
+
+def test_a_model_shows_itself_in_a_line(folder: Path) -> None:
+    said = repr(toymodels.load(folder).model(0))
+    assert said.startswith("LoadedModel: ")
+    assert "\n" not in said
+    assert len(said) < 100
