@@ -433,3 +433,8 @@ def test_every_flat_name_can_be_set() -> None:
 def test_what_is_no_setting_cannot_be_set(name: str) -> None:
     with pytest.raises(SpecError, match="--set: unknown setting"):
         check_name(name, "--set")
+
+
+def test_a_misspelled_table_is_named_rather_than_the_one_that_is_missing() -> None:
+    with pytest.raises(SpecError, match=r"unknown key 'feature' \(did you mean 'features'\?\)"):
+        validate({"feature": {"n": 4}, "model": {"hidden": 2}}, "file.toml")
