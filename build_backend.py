@@ -1,8 +1,8 @@
 """The build: setuptools, with an sdist that keeps the links of this tree, and files that are the same bytes every time.
 
 An sdist is what git tracks, links as links (setuptools would put copies in their place), ``PKG-INFO``, and in a file
-named ``SOURCE_DATE_EPOCH`` the time that all files are given: that of the last commit, or of the variable of that name.
-Not all installers keep the times of what they unpack.
+named ``SOURCE_DATE_EPOCH`` the time that all files are given: that of the variable of that name, or of the last commit.
+Not all installers keep the times of what they unpack. A wheel is also built where git has no answer, as in an archive.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import os
 import subprocess
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,8 @@ from setuptools.build_meta import (  # noqa: F401
 )
 
 INFO, EPOCH = "PKG-INFO", "SOURCE_DATE_EPOCH"
+NO_TIME = 315532800
+"""1980-01-01, the earliest that a wheel can say: of a tree that nobody knows the time of"""
 Settings = dict[str, Any] | None
 
 
@@ -80,10 +83,16 @@ def _tracked() -> list[str]:
 
 
 def _epoch() -> int:
-    """The time that all files are given, in seconds since 1970."""
+    """The time that all files are given, in seconds since 1970: of the first that says one."""
+    if EPOCH in os.environ:
+        return int(os.environ[EPOCH])
     unpacked = Path(EPOCH)
-    said = unpacked.read_text(encoding="utf-8") if unpacked.exists() else _git("log", "-1", "--format=%ct")
-    return int(os.environ.get(EPOCH, said))
+    if unpacked.exists():
+        return int(unpacked.read_text(encoding="utf-8"))
+    if Path(".git").exists():  # else git would answer for a repository around this tree
+        with suppress(OSError, subprocess.CalledProcessError):  # no git, no commit, or a repository of someone else
+            return int(_git("log", "-1", "--format=%ct"))
+    return NO_TIME
 
 
 def _git(*command: str) -> str:

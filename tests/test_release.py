@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -84,16 +86,32 @@ FROM_GIT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an sdist is 
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist of this tree, and the wheel from its unpacked copy, as the build's hooks make them."""
     folder = tmp_path_factory.mktemp("built")
-    call = "import sys, build_backend as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
-    made = subprocess.run(
-        [sys.executable, "-c", call, "build_sdist", folder], cwd=ROOT, capture_output=True, check=True, text=True
-    )
-    name = made.stdout.split()[-1]
+    name = build("build_sdist", ROOT, folder)
     with tarfile.open(folder / name) as archive:
         archive.extractall(folder, filter="data")  # as installers unpack it: a link that led outside would be refused
     unpacked = folder / name.removesuffix(".tar.gz")
-    subprocess.run([sys.executable, "-c", call, "build_wheel", folder], cwd=unpacked, capture_output=True, check=True)
+    build("build_wheel", unpacked, folder)
     return folder
+
+
+def build(hook: str, tree: Path, folder: Path, **environment: str) -> str:
+    """Call a hook of the build in a tree; returns the name of what it made in a folder."""
+    call = "import sys, build_backend as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
+    made = subprocess.run(
+        [sys.executable, "-c", call, hook, folder],
+        cwd=tree,
+        env=os.environ | environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return made.stdout.split()[-1]
+
+
+def time_of(wheel: Path) -> float:
+    """The one time of everything in a wheel, in seconds since 1970."""
+    (time,) = {entry.date_time for entry in zipfile.ZipFile(wheel).infolist()}
+    return datetime(*time, tzinfo=UTC).timestamp()
 
 
 def git(*command: str) -> str:
@@ -122,8 +140,28 @@ def test_the_wheel_from_it_has_every_module_and_sweep_and_nothing_else(built: Pa
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     parts = {name for name in tracked() if name.startswith(("toymodels/", "sweeps/", "figures/")) or name == "cli.py"}
     parts -= {f"toymodels/{name}" for name in ("cli.py", "figures", "sweeps")}
-    (epoch,) = {entry.date_time for entry in zipfile.ZipFile(wheel).infolist()}
-    assert (
-        datetime(*epoch, tzinfo=UTC).timestamp() // 2 == int(git("log", "-1", "--format=%ct")) // 2
-    )  # zip counts by two
+    assert time_of(wheel) // 2 == int(git("log", "-1", "--format=%ct")) // 2  # zip counts by two
     assert names == {name if name.startswith("toymodels/") else f"toymodels/{name}" for name in parts}
+
+
+@FROM_GIT
+@pytest.mark.parametrize("around", ["nothing", "another repository", "a repository that git refuses"])
+def test_a_wheel_is_built_where_git_has_no_answer(
+    built: Path, tmp_path: Path, around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an archive of the tree; where nobody knows its time, the wheel says the earliest that it can."""
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    (sdist,) = built.glob("*/SOURCE_DATE_EPOCH")
+    tree = shutil.copytree(sdist.parent, tmp_path / "tree", symlinks=True)
+    for name in ("PKG-INFO", "SOURCE_DATE_EPOCH"):
+        (tree / name).unlink()
+    if around == "another repository":
+        author = ("-c", "user.name=other", "-c", "user.email=other@example.com")
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+        subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "Begin"], cwd=tmp_path, check=True)
+    elif around == "a repository that git refuses":
+        (tree / ".git").write_text("gitdir: nowhere")
+    assert time_of(tmp_path / build("build_wheel", tree, tmp_path)) == datetime(1980, 1, 1, tzinfo=UTC).timestamp()
+    said = datetime(2001, 1, 1, tzinfo=UTC).timestamp()
+    wheel = build("build_wheel", tree, tmp_path, SOURCE_DATE_EPOCH=f"{said:.0f}")
+    assert time_of(tmp_path / wheel) == said

@@ -62,7 +62,7 @@ class Look:
         said = [f"{standing.folder}:{part} {standing.packs_done:,} of {manifest.packs:,} packs, {self.share:.1%}"]
         said += [f"{self.models_a_second:,.2f} models/s"] if self.models_a_second else []
         said += [f"about {span(self.seconds_left)} left"] if self.seconds_left else []
-        return _shown(", ".join(said))
+        return printable(", ".join(said))
 
     @property
     def state(self) -> list[str]:
@@ -76,7 +76,7 @@ class Look:
             lines.append(f"{len(self.failures) - MOST_FAILURES:,} more packs failed: {standing.store.failed}")
         if self.unreadable:
             lines.append(f"cannot be read: {', '.join(self.unreadable[:MOST_FAILURES])} in {standing.store.packs}")
-        return [_shown(line) for line in lines]
+        return [printable(line) for line in lines]
 
     def document(self) -> Document:
         """All of it, as ``--json`` prints it: what ``toymodels status`` says, and more."""
@@ -129,6 +129,6 @@ def _failures(store: Store) -> dict[int, str]:
     return {index: failure.reason if failure else "nobody knows why" for index, failure in known.items()}
 
 
-def _shown(line: str) -> str:
+def printable(line: str) -> str:
     """A line in which nothing moves the cursor, whatever a file says."""
     return "".join(letter if letter.isprintable() else " " for letter in line)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from toymodels.sweeps.console.documents import print_document
 from toymodels.sweeps.console.door import Terminated
-from toymodels.sweeps.console.looking import Look, Watcher
+from toymodels.sweeps.console.looking import Look, Watcher, printable
 from toymodels.sweeps.console.progress import HEARTBEAT_SECONDS
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.newest import PACKS, LayerLosses
@@ -130,7 +130,7 @@ def _rows(losses: Sequence[LayerLosses]) -> list[tuple[str, str, str, str, str]]
     """The losses of every hidden layer in words, as `COLUMNS` has them."""
     return [
         (
-            each.layer,
+            printable(each.layer),  # a pack says it
             f"{each.models:,}",
             f"{each.diverged:,}",
             _number(each.median),

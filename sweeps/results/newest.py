@@ -54,13 +54,15 @@ class Newest:
         """What is said of the newest packs, by hidden layer; that of the newest pack comes first."""
         measures = {path.name: path for path in _files(self.store.measures)}
         self.measured, self.unreadable = len(measures.keys() & {path.name for path in _files(self.store.packs)}), []
-        self._read = {name: read for name, read in self._read.items() if name in measures}
-        for name in sorted(measures.keys() - self._read.keys(), key=lambda name: _written(measures[name]))[-PACKS:]:
+        newest = sorted(measures, key=lambda name: (_written(measures[name]), name))[-PACKS:]
+        for name in newest:
+            if name in self._read:
+                continue
             try:
                 self._read[name] = _losses(self.store.packs / name, measures[name])
             except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self.unreadable.append(name)
-        self._read = dict([*self._read.items()][-PACKS:])
+        self._read = {name: self._read[name] for name in newest if name in self._read}
         by_layer: dict[str, list[float]] = {}
         for layers, losses in reversed(self._read.values()):
             for layer, loss in zip(layers, losses.tolist(), strict=True):

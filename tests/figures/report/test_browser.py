@@ -32,7 +32,7 @@ def opened(browser: Browser, run: Run, address: str = "", **how: Any) -> Iterato
     path = write_report(load(run.path))
     context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900}, **how)
     page, wrong = context.new_page(), []
-    page.set_default_timeout(8000)
+    page.set_default_timeout(60_000)  # a busy machine is slow
     page.on("request", lambda request: wrong.extend([request.url] * (not request.url.startswith(("file:", "data:")))))
     page.on("console", lambda said: wrong.extend([said.text] * (said.type in ("error", "assert"))))
     page.on("pageerror", lambda error: wrong.append(str(error)))

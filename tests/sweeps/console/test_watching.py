@@ -12,12 +12,16 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.conftest import BODY, GRID, IN_FRONT, TINIER, door, listing
 from toymodels.sweeps.console.looking import Look, Watcher
+from toymodels.sweeps.console.watching import _screen, lines
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.execution.run import run as execute
 from toymodels.sweeps.plan.plan import Pack, make_plan
@@ -117,6 +121,16 @@ def test_a_damaged_pack_is_named_and_nothing_is_moved(store: Store) -> None:
     look = seen(store.path)
     assert look.state == [f"cannot be read: 00000000.safetensors in {store.packs}"]
     assert [each.models for each in look.losses] == [2]
+
+
+def test_nothing_that_a_pack_says_moves_the_cursor(store: Store) -> None:
+    look = seen(store.path)
+    look = replace(look, losses=[replace(look.losses[0], layer="re\x1b[2J\x1b]0;title\x07lu\n")])
+    screen = StringIO()
+    Console(file=screen, width=WIDE).print(_screen(look))
+    assert "re [2J ]0;title lu" in screen.getvalue()
+    for shown in (lines(look)[-1], *screen.getvalue().splitlines()):
+        assert shown.isprintable()
 
 
 def test_the_tuning_comes_first_and_ends_nothing(tmp_path: Path) -> None:

@@ -49,10 +49,16 @@ def test_they_are_those_of_the_tables(store: Store) -> None:
     assert listing(store.path) == before
 
 
-def test_each_pack_is_read_once_and_the_newest_comes_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the packs that were read, in turn."""
     read: list[str] = []
     real = newest._losses
     monkeypatch.setattr(newest, "_losses", lambda pack, of: (read.append(pack.name), real(pack, of))[1])
+    return read
+
+
+def test_each_pack_is_read_once_and_the_newest_comes_first(store: Store, read: list[str]) -> None:
     names = sorted(path.name for path in store.packs.iterdir())
     last = store.measures / names[-1]
     aside = store.path / "aside"
@@ -66,13 +72,18 @@ def test_each_pack_is_read_once_and_the_newest_comes_first(store: Store, monkeyp
     assert look[0].layer == "solu + LN"
 
 
-def test_of_more_packs_the_oldest_are_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_more_packs_the_oldest_are_forgotten(store: Store, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one looks: what was forgotten, or never read, is not taken for new."""
     monkeypatch.setattr(newest, "PACKS", 1)
     for age, path in enumerate(sorted(store.measures.glob("*.safetensors"), reverse=True)):
         os.utime(path, (1e9 + age, 1e9 + age))
     follows = Newest(store)
+    for _ in range(3):
+        (only,) = follows.look()
+        assert (only.layer, follows.measured, read) == ("relu", 4, ["00000000.safetensors"])
+    os.utime(store.measures / "00000003.safetensors", (2e9, 2e9))
     (only,) = follows.look()
-    assert (only.layer, follows.measured) == ("relu", 4)
+    assert (only.layer, read[1:]) == ("solu + LN", ["00000003.safetensors"])
 
 
 @pytest.mark.parametrize("folder", ["packs", "measures"])
