@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from queue import Empty, Queue
@@ -145,10 +145,13 @@ def _finish_on(
         future.release()  # else Dask would train it again when the worker that did dies
         for note in answer.notes:
             reporter.note(note)
-        if isinstance(answer.ended, Finished):
-            reporter.trained(answer.ended.models - told.get(job.pack.index, 0.0))
+        ended, trained = answer.ended, told.get(job.pack.index, 0.0)
         told[job.pack.index] = float("inf")  # what comes now is late
-        yield job, answer.ended
+        if isinstance(ended, Finished):
+            reporter.trained(ended.models - trained)
+            yield job, ended
+        else:
+            yield job, replace(ended, trained=trained)
 
 
 def _report(heard: Queue[tuple[int, float]], told: dict[int, float], reporter: Reporter) -> None:

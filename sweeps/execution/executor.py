@@ -22,6 +22,8 @@ class Failed:
     index: int
     reason: str
     tries: int = 1
+    trained: float | None = None
+    """models' worth of it that a reporter heard of; None where nobody knows"""
 
 
 class Executor(ABC):

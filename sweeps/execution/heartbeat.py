@@ -34,8 +34,8 @@ class Heartbeat:
 
         return replace(reporter, trained=trained)
 
-    def ended(self, models: int) -> None:
-        """A pack of so many models is stored, or given up: nothing of it is on its way any more."""
+    def ended(self, models: float) -> None:
+        """A pack is stored, or given up: what was heard of it, so many models' worth, is on its way no more."""
         self._unstored = max(0.0, self._unstored - models)
         self._beat()
 

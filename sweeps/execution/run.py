@@ -103,7 +103,8 @@ def run(
         # Closed before the folder is let go: closing keeps what is unfinished.
         with closing(executor.finish(to_do(), heartbeat.beside(reporter))) as each:
             for job, ended in each:
-                heartbeat.ended(len(job.pack.models))
+                heard = ended.trained if isinstance(ended, Failed) else None
+                heartbeat.ended(len(job.pack.models) if heard is None else heard)
                 if isinstance(ended, Failed):
                     outcome.failed[ended.index] = ended.reason
                     store.record_failure(job.pack, ended.reason, ended.tries)

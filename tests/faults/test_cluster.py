@@ -65,6 +65,13 @@ real = metadata.version
 distributed.versions.version = metadata.version = lambda name: "1.0.0" if name == "torch" else real(name)
 distributed.versions._version_cached.cache_clear()
 """
+OFTEN = f"""
+from toymodels.sweeps.console import progress
+from toymodels.sweeps.execution import dask, heartbeat
+progress.HEARTBEAT_SECONDS = heartbeat.SECONDS = dask.TICK_SECONDS = 0.1
+{IN_FRONT}
+"""
+"""the command, which hears of its packs, and tells of them, ten times a second"""
 ENV = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
@@ -170,9 +177,10 @@ def test_workers_make_the_same_folder(place: Path) -> None:
 
 def test_progress_within_packs_is_heard_and_seen_from_outside(place: Path) -> None:
     """One pack of some seconds, which one worker trains: progress comes long before the pack does."""
-    often = f"from toymodels.sweeps.console import progress; progress.HEARTBEAT_SECONDS = 0.5; {IN_FRONT}"
+    (place / "often.py").write_text("from toymodels.sweeps.execution import workers\nworkers.TELLS_SECONDS = 0.1\n")
+    preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(place / "often.py")])}
     options = ("--workers", "1", "--set", "model.activation=relu", "--set", "model.layer_norm=false")
-    running = began(place, "within", *options, code=often)
+    running = began(place, "within", *options, code=OFTEN, **preload)
     watcher, shares = Watcher(place / "within"), set[float]()
 
     def half_way() -> bool:
