@@ -18,7 +18,7 @@ import torch
 from toymodels.activations import Activation
 from toymodels.metrics.own import OwnMetric, keep_fingerprint
 from toymodels.sweeps.errors import SpecError
-from toymodels.sweeps.spec.importing import CodeError, imported, is_run_folder
+from toymodels.sweeps.spec.importing import CodeError, imported, run_folder_of
 from toymodels.sweeps.spec.plain import OWN_ROLES
 from toymodels.sweeps.spec.wording import did_you_mean
 
@@ -62,10 +62,10 @@ NO_CODE = NoCode()
 
 def own_code(sweep_file: Path | None = None) -> Imported:
     """What imports code of one's own for a sweep: from where Python has its packages, then from the folder of its file,
-    unless that is a run folder, then from the current one.
+    then from the current one; from neither where it is in a run folder.
     """
     of_file = [] if sweep_file is None else [sweep_file.absolute().parent]
-    folders = [each for each in dict.fromkeys([*of_file, Path.cwd()]) if not is_run_folder(each)]
+    folders = [each for each in dict.fromkeys([*of_file, Path.cwd()]) if run_folder_of(each) is None]
     return Imported(tuple(map(str, folders)))
 
 

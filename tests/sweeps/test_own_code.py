@@ -274,7 +274,7 @@ def test_nothing_from_a_run_folder_or_a_sweep_is_imported_unasked(own: Path) -> 
     shutil.copyfile(own / "deep.toml", run / "packs" / "deep.toml")
     deep = door("sweep", run / "packs" / "deep.toml", "--out", own / "new", ALLOW)
     assert deep.code == 2
-    assert "from which nothing is imported" in deep.err
+    assert "mine: no such module" in deep.err
 
 
 # ------------------------------------------------------------------------------------------------------------ one word
