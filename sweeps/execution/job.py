@@ -11,6 +11,7 @@ from toymodels.metrics.moments import Moments
 from toymodels.metrics.own import fingerprints
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.spec.code import Code
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.manifest import MEASURES
@@ -62,7 +63,15 @@ class Job:
     @cached_property
     def like(self) -> Experiment:
         """The experiment of the pack's first model, whose structure all of them have."""
-        return self._experiment(self._settings(slice(1))[0])
+        return self._experiment(self._first)
+
+    @cached_property
+    def _first(self) -> Settings:
+        return self._settings(slice(1))[0]
+
+    @property
+    def _code(self) -> Code:
+        return self._first.code
 
     def _experiment(self, settings: Settings) -> Experiment:
         return settings.experiment(str(self.store.path))
@@ -88,7 +97,8 @@ class Job:
 
     def measured(self, stored: StoredFile, reporter: Reporter) -> StoredFile:
         """What was measured of the pack as it is stored; measured again, and said, where that is not there."""
-        measured = self.store.read_measures(self.pack, stored)
+        with self._code.measuring():
+            measured = self.store.read_measures(self.pack, stored)
         if measured is None:
             # A new version measures every pack of a folder anew, of which there may be thousands.
             reporter.note_once(
@@ -116,10 +126,12 @@ class Job:
     def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
         """Measure a stored pack and write what was measured."""
         parameters = packing.parameters(stored.tensors, self.experiments[0])
-        measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
+        with self._code.measuring():
+            measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
+            own = fingerprints()
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
-        said |= {"own": own} if (own := fingerprints()) else {}
+        said |= {"own": own} if own else {}
         said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
         return self.store.write(path, packing.measure_tensors(measures), said)
 

@@ -21,6 +21,7 @@ from types import ModuleType
 
 import psutil
 
+from toymodels.metrics.own import registering_nothing
 from toymodels.sweeps.errors import SpecError
 
 OF_RUN_FOLDERS = ("manifest.json", "packs", "tuning/manifest.json")
@@ -135,7 +136,8 @@ def _import(name: str, place: Path, digest: str, folders: Sequence[str]) -> Modu
             for each in [each for each in sys.modules if each == top or each.startswith(f"{top}.")]:
                 del sys.modules[each]
         try:
-            return importlib.import_module(name)
+            with registering_nothing():  # of its metrics a sweep has those measured that it names
+                return importlib.import_module(name)
         except (Exception, SystemExit) as error:
             raise CodeError(f"{name}: cannot be imported from {place} ({type(error).__name__}: {error})") from None
         finally:
