@@ -66,7 +66,7 @@ def sweep(
     from toymodels.sweeps.console.audience import Standard
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
-    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.results.reading import Run
 
     asked = request.resolve(
         request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or [], tune=not no_tune, allow_code=allow_code),
@@ -89,7 +89,7 @@ def sweep(
     if asked.shard is not None:
         ending.say_shard(asked, outcome, as_json)
         return
-    trained, name = load(asked.folder, allow_code=allow_code), asked.sweep.stem
+    trained, name = Run(asked.folder, code=asked.sweep.code if allow_code else None), asked.sweep.stem
     drawn = figures.draw_if_possible(name, trained, say) if name in figures.OF_SWEEPS else []
     ending.say_sweep(asked, outcome, trained, drawn, as_json)
 

@@ -15,7 +15,7 @@ from toymodels.sweeps.console import ending, parts, request
 from toymodels.sweeps.console.audience import Audience, Nobody, here
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.reporter import Reporter
-from toymodels.sweeps.results.reading import Run, load
+from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.spec.axes import check_size
 from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.sweep import Sweep, find, of_document, read
@@ -62,7 +62,7 @@ def sweep(
     ending.raise_failed(done.request, done.outcome)
     if done.outcome.diverged:
         audience.say(ending.diverged(done.outcome))
-    return load(done.request.folder, allow_code=allow_code)
+    return Run(done.request.folder, code=named.code if allow_code else None)
 
 
 def _carried_out(asked: request.Request, retry_failed: bool, audience: Audience) -> parts.Done:

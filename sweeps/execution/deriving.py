@@ -51,6 +51,8 @@ def rebuild(store: Store, reporter: Reporter = SILENT) -> int:
     plan = store.plan()
     if store.code is None and (store.manifest.code or plan.sweep.metrics):
         raise FolderError(f"{store.path}: is measured with code of your own: --allow-code lets it be imported")
+    if source := store.take_over_code(plan.sweep.code, may_write=True):
+        reporter.note(source)
     anew = (Job.of(store, plan, pack).measured_anew(reporter) for pack in plan.packs)
     with on_threads():
         finished = [each for each in anew if each is not None]

@@ -8,9 +8,10 @@ from functools import cached_property
 
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
-from toymodels.metrics.own import fingerprints
+from toymodels.metrics.own import fingerprints, registered
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
+from toymodels.sweeps.spec.code import Code
 from toymodels.sweeps.spec.settings import Settings
 from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.manifest import MEASURES
@@ -62,7 +63,15 @@ class Job:
     @cached_property
     def like(self) -> Experiment:
         """The experiment of the pack's first model, whose structure all of them have."""
-        return self._experiment(self._settings(slice(1))[0])
+        return self._experiment(self._first)
+
+    @cached_property
+    def _first(self) -> Settings:
+        return self._settings(slice(1))[0]
+
+    @property
+    def _code(self) -> Code:
+        return self._first.code
 
     def _experiment(self, settings: Settings) -> Experiment:
         return settings.experiment(str(self.store.path))
@@ -88,14 +97,15 @@ class Job:
 
     def measured(self, stored: StoredFile, reporter: Reporter) -> StoredFile:
         """What was measured of the pack as it is stored; measured again, and said, where that is not there."""
-        measured = self.store.read_measures(self.pack, stored)
-        if measured is None:
-            # A new version measures every pack of a folder anew, of which there may be thousands.
-            reporter.note_once(
-                f"{self.store.path}: packs whose measures are missing, damaged or another version's are measured anew"
-            )
-            measured = self._measure(stored)
-        return measured
+        before = self.store.read_measures(self.pack, stored)
+        with self._code.measuring():
+            if before is not None and fingerprints().items() <= _own(before).items():
+                return before
+        # A new version measures every pack of a folder anew, of which there may be thousands.
+        reporter.note_once(
+            f"{self.store.path}: packs whose measures are missing, damaged or another version's are measured anew"
+        )
+        return self._again(stored, before, reporter)
 
     def finish(self, trained: Trained) -> Finished:
         """Write the trained pack, measure it and write that."""
@@ -111,15 +121,32 @@ class Job:
     def measured_anew(self, reporter: Reporter) -> Finished | None:
         """As `finished`, but whatever was measured before is measured again."""
         stored = self.stored_pack(reporter)
-        return None if stored is None else self._finished(stored, self._measure(stored))
+        if stored is None:
+            return None
+        return self._finished(stored, self._again(stored, self.store.read_measures(self.pack, stored), reporter))
+
+    def _again(self, stored: StoredFile, before: StoredFile | None, reporter: Reporter) -> StoredFile:
+        """Measure a stored pack again, and say which columns of one's own it had ``before`` and has no more."""
+        measured = self._measure(stored)
+        gone = sorted(_own(before).keys() - _own(measured).keys()) if before is not None else []
+        if gone:
+            reporter.note_once(
+                f"{self.store.path}: leaves out {', '.join(gone)}, which neither its sweep nor this process measures: "
+                "to have it again, name it in the sweep file or register it, and run the sweep"
+            )
+        return measured
 
     def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
         """Measure a stored pack and write what was measured."""
         parameters = packing.parameters(stored.tensors, self.experiments[0])
-        measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
+        with self._code.measuring():
+            measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
+            own = {each.column: each for each in registered()}
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
-        said |= {"own": own} if (own := fingerprints()) else {}
+        if own:
+            said["own"] = {column: of.fingerprint for column, of in own.items()}
+            said["meanings"] = {column: [of.unit, of.description] for column, of in own.items()}
         said |= {"measures": MEASURES, "pack": stored.metadata["digest"]}
         return self.store.write(path, packing.measure_tensors(measures), said)
 
@@ -131,3 +158,8 @@ class Job:
             digests=pack.metadata["digest"] + measured.metadata["digest"],
             unmeasured=measured.metadata.get("unmeasured", {}),
         )
+
+
+def _own(measured: StoredFile) -> dict[str, str]:
+    """The fingerprints of the metrics of one's own by which a pack was measured, by column."""
+    return measured.metadata.get("own", {})

@@ -1,9 +1,8 @@
 """Described: what every column of the tables is, and in which unit; as the Parquet files and docs/RUNS.md have it.
 
-What is measured says it in `toymodels.metrics.meanings`, a setting where it is declared, a metric of one's own where it
-is registered, and the rest here. A file has
-it as metadata of each column, ``unit`` and ``description``, and of itself, ``toymodels``: which plan its models are of,
-and which version built it.
+What is measured says it in `toymodels.metrics.meanings`, a setting where it is declared, a metric of one's own beside
+what was measured by it, and the rest here. A file has it as metadata of each column, ``unit`` and ``description``, and
+of itself, ``toymodels``: which plan its models are of, and which version built it.
 
     python -m toymodels.sweeps.results.described docs/RUNS.md
 """
@@ -19,7 +18,6 @@ import pyarrow as pa
 from toymodels import __version__
 from toymodels.checks import Check, Each, Flag, NumberOr, OrNone, Whole
 from toymodels.metrics.meanings import MEANINGS, NUMBER, TRUTH, Meaning
-from toymodels.metrics.own import registered
 from toymodels.roles import OneOf
 from toymodels.sweeps.spec.schema import ALL_SETTINGS
 from toymodels.sweeps.spec.settings import canonical_json
@@ -45,6 +43,7 @@ OWN: Mapping[str, Mapping[str, Meaning]] = {
     },
 }
 """The columns that are not measured, in the order of a table; settings aside."""
+NONE: Mapping[str, Meaning] = {}
 BEGIN, END = "<!-- {}: written by toymodels.sweeps.results.described -->", "<!-- end of {} -->"
 
 
@@ -53,16 +52,15 @@ def meaning(table: str, column: str) -> Meaning | None:
     if table == "models" and column in ALL_SETTINGS:
         setting = ALL_SETTINGS[column]
         return Meaning(_unit(setting.check), setting.says)
-    known = OWN.get(table, {}).get(column) or MEANINGS.get(table, {}).get(column)
-    return known or next(
-        (Meaning(own.unit, own.description) for own in registered() if own.column == f"{table}.{column}"), None
-    )
+    return OWN.get(table, {}).get(column) or MEANINGS.get(table, {}).get(column)
 
 
-def described(table: str, columns: pa.Schema, plan: str) -> pa.Schema:
-    """The schema of a table of a plan, by its hash, with what its columns are and whose the file is."""
+def described(table: str, columns: pa.Schema, plan: str, others: Mapping[str, Meaning] = NONE) -> pa.Schema:
+    """The schema of a table of a plan, by its hash, with what its columns are, those ``others`` that are one's own too,
+    and whose the file is.
+    """
     whose = {"plan": plan, "table": table, "version": __version__}
-    fields = [_with(field, meaning(table, field.name)) for field in columns]
+    fields = [_with(field, meaning(table, field.name) or others.get(field.name)) for field in columns]
     return pa.schema(fields, {KEY: canonical_json(whose).encode()})
 
 

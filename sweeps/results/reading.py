@@ -23,7 +23,7 @@ from toymodels.sweeps.results.loaded import LoadedModel
 from toymodels.sweeps.results.parquet import read_rows, read_schema, read_table
 from toymodels.sweeps.results.tables import TABLES, TARGETS
 from toymodels.sweeps.results.verdicts import read_verdicts
-from toymodels.sweeps.spec.code import own_code
+from toymodels.sweeps.spec.code import Code, own_code
 from toymodels.sweeps.spec.names import overlap
 from toymodels.sweeps.store import packing
 from toymodels.sweeps.store.store import Store
@@ -44,10 +44,11 @@ class Run:
     """A run folder: ``models``, ``features``, ``neurons``, ``targets`` and ``curves`` as DataFrames, any model back as
     tensors."""
 
-    def __init__(self, folder: str | Path, *, allow_code: bool = False) -> None:
+    def __init__(self, folder: str | Path, *, code: Code | None = None) -> None:
+        """``code`` imports code of one's own that its sweep names; without it none is imported."""
         self.path = Path(folder)
         self._store = Store.open_existing(self.path)
-        self._store.code = own_code() if allow_code else None
+        self._store.code = code
         self._recent: dict[int, StoredFile] = {}
 
     @cached_property
@@ -288,4 +289,4 @@ def load(folder: str | Path, *, allow_code: bool = False) -> Run:
     Tables and weights of a run that names code of one's own are there without it; with ``allow_code`` that is imported,
     from the current folder or an installed package, so that its models can run.
     """
-    return Run(folder, allow_code=allow_code)
+    return Run(folder, code=own_code() if allow_code else None)

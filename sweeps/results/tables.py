@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from toymodels.metrics.meanings import Meaning
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.results.described import described
@@ -49,7 +50,7 @@ def build(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:
         if name == TARGETS and not columns.types():
             continue
         settings = _settings_schema(plan, packs) if name == "models" else pa.schema([])
-        schema = described(name, _schema(name, settings, columns), store.manifest.plan)
+        schema = described(name, _schema(name, settings, columns), store.manifest.plan, columns.meanings)
         models_at_once = min(MODELS_AT_ONCE, max(1, ROWS_AT_ONCE // largest[name]))
         with (
             store.writing(store.path / f"{name}.parquet") as file,
@@ -102,6 +103,8 @@ class _Columns:
 
     measured: dict[str, pa.DataType] = field(default_factory=dict)
     unmeasured: set[str] = field(default_factory=set)
+    meanings: dict[str, Meaning] = field(default_factory=dict)
+    """of those that are one's own"""
 
     def add(self, name: str, kind: pa.DataType) -> None:
         """A column of one pack. One that is all undefined there is a number, and whatever it is elsewhere."""
@@ -126,6 +129,9 @@ def _columns(store: Store, packs: Sequence[Pack]) -> tuple[dict[str, _Columns], 
         for dotted in measures.metadata.get("unmeasured", {}):
             table, _, column = dotted.partition(".")
             found[table].unmeasured.add(column)
+        for dotted, said in measures.metadata.get("meanings", {}).items():
+            table, _, column = dotted.partition(".")
+            found[table].meanings[column] = Meaning(*said)
     return found, largest
 
 

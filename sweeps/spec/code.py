@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from toymodels.activations import Activation
-from toymodels.metrics.own import OwnMetric, keep_fingerprint
+from toymodels.metrics.own import OwnMetric, measuring
 from toymodels.sweeps.errors import SpecError
-from toymodels.sweeps.spec.importing import CodeError, imported, is_run_folder
+from toymodels.sweeps.spec.importing import CodeError, imported, run_folder_of
 from toymodels.sweeps.spec.plain import OWN_ROLES
 from toymodels.sweeps.spec.wording import did_you_mean
 
@@ -41,7 +42,11 @@ class Code(ABC):
 
     @abstractmethod
     def measure_with(self, words: Sequence[str]) -> None:
-        """Have the metrics of these names measured from here on. Raises `SpecError`."""
+        """Have the metrics of these names measured in blocks of `measuring` from here on. Raises `SpecError`."""
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """While the block runs, the sweep's metrics are measured."""
+        return nullcontext()
 
 
 class NoCode(Code):
@@ -62,10 +67,10 @@ NO_CODE = NoCode()
 
 def own_code(sweep_file: Path | None = None) -> Imported:
     """What imports code of one's own for a sweep: from where Python has its packages, then from the folder of its file,
-    unless that is a run folder, then from the current one.
+    then from the current one; from neither where it is in a run folder.
     """
     of_file = [] if sweep_file is None else [sweep_file.absolute().parent]
-    folders = [each for each in dict.fromkeys([*of_file, Path.cwd()]) if not is_run_folder(each)]
+    folders = [each for each in dict.fromkeys([*of_file, Path.cwd()]) if run_folder_of(each) is None]
     return Imported(tuple(map(str, folders)))
 
 
@@ -78,6 +83,7 @@ class Imported(Code):
     of_models: frozenset[str] = frozenset()
     metrics: tuple[str, ...] = ()
     _members: dict[tuple[str, type], Any] = field(default_factory=dict, repr=False)
+    _measured: tuple[OwnMetric, ...] = field(default=(), repr=False)
 
     def member(self, setting: str, word: str, kind: type) -> Any:
         """See `Code`."""
@@ -89,14 +95,22 @@ class Imported(Code):
 
     def measure_with(self, words: Sequence[str]) -> None:
         """See `Code`."""
+        measured: dict[str, OwnMetric] = {}
         for word in words:
             found = self._named("metrics", word)
             if not isinstance(found, OwnMetric):
                 raise CodeError(
                     f"metrics: '{word}': expected what toymodels.metrics.register returns, got {found!r:.60}"
                 )
-            keep_fingerprint(found, self.sources[word.partition(":")[0]])
-        self.metrics = tuple(words) or self.metrics
+            if found.column in measured:
+                raise CodeError(f"metrics: '{word}': is the column {found.column}, as another one is: choose another")
+            measured[found.column] = replace(found, fingerprint=self.sources[word.partition(":")[0]])
+        if words:
+            self.metrics, self._measured = tuple(words), tuple(measured.values())
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """See `Code`."""
+        return measuring(self._measured)
 
     def check_same(self) -> None:
         """In another process: import the same modules and metrics. Raises `CodeError` where their source is another."""
@@ -110,8 +124,8 @@ class Imported(Code):
         self.measure_with(self.metrics)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the members, whose classes another process may not have: it imports its own."""
-        return {**vars(self), "_members": {}}
+        """Without members and metrics, whose code another process may not have: it imports its own."""
+        return {**vars(self), "_members": {}, "_measured": ()}
 
     def _named(self, setting: str, word: str) -> Any:
         module, _, name = word.partition(":")

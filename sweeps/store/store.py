@@ -24,7 +24,6 @@ from typing import Any
 
 from torch import Tensor
 
-from toymodels.metrics.own import fingerprints
 from toymodels.sweeps.errors import DiskFull, FolderError, Unreadable
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.sweep import Sweep
@@ -269,8 +268,8 @@ class Store(RunFolder):
         return stored
 
     def read_measures(self, pack: Pack, stored: StoredFile) -> StoredFile | None:
-        """The measures derived from this pack; None if absent, damaged, unreadable, of another pack, or measured by a
-        version that measures otherwise, or without a metric that is registered now (`toymodels.metrics.own`)."""
+        """The measures derived from this pack, whatever metrics of one's own they have; None if absent, damaged,
+        unreadable, of another pack, or measured by a version that measures otherwise."""
         tensors = stored.tensors
         k, m, n = *tensors["W_in"].shape[:2], tensors["E" if "E" in tensors else "W_in"].shape[2]
         said = tensors["W_out"].shape[1]
@@ -281,9 +280,10 @@ class Store(RunFolder):
             return None
         shapes = {"models": [k], "features": [k, n], "neurons": [k, m], "targets": [k, said]}
         fits = all(list(t.shape) == shapes.get(name.partition(".")[0]) for name, t in measured.tensors.items())
-        of, own = measured.metadata, measured.metadata.get("own", {})
+        of = measured.metadata
         fits = fits and of.get("measures") == MEASURES and of.get("pack") == stored.metadata["digest"]
-        return measured if fits and isinstance(own, dict) and fingerprints().items() <= own.items() else None
+        fits = fits and all(isinstance(of.get(name, {}), dict) for name in ("own", "meanings"))
+        return measured if fits else None
 
     def set_aside(self, path: Path) -> Path:
         """Move a damaged file, or a link to one, out of the way, keeping it; returns where it is now."""

@@ -30,6 +30,7 @@ from toymodels.sweeps.spec.code import own_code
 from toymodels.sweeps.spec.importing import CodeError, digest_of
 from toymodels.sweeps.spec.sweep import parse, read
 from toymodels.sweeps.store.store import Store
+from toymodels.sweeps.store.tensorfile import Mapped
 
 MINE = """
 from dataclasses import dataclass
@@ -274,7 +275,7 @@ def test_nothing_from_a_run_folder_or_a_sweep_is_imported_unasked(own: Path) -> 
     shutil.copyfile(own / "deep.toml", run / "packs" / "deep.toml")
     deep = door("sweep", run / "packs" / "deep.toml", "--out", own / "new", ALLOW)
     assert deep.code == 2
-    assert "from which nothing is imported" in deep.err
+    assert "mine: no such module" in deep.err
 
 
 # ------------------------------------------------------------------------------------------------------------ one word
@@ -388,6 +389,7 @@ def test_a_worker_imports_the_same_or_refuses(own: Path) -> None:
     store.release()
     orders = [pickle.loads(pickle.dumps(order_of(Job.of(store, plan, pack), "autograd", "cpu"))) for pack in plan.packs]
     assert carry_out(orders[1]).ended.models == 2  # type: ignore[union-attr]
+    assert "neurons.kurtosis" in Mapped(store.measures_path(plan.packs[1])).names
     (own / "mine.py").write_text(MINE + "\n")
     with pytest.raises(CodeError, match="mine: a worker has other source of it"):
         carry_out(orders[2])

@@ -6,8 +6,9 @@
         z = taps.pre - taps.pre.mean(2, keepdim=True)
         return z.pow(4).mean(2) / z.square().mean(2).square()    # [model, hidden]
 
-A registered metric is measured by `toymodels.measure` and by every sweep of this process, until `unregister`. One that
-raises costs its own column, with the reason, as any measure does.
+A registered metric is measured by `toymodels.measure` and by every sweep of this process, until `unregister`; what a
+sweep file names, by that sweep alone (`measuring`). One that raises costs its own column, with the reason, as any
+measure does.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any, cast, overload
 
 import numpy as np
@@ -96,11 +100,36 @@ class OwnMetric:
 
 
 _registered: dict[str, OwnMetric] = {}
+_beside: ContextVar[Mapping[str, OwnMetric]] = ContextVar("_beside", default=MappingProxyType({}))
+"""what is measured beside them for now, each by ``table.name``"""
 
 
 def registered() -> tuple[OwnMetric, ...]:
-    """The metrics that are registered in this process, in the order of their registration."""
-    return tuple(_registered.values())
+    """The metrics that are registered in this process, in the order of their registration; then those of `measuring`,
+    each in the place of one of its column.
+    """
+    return tuple({**_registered, **_beside.get()}.values())
+
+
+@contextmanager
+def measuring(metrics: Sequence[OwnMetric]) -> Iterator[None]:
+    """While the block runs, in this thread, these are measured as if they were registered."""
+    token = _beside.set({each.column: each for each in metrics})
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+@contextmanager
+def registering_nothing() -> Iterator[None]:
+    """What is registered, or no more, while the block runs is so until its end alone."""
+    before = dict(_registered)
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
 
 
 def unregister(name: str, table: str) -> None:
@@ -147,11 +176,6 @@ def register(
 def fingerprints() -> dict[str, str]:
     """The fingerprint of every registered metric, by ``table.name``."""
     return {each.column: each.fingerprint for each in registered()}
-
-
-def keep_fingerprint(metric: OwnMetric, fingerprint: str) -> None:
-    """Have a registered metric told apart by this, such as a digest of all the source that it is part of."""
-    _registered[metric.column] = OwnMetric(**{**vars(metric), "fingerprint": fingerprint})
 
 
 def fingerprint_of(function: Function) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import toymodels as tm
 from tests.conftest import TINIER, door, listing
@@ -194,3 +197,64 @@ def test_a_folder_in_use_is_refused() -> None:
 
     with Store(tm.sweep("tiny.toml", progress=False).path).locked(), pytest.raises(FolderError, match="in use by"):
         tm.sweep("tiny.toml", progress=False)
+
+
+OWN = """
+import dataclasses
+import toymodels as tm
+
+@dataclasses.dataclass(frozen=True)
+class Twice(tm.Elementwise):
+    name = "twice"
+
+    def __call__(self, z, dim=-1):
+        return 2 * z
+
+    def derivative(self, z):
+        return 2 + 0 * z
+
+@tm.metrics.register("largest", table="models", description="the largest norm")
+def largest(models):
+    return models.column("features.norm").amax(1)
+
+unnamed = tm.metrics.register("smallest", lambda models: models.column("features.norm").amin(1), table="models")
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Path]:
+    """A sweep that names code beside its file, in another folder than the current one."""
+    folder = tmp_path / "else"
+    folder.mkdir()
+    (folder / "beside.py").write_text(OWN)
+    (folder / "s.toml").write_text('metrics = ["beside:largest"]\n' + TINIER.replace('"solu"', '"beside:Twice"'))
+    yield folder / "s.toml"
+    sys.modules.pop("beside", None)
+
+
+def test_code_beside_the_sweep_file_runs_in_what_comes_back(own: Path) -> None:
+    run = tm.sweep(own, allow_code=True, progress=False)
+    x = torch.rand(6, 4)
+    model = run.model(2)
+    assert torch.equal(model(x).mid, 2 * (model.parameters.W_in @ x))
+
+
+def test_metrics_of_a_sweep_file_are_measured_in_its_sweep_alone(own: Path, of_command: Path) -> None:
+    tm.sweep("tiny.toml", out="before", progress=False)
+    named = tm.sweep(own, allow_code=True, progress=False)
+    assert named.models["largest"].notna().all()
+    assert "smallest" not in named.models
+    assert tm.metrics.registered() == ()
+    for out in ("before", "after"):
+        tm.sweep("tiny.toml", out=out, progress=False)
+        assert listing(Path(out)) == listing(of_command / "tiny")
+    again = listing(Path("runs/s"))
+    tm.sweep(own, allow_code=True, progress=False)
+    assert listing(Path("runs/s")) == again
+
+
+def test_two_metrics_of_one_column_are_refused(own: Path) -> None:
+    (own.parent / "other.py").write_text(OWN)
+    own.write_text(own.read_text().replace('["beside:largest"]', '["beside:largest", "other:largest"]'))
+    with pytest.raises(SpecError, match=r"'other:largest': is the column models\.largest, as another one is"):
+        tm.sweep(own, allow_code=True, progress=False)
