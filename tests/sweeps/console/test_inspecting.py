@@ -220,6 +220,7 @@ def test_an_arrow_is_one_key_and_what_was_typed_before_is_forgotten(monkeypatch:
     ours, inside = os.openpty()
     monkeypatch.setattr(sys, "stdin", open(inside, closefd=False))  # noqa: SIM115
     os.write(ours, b"yyy\n")
+    assert select.select([inside], [], [], 60)[0]  # a terminal hands on what is typed in its own time
     before = termios.tcgetattr(inside)
 
     def interrupted() -> None:
