@@ -16,7 +16,7 @@ from jupyter_client.manager import KernelManager
 
 from tests.conftest import BODY, door, listing
 
-LONG = BODY.replace("steps = 30", "steps = 60_000") + '[grid]\n"model.activation" = ["relu", "solu"]\nseed = [0, 1]\n'
+LONG = BODY.replace("steps = 30", "steps = 400_000") + '[grid]\n"model.activation" = ["relu", "solu"]\nseed = [0, 1]\n'
 SECONDS = 120.0
 
 
