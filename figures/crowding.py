@@ -20,11 +20,10 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import OF_TIERS, ink, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import regimes_with_tiers
+from toymodels.figures.shown import regime_title, regimes_with_tiers
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.crowding import COMPANY, NUMBERS, by_company, equal_company, observe
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import conditions
 from toymodels.sweeps.results.reading import Run
 
 MODELS, SAMPLES = 3, 24576
@@ -60,9 +59,7 @@ def draw(run: Run) -> Figure:
     panels[0][0].set_xticks(range(COMPANY), [*map(str, range(COMPANY - 1)), f"{COMPANY - 1}+"])
     figure.supylabel("R² of a tier's features", fontsize=8)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4)
-    kind = "primary" if primary else "exploratory"
-    name = conditions([regime.settings for regime in regimes])[0]
-    figure.suptitle(textwrap.fill("; ".join([f"{kind}: {name or 'the only regime'}", *said]), TITLE_WIDTH), fontsize=7)
+    figure.suptitle(textwrap.fill("; ".join([regime_title(regimes, primary), *said]), TITLE_WIDTH), fontsize=7)
     return figure
 
 

@@ -17,11 +17,10 @@ from matplotlib.lines import Line2D
 
 from toymodels.figures.colours import OF_TIERS, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import NORM, regimes_with_tiers
+from toymodels.figures.shown import NORM, regime_title, regimes_with_tiers
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.norm_states import FROZEN, LIVE, REMOVED, r2_by_norm
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import conditions
 from toymodels.sweeps.results.reading import Run
 
 MODELS, SAMPLES = 4, 16384
@@ -51,9 +50,7 @@ def draw(run: Run) -> Figure:
     figure.supxlabel("LayerNorm", fontsize=8)
     keys = [Line2D([], [], color=tier_colour(tier), marker=MARKERS[tier], label=tier) for tier in OF_TIERS]
     figure.legend(handles=keys, loc="outside lower right", ncols=2)
-    kind = "primary" if primary and place == 0 else "exploratory"
-    name = conditions([regime.settings for regime in regimes])[place]
-    figure.suptitle(textwrap.fill("; ".join([f"{kind}: {name or 'the only regime'}", *said]), TITLE_WIDTH), fontsize=7)
+    figure.suptitle(textwrap.fill("; ".join([regime_title(regimes, primary, place), *said]), TITLE_WIDTH), fontsize=7)
     return figure
 
 

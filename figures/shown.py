@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, as_python, hidden_layers, value_text
+from toymodels.sweeps.results.arms import (
+    HIDDEN_LAYER,
+    SEED_ALONE,
+    Replicates,
+    as_python,
+    conditions,
+    hidden_layers,
+    value_text,
+)
 from toymodels.sweeps.results.reading import Run
 
 EPS = "model.layer_norm_eps"
@@ -50,6 +60,13 @@ def regimes_with_tiers(run: Run) -> tuple[list[Replicates], bool, list[str]]:
     tuned = " and ".join(name.rpartition(".")[2] for name in run.tuned)
     said = [f"each hidden layer at its best {tuned}"] * bool(run.tuned) + left_out
     return [regimes[first], *regimes[:first], *regimes[first + 1 :]], is_primary[first], said
+
+
+def regime_title(regimes: Sequence[Replicates], primary: bool, place: int = 0) -> str:
+    """Which of the regimes that `regimes_with_tiers` found a figure shows: ``primary: density 0.04``."""
+    kind = "primary" if primary and place == 0 else "exploratory"
+    name = conditions([regime.settings for regime in regimes])[place]
+    return f"{kind}: {name or 'the only regime'}"
 
 
 def _at(models: pd.DataFrame, eps: object, other_settings: list[str]) -> pd.DataFrame:

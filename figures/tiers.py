@@ -20,9 +20,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from toymodels.figures.colours import page, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
-from toymodels.figures.shown import regimes_with_tiers
+from toymodels.figures.shown import regime_title, regimes_with_tiers
 from toymodels.sweeps.errors import FolderError
-from toymodels.sweeps.results.arms import conditions
 from toymodels.sweeps.results.reading import Run
 
 WAYS = {"density": "P(feature active)", "importance": "importance"}
@@ -36,7 +35,6 @@ def draw(run: Run) -> Figure:
     """The figure of a run; raises `FolderError` if nothing was trained, no target is of features, or all features are
     alike."""
     regimes, primary, said = regimes_with_tiers(run)
-    names = conditions([regime.settings for regime in regimes])
     of_regimes = [run.features.merge(each.models[["model", "arm"]], on="model") for each in regimes]
     place = next((k for k, features in enumerate(of_regimes) if vary(features)), None)
     if place is None:
@@ -62,9 +60,8 @@ def draw(run: Run) -> Figure:
     figure.supylabel(WAYS["importance"], fontsize=8)
     keys = [Patch(facecolor=tier_colour(tier), hatch=HATCHES[tier], edgecolor=page(), label=tier) for tier in HATCHES]
     figure.legend(handles=keys, loc="outside right upper")
-    kind = "primary" if primary and place == 0 else "exploratory"
     seeds = regime.models["seed"].nunique()
-    said = [f"{kind}: {names[place] or 'the only regime'}", f"pooled over {seeds} seeds", *said]
+    said = [regime_title(regimes, primary, place), f"pooled over {seeds} seeds", *said]
     figure.suptitle(textwrap.fill("; ".join(said), TITLE_WIDTH), fontsize=7)
     return figure
 

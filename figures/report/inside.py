@@ -24,6 +24,7 @@ from toymodels.figures.report.packed import Packed
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.tables import INDEX
 
 RECOVERY = ("r2", "best_neuron_r2_post", "best_neuron_r2_post_percentile", "ridge_r2_post", "hiddenness")
 COLUMNS = {
@@ -41,7 +42,6 @@ COLUMNS = {
     "neurons": ("main_feature", "monosemanticity", "dead"),
 }
 """Of each table that has rows of models, which columns the explorer shows."""
-INDEX = {"features": "feature", "targets": "target", "neurons": "neuron"}
 
 
 def sizes(run: Run, models: Sequence[int]) -> dict[int, Size]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.documents import Document
-from toymodels.sweeps.console.printing import span
 from toymodels.sweeps.console.standing import Standing
 from toymodels.sweeps.errors import PacksFailed
+from toymodels.sweeps.execution.estimate import span
 from toymodels.sweeps.plan.plan import Pack
 from toymodels.sweeps.results.newest import LayerLosses, Newest
 from toymodels.sweeps.store.store import Store

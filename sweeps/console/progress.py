@@ -8,7 +8,7 @@ from toymodels.sweeps.console.audience import Audience, Standard
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.speed import Speed
 
-HEARTBEAT_SECONDS = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
@@ -44,7 +44,7 @@ class Progress:
         rate, now = self._speed.rate, time.monotonic()
         if self._bar is not None:
             self._bar.show(self.done, rate)
-        elif now - self._last_beat > HEARTBEAT_SECONDS:
+        elif now - self._last_beat > SECONDS_BETWEEN_LINES:
             self._last_beat = now
             speed = f", {rate:,.2f} models/s, about {(self.total - self.done) / rate:,.0f} s left" if rate else ""
             self.note(f"{self.part}{self.done:,.0f} of {self.total:,} models{speed}")

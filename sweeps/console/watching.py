@@ -20,7 +20,7 @@ from rich.text import Text
 from toymodels.sweeps.console.documents import print_document
 from toymodels.sweeps.console.door import Terminated
 from toymodels.sweeps.console.looking import Look, Watcher, printable
-from toymodels.sweeps.console.progress import HEARTBEAT_SECONDS
+from toymodels.sweeps.console.progress import SECONDS_BETWEEN_LINES
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.newest import PACKS, LayerLosses
 
@@ -97,7 +97,7 @@ def _show_lines(looks: Iterator[Look | None], folder: Path) -> int:
         state = look.state if look else [_waiting(folder)]
         new = [line for line in state if line not in (shown or [])]
         shown = state
-        if look and look.headline != headline and (new or now - said >= HEARTBEAT_SECONDS):
+        if look and look.headline != headline and (new or now - said >= SECONDS_BETWEEN_LINES):
             headline, said = look.headline, now
             new = [headline, *new]
         if new:

@@ -49,9 +49,8 @@ class Estimate:
     groups_measured: int
 
     def __repr__(self) -> str:
-        time = f"about {span(self.seconds)} ({span(self.seconds_low)} to {span(self.seconds_high)}) on this machine"
         sizes = f"{self.memory_bytes / 2**20:,.0f} MiB of memory, {self.disk_bytes / 2**20:,.1f} MiB on disk"
-        return f"Estimate: {self.models:,} models in {self.packs:,} packs, {time}, {sizes}"
+        return f"Estimate: {self.models:,} models in {self.packs:,} packs, {self.rows()['time']}, {sizes}"
 
     def _repr_html_(self) -> str:
         return html_page("Estimate", [], html_table(["", ""], list(self.rows().items())))

@@ -9,7 +9,6 @@ Each variable has the attributes ``units`` and ``long_name``; the dataset says o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import pandas as pd
 
 from toymodels.sweeps.errors import SpecError, SweepError
 from toymodels.sweeps.results.arms import as_python, label
-from toymodels.sweeps.results.described import KEY, read_back
+from toymodels.sweeps.results.described import read_back, whose
 from toymodels.sweeps.results.tables import INDEX
 from toymodels.sweeps.spec.axes import Axis
 from toymodels.sweeps.spec.wording import did_you_mean
@@ -52,7 +51,8 @@ def to_xarray(run: Run, table: str) -> xr.Dataset:
         coordinates[inner] = np.unique(rows[inner])
         places.append(np.searchsorted(coordinates[inner], rows[inner]))
         shape.append(len(coordinates[inner]))
-    known = read_back(table, run.schema(table))
+    schema = run.schema(table)
+    known = read_back(table, schema)
     fixed = _fixed(run, table, axes)
     aside = {*coordinates, "model", *fixed}
     variables = {
@@ -64,9 +64,8 @@ def to_xarray(run: Run, table: str) -> xr.Dataset:
         for name in rows.columns
         if name not in aside
     }
-    of_file = json.loads((run.schema(table).metadata or {}).get(KEY, b"{}"))
     attributes = {"sweep": run.plan.sweep.stem, "plan": run.manifest.plan, "question": run.question}
-    attributes["version"] = of_file.get("version", "")
+    attributes["version"] = whose(schema).get("version", "")
     return xr.Dataset(variables, coordinates, {**attributes, **fixed})
 
 

@@ -9,6 +9,7 @@ of itself, ``toymodels``: which plan its models are of, and which version built 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,9 +60,14 @@ def described(table: str, columns: pa.Schema, plan: str, others: Mapping[str, Me
     """The schema of a table of a plan, by its hash, with what its columns are, those ``others`` that are one's own too,
     and whose the file is.
     """
-    whose = {"plan": plan, "table": table, "version": __version__}
+    of = {"plan": plan, "table": table, "version": __version__}
     fields = [_with(field, meaning(table, field.name) or others.get(field.name)) for field in columns]
-    return pa.schema(fields, {KEY: canonical_json(whose).encode()})
+    return pa.schema(fields, {KEY: canonical_json(of).encode()})
+
+
+def whose(schema: pa.Schema) -> dict[str, str]:
+    """Of which plan and table a file is, and which version built it, as it says itself; nothing of an older file."""
+    return json.loads((schema.metadata or {}).get(KEY, b"{}"))
 
 
 def read_back(table: str, schema: pa.Schema) -> dict[str, Meaning]:

@@ -27,7 +27,7 @@ def read_table(path: Path, remedy: Callable[[], str]) -> pd.DataFrame:
 def read_schema(path: Path, remedy: Callable[[], str]) -> pa.Schema:
     """Names, types and metadata of its columns. Raises as `read_table`."""
     with _opened(path, remedy) as file:
-        return pq.read_schema(pa.BufferReader(file.read()))
+        return pq.ParquetFile(file, pre_buffer=False).schema_arrow
 
 
 def read_rows(path: Path, remedy: Callable[[], str], models: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:

@@ -162,17 +162,18 @@ def parse_tuning(raw: Any, where: str, draws: int = 0) -> Tuning:
         raise SpecError(f'{at}: expected a setting to tune, such as "train.learning_rate" = [1e-3, 1e-2], got none')
     if "seeds" not in raw:
         raise SpecError(f"{at}: seeds: missing: expected seeds that the sweep has not got, such as [1000, 1001]")
-    seeds, axes = (
-        {name: axis_values(name, raw[name], where, "tune", seed=draws, whole=is_whole(name)) for name in names}
-        for names in (("seeds",), named)
-    )
-    wrong = next((seed for seed in seeds["seeds"] if type(seed) is not int or not 0 <= seed < 2**63), None)
+
+    def values(name: str) -> Sequence[Any]:
+        return axis_values(name, raw[name], where, "tune", seed=draws, whole=is_whole(name))
+
+    seeds, axes = values("seeds"), {name: values(name) for name in named}
+    wrong = next((seed for seed in seeds if type(seed) is not int or not 0 <= seed < 2**63), None)
     if wrong is not None:
         raise SpecError(f"{at}: seeds: expected whole numbers from 0 to 2^63 - 1, got {short(wrong)}")
     share = raw.get("steps", 1)
     if type(share) not in (int, float) or not 0 < share <= 1:
         raise SpecError(f"{at}: steps: expected a share of train.steps, above 0 and at most 1, got {short(share)}")
-    return Tuning(axes, seeds["seeds"], float(share), _parse_chosen(raw.get("chosen", []), named, at))
+    return Tuning(axes, seeds, float(share), _parse_chosen(raw.get("chosen", []), named, at))
 
 
 def _parse_chosen(raw: Any, tuned: Sequence[str], at: str) -> tuple[Chosen, ...]:

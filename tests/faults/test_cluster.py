@@ -68,7 +68,7 @@ distributed.versions._version_cached.cache_clear()
 OFTEN = f"""
 from toymodels.sweeps.console import progress
 from toymodels.sweeps.execution import dask, heartbeat
-progress.HEARTBEAT_SECONDS = heartbeat.SECONDS = dask.TICK_SECONDS = 0.1
+progress.SECONDS_BETWEEN_LINES = heartbeat.SECONDS = dask.TICK_SECONDS = 0.1
 {IN_FRONT}
 """
 """the command, which hears of its packs, and tells of them, ten times a second"""

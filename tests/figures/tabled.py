@@ -64,3 +64,16 @@ def models(axes: Mapping[str, Iterable[Any]], **measures: Any) -> pd.DataFrame:
 def written(figure: Figure) -> list[str]:
     """All that is written in a figure, the lines of each text joined."""
     return [text.get_text().replace("\n", " ") for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def all_lost() -> Tabled:
+    """Models with LayerNorm and without that recover a feature, and none of whose features is in a tier but lost."""
+    table = models({"model.layer_norm": (False, True), "seed": (0, 1)}, features_recovered=1, features_neuron=0)
+    table["eval.samples"] = 64
+    return Tabled(table, features=table[["model"]].assign(tier="lost"))
+
+
+def without_tier_column() -> Tabled:
+    """The same with features in tier neuron, of which the table of features does not say which."""
+    table = all_lost().models
+    return Tabled(table.assign(features_neuron=1), features=table[["model"]].assign(feature=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.figures.tabled import Tabled, models
+from tests.figures.tabled import all_lost, without_tier_column
 from toymodels.figures import crowding, figure_of
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -24,10 +24,7 @@ def test_crowding_is_drawn_with_and_without_the_neuron_tier_at_equal_company(tra
 
 
 def test_what_cannot_be_drawn_is_one_sentence() -> None:
-    table = models({"model.layer_norm": (False, True), "seed": (0, 1)}, features_recovered=1, features_neuron=0)
-    table["eval.samples"] = 64
-    run = Tabled(table, features=table[["model"]].assign(tier="lost"))
-    lacking = Tabled(table.assign(features_neuron=1), features=table[["model"]].assign(feature=0))
+    run, lacking = all_lost(), without_tier_column()
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
         (lacking, r"figure 'crowding' needs tier, which is not there"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.figures.tabled import Tabled, models, written
+from tests.figures.tabled import all_lost, without_tier_column, written
 from toymodels.figures import figure_of, layer_norm
 from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.norm_states import r2_by_norm
@@ -31,10 +31,7 @@ def test_of_more_models_the_first_are_run_and_that_is_said(trained: Run, monkeyp
 
 
 def test_what_cannot_be_drawn_is_one_sentence() -> None:
-    table = models({"model.layer_norm": (False, True), "seed": (0, 1)}, features_recovered=1, features_neuron=0)
-    table["eval.samples"] = 64
-    run = Tabled(table, features=table[["model"]].assign(tier="lost"))
-    lacking = Tabled(table.assign(features_neuron=1), features=table[["model"]].assign(feature=0))
+    run, lacking = all_lost(), without_tier_column()
     for of, said in (
         (run.but(status="diverged"), r"every model diverged: there is nothing to draw$"),
         (lacking, r"figure 'layer_norm' needs tier, which is not there"),

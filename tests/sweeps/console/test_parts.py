@@ -266,7 +266,7 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path, sent: signal.Signals, cod
 def test_heartbeats_say_which_part_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from toymodels.sweeps.console import progress
 
-    monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     said = door("sweep", "tuned.toml", "--out", "run", "--engine", "autograd").err
     assert "tuning: " in said
     assert any(line.startswith("tuning: ") and " of 8 models" in line for line in said.splitlines())
