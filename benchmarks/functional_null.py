@@ -15,6 +15,7 @@ from typing import Any
 
 import toymodels as tm
 from benchmarks.timing import RESULTS, clock, keep_to_one_core, machine, write
+from toymodels.hosts import Models
 from toymodels.metrics.functional_alignment import DRAWS, NULL_ON, functional_null
 
 RECIPE = tm.Training(steps=6000, batch=256, learning_rate=3e-3, schedule=tm.Cosine())
@@ -40,11 +41,11 @@ def experiments(density: float, hidden: int, embedding: int) -> list[tm.Experime
 def measured(es: list[tm.Experiment]) -> dict[str, float]:
     """Milliseconds a model of processor time, medians of some repeats, one after the other."""
     trained = tm.train(es, engine="fused")
-    functional_null(es, trained.parameters, NULL_ON)  # draws the rotations, which are kept
+    functional_null(Models(es, trained.parameters), NULL_ON)  # draws the rotations, which are kept
     training, null = [], []
     for _ in range(REPEATS):
         training.append(clock("core", lambda: tm.train(es, engine="fused")) / len(es))
-        null.append(clock("core", lambda: functional_null(es, trained.parameters, NULL_ON)) / len(es))
+        null.append(clock("core", lambda: functional_null(Models(es, trained.parameters), NULL_ON)) / len(es))
     of_training, of_null = 1e3 * statistics.median(training), 1e3 * statistics.median(null)
     return {"training, ms": of_training, "null, ms": of_null, "null / training": of_null / of_training}
 

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from toymodels.figures.colours import OF_TIERS, ink, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
 from toymodels.figures.shown import regime_title, regimes_with_tiers
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.crowding import COMPANY, NUMBERS, by_company, equal_company, observe
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -67,7 +67,7 @@ def in_company(run: Run, models: list[int]) -> dict[str, np.ndarray]:
     """Of each tier R^2 of its features, float64 [model, 2, company]: with so many features of tier neuron active, and
     in company of the same size with none."""
     tiers = run.features.set_index(["model", "feature"])["tier"].loc[models].to_numpy().reshape(len(models), -1)
-    arm, n = Arm(*run.batch(models)), tiers.shape[1]
+    arm, n = Models(*run.batch(models)), tiers.shape[1]
     is_of = {tier: torch.from_numpy(np.equal(tiers, tier)) for tier in OF_TIERS}
     samples = min(SAMPLES, *(int(number) for number in run.models.set_index("model").loc[models, "eval.samples"]))
     at_once = max(4, NUMBERS // n // 4 * 4)

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from toymodels.figures.colours import OF_TIERS, tier_colour
 from toymodels.figures.drawing import COLUMN, WIDTH
 from toymodels.figures.shown import NORM, regime_title, regimes_with_tiers
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.norm_states import FROZEN, LIVE, REMOVED, r2_by_norm
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run
@@ -58,7 +58,7 @@ def by_tier(run: Run, models: list[int]) -> pd.DataFrame:
     """The mean R^2 over the features of each tier: a row a model and tier, a column a state of LayerNorm."""
     samples = min(SAMPLES, *(int(n) for n in run.models.loc[run.models["model"].isin(models), "eval.samples"]))
     tiers = run.features.set_index(["model", "feature"])["tier"].loc[models]
-    found = r2_by_norm(Arm(*run.batch(models)), samples)
+    found = r2_by_norm(Models(*run.batch(models)), samples)
     rows = pd.DataFrame({name: of.flatten().numpy() for name, of in found.items()}, index=tiers.index)
     return rows.groupby([tiers.index.get_level_values("model"), tiers]).mean()
 

@@ -28,6 +28,7 @@ from toymodels import (
     train,
 )
 from toymodels.bottleneck import directions
+from toymodels.hosts import Models
 from toymodels.random import Domain
 from toymodels.rotations import haar
 from toymodels.training.experiment import sampler, start
@@ -183,8 +184,8 @@ def test_surgery_and_refitting_work_on_a_decoder(bottleneck):
         theirs = surgery.operate(plain.bottleneck, by_hand, x, intervention)
         torch.testing.assert_close(ours.out, theirs.out)
     plains = [merged(e, parameters)[0] for e in es]
-    ours = surgery.refit(es, parameters, surgery.KeepLargest(3))
-    theirs = surgery.refit(plains, by_hand, surgery.KeepLargest(3))
+    ours = surgery.refit(Models(es, parameters), surgery.KeepLargest(3)).parameters
+    theirs = surgery.refit(Models(plains, by_hand), surgery.KeepLargest(3)).parameters
     assert ours.W_out is not None
     assert theirs.W_out is not None
     torch.testing.assert_close(ours.decoder, theirs.decoder, rtol=1e-5, atol=1e-8)

@@ -29,9 +29,9 @@ from toymodels import (
 from toymodels.bottleneck import hidden_from, preactivation
 from toymodels.engines import ENGINES, Unsupported
 from toymodels.gains import imbalance, load, probabilities, product, route
-from toymodels.metrics.responses import responses
 from toymodels.objectives import losses
 from toymodels.parameters import TURNED, folded, turned
+from toymodels.responses import responses
 from toymodels.rotations import rotations_of
 from toymodels.surgery import Rotated, operate
 from toymodels.training.experiment import importances, sampler, start, target_of

@@ -38,6 +38,7 @@ from toymodels import (
 )
 from toymodels.activations import ACTIVATIONS
 from toymodels.bottleneck import live_norm
+from toymodels.hosts import Models
 from toymodels.initialisation import initialise
 from toymodels.layer_norm import centred, normalise
 from toymodels.rotations import haar
@@ -420,7 +421,7 @@ def test_the_geometric_mean_is_over_non_empty_inputs_of_finite_scale(first):
     x = evaluation(b, 700, first)
     mid = forward(b, parameters, x).mid
     scale = 1 / mid.var(1, correction=0).sqrt()
-    measured = geometric_mean_scale(experiments_of(b), parameters, 700, first)
+    measured = geometric_mean_scale(Models(experiments_of(b), parameters), 700, first)
     empty = 0
     for k in range(K):
         counted = (x[k] != 0).any(0) & scale[k].isfinite()
@@ -433,8 +434,8 @@ def test_the_geometric_mean_is_over_non_empty_inputs_of_finite_scale(first):
 def test_no_scale_at_all_is_nan():
     b = Bottleneck(M, ReLU(), LayerNorm(0.0))
     dead = dataclasses.replace(model(b), W_in=torch.zeros(K, M, N).double())
-    assert geometric_mean_scale(experiments_of(b), dead, 64).isnan().all()
-    assert loss_optimal_scale(experiments_of(b), dead, 64).isnan().all()
+    assert geometric_mean_scale(Models(experiments_of(b), dead), 64).isnan().all()
+    assert loss_optimal_scale(Models(experiments_of(b), dead), 64).isnan().all()
 
 
 def constant_scale_loss(b, parameters, x, t, importance, k, *interventions):
@@ -451,13 +452,13 @@ def constant_scale_loss(b, parameters, x, t, importance, k, *interventions):
 @pytest.mark.parametrize("interventions", [(), (KeepLargest(2),)], ids=["whole", "two largest"])
 def test_the_loss_optimal_scale_is_the_minimum(output, interventions):
     b = Bottleneck(M, SoLU(), LayerNorm(), output=output)
-    parameters, samples = refit(experiments_of(b), model(b), samples=600), 600
+    parameters, samples = refit(Models(experiments_of(b), model(b)), samples=600).parameters, 600
     x = evaluation(b, samples)
     importance = torch.from_numpy(experiments_of(b)[0].importance())
-    found = loss_optimal_scale(experiments_of(b), parameters, samples, 0, interventions)
+    found = loss_optimal_scale(Models(experiments_of(b), parameters), samples, 0, interventions)
     for k in range(K):
         loss = constant_scale_loss(b, parameters, x, x, importance, k, *interventions)
-        centre = float(geometric_mean_scale(experiments_of(b), parameters, samples, 0, interventions)[k])
+        centre = float(geometric_mean_scale(Models(experiments_of(b), parameters), samples, 0, interventions)[k])
         assert 2**-4.5 < float(found[k]) / centre < 2**4.5
         dense = min(np.geomspace(centre / 32, centre * 32, 300), key=loss)
         best = minimize_scalar(loss, bounds=(dense * 0.97, dense * 1.03), method="bounded", options={"xatol": 1e-9})
@@ -472,7 +473,7 @@ def test_the_loss_optimal_scale_is_the_minimum_of_another_loss_too():
     es = [Experiment(bits, b, Training(steps=1, batch=4), seed=seed, loss=CrossEntropy()) for seed in range(2)]
     data = sampler(es)
     parameters = start(es, data, torch.float64)
-    x, found = data.evaluation(0, 600).double(), loss_optimal_scale(es, parameters, 600)
+    x, found = data.evaluation(0, 600).double(), loss_optimal_scale(Models(es, parameters), 600)
     for k in range(2):
 
         def loss(scale: float, k: int = k) -> float:
@@ -480,7 +481,7 @@ def test_the_loss_optimal_scale_is_the_minimum_of_another_loss_too():
             y = operate(b, parameters, x, frozen).out[k]
             return functional.binary_cross_entropy_with_logits(y, x[k], reduction="none").sum(0).mean().item()
 
-        centre = float(geometric_mean_scale(es, parameters, 600)[k])
+        centre = float(geometric_mean_scale(Models(es, parameters), 600)[k])
         dense = min(np.geomspace(centre / 32, centre * 32, 400), key=loss)
         assert loss(float(found[k])) <= loss(dense)
 
@@ -488,15 +489,15 @@ def test_the_loss_optimal_scale_is_the_minimum_of_another_loss_too():
 def test_with_a_linear_output_the_scale_is_that_of_the_quadratic():
     b = Bottleneck(M, GeLU(), LayerNorm(), output=Linear(), tied=False)
     arms = experiments_of(b)
-    parameters = refit(arms, model(b), samples=500)
+    parameters = refit(Models(arms, model(b)), samples=500).parameters
     x = evaluation(b, 500)
     v = operate(b, parameters, x, FrozenNorm(0.0)).readout
     u = operate(b, parameters, x, FrozenNorm(1.0)).readout - v
     weight = torch.from_numpy(arms[0].importance())[None, :, None]
     exact = (weight * u * (x - v)).sum((1, 2)) / (weight * u.square()).sum((1, 2))
-    assert torch.allclose(loss_optimal_scale(arms, parameters, 500), exact, rtol=2e-6)
+    assert torch.allclose(loss_optimal_scale(Models(arms, parameters), 500), exact, rtol=2e-6)
     single = parameters.to("cpu", torch.float32)
-    assert torch.allclose(loss_optimal_scale(arms, single, 500), exact, rtol=1e-3)
+    assert torch.allclose(loss_optimal_scale(Models(arms, single), 500), exact, rtol=1e-3)
 
 
 # The read-out fitted anew
@@ -511,7 +512,7 @@ def test_refit_is_ridge_regression(bias, interventions, penalty):
     if not penalty:
         interventions = interventions[:1]
     arms, parameters, samples = experiments_of(b), model(b), 400
-    fitted = refit(arms, parameters, *interventions, samples=samples, penalty=penalty)
+    fitted = refit(Models(arms, parameters), *interventions, samples=samples, penalty=penalty).parameters
     x = evaluation(b, samples)
     post = operate(b, parameters, x, *interventions).post
     assert fitted.W_out is not None
@@ -533,7 +534,7 @@ def test_refit_is_ridge_regression(bias, interventions, penalty):
 def test_refit_never_raises_the_squared_error_on_its_own_data(b, seed, interventions):
     b = dataclasses.replace(b, hidden=M, output=Linear())
     arms, parameters = experiments_of(b), model(b, seed)
-    fitted = refit(arms, parameters, *interventions, samples=300, penalty=1e-12)
+    fitted = refit(Models(arms, parameters), *interventions, samples=300, penalty=1e-12).parameters
     x = evaluation(b, 300)
 
     def error(parameters):
@@ -551,7 +552,7 @@ def test_dead_neurons_are_no_nan(dead, penalty, bias):
     assert parameters.b_in is not None
     parameters.W_in[:, dead] = 0
     parameters.b_in[:, dead] = 0.123  # dead to x, though not silent: constant, and so of no use beside an intercept
-    fitted = refit(experiments_of(b), parameters, samples=500, penalty=penalty)
+    fitted = refit(Models(experiments_of(b), parameters), samples=500, penalty=penalty).parameters
     assert all(tensor.isfinite().all() for tensor in fitted.present().values())
     assert fitted.W_out is not None
     assert fitted.W_out.abs().max() < 100
@@ -562,14 +563,14 @@ def test_dead_neurons_are_no_nan(dead, penalty, bias):
 def test_one_diverged_model_leaves_the_others_alone():
     b = Bottleneck(M, SoLU(), LayerNorm())
     parameters = model(b)
-    whole = refit(experiments_of(b), parameters, samples=100)
+    whole = refit(Models(experiments_of(b), parameters), samples=100).parameters
     parameters.W_in[1] = torch.nan
-    fitted = refit(experiments_of(b), parameters, samples=100)
+    fitted = refit(Models(experiments_of(b), parameters), samples=100).parameters
     assert whole.W_out is not None
     assert fitted.W_out is not None
     assert torch.allclose(fitted.W_out[[0, 2]], whole.W_out[[0, 2]])
     assert fitted.W_out[1].isnan().all()
-    assert geometric_mean_scale(experiments_of(b), parameters, 100).isnan().tolist() == [False, True, False]
+    assert geometric_mean_scale(Models(experiments_of(b), parameters), 100).isnan().tolist() == [False, True, False]
 
 
 def test_refit_follows_the_target_the_precision_and_what_was_trained():
@@ -577,7 +578,7 @@ def test_refit_follows_the_target_the_precision_and_what_was_trained():
     features = Features(N, 0.4, signed=True)
     arms = [Experiment(features, b, target=AbsoluteValue(), seed=seed) for seed in range(K)]
     parameters = model(b, dtype=torch.float32)
-    fitted = refit(arms, parameters, samples=2000)
+    fitted = refit(Models(arms, parameters), samples=2000).parameters
     assert fitted.W_out is not None
     assert fitted.W_out.dtype == torch.float32
     for name in ("W_in", "ln_gain", "ln_bias", "ln_eps"):
@@ -598,8 +599,8 @@ def test_refusals_are_one_sentence():
         (lambda: operate(plain, without, x, FrozenNorm(1.0)), "LayerNorm"),
         (lambda: operate(b, parameters, x, WithoutNorm(), FrozenNorm(1.0)), "LayerNorm"),
         (lambda: norm_statistics(plain, without, x[:, :M]), "LayerNorm"),
-        (lambda: geometric_mean_scale(experiments_of(plain), without, 8), "LayerNorm"),
-        (lambda: loss_optimal_scale(experiments_of(plain), without, 8), "LayerNorm"),
+        (lambda: geometric_mean_scale(Models(experiments_of(plain), without), 8), "LayerNorm"),
+        (lambda: loss_optimal_scale(Models(experiments_of(plain), without), 8), "LayerNorm"),
         (lambda: operate(b, parameters, x, Switched([N])), "features"),
         (lambda: operate(b, parameters, x, Switched([-1])), "features"),
         (lambda: operate(b, parameters, x, Switched(torch.ones(N - 1, dtype=torch.bool))), "features"),
@@ -610,11 +611,11 @@ def test_refusals_are_one_sentence():
         (lambda: FrozenMask(torch.zeros(K, M)), "z0"),
         (lambda: FrozenMask(torch.zeros(K, M, 1)).on_activation(Sigmoid()), "0 at 0"),
         (lambda: KeepLargest(-1), "k"),
-        (lambda: refit(arms, parameters, penalty=-1.0), "penalty"),
-        (lambda: refit(arms, parameters, samples=0), "samples"),
-        (lambda: refit(arms[:2], parameters), "parameters of 2 models, got 3"),
-        (lambda: refit([], parameters), "at least one experiment"),
-        (lambda: loss_optimal_scale(arms, parameters, 8, 2), "multiple of 4"),
+        (lambda: refit(Models(arms, parameters), penalty=-1.0).parameters, "penalty"),
+        (lambda: refit(Models(arms, parameters), samples=0).parameters, "samples"),
+        (lambda: refit(Models(arms[:2], parameters)).parameters, "of 2 models, got 3"),
+        (lambda: refit(Models([], parameters)).parameters, "at least one experiment"),
+        (lambda: loss_optimal_scale(Models(arms, parameters), 8, 2), "multiple of 4"),
     ):
         with pytest.raises(ValueError, match=says) as refused:
             call()

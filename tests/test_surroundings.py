@@ -15,6 +15,7 @@ from torch import Tensor
 import toymodels as tm
 from toymodels import random, rotations, surgery
 from toymodels.engines import ENGINES
+from toymodels.hosts import Models
 from toymodels.hypotheses import battery, measuring
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
 from toymodels.laws import probabilities
@@ -51,8 +52,8 @@ def measured() -> dict[str, Any]:
 
 
 def sought() -> dict[str, Any]:
-    a, active = dictionaries.activations(EXPERIMENTS, PARAMETERS, "mid", 0, 512)
-    directions = dictionaries.directions(EXPERIMENTS, PARAMETERS, "mid")
+    a, active = dictionaries.activations(Models(EXPERIMENTS, PARAMETERS), "mid", 0, 512)
+    directions = Models(EXPERIMENTS, PARAMETERS).directions("mid")
     l0 = active.double().sum(1).mean(1)
     choice = dictionaries.choose(a, a, l0, 5, [0, 1, 2], penalties=(0.1, 0.3), steps=20, batch=32)
     top = dictionaries.fit(a, dictionaries.TopK(2), 5, [0, 1, 2], steps=20, batch=32)
@@ -62,9 +63,9 @@ def sought() -> dict[str, Any]:
 
 def operated_on() -> dict[str, Any]:
     return {
-        "mean": surgery.geometric_mean_scale(EXPERIMENTS, PARAMETERS, 256),
-        "best": surgery.loss_optimal_scale(EXPERIMENTS, PARAMETERS, 256),
-        **surgery.refit(EXPERIMENTS, PARAMETERS, samples=256).present(),
+        "mean": surgery.geometric_mean_scale(Models(EXPERIMENTS, PARAMETERS), 256),
+        "best": surgery.loss_optimal_scale(Models(EXPERIMENTS, PARAMETERS), 256),
+        **surgery.refit(Models(EXPERIMENTS, PARAMETERS), samples=256).parameters.present(),
     }
 
 

@@ -50,6 +50,7 @@ from toymodels import (
     measure,
     train,
 )
+from toymodels.hosts import Models
 from toymodels.metrics.moments import collect
 from toymodels.metrics.population import population_loss
 from toymodels.pairs import Product, drawn_pairs
@@ -473,5 +474,5 @@ def test_a_number_of_pairs_is_checked_by_name(pairs: int) -> None:
 def test_of_pairs_signs_and_a_ReLU_are_no_matter() -> None:
     e = Experiment(Features(4, 0.3, signed=True), Bottleneck(2, tied=False), target=And(4))
     assert e.n_targets == 4
-    moments = collect([e], train([dataclasses.replace(e, training=RECIPE)]).parameters, 256)
+    moments = collect(Models([e], train([dataclasses.replace(e, training=RECIPE)]).parameters), 256)
     assert moments.t.shape == (1, 4)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from toymodels.hosts import Models
 from toymodels.metrics import evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.own import fingerprints, registered
@@ -109,10 +110,11 @@ class Job:
 
     def finish(self, trained: Trained) -> Finished:
         """Write the trained pack, measure it and write that."""
-        moments = evaluate(self.experiments, trained.parameters, self.settings[0]["eval.samples"])
+        models = Models(self.experiments, trained.parameters)
+        moments = evaluate(models, self.settings[0]["eval.samples"])
         stored = self.store.write(
             self.store.pack_path(self.pack),
-            packing.pack_tensors(self.like, self.pack.models, trained, evaluated_loss(self.experiments, moments)),
+            packing.pack_tensors(self.like, self.pack.models, trained, evaluated_loss(models, moments)),
             packing.pack_metadata(self.settings, self.keys, trained),
         )
         # Measured after the pack is safe: what goes wrong here costs no training.

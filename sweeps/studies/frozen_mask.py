@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from toymodels.activations import GeLU, Linear
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.linearisation import asked
 from toymodels.hypotheses.linearisation.asked import Answers
 from toymodels.hypotheses.linearisation.coverage import SHARE
@@ -91,7 +91,7 @@ def _layers(run: Run, models: pd.DataFrame, say: Callable[[str], None]) -> Itera
     for where, name, arm in layers_by_regime(regimes):
         say(f"{name}, {where}" if where else name)
         experiments, parameters = run.batch(arm["model"].tolist())
-        yield _Layer(where, name, asked.ask(Arm(experiments, parameters)), arm)
+        yield _Layer(where, name, asked.ask(Models(experiments, parameters)), arm)
 
 
 def _keyed(

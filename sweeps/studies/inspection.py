@@ -24,6 +24,7 @@ import pandas as pd
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.hosts import Models
 from toymodels.hypotheses.answers import Answer
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.statistics.contrasts import mean_over
@@ -83,11 +84,11 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
 
 def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Mapping[str, Tensor]:
     """What is said of an arm's models, [model] each."""
-    inspected = strongest(experiments, parameters, samples)
+    inspected, models = strongest(experiments, parameters, samples), Models(experiments, parameters)
     bottleneck = experiments[0].bottleneck
     Q = rotations_of(bottleneck, len(experiments), 0)
     turned = strongest(experiments, Rotated(Q).on_parameters(parameters), samples)
-    whole = selectivity(experiments, parameters, collect(experiments, parameters, samples))
+    whole = selectivity(models, collect(models, samples))
     live = ~inspected.dead
     could = inspected.testable[:, None]
     return {

@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 
 from toymodels.activations import Linear
-from toymodels.bottleneck import Parameters
+from toymodels.hosts import Models
 from toymodels.metrics.budget import active_neurons, budget
 from toymodels.metrics.monosemanticity import monosemanticity
 from toymodels.metrics.recovery import RECOVERED
-from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.routing import Routing, routing
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, Replicates, condition, hidden_layer
 from toymodels.sweeps.results.reading import Run
 from toymodels.training.experiment import Experiment
-from toymodels.training.recipe import Training
 
 BUDGETS = ("parameters", "multiply_adds")
 """what a layer costs (`toymodels.metrics.budget`)"""
@@ -85,8 +83,9 @@ def _measured(
     experiments, parameters = run.batch(numbers)
     e = experiments[0]
     cost, samples = budget(e), int(arm.models["eval.samples"].iloc[0])
-    found = routing(experiments, parameters, samples)
-    active = active_neurons(experiments, parameters, min(samples, ACTIVE_ON)).numpy()
+    models = Models(experiments, parameters)
+    found = routing(models, samples)
+    active = active_neurons(models, min(samples, ACTIVE_ON)).numpy()
     neurons = run.neurons[run.neurons["model"].isin(numbers)].groupby("model")["monosemanticity"]
     b = e.bottleneck
     rows = pd.DataFrame({name: arm.models[column].to_numpy(float) for name, column in COLUMNS.items()})
@@ -106,14 +105,14 @@ def _measured(
         active=active,
         multiply_adds_done=cost.multiply_adds - cost.read_out + e.n_targets * active,
         in_neurons_given_expert=(found.given_its_expert > RECOVERED).sum(1).double().numpy(),
-        **(_of_experts(experiments, parameters, found) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
+        **(_of_experts(models, found) if b.experts > 1 else dict.fromkeys(OF_EXPERTS, np.nan)),
     )
 
 
-def _of_experts(experiments: Sequence[Experiment], parameters: Parameters, found: Routing) -> dict[str, np.ndarray]:
+def _of_experts(models: Models, found: Routing) -> dict[str, np.ndarray]:
     """What is asked of routed layers alone, `OF_EXPERTS` by name: [model]."""
-    every = [replace(e, bottleneck=replace(e.bottleneck, experts=0), training=Training()) for e in experiments]
-    sizes = response_sizes_of(every, replace(parameters, W_router=None))
+    every = models.changed(replace(models.parameters, W_router=None), lambda b: replace(b, experts=0))
+    sizes = every.response_sizes()
     columns = (monosemanticity(sizes).nanmean(1), found.balance, found.home.nanmean(1))
     return {name: column.double().numpy() for name, column in zip(OF_EXPERTS, columns, strict=True)}
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.hosts import Models
 from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.metrics.inspection import strongest
 from toymodels.metrics.moments import collect
@@ -75,8 +76,9 @@ def measure(experiments: Sequence[Experiment], parameters: Parameters, samples: 
     """What is said of an arm's models, [model] each."""
     inspected = strongest(experiments, parameters, samples)
     shows = inspected.shows
-    moments = collect(experiments, parameters, samples)
-    shares = unshown(experiments, parameters, shows, moments)
+    models = Models(experiments, parameters)
+    moments = collect(models, samples)
+    shares = unshown(models, shows, moments)
     return {
         **{name: getattr(shares, field).where(inspected.testable, torch.nan) for field, name in SHARES.items()},
         "features shown": shows.any(1).sum(1),

@@ -14,8 +14,9 @@ import pyarrow as pa
 import torch
 
 from toymodels.engines.engine import OnNote, unheard
+from toymodels.hosts import Models
 from toymodels.hypotheses import battery
-from toymodels.hypotheses.arms import WITHOUT_NORM, Arm, Regime
+from toymodels.hypotheses.arms import WITHOUT_NORM, Regime
 from toymodels.hypotheses.battery import Verdict
 from toymodels.hypotheses.evidence import Measured, halves
 from toymodels.hypotheses.measuring import gather
@@ -140,7 +141,7 @@ def _measure(run: Run, part: SomeSeeds) -> Measurement:
     known: dict[str, Measured] = {}  # without LayerNorm it is the same models at every eps
     for eps, arms in regime.arms.items():
         models = {name: of[part.some] for name, of in arms.items()}
-        loaded = Regime(regime.name, {name: Arm(*run.batch(numbers)) for name, numbers in models.items()})
+        loaded = Regime(regime.name, {name: Models(*run.batch(numbers)) for name, numbers in models.items()})
         measured = gather(
             loaded,
             eps,

@@ -33,6 +33,7 @@ from toymodels.bottleneck import hidden_from, preactivation
 from toymodels.engines import ENGINES
 from toymodels.engines.autograd import rotated as torch_rotated
 from toymodels.engines.fused import rotated as fused_rotated
+from toymodels.hosts import Models
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.rotations import drawn_rotations
@@ -106,7 +107,7 @@ def test_torch_finds_what_numpy_finds(monkeypatch):
 @pytest.mark.parametrize("features, bottleneck, objective", SETTINGS)
 def test_the_identity_finds_the_best_neuron_of_the_moments(features, bottleneck, objective):
     es, parameters = trained(features, bottleneck, **objective)
-    moments = collect(es, parameters, 2000, 128)
+    moments = collect(Models(es, parameters), 2000, 128)
     for engine in (fused, autograd):
         found = engine.rotated_r2(es, parameters, torch.eye(bottleneck.hidden)[None], 128, 2000)
         torch.testing.assert_close(found[:, 0], best_neuron_r2(moments, "post"), rtol=1e-3, atol=1e-5)

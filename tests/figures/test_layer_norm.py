@@ -7,7 +7,7 @@ import pytest
 
 from tests.figures.tabled import all_lost, without_tier_column, written
 from toymodels.figures import figure_of, layer_norm
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.norm_states import r2_by_norm
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.reading import Run, load
@@ -18,7 +18,7 @@ def test_lines_are_means_over_the_features_of_a_tier(trained: Run) -> None:
     (axis,) = figure.axes
     assert axis.get_title() == "solu + LN (4 of 4 models)"
     numbers = trained.models.loc[trained.models["model.layer_norm"], "model"].tolist()
-    expected = r2_by_norm(Arm(*trained.batch(numbers)), 1024)
+    expected = r2_by_norm(Models(*trained.batch(numbers)), 1024)
     of_hidden = np.stack([of[:, 3:5].mean(1).numpy() for of in expected.values()], 1)
     lines = [np.asarray(line.get_ydata()) for line in axis.lines]
     np.testing.assert_allclose(lines[5:9], of_hidden, rtol=1e-6)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from toymodels import AbsoluteValue, Bottleneck, Experiment, Features, Identity, Parameters, UniformValues
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.initialisation import initialise
 from toymodels.training.experiment import sampler
 from toymodels.values import Values
 
-MakeArm = Callable[..., Arm]
+MakeArm = Callable[..., Models]
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def make_arm() -> MakeArm:
         density: float = 0.2,
         dtype: torch.dtype = torch.float32,
         signed: bool = False,
-    ) -> Arm:
+    ) -> Models:
         features = Features(n, density, values=values or UniformValues(), signed=signed)
         target = AbsoluteValue() if signed else Identity()
         es = [Experiment(features, bottleneck, target=target, seed=seed) for seed in range(models)]
@@ -34,6 +34,6 @@ def make_arm() -> MakeArm:
         noise = torch.Generator().manual_seed(5)
         trained = start.trained(bottleneck)
         moved = {name: t + 0.3 * torch.randn(t.shape, generator=noise, dtype=dtype) for name, t in trained.items()}
-        return Arm(es, Parameters(**moved, ln_eps=start.ln_eps))
+        return Models(es, Parameters(**moved, ln_eps=start.ln_eps))
 
     return make

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from toymodels import Bottleneck, GeLU, LayerNorm, Linear, SoLU, forward
-from toymodels.hypotheses import arms, battery
-from toymodels.hypotheses.arms import ARMS, MAIN, PLAIN, Arm, Regime
+from toymodels.hosts import Models, host
+from toymodels.hypotheses import battery
+from toymodels.hypotheses.arms import ARMS, MAIN, PLAIN, Regime
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.moments import EDGE
@@ -43,14 +44,14 @@ def test_a_regime_needs_its_main_arm_only(make_arm, names):
 @pytest.mark.parametrize("seeds", [[1, 0], [0], [0, 2]])
 def test_unpaired_seeds_are_refused(make_arm, seeds):
     of_three = make_arm(Bottleneck(3), models=3)
-    other = Arm([of_three.experiments[k] for k in seeds], of_three.parameters[seeds])
+    other = Models([of_three.experiments[k] for k in seeds], of_three.parameters[seeds])
     with pytest.raises(ValueError, match=r"expected the seeds of solu \+ LN in gelu \+ LN too"):
         Regime("r", {MAIN: of_three[:2], "gelu + LN": other})
 
 
 def test_slices_are_the_arm_in_small_parts(make_arm, monkeypatch):
     arm = make_arm(Bottleneck(5, SoLU()), models=7)
-    monkeypatch.setattr(arms, "NUMBERS_AT_ONCE", 3 * 9 * 100)
+    monkeypatch.setattr(host, "NUMBERS_AT_ONCE", 3 * 9 * 100)
     parts = list(arm.slices(100))
     assert [len(part) for part in parts] == [3, 3, 1]
     assert [e.seed for part in parts for e in part.experiments] == list(range(7))

@@ -10,7 +10,8 @@ import torch
 
 from toymodels import Binary, Linear, ReLU, UniformValues, forward
 from toymodels.bottleneck import directions
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.constructed import CONSTRUCTIONS, LARGE, SMALL, VARIANTS, Variant, regime
 from toymodels.hypotheses.tiers import EPS_LABELS
 from toymodels.layer_norm import MATCHED_FRACTION
@@ -56,19 +57,19 @@ def test_half_of_the_neurons_have_a_large_feature_each_and_the_others_share_smal
 def test_an_activation_has_work_to_do_where_features_are_in_pairs(construction):
     """What is called not testable for want of engagement is so for its columns, and nothing else is."""
     arm = regime(construction, 24, Binary(), SEEDS, "1e-05", counterparts=False).arms[MAIN]
-    substitution = affine_substitution(arm.experiments, arm.parameters, collect(arm.experiments, arm.parameters, 32768))
+    substitution = affine_substitution(arm, collect(arm, 32768))
     columns = construction.columns(np.random.default_rng(0), 24)
     in_pairs = bool(np.linalg.matrix_rank(columns) < columns.shape[1])
     assert bool((substitution > ENGAGED).all()) is in_pairs
     assert bool((substitution < ENGAGED).all()) is not in_pairs
 
 
-def arm(variant: Variant, hidden: int = 12) -> Arm:
+def arm(variant: Variant, hidden: int = 12) -> Models:
     of = regime(TWO_TIERS, hidden, Binary(), range(3), "1e-05", variant)
     return of.arms[MAIN]
 
 
-def outputs(arm: Arm) -> tuple[torch.Tensor, torch.Tensor]:
+def outputs(arm: Models) -> tuple[torch.Tensor, torch.Tensor]:
     """``post`` before gain and bias, and the read-out, of one-hot examples and of two at once."""
     n = arm.experiments[0].features.n
     x = torch.cat([torch.eye(n), torch.eye(n) + torch.eye(n).roll(1, 0)], 1).expand(len(arm), -1, -1)

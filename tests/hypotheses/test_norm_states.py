@@ -29,7 +29,7 @@ def explained(arm, interventions):
 @pytest.mark.parametrize("tied", [True, False])
 def test_each_state_is_the_forward_pass_under_its_intervention(make_arm, tied):
     arm = make_arm(Bottleneck(hidden=4, activation=SoLU(), layer_norm=LayerNorm(), tied=tied), Binary())
-    scale = geometric_mean_scale(arm.experiments, arm.parameters, SAMPLES)
+    scale = geometric_mean_scale(arm, SAMPLES)
     found = r2_by_norm(arm, SAMPLES)
     for name, interventions in ((LIVE, ()), (FROZEN, (FrozenNorm(scale),)), (REMOVED, (WithoutNorm(),))):
         np.testing.assert_allclose(found[name].numpy(), explained(arm, interventions), atol=2e-4)

@@ -10,8 +10,8 @@ import torch
 
 from toymodels import forward
 from toymodels.bottleneck import directions
+from toymodels.hosts import Models
 from toymodels.hypotheses import crowding, planted
-from toymodels.hypotheses.arms import Arm
 from toymodels.hypotheses.planted import AMPLITUDE, DRIVE, FIT_FROM, FIT_ON, experiments, plant, tiers, trained, turn
 from toymodels.hypotheses.predictions import p2_rescaled, p3_gated, p4_needs_norm
 from toymodels.hypotheses.tiers import EPS_LABELS
@@ -28,14 +28,14 @@ SIZES = (3, 5, 8, 13)
 
 
 @pytest.fixture(scope="module", params=["1e-05", "1e-12"])
-def arm(request) -> Arm:
+def arm(request) -> Models:
     return trained([7000, 7001], request.param)
 
 
-def first_tier(arm: Arm, K: int) -> torch.Tensor:
+def first_tier(arm: Models, K: int) -> torch.Tensor:
     """Which features become tier one, bool [model, feature]."""
     found = torch.zeros(len(arm), 64, dtype=torch.bool)
-    moments = collect(arm.experiments, arm.parameters, FIT_ON, FIT_FROM)
+    moments = collect(arm, FIT_ON, FIT_FROM)
     for k, (first, _) in enumerate(tiers(moments, K)):
         found[k, list(first)] = True
     return found
@@ -61,7 +61,7 @@ def test_it_is_the_primary_regime_of_the_sweep(eps):
 
 def test_at_strength_0_it_is_the_trained_model_with_its_read_out_refitted(arm):
     same = plant(arm, 5, 0.0)
-    fitted = refit(arm.experiments, arm.parameters, samples=FIT_ON, first=FIT_FROM)
+    fitted = refit(arm, samples=FIT_ON, first=FIT_FROM).parameters
     for name, tensor in fitted.present().items():
         torch.testing.assert_close(same.parameters.present()[name], tensor)
 
@@ -95,16 +95,16 @@ def test_at_full_strength_it_has_two_tiers_by_definition(arm, K):
     """What these models are, measured once, far from every line: see the numbers."""
     both, one = plant(arm, K, 1.0), first_tier(arm, K)
     e, p = both.experiments, both.parameters
-    moments = collect(e, p, SAMPLES)
+    moments = collect(Models(e, p), SAMPLES)
     alone, whole = best_neuron_r2(moments, "post"), r2(moments)
     assert alone[one].min() > 0.7
     assert whole[one].min() > 0.8
-    ungated = r2_ungated(e, p, one[None], SAMPLES)[0][0]
+    ungated = r2_ungated(Models(e, p), one[None], SAMPLES)[0][0]
     two = ~one & (ungated > 0.5)
     assert two.sum(1).min() >= 14
     assert (two & (alone < 0.3)).sum(1).min() >= 12  # hidden at every cut
     assert not (two & (alone > 0.5)).any()
-    assert affine_substitution(e, p, moments).min() > ENGAGED + 0.02
+    assert affine_substitution(Models(e, p), moments).min() > ENGAGED + 0.02
     changes = p2_rescaled.changes(both, 0, SAMPLES)
     for model in range(2):
         mid, post = (changes[tap][model] for tap in ("mid", "post"))
@@ -132,8 +132,8 @@ def test_with_an_axis_a_feature_an_affine_map_does_as_well(arm, monkeypatch):
 
     monkeypatch.setattr(planted, "_codes", unpaired)
     apart = plant(arm, 8, 1.0)
-    moments = collect(apart.experiments, apart.parameters, SAMPLES)
-    assert affine_substitution(apart.experiments, apart.parameters, moments).max() < ENGAGED
+    moments = collect(apart, SAMPLES)
+    assert affine_substitution(apart, moments).max() < ENGAGED
 
 
 def test_turned_by_nothing_it_is_the_same_and_turned_it_has_no_tier_one(arm):
@@ -144,7 +144,7 @@ def test_turned_by_nothing_it_is_the_same_and_turned_it_has_no_tier_one(arm):
     turned = turn(both, 1.0)
     norms = (directions(a.parameters).norm(dim=1) for a in (both, turned))
     torch.testing.assert_close(*norms, rtol=1e-4, atol=1e-4)
-    moments = collect(turned.experiments, turned.parameters, SAMPLES)
+    moments = collect(turned, SAMPLES)
     assert best_neuron_r2(moments, "post")[one].mean() < 0.65
     assert torch.isfinite(turned.parameters.W_in).all()
 
@@ -153,6 +153,6 @@ def test_what_cannot_be_planted_is_refused(arm):
     for K, strength, message in ((0, 1.0, "no room"), (31, 1.0, "no room"), (30, 1.0, "no room"), (5, 1.5, "strength")):
         with pytest.raises(ValueError, match=message):
             plant(arm, K, strength)
-    bare = Arm(arm.experiments, replace(arm.parameters, ln_gain=None, ln_bias=None))
+    bare = Models(arm.experiments, replace(arm.parameters, ln_gain=None, ln_bias=None))
     with pytest.raises(ValueError, match="gain"):
         plant(bare, 5, 1.0)

@@ -13,8 +13,8 @@ from torch import Tensor
 from toymodels import Activation, Bottleneck, GeLU, Linear, Parameters, ReLU, SoLU, XExp
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
-from toymodels.metrics.responses import response_sizes, responses
 from toymodels.metrics.rotation_null import DRAWS, Null, rotation_nulls
+from toymodels.responses import response_sizes, responses
 from toymodels.rotations import haar
 
 DELTA = torch.tensor([[[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, -1.0, 0.0], [0.0, -2.0, 0.0, 0.0]]])

@@ -11,6 +11,7 @@ import torch
 
 import toymodels as tm
 from toymodels.bottleneck import hidden
+from toymodels.hosts import Models
 from toymodels.metrics.auroc import AUROC_ON, best_neuron_auroc
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron
@@ -29,7 +30,7 @@ def models(bottleneck, features=FEATURES, count=3, **objective):
 
 
 def measured(es, parameters, samples=3000):
-    return best_neuron_auroc(es, parameters, collect(es, parameters, samples), samples)
+    return best_neuron_auroc(Models(es, parameters), collect(Models(es, parameters), samples), samples)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,8 @@ def measured(es, parameters, samples=3000):
 @pytest.mark.parametrize("samples", [100, 3000])
 def test_it_is_mann_and_whitneys_u_over_the_number_of_pairs(bottleneck, objective, samples):
     es, parameters = models(bottleneck, **objective)
-    moments = collect(es, parameters, samples)
-    found, neuron = best_neuron_auroc(es, parameters, moments, samples).numpy(), best_neuron(moments, "post")
+    moments = collect(Models(es, parameters), samples)
+    found, neuron = best_neuron_auroc(Models(es, parameters), moments, samples).numpy(), best_neuron(moments, "post")
     x = sampler(es).evaluation(0, samples)
     t, post = target_of(es)(x).numpy(), hidden(bottleneck, parameters, x).post.numpy()
     defined = 0
@@ -102,6 +103,6 @@ def test_order_gain_bias_and_what_layer_norm_deletes_change_nothing():
 
 def test_samples_beyond_the_most_are_left_out():
     es, parameters = models(NORMED, count=1)
-    moments = collect(es, parameters, 1000)
-    most, more = (best_neuron_auroc(es, parameters, moments, samples) for samples in (AUROC_ON, 2 * AUROC_ON))
+    moments = collect(Models(es, parameters), 1000)
+    most, more = (best_neuron_auroc(Models(es, parameters), moments, samples) for samples in (AUROC_ON, 2 * AUROC_ON))
     assert torch.equal(most, more)

@@ -9,6 +9,7 @@ import torch
 
 from toymodels import And, Bottleneck, Embedding, Experiment, Features, Identity, LayerNorm, Linear, ReLU, SoLU, forward
 from toymodels.bottleneck import route
+from toymodels.hosts import Models
 from toymodels.metrics.budget import active_neurons, budget
 from toymodels.training.experiment import sampler, start
 
@@ -78,10 +79,10 @@ def test_active_neurons_are_those_that_are_not_0():
     p = start(es, sampler(es))
     mid = forward(b, p, sampler(es).evaluation(0, 1500)).mid
     expected = (mid > 0).double().mean(2).sum(1)
-    assert active_neurons(es, p, 1500).tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+    assert active_neurons(Models(es, p), 1500).tolist() == pytest.approx(expected.tolist(), rel=1e-12)
     assert 0 < expected[0] < b.hidden
     linear = [Experiment(Features(8, 0.5), dataclasses.replace(LAYERS["top_k"], hidden_bias=True), seed=3)]
     began = start(linear, sampler(linear))
     assert began.b_in is not None
     moved = dataclasses.replace(began, b_in=torch.randn(began.b_in.shape, generator=torch.Generator().manual_seed(1)))
-    assert active_neurons(linear, moved, 640).item() == 5
+    assert active_neurons(Models(linear, moved), 640).item() == 5

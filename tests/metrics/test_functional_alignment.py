@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 import toymodels as tm
+from toymodels.hosts import Models
 from toymodels.metrics.functional_alignment import DRAWS, NULL_ON, FunctionalNull, functional_null
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import best_neuron_r2
@@ -61,8 +62,8 @@ def test_of_two_hundred_draws_the_99_9th_percentile_is_above_all():
 @pytest.mark.parametrize("norm", [None, tm.LayerNorm()])
 def test_its_own_alignment_is_the_best_neuron_of_the_same_samples(norm):
     es, parameters = untrained(tm.Bottleneck(5, tm.SoLU(), norm, hidden_bias=True, hidden_bias_start=-0.3))
-    null = functional_null(es, parameters, 1500, first=256, draws=7)
-    expected = best_neuron_r2(collect(es, parameters, 1500, 256), "post")
+    null = functional_null(Models(es, parameters), 1500, first=256, draws=7)
+    expected = best_neuron_r2(collect(Models(es, parameters), 1500, 256), "post")
     torch.testing.assert_close(null.own, expected, rtol=1e-4, atol=1e-6)
     assert null.draws.shape == (3, 12, 7)
     assert (null.draws.diff(dim=-1) >= 0).all()
@@ -70,7 +71,7 @@ def test_its_own_alignment_is_the_best_neuron_of_the_same_samples(norm):
 
 def test_samples_beyond_the_most_are_left_out():
     es, parameters = untrained(tm.Bottleneck(5, tm.GeLU()), models=1)
-    most, more = (functional_null(es, parameters, samples, draws=3) for samples in (NULL_ON, 2 * NULL_ON))
+    most, more = (functional_null(Models(es, parameters), samples, draws=3) for samples in (NULL_ON, 2 * NULL_ON))
     assert torch.equal(most.own, more.own)
     assert torch.equal(most.draws, more.draws)
 
@@ -91,9 +92,9 @@ def test_what_has_no_kernel_is_measured_in_torch_operations():
     W_in = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
     es, parameters = made(W_in)
     others, _ = made(W_in, activation=Straight())
-    ours, theirs = (functional_null(each, parameters, 1000, draws=5) for each in (es, others))
+    ours, theirs = (functional_null(Models(each, parameters), 1000, draws=5) for each in (es, others))
     torch.testing.assert_close(ours.draws, theirs.draws, rtol=1e-3, atol=1e-5)
-    double = functional_null(es, parameters.to("cpu", torch.float64), 1000, draws=5)
+    double = functional_null(Models(es, parameters.to("cpu", torch.float64)), 1000, draws=5)
     torch.testing.assert_close(double.draws, theirs.draws, rtol=1e-3, atol=1e-5)
 
 
@@ -108,7 +109,7 @@ def test_percentiles_are_uniform_where_the_basis_means_nothing(activation, norm)
     W_in = 3 * torch.randn(models, 6, 4, generator=generator)
     parameters = dataclasses.replace(parameters, W_in=W_in, b_in=torch.randn(models, 6, generator=generator))
     percentiles = [
-        functional_null([e], parameters[k : k + 1], 256, draws=99, seed=k).percentile[0, k % 4].item()
+        functional_null(Models([e], parameters[k : k + 1]), 256, draws=99, seed=k).percentile[0, k % 4].item()
         for k, e in enumerate(es)
     ]
     # Of 100 exchangeable values, the number below one of them is uniform on 0 .. 99.
@@ -123,7 +124,7 @@ def test_one_v_in_the_weights_changes_nothing_where_layer_norm_deletes_it(activa
     generator = torch.Generator().manual_seed(2)
     W_in = torch.randn(8, 12, generator=generator)
     v = torch.randn(1, 12, generator=generator)
-    before, after = (functional_null(*made(W, activation=activation), 2000, draws=30) for W in (W_in, W_in + v))
+    before, after = (functional_null(Models(*made(W, activation=activation)), 2000, draws=30) for W in (W_in, W_in + v))
     if isinstance(activation, tm.Linear):
         torch.testing.assert_close(after.own, before.own, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(after.draws, before.draws, rtol=1e-3, atol=1e-5)
@@ -134,12 +135,12 @@ def test_one_v_in_the_weights_changes_nothing_where_layer_norm_deletes_it(activa
 
 def test_a_feature_in_a_neuron_of_its_own_is_aligned_whatever_is_added_to_all_neurons():
     plain = 2 * torch.eye(12)
-    first, second = (functional_null(*made(W), NULL_ON) for W in (plain, plain + 0.5))
+    first, second = (functional_null(Models(*made(W)), NULL_ON) for W in (plain, plain + 0.5))
     assert (first.own > 0.6).all()  # LayerNorm's scale depends on how many features are active
     torch.testing.assert_close(second.own, first.own, rtol=1e-3, atol=1e-5)
     assert torch.equal(first.percentile, second.percentile)
     assert (first.percentile == 100).all()
-    without = functional_null(*made(plain, norm=False), NULL_ON)
+    without = functional_null(Models(*made(plain, norm=False)), NULL_ON)
     assert (without.own > 0.9999).all()
 
 
@@ -153,9 +154,9 @@ def test_order_gain_and_bias_of_neurons_change_nothing():
     scaled = dataclasses.replace(
         parameters, ln_gain=parameters.ln_gain * torch.tensor([-2, -1, 0.5, 1, 2, 3]), ln_bias=parameters.ln_bias + 5
     )
-    own = functional_null(es, parameters, 1000, draws=1)
-    torch.testing.assert_close(functional_null(es, permuted, 1000, draws=1).own, own.own, rtol=1e-4, atol=1e-6)
-    of_scaled = functional_null(es, scaled, 1000, draws=1)
+    own = functional_null(Models(es, parameters), 1000, draws=1)
+    torch.testing.assert_close(functional_null(Models(es, permuted), 1000, draws=1).own, own.own, rtol=1e-4, atol=1e-6)
+    of_scaled = functional_null(Models(es, scaled), 1000, draws=1)
     torch.testing.assert_close(of_scaled.own, own.own, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(of_scaled.draws, own.draws, rtol=1e-3, atol=1e-5)
 
@@ -163,7 +164,7 @@ def test_order_gain_and_bias_of_neurons_change_nothing():
 def test_other_rotations_are_other_noise():
     """The nulls of a random model have one distribution, whichever 200 rotations were drawn."""
     es, parameters = untrained(tm.Bottleneck(16, tm.SoLU(), tm.LayerNorm(), tied=False, init_scale=4.0), models=2)
-    nulls = [functional_null(es, parameters, 1024, seed=seed) for seed in range(3)]
+    nulls = [functional_null(Models(es, parameters), 1024, seed=seed) for seed in range(3)]
     for other in nulls[1:]:
         assert torch.equal(other.own, nulls[0].own)
         assert not torch.equal(other.draws, nulls[0].draws)
@@ -190,7 +191,7 @@ def test_percentiles_are_uniform_in_layers_that_are_not_dense(name):
     biases = {name: torch.randn(models, 6, generator=generator) for name in ("b_in", "b_gate") if name in b.axes}
     parameters = dataclasses.replace(parameters, **biases)
     percentiles = [
-        functional_null([e], parameters[k : k + 1], 256, draws=49, seed=k).percentile[0, k % 4].item()
+        functional_null(Models([e], parameters[k : k + 1]), 256, draws=49, seed=k).percentile[0, k % 4].item()
         for k, e in enumerate(es)
     ]
     jitter = np.random.default_rng(0).uniform(size=models)

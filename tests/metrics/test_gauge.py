@@ -16,14 +16,15 @@ from torch import Tensor
 
 import toymodels as tm
 from toymodels.bottleneck import directions
+from toymodels.hosts import Models
 from toymodels.layer_norm import about_median, centred, median
 from toymodels.metrics import LEVELS, Measures, measure
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.gauge import gauged, gauged_dimensions, gauged_directions, gauged_moments
 from toymodels.metrics.geometry import welch_gap
 from toymodels.metrics.moments import Moments, collect
-from toymodels.metrics.responses import response_sizes, responses
 from toymodels.metrics.rotation_null import DRAWS, WITH_NULLS, rotation_nulls
+from toymodels.responses import response_sizes, responses
 from toymodels.rotations import haar, haar_about_ones
 from toymodels.training.experiment import sampler, start
 
@@ -132,7 +133,7 @@ def of_samples(taps: dict[str, Tensor], t: Tensor) -> Moments:
 @pytest.mark.parametrize("activation", [tm.Linear(), tm.SoLU()], ids=lambda a: a.name)
 def test_gauged_moments_are_those_of_samples_about_their_mean_over_neurons(activation):
     es, parameters = built(tm.Bottleneck(5, activation, tm.LayerNorm(), hidden_bias=True))
-    ours = gauged_moments(es[0].bottleneck, collect(es, parameters, 1024))
+    ours = gauged_moments(es[0].bottleneck, collect(Models(es, parameters), 1024))
     assert len(ours.folds) == 4
     for moments, first in ((ours, 0), *((fold, 256 * place) for place, fold in enumerate(ours.folds))):
         x = sampler(es).evaluation(first, moments.samples).double()
@@ -145,7 +146,7 @@ def test_gauged_moments_are_those_of_samples_about_their_mean_over_neurons(activ
                     getattr(moments, name)[tap], getattr(expected, name)[tap], msg=f"{name} {tap}"
                 )
         torch.testing.assert_close(moments.mid_pre, expected.mid_pre)
-    without = collect(es, parameters, 1024)
+    without = collect(Models(es, parameters), 1024)
     assert gauged_moments(dataclasses.replace(es[0].bottleneck, layer_norm=None), without) is without
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import toymodels as tm
+from toymodels.hosts import Models
 from toymodels.metrics.loss import loss, loss_error
 from toymodels.metrics.moments import collect
 from toymodels.training.experiment import sampler
@@ -29,16 +30,16 @@ def test_the_standard_error_is_that_of_the_samples_losses(
     out = tm.forward(bottleneck, parameters.to("cpu", torch.float64), x).out
     importance = torch.stack([torch.from_numpy(e.importance()) for e in es])[:, :, None]
     losses = (importance * (x - out).square()).sum(1)
-    moments = collect(es, parameters, samples)
-    torch.testing.assert_close(loss(es, moments), losses.mean(1), rtol=1e-5, atol=1e-9)
-    torch.testing.assert_close(loss_error(es, moments), losses.std(1) / samples**0.5, rtol=1e-4, atol=1e-9)
+    models = Models(es, parameters)
+    moments = collect(models, samples)
+    torch.testing.assert_close(loss(models, moments), losses.mean(1), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(loss_error(models, moments), losses.std(1) / samples**0.5, rtol=1e-4, atol=1e-9)
 
 
 def test_one_sample_has_no_standard_error() -> None:
-    es = [tm.Experiment(tm.Features(5, 0.3), tm.Bottleneck(2))]
-    assert (
-        loss_error(es, collect(es, tm.Parameters(W_in=torch.ones(1, 2, 5), b_out=torch.zeros(1, 5)), 1)).isnan().all()
-    )
+    parameters = tm.Parameters(W_in=torch.ones(1, 2, 5), b_out=torch.zeros(1, 5))
+    models = Models([tm.Experiment(tm.Features(5, 0.3), tm.Bottleneck(2))], parameters)
+    assert loss_error(models, collect(models, 1)).isnan().all()
 
 
 def test_the_best_of_many_looks_better_than_it_is_and_the_exact_loss_says_so() -> None:

@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 
 import toymodels as tm
+from toymodels.hosts import Models
 from toymodels.initialisation import initialise
 from toymodels.losses import LOSSES
 from toymodels.metrics.gauge import gauged_moments
@@ -76,7 +77,7 @@ def built(bottleneck, *, n=9, models=2, loss=None, target=None, dtype=torch.floa
 
 
 def measured(es, parameters, samples=SAMPLES):
-    return affine_substitution(es, parameters, collect(es, parameters, samples))
+    return affine_substitution(Models(es, parameters), collect(Models(es, parameters), samples))
 
 
 ACT = {
@@ -188,7 +189,7 @@ def test_which_losses_compare():
 def test_a_substituted_model_is_a_model(norm):
     bottleneck = tm.Bottleneck(5, tm.GeLU(), NORMS[norm], hidden_bias=True)
     es, parameters = built(bottleneck)
-    half = collect(es, parameters, 1024)
+    half = collect(Models(es, parameters), 1024)
     by = affine_map(half)
     x = sampler(es).evaluation(0, 1024).double()
     z = tm.forward(bottleneck, parameters, x).pre
@@ -210,7 +211,8 @@ def test_a_linear_activation_is_its_own_substitute(norm):
     es, parameters = built(tm.Bottleneck(5, tm.Linear(), NORMS[norm]))
     assert measured(es, parameters).tolist() == [0.0, 0.0]
     assert measured(es, parameters, 100).tolist() == [0.0, 0.0]
-    es = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=Straight())) for e in es]
+    to = Straight()
+    es = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=to)) for e in es]
     assert measured(es, parameters).abs().max() < 1e-9
     assert measured(es, parameters, 200).isnan().all()  # three folds
 
@@ -258,7 +260,10 @@ def test_neurons_in_another_order_are_the_same_neurons(norm):
     other = dataclasses.replace(parameters, W_out=parameters.W_out[:, :, order], **named)
     torch.testing.assert_close(measured(es, other), measured(es, parameters), rtol=0, atol=1e-9)
     torch.testing.assert_close(
-        effective_neurons(es, other, SAMPLES), effective_neurons(es, parameters, SAMPLES), rtol=1e-12, atol=0
+        effective_neurons(Models(es, other), SAMPLES),
+        effective_neurons(Models(es, parameters), SAMPLES),
+        rtol=1e-12,
+        atol=0,
     )
 
 
@@ -267,9 +272,12 @@ def test_what_layer_norm_deletes_changes_nothing():
     v = torch.linspace(-1, 2, 9, dtype=torch.float64)
     shifted = dataclasses.replace(parameters, W_in=parameters.W_in + v)
     assert torch.equal(measured(es, shifted), measured(es, parameters))
-    straight = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=Straight())) for e in es]
+    to = Straight()
+    straight = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=to)) for e in es]
     torch.testing.assert_close(measured(straight, shifted), measured(straight, parameters), rtol=0, atol=1e-9)
-    torch.testing.assert_close(effective_neurons(es, shifted, SAMPLES), effective_neurons(es, parameters, SAMPLES))
+    torch.testing.assert_close(
+        effective_neurons(Models(es, shifted), SAMPLES), effective_neurons(Models(es, parameters), SAMPLES)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,9 +305,9 @@ def test_nor_does_what_layer_norm_deletes_of_an_activation_that_bends(activation
             dataclasses.replace(e, bottleneck=dataclasses.replace(bottleneck, activation=Raised(activation)))
             for e in es
         ]
-        moments = collect(raised, parameters, SAMPLES)
-        found[norm] = (measured(es, parameters), affine_substitution(raised, parameters, moments))
-        about_mean = affine_substitution(raised, parameters, gauged_moments(bottleneck, moments))
+        moments = collect(Models(raised, parameters), SAMPLES)
+        found[norm] = (measured(es, parameters), affine_substitution(Models(raised, parameters), moments))
+        about_mean = affine_substitution(Models(raised, parameters), gauged_moments(bottleneck, moments))
         torch.testing.assert_close(about_mean, found[norm][1], rtol=0, atol=1e-9)
     torch.testing.assert_close(*found[tm.LayerNorm()], rtol=0, atol=1e-9)
     assert ((found[None][0] - found[None][1]).abs() > 0.01).all()
@@ -313,7 +321,10 @@ def test_engines_agree(activation, norm):
     in_double = parameters.to("cpu", torch.float64)  # which no kernel has
     torch.testing.assert_close(measured(es, parameters), measured(es, in_double), rtol=0, atol=2e-5)
     torch.testing.assert_close(
-        effective_neurons(es, parameters, SAMPLES), effective_neurons(es, in_double, SAMPLES), rtol=1e-5, atol=0
+        effective_neurons(Models(es, parameters), SAMPLES),
+        effective_neurons(Models(es, in_double), SAMPLES),
+        rtol=1e-5,
+        atol=0,
     )
 
 
@@ -344,7 +355,7 @@ def test_effective_neurons_are_scipys(hidden):
     for model in range(2):
         share = scipy.special.softmax(z[model], axis=0)[:, (x[model] != 0).any(0).numpy()]
         by_hand = np.exp(scipy.stats.entropy(share, axis=0)).mean() / hidden
-        assert effective_neurons(es, parameters, 1500)[model].item() == pytest.approx(by_hand, rel=1e-12)
+        assert effective_neurons(Models(es, parameters), 1500)[model].item() == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_one_neuron_at_a_time_and_all_alike():
@@ -352,15 +363,15 @@ def test_one_neuron_at_a_time_and_all_alike():
     features = tm.Features(n, 1 / n, firing=tm.One(), values=tm.Binary())
     es = [tm.Experiment(features, tm.Bottleneck(n, tm.SoLU()), seed=seed) for seed in range(2)]
     W = torch.stack([100 * torch.eye(n), torch.ones(n, n)])
-    assert effective_neurons(es, tm.Parameters(W_in=W), 1000).tolist() == pytest.approx([1 / n, 1])
+    assert effective_neurons(Models(es, tm.Parameters(W_in=W)), 1000).tolist() == pytest.approx([1 / n, 1])
 
 
 def test_empty_inputs_do_not_count():
     e = tm.Experiment(tm.Features(3, 0.01), tm.Bottleneck(3))
     W = 1e6 * torch.eye(3)[None]
-    assert effective_neurons([e], tm.Parameters(W_in=W), 4000).item() < 0.5  # of z = 0 it is 1
+    assert effective_neurons(Models([e], tm.Parameters(W_in=W)), 4000).item() < 0.5  # of z = 0 it is 1
     nothing = tm.Experiment(tm.Dataset(torch.zeros(5, 3)), tm.Bottleneck(3))
-    assert effective_neurons([nothing], tm.Parameters(W_in=W), 4000).isnan().all()
+    assert effective_neurons(Models([nothing], tm.Parameters(W_in=W)), 4000).isnan().all()
 
 
 def test_a_routed_layer_whose_load_was_balanced_is_substituted_too() -> None:

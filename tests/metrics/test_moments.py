@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from toymodels import (
     Identity,
     LayerNorm,
     Linear,
+    Parameters,
     ReLU,
     SoLU,
     Training,
@@ -27,7 +29,10 @@ from toymodels import (
 from toymodels.engines.autograd import moments as autograd_moments
 from toymodels.engines.fused import moments as fused_moments
 from toymodels.engines.moment_table import TAPS
-from toymodels.metrics.moments import collect, fold_edges, together
+from toymodels.hosts import Models
+from toymodels.metrics.moments import Moments, collect, fold_edges, together
+from toymodels.metrics.probe import ridge_r2
+from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.training.experiment import sampler
 
 RECIPE = Training(steps=40, batch=64, learning_rate=0.01)
@@ -65,7 +70,7 @@ def test_kernels_sum_what_float64_sums(features, bottleneck, target, samples):
 
 def test_moments_are_means_written_out():
     es, parameters = trained(Features(6, 0.3), Bottleneck(3, ReLU(), tied=False), Identity(), models=1)
-    moments = collect(es, parameters, 1500)
+    moments = collect(Models(es, parameters), 1500)
     x = sampler(es).evaluation(0, 1500)
     taps = forward(es[0].bottleneck, parameters, x)
     x, y, mid = x[0].double(), taps.out[0].double(), taps.mid[0].double()
@@ -107,7 +112,7 @@ class Cube(Elementwise):
 
 def test_what_has_no_kernel_is_measured_in_torch_operations():
     es, parameters = trained(Features(6, 0.3), Bottleneck(3, Cube(), tied=False), Identity())
-    moments = collect(es, parameters, 500)
+    moments = collect(Models(es, parameters), 500)
     (exact,) = autograd_moments.sums(es, parameters.to("cpu", torch.float64), [0, 500])
     torch.testing.assert_close(moments.squared_error, exact["squared_error"] / 500, rtol=1e-5, atol=1e-7)
 
@@ -115,7 +120,7 @@ def test_what_has_no_kernel_is_measured_in_torch_operations():
 @pytest.mark.parametrize("samples", [1, 63, 200, 1000, 5000])
 def test_folds_are_the_samples_in_stretches(samples):
     es, parameters = trained(Features(6, 0.3), Bottleneck(3, ReLU(), tied=False), Identity(), models=2)
-    moments = collect(es, parameters, samples)
+    moments = collect(Models(es, parameters), samples)
     edges = fold_edges(samples)
     assert [fold.samples for fold in moments.folds] == [last - first for first, last in pairwise(edges)]
     assert len(moments.folds) == (4 if samples > 255 else 3 if samples == 200 else 1)
@@ -130,3 +135,50 @@ def test_folds_are_the_samples_in_stretches(samples):
     x = sampler(es).evaluation(edges[-2], edges[-1] - edges[-2])
     assert torch.equal(last.active, (x != 0).sum(2))
     torch.testing.assert_close(last.t, x.double().mean(2), rtol=1e-5, atol=1e-9)
+
+
+def test_moments_of_arrays_are_those_of_the_host_that_made_them():
+    es = [Experiment(Features(5, 0.3), Bottleneck(3, GeLU()), seed=k) for k in range(2)]
+    host = Models(es, Parameters(W_in=torch.randn(2, 3, 5, generator=torch.manual_seed(0)), b_out=torch.zeros(2, 5)))
+    examples = host.examples(0, 2048)
+    taps = host.taps(examples.x)
+    named = {"pre": taps.pre, "mid": taps.mid, "post": taps.post}
+    ours, theirs = Moments.of(examples.t, named, taps.out), collect(host, 2048)
+    assert ours.samples == theirs.samples
+    for whole, other in ((ours, theirs), *zip(ours.folds, theirs.folds, strict=True)):
+        assert torch.equal(whole.active, other.active)
+        for name in ("t", "tt", "y", "yy", "squared_error", "mid_pre", "tap", "tap_squared", "tap_target", "tap_tap"):
+            torch.testing.assert_close(getattr(whole, name), getattr(other, name), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(best_neuron_r2(ours, "post"), best_neuron_r2(theirs, "post"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ridge_r2(ours, "post"), ridge_r2(theirs, "post"), rtol=1e-3, atol=1e-4)
+
+
+def test_moments_of_numpy_arrays_of_one_network_are_numpys():
+    rng = np.random.default_rng(0)
+    post = rng.standard_normal((4, 900))
+    t = (post[:2] + rng.standard_normal((2, 900)) > 1).astype(int)
+    found = best_neuron_r2(Moments.of(t, {"post": post}), "post")[0].numpy()
+    assert found == pytest.approx((np.corrcoef(t, post)[:2, 2:] ** 2).max(1), rel=1e-9)
+
+
+def test_moments_of_batches_are_those_of_all_samples():
+    rng = np.random.default_rng(1)
+    post, t = rng.standard_normal((4, 800)), rng.integers(0, 2, (2, 800))
+    of_batches = Moments.of_batches((t[:, k : k + 100], {"a": post[:, k : k + 100]}) for k in range(0, 800, 100))
+    whole = Moments.of(t, {"a": post})
+    assert (of_batches.samples, len(of_batches.folds)) == (800, 4)
+    torch.testing.assert_close(of_batches.tap_tap["a"], whole.tap_tap["a"])
+    torch.testing.assert_close(best_neuron_r2(of_batches, "a"), best_neuron_r2(whole, "a"))
+    assert ridge_r2(of_batches, "a").isfinite().all()
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    t, post = torch.zeros(2, 50), torch.zeros(4, 50)
+    with pytest.raises(ValueError, match="samples are the last axis"):
+        Moments.of(t, {"post": post.T})
+    with pytest.raises(ValueError, match="said"):
+        Moments.of(t, {"post": post}, torch.zeros(3, 50))
+    with pytest.raises(ValueError, match="shape"):
+        Moments.of(torch.zeros(50), {"post": post})
+    with pytest.raises(ValueError, match="at least one batch"):
+        Moments.of_batches([])

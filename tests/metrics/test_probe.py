@@ -26,6 +26,7 @@ from toymodels import (
 )
 from toymodels.bottleneck import Parameters
 from toymodels.engines.moment_table import TAPS
+from toymodels.hosts import Models
 from toymodels.initialisation import initialise
 from toymodels.metrics.moments import collect
 from toymodels.metrics.probe import PENALTIES, chosen, ridge, ridge_r2
@@ -51,7 +52,7 @@ def stretch(es, parameters, first, last):
 @pytest.mark.parametrize("bottleneck", [Bottleneck(5, ReLU()), Bottleneck(6, SoLU(), LayerNorm())])
 def test_every_penalty_agrees_with_scikit_learn(bottleneck, tap):
     es, parameters = start(bottleneck)
-    fold = collect(es, parameters, SAMPLES).folds[1]
+    fold = collect(Models(es, parameters), SAMPLES).folds[1]
     edges = 1024, 1984
     x, taps = stretch(es, parameters, *edges)
     assert fold.samples == edges[1] - edges[0]
@@ -67,7 +68,7 @@ def test_every_penalty_agrees_with_scikit_learn(bottleneck, tap):
 
 def test_r2_is_that_of_weights_fitted_on_two_folds_chosen_on_the_third_and_judged_on_the_fourth():
     es, parameters = start(Bottleneck(4, GeLU()), n=9)
-    moments = collect(es, parameters, SAMPLES)
+    moments = collect(Models(es, parameters), SAMPLES)
     edges = [0, 1024, 1984, 3008, 4000]
     folds = [stretch(es, parameters, first, last) for first, last in pairwise(edges)]
     total = 0.0
@@ -91,7 +92,7 @@ def test_r2_is_that_of_weights_fitted_on_two_folds_chosen_on_the_third_and_judge
 def test_the_probe_says_at_least_what_the_best_neuron_says(activation, layer_norm, hidden, binary):
     bottleneck = Bottleneck(hidden, activation, LayerNorm() if layer_norm and hidden > 1 else None)
     es, parameters = start(bottleneck, values=Binary() if binary else None)
-    moments = collect(es, parameters, SAMPLES)
+    moments = collect(Models(es, parameters), SAMPLES)
     for tap in TAPS:
         assert (ridge_r2(moments, tap) >= best_neuron_r2(moments, tap) - 0.02).all()
 
@@ -99,23 +100,23 @@ def test_the_probe_says_at_least_what_the_best_neuron_says(activation, layer_nor
 def test_an_invertible_linear_layer_hides_nothing_from_the_probe():
     es, parameters = start(Bottleneck(12, Linear()), models=1)
     rotation = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
-    moments = collect(es, Parameters(W_in=rotation[None], b_out=parameters.b_out), SAMPLES)
+    moments = collect(Models(es, Parameters(W_in=rotation[None], b_out=parameters.b_out)), SAMPLES)
     assert (ridge_r2(moments, "mid") > 1 - 1e-5).all()
     assert (best_neuron_r2(moments, "mid") < 0.9).all()
 
 
 def test_a_layer_that_never_moves_says_nothing_and_no_nan():
     es, parameters = start(Bottleneck(4, ReLU()))
-    moments = collect(es, Parameters(W_in=-parameters.W_in.abs(), b_out=parameters.b_out), SAMPLES)
+    moments = collect(Models(es, Parameters(W_in=-parameters.W_in.abs(), b_out=parameters.b_out)), SAMPLES)
     r2 = ridge_r2(moments, "mid")
     assert (r2.abs() < 0.01).all()
-    few = collect(es, parameters, 100)
+    few = collect(Models(es, parameters), 100)
     assert ridge_r2(few, "mid").isnan().all()
 
 
 def test_the_penalty_is_chosen_by_samples_that_were_not_fitted():
     es, parameters = start(Bottleneck(8, ReLU()), n=30, density=0.05)
-    first, second, *_ = collect(es, parameters, 256).folds  # 64 samples each: overfitting is easy
+    first, second, *_ = collect(Models(es, parameters), 256).folds  # 64 samples each: overfitting is easy
     probes = ridge(first, "mid")
     errors = torch.stack([probe.squared_error(second) for probe in probes])
     torch.testing.assert_close(chosen(probes, second).squared_error(second), errors.min(0).values)

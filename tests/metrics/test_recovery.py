@@ -35,6 +35,7 @@ from toymodels import (
     train,
 )
 from toymodels.engines.moment_table import TAPS
+from toymodels.hosts import Models
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.loss import loss, loss_fraction
 from toymodels.metrics.moments import collect
@@ -60,7 +61,7 @@ def case(request):
 
 def test_moments_do_not_depend_on_the_chunks(case):
     es, parameters, x, taps = case
-    moments = collect(es, parameters, SAMPLES)
+    moments = collect(Models(es, parameters), SAMPLES)
     assert np.allclose(moments.t.numpy(), x.mean(2), rtol=1e-6)
     assert np.array_equal(moments.active.numpy(), (x != 0).sum(2))
     assert np.allclose(
@@ -70,18 +71,18 @@ def test_moments_do_not_depend_on_the_chunks(case):
 
 def test_loss_and_r2_are_numpys(case):
     es, parameters, x, taps = case
-    moments = collect(es, parameters, SAMPLES)
+    moments = collect(Models(es, parameters), SAMPLES)
     error = ((x - taps.out.double().numpy()) ** 2).mean(2)
-    assert np.allclose(loss(es, moments).numpy(), error.sum(1), rtol=1e-5)
+    assert np.allclose(loss(Models(es, parameters), moments).numpy(), error.sum(1), rtol=1e-5)
     assert np.allclose(r2(moments).numpy(), 1 - error / x.var(2), rtol=1e-4, atol=1e-5)
     variance = 0.2 / 3 - 0.2**2 / 4
-    assert np.allclose(loss_fraction(es, moments).numpy(), error.sum(1) / (8 * variance), rtol=1e-5)
+    assert np.allclose(loss_fraction(Models(es, parameters), moments).numpy(), error.sum(1) / (8 * variance), rtol=1e-5)
 
 
 @pytest.mark.parametrize("tap", TAPS)
 def test_best_neuron_is_the_best_of_all_regressions(case, tap):
     es, parameters, x, taps = case
-    measured = best_neuron_r2(collect(es, parameters, SAMPLES), tap).numpy()
+    measured = best_neuron_r2(collect(Models(es, parameters), SAMPLES), tap).numpy()
     values = getattr(taps, tap).double().numpy()
     for k in range(3):
         for i in range(8):
@@ -92,7 +93,7 @@ def test_best_neuron_is_the_best_of_all_regressions(case, tap):
 
 def test_linearity_is_the_residual_of_least_squares(case):
     es, parameters, _, taps = case
-    measured = unexplained_by_affine(collect(es, parameters, SAMPLES)).numpy()
+    measured = unexplained_by_affine(collect(Models(es, parameters), SAMPLES)).numpy()
     for k in range(3):
         z, a = taps.pre[k].double().numpy().T, taps.mid[k].double().numpy().T
         design = np.column_stack([z, np.ones(SAMPLES)])
@@ -102,10 +103,10 @@ def test_linearity_is_the_residual_of_least_squares(case):
 
 def test_a_linear_layer_is_linear_and_a_folded_one_is_not():
     es, parameters = trained(Bottleneck(4, Linear()))
-    assert unexplained_by_affine(collect(es, parameters, SAMPLES)).max() < 1e-4
+    assert unexplained_by_affine(collect(Models(es, parameters), SAMPLES)).max() < 1e-4
     one = Experiment(Features(1, 1.0, signed=True), Bottleneck(1, ReLU(), output=Linear()))
     W = Parameters(torch.ones(1, 1, 1))
-    share = unexplained_by_affine(collect([one], W, 100_000)).item()
+    share = unexplained_by_affine(collect(Models([one], W), 100_000)).item()
     # ReLU of u ~ U(-1, 1): Var = 1/6 - 1/16, affine part Cov^2 / Var(u) = (1/6)^2 * 3 = 1/12.
     assert share == pytest.approx(1 - (1 / 12) / (1 / 6 - 1 / 16), abs=0.01)
 
@@ -165,7 +166,7 @@ def test_a_lone_one_neuron_feature_loses_its_amplitude_to_layer_norm():
     W = torch.zeros(1, m, 1)
     W[0, 1] = 2.0
     parameters = Parameters(W, ln_eps=torch.zeros(1, dtype=torch.float64))
-    post = best_neuron_r2(collect([e], parameters, 200_000), "post").item()
+    post = best_neuron_r2(collect(Models([e], parameters), 200_000), "post").item()
     assert post == pytest.approx(3 * (1 - p) / (4 - 3 * p), abs=0.01)
 
 
@@ -194,7 +195,7 @@ def test_no_importance_has_no_loss_fraction():
 def test_dead_features_have_an_output_that_does_not_move():
     e, parameters = identity_model(3)
     parameters = dataclasses.replace(parameters, b_out=torch.tensor([[0.0, -5.0, 0.0]]))
-    assert dead_features(collect([e], parameters, SAMPLES))[0].tolist() == [False, True, False]
+    assert dead_features(collect(Models([e], parameters), SAMPLES))[0].tolist() == [False, True, False]
 
 
 def test_tiers_by_hand():
@@ -238,7 +239,8 @@ def test_a_slice_holds_fewer_models_of_more_targets_or_of_a_wide_embedding():
     def at_once(**of):
         target, embedding = of.get("target", Identity()), of.get("embedding")
         bottleneck = Bottleneck(4, tied=False, output=Linear(), embedding=embedding)
-        return metrics._slices([Experiment(Features(32, 0.1), bottleneck, target=target)] * 500)[0].stop
+        experiments = [Experiment(Features(32, 0.1), bottleneck, target=target)] * 500
+        return len(metrics._slices(Models(experiments, Parameters(torch.empty(500, 4, 32))))[0])
 
     assert at_once() == 2**22 // (32 * 1024)
     assert at_once(target=And(32), embedding=Embedding(32)) == at_once()

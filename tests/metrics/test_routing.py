@@ -10,6 +10,7 @@ import torch
 
 from toymodels import And, Binary, Bottleneck, Experiment, Features, GeLU, Linear, Parameters, ReLU, forward
 from toymodels.gains import probabilities
+from toymodels.hosts import Models
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import ENOUGH, best_neuron_r2
 from toymodels.metrics.routing import routing
@@ -28,7 +29,7 @@ def built(W_router, W_in, features=None) -> tuple[list[Experiment], Parameters]:
 
 def test_a_router_that_sends_everything_to_one_expert_has_no_balance():
     es, p = built([[40.0] * 4, [-40.0] * 4], np.eye(4).tolist())
-    found = routing(es, p, 20_000)
+    found = routing(Models(es, p), 20_000)
     assert found.balance.item() == 0
     assert found.home.tolist() == [[1, 1, 1, 1]]
     # Its two neurons are their features themselves; the other expert's never speak, and see no example.
@@ -42,7 +43,7 @@ def test_a_feature_that_another_one_routes_is_read_in_full_where_its_expert_work
     x = sampler(es).evaluation(0, 40_000)
     assert p.W_router is not None
     chosen = probabilities(p.W_router, x).argmax(1)[0].numpy()
-    found = routing(es, p, 40_000)
+    found = routing(Models(es, p), 40_000)
     filled = (x != 0).any(1)[0].numpy()
     f = np.bincount(chosen[filled], minlength=2) / filled.sum()
     assert found.balance.item() == pytest.approx(-(f * np.log(f)).sum() / np.log(2), rel=1e-6)
@@ -55,7 +56,7 @@ def test_a_feature_that_another_one_routes_is_read_in_full_where_its_expert_work
         for i in range(1, 4)
     ]
     np.testing.assert_allclose(found.given_its_expert[0, 1:], expected, rtol=1e-4)
-    over_all = best_neuron_r2(collect(es, p, 40_000), "post")[0, 1].item()
+    over_all = best_neuron_r2(collect(Models(es, p), 40_000), "post")[0, 1].item()
     assert found.given_its_expert[0, 1].item() > 0.95 > 0.7 > over_all
 
 
@@ -63,7 +64,7 @@ def test_without_a_router_it_is_the_best_neuron_over_all_that_is_not_empty():
     b = Bottleneck(3, GeLU(), hidden_bias=True)
     es = [Experiment(Features(6, 0.2), b, seed=seed) for seed in range(2)]
     p = start(es, sampler(es))
-    found = routing(es, p, 8192)
+    found = routing(Models(es, p), 8192)
     assert found.balance.isnan().all()
     assert (found.home == 1).all()
     x = sampler(es).evaluation(0, 8192)
@@ -77,7 +78,7 @@ def test_without_a_router_it_is_the_best_neuron_over_all_that_is_not_empty():
 def test_too_few_active_examples_say_nothing():
     es, p = built([[1.0, 1, 1, 1], [-1.0, -1, -1, -1]], np.eye(4).tolist())
     samples = int(0.5 * ENOUGH / 0.1)
-    found = routing(es, p, samples)
+    found = routing(Models(es, p), samples)
     assert found.given_its_expert.isnan().all()
     assert found.home.isfinite().all()
 
@@ -89,12 +90,12 @@ def test_the_order_of_experts_changes_nothing():
     assert p.W_router is not None
     neurons = torch.arange(6).view(3, 2)[order].flatten()
     turned = dataclasses.replace(p, W_in=p.W_in[:, neurons], W_router=p.W_router[:, order])
-    before, after = routing(es, p, 4096), routing(es, turned, 4096)
+    before, after = routing(Models(es, p), 4096), routing(Models(es, turned), 4096)
     for name in ("balance", "home", "given_its_expert"):
         torch.testing.assert_close(getattr(before, name), getattr(after, name))
 
 
 def test_targets_that_are_not_of_features_are_refused():
     es = [Experiment(Features(4, 0.3), LAYER, target=And(2))]
-    with pytest.raises(ValueError, match="not of features"):
-        routing(es, start(es, sampler(es)), 100)
+    with pytest.raises(ValueError, match="of features"):
+        routing(Models(es, start(es, sampler(es))), 100)

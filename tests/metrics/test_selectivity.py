@@ -9,6 +9,7 @@ import torch
 
 import toymodels as tm
 from tests.metrics.test_inspection import SPARSE, by_hand, models
+from toymodels.hosts import Models
 from toymodels.metrics.moments import collect
 from toymodels.metrics.selectivity import selectivity
 
@@ -17,7 +18,7 @@ P = 0.15
 
 
 def measured(es, parameters):
-    return selectivity(es, parameters, collect(es, parameters, SAMPLES))
+    return selectivity(Models(es, parameters), collect(Models(es, parameters), SAMPLES))
 
 
 def test_a_neuron_of_one_feature_of_two_and_of_none() -> None:

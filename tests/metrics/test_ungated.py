@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import toymodels as tm
+from toymodels.hosts import Models
 from toymodels.metrics import ungated
 from toymodels.metrics.moments import collect
 from toymodels.metrics.recovery import r2
@@ -63,22 +64,22 @@ def test_it_is_what_a_loop_over_samples_finds(features, bottleneck, objective, f
     gates = torch.rand(4, 2, 8, generator=torch.Generator().manual_seed(0)) < 0.4
     gates[0] = False
     gates[1] = True
-    found, active = r2_ungated(es, parameters, gates, 1100, first=first)
+    found, active = r2_ungated(Models(es, parameters), gates, 1100, first=first)
     expected, examples = by_loops(es, parameters, gates.numpy(), 1100, first)
     assert found.dtype == torch.float64
     assert active.dtype == torch.int64
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert np.array_equal(active, examples)
     monkeypatch.setattr(ungated, "AT_ONCE", 1)
-    again, active_again = r2_ungated(es, parameters, gates, 1100, first=first)
+    again, active_again = r2_ungated(Models(es, parameters), gates, 1100, first=first)
     torch.testing.assert_close(again, found, rtol=1e-5, atol=1e-6)
     assert torch.equal(active_again, active)
 
 
 def test_without_a_set_it_is_r2():
     es, parameters = trained(tm.Features(8, 0.2), tm.Bottleneck(4, tm.ReLU()))
-    moments = collect(es, parameters, 3000)
-    found, active = r2_ungated(es, parameters, torch.zeros(1, 2, 8, dtype=torch.bool), 3000)
+    moments = collect(Models(es, parameters), 3000)
+    found, active = r2_ungated(Models(es, parameters), torch.zeros(1, 2, 8, dtype=torch.bool), 3000)
     torch.testing.assert_close(found[0], r2(moments), rtol=1e-4, atol=1e-6)
     assert torch.equal(active[0], moments.active)
 
@@ -89,7 +90,7 @@ def test_a_feature_that_comes_through_only_alone():
     e = tm.Experiment(features, tm.Bottleneck(2, tm.ReLU(), None, tm.Linear(), tied=False))
     parameters = tm.Parameters(torch.tensor([[[1.0, 0.0], [-1.0, 1.0]]]), torch.eye(2)[None])
     gates = torch.tensor([[[True, False]], [[False, False]]])
-    found, active = r2_ungated([e], parameters, gates, 8192)
+    found, active = r2_ungated(Models([e], parameters), gates, 8192)
     assert found[0].tolist() == [[1, 1]]
     assert found[1, 0, 0] == 1
     assert found[1, 0, 1] == pytest.approx(0, abs=0.1)
@@ -101,7 +102,7 @@ def test_what_does_not_vary_is_undefined():
     features = tm.Features(3, 1.0)
     es, parameters = trained(features, tm.Bottleneck(2, tm.ReLU()))
     gates = torch.tensor([[[True, False, False]] * 2])
-    found, active = r2_ungated(es, parameters, gates, 500)
+    found, active = r2_ungated(Models(es, parameters), gates, 500)
     assert found[0, :, 0].isfinite().all()
     assert found[0, :, 1:].isnan().all()
     assert (active[0, :, 1:] == 0).all()
@@ -110,9 +111,9 @@ def test_what_does_not_vary_is_undefined():
 def test_targets_of_pairs_and_gates_of_other_shape_are_refused():
     bottleneck = tm.Bottleneck(4, tm.ReLU(), tied=False)
     es, parameters = trained(tm.Features(6, 0.2, values=tm.Binary()), bottleneck, target=tm.And(3))
-    with pytest.raises(ValueError, match="not of features"):
-        r2_ungated(es, parameters, torch.zeros(1, 2, 6, dtype=torch.bool), 100)
+    with pytest.raises(ValueError, match="of features"):
+        r2_ungated(Models(es, parameters), torch.zeros(1, 2, 6, dtype=torch.bool), 100)
     es = [dataclasses.replace(e, target=tm.Identity()) for e in es]
     for shape in ((2, 6), (1, 2, 5), (1, 3, 6)):
         with pytest.raises(ValueError, match="gates"):
-            r2_ungated(es, parameters, torch.zeros(*shape, dtype=torch.bool), 100)
+            r2_ungated(Models(es, parameters), torch.zeros(*shape, dtype=torch.bool), 100)

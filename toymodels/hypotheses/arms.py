@@ -7,41 +7,18 @@ is the usual one. The k-th model of every arm has the same seed, and so has seen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from toymodels.bottleneck import Parameters
-from toymodels.training.experiment import Experiment
+from toymodels.hosts import Models
 
 MAIN = "solu + LN"
 LN_ONLY = ("gelu + LN", "relu + LN", "linear + LN")
 PLAIN = "gelu"
 WITHOUT_NORM = (PLAIN, "relu", "solu")
 ARMS = (MAIN, *LN_ONLY, *WITHOUT_NORM)
-NUMBERS_AT_ONCE = 2**24
-"""Numbers of one array that a slice of models may take."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Models of one structure, one a seed, with their experiments."""
-
-    experiments: Sequence[Experiment]
-    parameters: Parameters
-
-    def __len__(self) -> int:
-        return len(self.experiments)
-
-    def __getitem__(self, part: slice) -> Arm:
-        return Arm(self.experiments[part], self.parameters[part])
-
-    def slices(self, samples: int) -> Iterator[Arm]:
-        """The arm in parts whose arrays [model, feature, sample] stay small, whatever the number of models."""
-        e = self.experiments[0]
-        size = max(1, NUMBERS_AT_ONCE // (max(e.features.n, e.bottleneck.hidden) * samples))
-        yield from (self[start : start + size] for start in range(0, len(self), size))
 
 
 @dataclass(frozen=True)
@@ -52,7 +29,7 @@ class Regime:
     """
 
     name: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, Models]
 
     def __post_init__(self) -> None:
         if MAIN not in self.arms or not set(self.arms) <= set(ARMS):
@@ -68,7 +45,7 @@ class Regime:
         return len(self.arms[MAIN])
 
 
-def covariates(arm: Arm) -> np.ndarray:
+def covariates(arm: Models) -> np.ndarray:
     """log P_i and log I_i of every feature, float64 [model, feature, 2]; -inf for an importance of 0."""
     with np.errstate(divide="ignore"):
         frequency = np.log([e.features.probabilities() for e in arm.experiments])

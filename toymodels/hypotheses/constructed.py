@@ -24,8 +24,9 @@ from toymodels.activations import Activation, GeLU, Linear, ReLU, SoLU
 from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.embedding import Embedding
 from toymodels.features import Features
+from toymodels.hosts import Models
 from toymodels.hypotheses.answers import Answer
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm, Regime
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Regime
 from toymodels.initialisation import resolved_eps
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.rotations import haar
@@ -229,7 +230,7 @@ def _columns(construction: Construction, variant: Variant, seed: int, hidden: in
     return np.concatenate([W, np.zeros((hidden, hidden))], axis=1) if variant.lost else W
 
 
-def _arm(columns: np.ndarray, bottleneck: Bottleneck, variant: Variant, values: Values, seeds: Sequence[int]) -> Arm:
+def _arm(columns: np.ndarray, bottleneck: Bottleneck, variant: Variant, values: Values, seeds: Sequence[int]) -> Models:
     n = columns.shape[2]
     rngs = [np.random.default_rng([seed, bottleneck.hidden, 2]) for seed in seeds]
 
@@ -249,7 +250,7 @@ def _arm(columns: np.ndarray, bottleneck: Bottleneck, variant: Variant, values: 
     if bottleneck.layer_norm is not None:
         eps = resolved_eps([e.bottleneck for e in experiments], parameters, sampler(experiments))
         parameters = replace(parameters, ln_eps=eps)
-    return Arm(experiments, refit(experiments, parameters).to("cpu", torch.float32))
+    return refit(Models(experiments, parameters))
 
 
 def _embedding(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import forward
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.evidence import Quantities
 from toymodels.training.experiment import sampler, target_of
 
@@ -46,7 +46,7 @@ Cell = Callable[[Tensor, Tensor], Tensor]
 """The cell of samples with c other features active, and u of them among the ones in question."""
 
 
-def observe(arm: Arm, first: int, last: int) -> Quantities:
+def observe(arm: Models, first: int, last: int) -> Quantities:
     """By sample, [model, feature, sample] each, of as many samples from ``first`` to ``last`` as make up `NUMBERS`:
     ``squared_error`` (t - y)^2, ``target`` t minus what it is where the feature is inactive, and ``present``, where it
     is active; and ``crowd`` [model, sample], how many are."""
@@ -55,7 +55,7 @@ def observe(arm: Arm, first: int, last: int) -> Quantities:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _observe(arm: Arm, first: int, samples: int) -> Quantities:
+def _observe(arm: Models, first: int, samples: int) -> Quantities:
     e, p, target = arm.experiments[0], arm.parameters, target_of(arm.experiments)
     x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
     t, y = target(x), e.cost.prediction(forward(e.bottleneck, p, x).out)

@@ -1,7 +1,7 @@
 """A free lunch: more features in neurons at no more loss, of one arm of a regime against another.
 
 An arm has two numbers a seed: its loss L as a fraction of the best constant's, and c, how many features sit in single
-neurons. Arms of one regime are of equal task and size, and models of equal seed have seen the same data. Arm a is a
+neurons. Arms of one regime are of equal task and size, and models of equal seed have seen the same data. Models a is a
 free lunch for whoever has arm b if, over seeds,
 
     c(a) - c(b) > MORE = 3 features        (as of Q1, `toymodels.hypotheses.questions`)

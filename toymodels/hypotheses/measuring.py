@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
+from toymodels.hosts import Models
 from toymodels.hypotheses import tiers
-from toymodels.hypotheses.arms import MAIN, Arm, Regime, covariates
+from toymodels.hypotheses.arms import MAIN, Regime, covariates
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, Measured, SplitSamples, halves
 from toymodels.hypotheses.predictions import PREDICTIONS
 from toymodels.metrics.manipulation import affine_substitution
@@ -46,7 +47,7 @@ def gather(
 
 
 @undisturbed
-def measure(name: str, arm: Arm, samples: int, *, dictionaries: bool, null_seed: int = 0) -> Measured:
+def measure(name: str, arm: Models, samples: int, *, dictionaries: bool, null_seed: int = 0) -> Measured:
     """What the tiers and the predictions ask of the arm of this name."""
     halves(samples)
     e = arm.experiments[0]
@@ -59,13 +60,13 @@ def measure(name: str, arm: Arm, samples: int, *, dictionaries: bool, null_seed:
     }
 
 
-def _measure(name: str, arm: Arm, samples: int, dictionaries: bool, null_seed: int) -> Measured:
+def _measure(name: str, arm: Models, samples: int, dictionaries: bool, null_seed: int) -> Measured:
     middle, last = halves(samples)
-    moments = collect(arm.experiments, arm.parameters, last)
+    moments = collect(arm, last)
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
     on = SplitSamples(name, middle, last, first_half, second_half, dictionaries)
     found = {OF_TIERS: tiers.measure(arm, first_half, null_seed)}
     if name == MAIN:
-        engagement = affine_substitution(arm.experiments, arm.parameters, moments)
+        engagement = affine_substitution(arm, moments)
         found[OF_ENGAGEMENT] = {"affine substitution": engagement}
     return found | {p.key: p.measure(arm, on) for p in PREDICTIONS if name in p.arms}

@@ -14,7 +14,7 @@ import dataclasses
 
 from torch import Tensor
 
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Host
 from toymodels.hypotheses.predictions.p4_needs_norm import SAMPLES, held, rescaled_r2
 from toymodels.metrics.moments import collect
 from toymodels.surgery import geometric_mean_scale
@@ -22,21 +22,20 @@ from toymodels.surgery import geometric_mean_scale
 LIVE, FROZEN, REMOVED = "live", "frozen", "removed"
 
 
-def r2_by_norm(arm: Arm, samples: int) -> dict[str, Tensor]:
+def r2_by_norm(arm: Host, samples: int) -> dict[str, Tensor]:
     """R^2 of every feature with LayerNorm in each state, float64 [model, feature], NaN for a feature never seen.
 
     On the first ``samples`` of each model's evaluation stream; the scale is that of at most `SAMPLES` of them.
     """
-    states = {LIVE: arm, FROZEN: arm, REMOVED: arm}
-    if arm.experiments[0].bottleneck.layer_norm is not None:
-        scale = geometric_mean_scale(arm.experiments, arm.parameters, min(SAMPLES, samples))
+    states: dict[str, Host] = {LIVE: arm, FROZEN: arm, REMOVED: arm}
+    if arm.bottleneck.layer_norm is not None:
+        scale = geometric_mean_scale(arm, min(SAMPLES, samples))
         states |= {FROZEN: held(arm, scale), REMOVED: without_norm(arm)}
-    return {name: rescaled_r2(collect(state.experiments, state.parameters, samples)) for name, state in states.items()}
+    return {name: rescaled_r2(collect(state, samples)) for name, state in states.items()}
 
 
-def without_norm(arm: Arm) -> Arm:
-    """The same models without their LayerNorm, its gain and its bias; the read-out is as trained."""
-    p, bottleneck = arm.parameters, arm.experiments[0].bottleneck
+def without_norm(arm: Host) -> Host:
+    """The same layers without their LayerNorm, its gain and its bias; the read-out is as trained."""
+    p = arm.parameters
     parameters = dataclasses.replace(p, W_out=p.decoder, ln_gain=None, ln_bias=None, ln_eps=None)
-    plain = dataclasses.replace(bottleneck, layer_norm=None, tied=False)
-    return Arm([dataclasses.replace(each, bottleneck=plain) for each in arm.experiments], parameters)
+    return arm.changed(parameters, lambda b: dataclasses.replace(b, layer_norm=None, tied=False))

@@ -47,7 +47,7 @@ from toymodels.bottleneck import Bottleneck
 from toymodels.embedding import Embedding
 from toymodels.engines import train
 from toymodels.features import Features
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.constructed import LAYER_NORM_EPS
 from toymodels.layer_norm import LayerNorm
 from toymodels.metrics.moments import Moments, collect
@@ -93,16 +93,22 @@ def experiments(seeds: Sequence[int], eps: str, steps: int = 6000) -> list[Exper
 
 
 @undisturbed
-def trained(seeds: Sequence[int], eps: str, steps: int = 6000) -> Arm:
+def trained(seeds: Sequence[int], eps: str, steps: int = 6000) -> Models:
     """The models of `experiments`, trained: about a third of a second of one core each."""
     of = experiments(seeds, eps, steps)
-    return Arm(of, train(of, device="cpu").parameters)
+    return Models(of, train(of, device="cpu").parameters)
 
 
 @undisturbed
 def plant(
-    arm: Arm, aligned: int, strength: float, *, drive: float = DRIVE, amplitude: float = AMPLITUDE, spread: int = SPREAD
-) -> Arm:
+    arm: Models,
+    aligned: int,
+    strength: float,
+    *,
+    drive: float = DRIVE,
+    amplitude: float = AMPLITUDE,
+    spread: int = SPREAD,
+) -> Models:
     """The decoders of an arm with two tiers planted to this ``strength``, from 0 to 1; ``aligned`` is K.
 
     Raises ``ValueError`` where there is no room for both tiers.
@@ -112,7 +118,7 @@ def plant(
         raise ValueError(f"strength: expected a number from 0 to 1, got {strength}")
     if not (0 < aligned < 2 * d - 1 and spread <= m - aligned):
         raise ValueError(f"aligned: no room for {aligned} features and a second tier in {m} neurons, {d} dimensions")
-    E, gain, moments = _there(p.E), _there(p.ln_gain), collect(arm.experiments, p, FIT_ON, FIT_FROM)
+    E, gain, moments = _there(p.E), _there(p.ln_gain), collect(arm, FIT_ON, FIT_FROM)
     W_planted, E_planted = torch.empty_like(p.W_in), torch.empty_like(E)
     for k, (first, second) in enumerate(tiers(moments, aligned)):
         rng = np.random.default_rng([arm.experiments[k].seed, aligned])
@@ -127,16 +133,16 @@ def plant(
         ln_gain=torch.lerp(gain, gain.mean(1, keepdim=True).expand_as(gain), strength),
         ln_bias=(1 - strength) * _there(p.ln_bias),
     )
-    return Arm(arm.experiments, refit(arm.experiments, moved, samples=FIT_ON, first=FIT_FROM))
+    return refit(arm.changed(moved), samples=FIT_ON, first=FIT_FROM)
 
 
 @undisturbed
-def turn(arm: Arm, strength: float) -> Arm:
+def turn(arm: Models, strength: float) -> Models:
     """The models of an arm with z rotated by Q^strength, Q Haar-random about 1, one a seed; read-outs are refitted."""
     p, seeds = arm.parameters, np.array([e.seed for e in arm.experiments])
     whole = haar_about_ones(seeds, p.W_in.shape[1], TURN).numpy()
     Q = torch.from_numpy(np.stack([np.real(expm(strength * np.asarray(logm(q)))) for q in whole])).to(p.W_in)
-    return Arm(arm.experiments, refit(arm.experiments, turned(p, Q), samples=FIT_ON, first=FIT_FROM))
+    return refit(arm.changed(turned(p, Q)), samples=FIT_ON, first=FIT_FROM)
 
 
 def tiers(moments: Moments, aligned: int) -> Iterator[tuple[dict[int, int], list[int]]]:

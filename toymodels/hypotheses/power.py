@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from toymodels.bottleneck import Parameters
+from toymodels.hosts import Models
 from toymodels.hypotheses.answers import DECIDING, LINES, Answer, Decided, at_setting, lines, over_all
-from toymodels.hypotheses.arms import MAIN, Arm, Regime
+from toymodels.hypotheses.arms import MAIN, Regime
 from toymodels.hypotheses.battery import statistics
 from toymodels.hypotheses.evidence import Evidence
 from toymodels.hypotheses.measuring import gather
@@ -177,7 +178,7 @@ def points_of(piece: Piece) -> list[PowerPoint]:
     plan, measured, evidence = piece.plan, [], None
     for eps, arrays in piece.models.items():
         parameters = Parameters(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-        arm = Arm(experiments(plan.pool, eps, plan.steps), parameters)
+        arm = Models(experiments(plan.pool, eps, plan.steps), parameters)
         arm = plant(arm, piece.sizes[0], piece.strength)
         found = gather(Regime("planted", {MAIN: turn(arm, 1.0) if piece.turned else arm}), eps, plan.samples)
         evidence = evidence or found

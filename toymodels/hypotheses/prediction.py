@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.numbers import AtSetting, Numbers, Statistics
 from toymodels.hypotheses.statistics.contrasts import beyond_controls
@@ -59,7 +60,7 @@ class Prediction(ABC):
     own_table: ClassVar[OwnTable | None] = None
     """the table of evidence that it fills by `own_rows`, if it has one"""
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Models, samples: SplitSamples) -> Quantities:
         """What it asks of one arm, by name, the first axis of each the model; nothing, where what tiers are made of is
         enough."""
         del arm, samples

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hosts import Host
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import OF_TIERS, Evidence, Quantities
 from toymodels.metrics.functional_alignment import NULL_ON, functional_null
 from toymodels.metrics.loss import loss_fraction
@@ -78,7 +79,7 @@ def settings(eps: str) -> list[AnalysisSetting]:
     return list(dict.fromkeys([default, *moved]))
 
 
-def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
+def measure(arm: Host, first_half: Moments, null_seed: int = 0) -> Quantities:
     """What tiers are made of, on the first half of the samples: [model, feature] each, but ``loss fraction`` [model].
 
     ``r2`` of the model; ``active``, the number of examples in which a feature is active; ``alignment``, a_i;
@@ -86,16 +87,16 @@ def measure(arm: Arm, first_half: Moments, null_seed: int = 0) -> Quantities:
     neuron is active, and ``ungated``, its active examples there, at the default setting; and the former as ``r2_ungated
     everywhere`` [model, feature, setting] at each of `settings`, in their order.
     """
-    null = functional_null(arm.experiments, arm.parameters, min(NULL_ON, first_half.samples), seed=null_seed)
+    null = functional_null(arm, min(NULL_ON, first_half.samples), seed=null_seed)
     found = {
-        "loss fraction": loss_fraction(arm.experiments, first_half),
+        "loss fraction": loss_fraction(arm, first_half),
         "r2": r2(first_half),
         "active": first_half.active,
         "alignment": best_neuron_r2(first_half, "post"),
         "percentile": null.percentile,
     }
     gates = torch.stack([in_neuron(found["r2"], _aligned(found, each), each.recovered) for each in settings("")])
-    ungated, examples = r2_ungated(arm.experiments, arm.parameters, gates, first_half.samples)
+    ungated, examples = r2_ungated(arm, gates, first_half.samples)
     return found | {
         "r2_ungated": ungated[0],
         "ungated": examples[0],

@@ -16,6 +16,7 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters
 from toymodels.checks import expect
 from toymodels.engines.autograd.moments import CHUNK
+from toymodels.hosts.models import Models
 from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.columns import quantities_of
 from toymodels.metrics.evaluation import Evaluation
@@ -57,18 +58,15 @@ class Measures:
 
 
 @undisturbed
-def evaluate(
-    experiments: Sequence[Experiment], parameters: Parameters, samples: int = Evaluation.samples
-) -> list[Moments]:
-    """Run these models (one structure) on fresh samples of each one's own stream: their moments, slice by slice."""
-    return [collect(experiments[part], parameters[part], samples) for part in _slices(experiments)]
+def evaluate(models: Models, samples: int = Evaluation.samples) -> list[Moments]:
+    """Run models on fresh samples of each one's own stream: their moments, slice by slice."""
+    return [collect(part, samples) for part in _slices(models)]
 
 
 @undisturbed
-def evaluated_loss(experiments: Sequence[Experiment], moments: Sequence[Moments]) -> Tensor:
+def evaluated_loss(models: Models, moments: Sequence[Moments]) -> Tensor:
     """The loss of models that `evaluate` ran: float64 [model]."""
-    parts = zip(_slices(experiments), moments, strict=True)
-    return torch.cat([loss(experiments[part], of_part) for part, of_part in parts])
+    return torch.cat([loss(part, of_part) for part, of_part in zip(_slices(models), moments, strict=True)])
 
 
 @undisturbed
@@ -84,20 +82,19 @@ def measure(
     if len(parameters.W_in) != len(experiments):
         raise ValueError(f"parameters: expected those of {len(experiments)} models, got {len(parameters.W_in)}")
     samples = Evaluation(samples).samples
-    parameters = parameters.to("cpu", parameters.W_in.dtype)
+    models = Models(experiments, parameters.to("cpu", parameters.W_in.dtype))
     if moments is None:
-        moments = evaluate(experiments, parameters, samples)
-    slices = zip(_slices(experiments), moments, strict=True)
-    parts = [_measure(experiments[part], parameters[part], of_part) for part, of_part in slices]
+        moments = evaluate(models, samples)
+    parts = [_measure(part, of_part) for part, of_part in zip(_slices(models), moments, strict=True)]
     joined = {level: _join([getattr(part, level) for part in parts]) for level in LEVELS}
     return Measures(**joined, failed={name: reason for part in parts for name, reason in part.failed.items()})
 
 
-def _slices(experiments: Sequence[Experiment]) -> list[slice]:
+def _slices(models: Models) -> list[Models]:
     """The models in slices that keep the working set bounded, whatever their number."""
-    sizes = experiments[0].sizes
+    sizes = models.first.sizes
     at_once = max(1, WORKING_SET // (sizes.most * max(CHUNK, DRAWS_AT_ONCE * sizes.hidden)))
-    return [slice(start, start + at_once) for start in range(0, len(experiments), at_once)]
+    return [models[start : start + at_once] for start in range(0, len(models), at_once)]
 
 
 def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -108,12 +105,12 @@ def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 LEVELS = ("models", "features", "neurons", "targets")
 
 
-def _measure(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Measures:
-    moments = gauged_moments(experiments[0].bottleneck, moments)
-    quantities = quantities_of(experiments, parameters, moments) | own_quantities(experiments, parameters, moments)
+def _measure(models: Models, moments: Moments) -> Measures:
+    moments = gauged_moments(models.bottleneck, moments)
+    quantities = quantities_of(models, moments) | own_quantities(models, moments)
     ask, failed = Ask(quantities), {}
     columns: dict[str, dict[str, Tensor]] = {level: {} for level in LEVELS}
-    first, (k, m, _) = experiments[0], parameters.W_in.shape
+    first, (k, m, _) = models.first, models.parameters.W_in.shape
     sizes = {"models": (k,), "features": (k, first.features.n), "neurons": (k, m), "targets": (k, first.n_targets)}
     for dotted in quantities:
         level, _, name = dotted.partition(".")

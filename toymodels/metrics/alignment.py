@@ -1,7 +1,7 @@
 """Alignment: does a feature sit in one neuron?
 
 Of the columns of W_in, and of the sizes s ``[model, hidden, feature]`` of the responses to each feature alone
-(`toymodels.metrics.responses`). A signed feature's size in a neuron is the mean of its two sides, so one that has a
+(`toymodels.responses`). A signed feature's size in a neuron is the mean of its two sides, so one that has a
 neuron for each sign sits in two neurons: its response alignment is 1/2 and its participation ratio 2.
 """
 

@@ -11,52 +11,50 @@ what is given is max(A, 1 - A), at least 1/2. It stands beside functional alignm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, hidden
+from toymodels.bottleneck import hidden
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.recovery import best_neuron
 from toymodels.surroundings import undisturbed
-from toymodels.targets import is_binary
-from toymodels.training.experiment import Experiment, sampler, target_of
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 AUROC_ON = 2**13
 """samples, at most"""
 
 
 @undisturbed
-def best_neuron_auroc(
-    experiments: Sequence[Experiment], parameters: Parameters, moments: Moments, samples: int
-) -> Tensor:
+def best_neuron_auroc(host: Host, moments: Moments, samples: int) -> Tensor:
     """max(A, 1 - A) of each target and the neuron of `best_neuron` at post: float64 [model, target], in [1/2, 1].
 
-    On the first ``samples`` of each model's own evaluation data, at most `AUROC_ON`. NaN unless targets are 0 or 1, and
+    On the first ``samples`` of the host's examples, at most `AUROC_ON`. NaN unless targets are 0 or 1, and
     for a target that is always or never 1 there; 1/2 where no neuron says anything.
     """
-    first, samples = experiments[0], min(samples, AUROC_ON)
+    samples = min(samples, AUROC_ON)
     neuron = best_neuron(moments, "post").cpu()
     found = torch.full(neuron.shape, torch.nan, dtype=torch.float64)
-    if not is_binary(first.features, first.target):
+    if not host.binary:
         return found
-    for model, (e, neurons) in enumerate(zip(experiments, neuron.tolist(), strict=True)):
-        post, active = _post_and_active(e, parameters[model : model + 1], samples)
+    for model, neurons in enumerate(neuron.tolist()):
+        post, active = _post_and_active(host[model : model + 1], samples)
         found[model] = torch.from_numpy(areas(post, active, neurons))
     return found
 
 
-def _post_and_active(e: Experiment, parameters: Parameters, samples: int) -> tuple[np.ndarray, np.ndarray]:
+def _post_and_active(host: Host, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """post [hidden, sample] of one model, and whether each target is 1, bool [target, sample]."""
-    W_in = parameters.W_in
-    data, says = sampler([e], W_in.device.type), target_of([e])
     posts, actives = [], []
-    for first in range(0, samples, CHUNK):
-        x = data.evaluation(first, min(CHUNK, samples - first)).to(W_in.dtype)
-        posts.append(hidden(e.bottleneck, parameters, x).post[0].detach().cpu())
-        actives.append((says(x)[0] > 0).cpu())
+    for examples in host.batches(0, samples, CHUNK):
+        layer = hidden(host.bottleneck, host.parameters, examples.x)
+        posts.append(layer.post[0].detach().cpu())
+        actives.append((examples.t[0] > 0).cpu())
     return torch.cat(posts, dim=1).numpy(), torch.cat(actives, dim=1).numpy()
 
 

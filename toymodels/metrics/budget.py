@@ -17,16 +17,18 @@ what keeping the largest spares by design: T times how many neurons are not 0 (`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, sampler
+from toymodels.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 IN_BLOCKS = ("W_in", "W_gate")
 
@@ -58,12 +60,10 @@ def budget(e: Experiment) -> Budget:
 
 
 @undisturbed
-def active_neurons(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
-    """How many neurons of an example are not 0 at mid, the mean over the first ``samples`` samples of each model's own
-    evaluation stream: float64 [model], of models of one structure."""
-    b, data = experiments[0].bottleneck, sampler(experiments, parameters.W_in.device.type)
-    total = torch.zeros(len(experiments), dtype=torch.float64)
-    for first in range(0, samples, CHUNK):
-        x = data.evaluation(first, min(CHUNK, samples - first)).to(parameters.W_in.dtype)
-        total += (forward(b, parameters, x).mid != 0).sum((1, 2)).cpu()
+def active_neurons(host: Host, samples: int) -> Tensor:
+    """How many neurons of an example are not 0 at mid, the mean over the first ``samples`` of the host's examples:
+    float64 [model]."""
+    total = torch.zeros(len(host), dtype=torch.float64)
+    for examples in host.batches(0, samples, CHUNK):
+        total += (host.taps(examples.x).mid != 0).sum((1, 2)).cpu()
     return total / samples

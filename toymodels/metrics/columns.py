@@ -6,14 +6,14 @@ once, when it or what is made of it is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters
 from toymodels.engines.moment_table import TAPS
 from toymodels.layer_norm import about_median
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
@@ -30,11 +30,12 @@ from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monose
 from toymodels.metrics.population import population_loss
 from toymodels.metrics.probe import hiddenness, ridge_r2
 from toymodels.metrics.recovery import ENOUGH, RECOVERED, best_neuron, best_neuron_r2, dead_features, r2
-from toymodels.metrics.responses import response_sizes_of
 from toymodels.metrics.rotation_null import WITH_NULLS, Null, rotation_nulls_of
 from toymodels.metrics.tiers import Tier, aligned, in_neuron, tiers
 from toymodels.metrics.ungated import r2_ungated
-from toymodels.training.experiment import Experiment, importances
+
+if TYPE_CHECKING:
+    from toymodels.hosts.models import Models
 
 Quantity = Callable[[Ask], Tensor]
 ALIGNMENT, PERCENTILE = "features.best_neuron_r2_post", "features.best_neuron_r2_post_percentile"
@@ -43,29 +44,28 @@ UNDEFINED = {"tier": int(Tier.UNDEFINED), "ungated_examples": 0}
 """What stands in whole-number columns where targets are not of features; elsewhere NaN does"""
 
 
-def quantities_of(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
+def quantities_of(models: Models, moments: Moments) -> dict[str, Quantity]:
     """Every quantity by name: ``level.column`` is a column, anything else what columns are made of."""
-    nulls = lru_cache(lambda: rotation_nulls_of(experiments, parameters))
+    nulls = lru_cache(lambda: rotation_nulls_of(models))
     return {
-        "response sizes": lambda ask: response_sizes_of(experiments, parameters),
+        "response sizes": lambda ask: models.response_sizes(),
         "aligned": lambda ask: aligned(ask(ALIGNMENT), ask(PERCENTILE)),
-        "ungated": lambda ask: _ungated(experiments, parameters, moments, ask),
-        **{f"features.{name}": q for name, q in _feature_columns(experiments, parameters, moments, nulls).items()},
-        **{f"targets.{name}": q for name, q in _target_columns(experiments, parameters, moments).items()},
+        "ungated": lambda ask: _ungated(models, moments, ask),
+        **{f"features.{name}": q for name, q in _feature_columns(models, moments, nulls).items()},
+        **{f"targets.{name}": q for name, q in _target_columns(models, moments).items()},
         "neurons.monosemanticity": lambda ask: monosemanticity(ask("response sizes")),
         "neurons.main_feature": lambda ask: main_feature(ask("response sizes")),
         "neurons.dead": lambda ask: dead_neurons(ask("response sizes")),
-        **{f"models.{name}": q for name, q in _model_columns(experiments, parameters, moments).items()},
+        **{f"models.{name}": q for name, q in _model_columns(models, moments).items()},
     }
 
 
 def _feature_columns(
-    experiments: Sequence[Experiment],
-    parameters: Parameters,
+    models: Models,
     moments: Moments,
     nulls: Callable[[], Mapping[str, Null]],
 ) -> dict[str, Quantity]:
-    bottleneck, of_features = experiments[0].bottleneck, experiments[0].target.of_features
+    bottleneck, parameters, experiments = models.bottleneck, models.parameters, models.experiments
     W = gauged_directions(bottleneck, parameters)
     W_about_median = gauged_directions(bottleneck, parameters, about_median)
 
@@ -75,8 +75,8 @@ def _feature_columns(
     def undefined(value: float | int) -> Quantity:
         return lambda ask: torch.full(moments.active.shape, value)
 
-    said = _said_columns("features", experiments, parameters, moments) | _tier_columns()
-    if not of_features:
+    said = _said_columns("features", models, moments) | _tier_columns()
+    if not models.of_features:
         said = {name: undefined(UNDEFINED.get(name, torch.nan)) for name in said}
     return {
         "density": lambda ask: torch.from_numpy(np.stack([e.features.probabilities() for e in experiments])),
@@ -103,17 +103,15 @@ def _tier_columns() -> dict[str, Quantity]:
     }
 
 
-def _ungated(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments, ask: Ask) -> Tensor:
+def _ungated(models: Models, moments: Moments, ask: Ask) -> Tensor:
     """R^2 where no other feature of tier neuron is active, and how many active examples it is of: float64 [2, model,
     feature]."""
     gates = in_neuron(ask("features.r2"), ask("aligned"))
-    (found,), (examples,) = r2_ungated(experiments, parameters, gates[None], moments.samples)
+    (found,), (examples,) = r2_ungated(models, gates[None], moments.samples)
     return torch.stack([found, examples.double()])
 
 
-def _said_columns(
-    level: str, experiments: Sequence[Experiment], parameters: Parameters, moments: Moments
-) -> dict[str, Quantity]:
+def _said_columns(level: str, models: Models, moments: Moments) -> dict[str, Quantity]:
     """What the model, its neurons and a probe say of each target, where these make the rows of ``level``."""
 
     def of_best_neuron(tap: str) -> Quantity:
@@ -125,38 +123,36 @@ def _said_columns(
     return {
         "r2": lambda ask: r2(moments),
         **{f"best_neuron_r2_{tap}": of_best_neuron(tap) for tap in TAPS},
-        "best_neuron_r2_post_percentile": lambda ask: (
-            functional_null(experiments, parameters, moments.samples).percentile
-        ),
-        "best_neuron_auroc": lambda ask: best_neuron_auroc(experiments, parameters, moments, moments.samples),
+        "best_neuron_r2_post_percentile": lambda ask: functional_null(models, moments.samples).percentile,
+        "best_neuron_auroc": lambda ask: best_neuron_auroc(models, moments, moments.samples),
         **{f"ridge_r2_{tap}": ridge(tap) for tap in TAPS},
         "hiddenness": lambda ask: hiddenness(ask(f"{level}.ridge_r2_mid"), ask(f"{level}.best_neuron_r2_mid")),
         "dead": lambda ask: dead_features(moments),
     }
 
 
-def _target_columns(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
+def _target_columns(models: Models, moments: Moments) -> dict[str, Quantity]:
     """None where target i is of feature i."""
-    target = experiments[0].target
+    target = models.first.target
     if target.of_features:
         return {}
-    about = [target.about(e.features, e.seed) for e in experiments]
+    about = [target.about(e.features, e.seed) for e in models.experiments]
 
     def known(name: str) -> Quantity:
         return lambda ask: torch.from_numpy(np.stack([each[name] for each in about]))
 
     return {
         **{name: known(name) for name in about[0]},
-        "importance": lambda ask: torch.from_numpy(importances(experiments)),
-        **_said_columns("targets", experiments, parameters, moments),
+        "importance": lambda ask: models.importance,
+        **_said_columns("targets", models, moments),
         "best_neuron": lambda ask: best_neuron(moments, "post"),
     }
 
 
-def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
-    bottleneck, population = experiments[0].bottleneck, lru_cache(lambda: population_loss(experiments, parameters))
+def _model_columns(models: Models, moments: Moments) -> dict[str, Quantity]:
+    bottleneck, parameters, of_features = models.bottleneck, models.parameters, models.of_features
+    population = lru_cache(lambda: population_loss(models.experiments, parameters))
     W = gauged_directions(bottleneck, parameters)
-    of_features = experiments[0].target.of_features
     level = "features" if of_features else "targets"
 
     def recovered(column: str) -> Quantity:
@@ -172,11 +168,11 @@ def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, mo
     }
     if not of_features:
         undefined = ("features_recovered", "dead_features", *of_tiers)
-        of_tiers = dict.fromkeys(undefined, lambda ask: torch.full((len(experiments),), torch.nan))
+        of_tiers = dict.fromkeys(undefined, lambda ask: torch.full((len(models),), torch.nan))
     return {
-        "loss": lambda ask: loss(experiments, moments),
-        "loss_error": lambda ask: loss_error(experiments, moments),
-        "loss_fraction": lambda ask: loss_fraction(experiments, moments),
+        "loss": lambda ask: loss(models, moments),
+        "loss_error": lambda ask: loss_error(models, moments),
+        "loss_fraction": lambda ask: loss_fraction(models, moments),
         "loss_exact": lambda ask: population().loss,
         "loss_exact_error": lambda ask: population().error,
         f"{level}_recovered": recovered("r2"),
@@ -189,6 +185,6 @@ def _model_columns(experiments: Sequence[Experiment], parameters: Parameters, mo
         "coherence": lambda ask: coherence(W),
         "welch_gap": lambda ask: welch_gap(W, gauged_dimensions(bottleneck)),
         "unexplained_by_affine": lambda ask: unexplained_by_affine(moments),
-        "effective_neurons": lambda ask: effective_neurons(experiments, parameters, moments.samples),
-        "affine_substitution": lambda ask: affine_substitution(experiments, parameters, moments),
+        "effective_neurons": lambda ask: effective_neurons(models, moments.samples),
+        "affine_substitution": lambda ask: affine_substitution(models, moments),
     }

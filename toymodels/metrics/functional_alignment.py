@@ -24,17 +24,17 @@ the Transformer Residual Stream*; that neurons are judged by known features, of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters
-from toymodels.engines.registry import choose
 from toymodels.rotations import rotations_of
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 DRAWS = 200
 """rotations: above the 99th percentile is then what at most one of them reaches"""
@@ -78,23 +78,14 @@ class FunctionalNull:
 
 
 @undisturbed
-def functional_null(
-    experiments: Sequence[Experiment],
-    parameters: Parameters,
-    samples: int,
-    *,
-    first: int = 0,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> FunctionalNull:
-    """a_i of models of one structure at `post`, with the null of each feature.
+def functional_null(host: Host, samples: int, *, first: int = 0, draws: int = DRAWS, seed: int = 0) -> FunctionalNull:
+    """a_i of a host's layers at `post`, with the null of each feature.
 
-    On the ``samples`` samples from ``first`` on, a multiple of 64, of each model's own evaluation stream, at most
-    `NULL_ON`. The ``draws`` rotations are those of ``seed``, the same for every model; a_i itself is of the identity
-    among them, so that what is compared was computed alike. By the engine that "auto" means for these models.
+    On the ``samples`` examples from ``first`` on, a multiple of 64, at most `NULL_ON`. The ``draws`` rotations are
+    those of ``seed``, the same for every model; a_i itself is of the identity among them, so that what is compared was
+    computed alike.
     """
-    b, W_in = experiments[0].bottleneck, parameters.W_in
+    b = host.bottleneck
     rotations = torch.cat([torch.eye(b.hidden)[None], rotations_of(b, draws, seed)])
-    engine = choose("auto", [experiments], W_in.device.type, W_in.dtype).engine
-    found = engine.rotated_r2(experiments, parameters, rotations, first, min(samples, NULL_ON)).cpu()
+    found = host.rotated_r2(rotations, first, min(samples, NULL_ON)).cpu()
     return FunctionalNull(own=found[:, 0], draws=found[:, 1:].transpose(1, 2))

@@ -14,8 +14,8 @@ time. The second is about any activation, and decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,7 +29,9 @@ from toymodels.metrics.loss import loss
 from toymodels.metrics.moments import FOLDS, Moments, collect, together
 from toymodels.metrics.probe import ridge
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, importances, sampler
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 ENGAGED = 0.05
 """An arm whose affine substitution is above it is *engaged*: its activation does something. At or below it the arm
@@ -44,31 +46,29 @@ PENALTY = 1e-6
 
 
 @undisturbed
-def effective_neurons(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
+def effective_neurons(host: Host, samples: int) -> Tensor:
     """E [exp H(softmax(z)) | x != 0] / m, in [1/m, 1]: float64 [model]; NaN where no input is other than empty.
 
-    The share of neurons that softmax(z) spreads over, whatever the activation. On the first ``samples`` of the model's
-    own evaluation data, at most `EFFECTIVE_ON`. NaN of a routed layer, whose neurons are not there all at once.
+    The share of neurons that softmax(z) spreads over, whatever the activation. On the first ``samples`` of the host's
+    examples, at most `EFFECTIVE_ON`. NaN of a routed layer, whose neurons are not there all at once.
     """
-    if experiments[0].bottleneck.experts:
-        return torch.full((len(experiments),), torch.nan, dtype=torch.float64)
-    data, samples = sampler(experiments), min(samples, EFFECTIVE_ON)
-    total, filled = torch.zeros(2, len(experiments), dtype=torch.float64)
-    for first in range(0, samples, CHUNK):
-        x = data.evaluation(first, min(CHUNK, samples - first)).to(parameters.W_in.dtype)
-        log_share = preactivation(parameters, x).log_softmax(1)
+    if host.bottleneck.experts:
+        return torch.full((len(host),), torch.nan, dtype=torch.float64)
+    total, filled = torch.zeros(2, len(host), dtype=torch.float64)
+    for examples in host.batches(0, min(samples, EFFECTIVE_ON), CHUNK):
+        log_share = preactivation(host.parameters, examples.x).log_softmax(1)
         entropy = -(log_share.exp() * log_share).sum(1)
-        some = x.abs().amax(1) > 0
+        some = examples.x.abs().amax(1) > 0
         total += torch.where(some, entropy.exp(), 0.0).sum(1)
         filled += some.sum(1)
-    return total / filled / experiments[0].bottleneck.hidden
+    return total / filled / host.bottleneck.hidden
 
 
 @undisturbed
-def affine_substitution(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Tensor:
+def affine_substitution(host: Host, moments: Moments) -> Tensor:
     """How much the loss fraction grows when act(z) becomes A z + c, read-outs refitted: float64 [model].
 
-    ``moments`` are of these models' first samples. On the first half of them A, c and both read-outs are fitted: ridge
+    ``moments`` are of the host's first examples. On the first half of them A, c and both read-outs are fitted: ridge
     with `PENALTY`, with intercept, to t itself, before ``out``. Both models then run on the `JUDGED_ON` samples that
     follow, or on as many as there are, and are judged by their own output and loss: sum_i I_i E loss(t_i, y_i) over its
     least value for a constant output, of the squared loss sum_i I_i Var(t_i) on the same samples. Where the loss does
@@ -79,21 +79,16 @@ def affine_substitution(experiments: Sequence[Experiment], parameters: Parameter
     itself a bad fit, and the answer too large. NaN where samples are too few for four folds (fewer than about 250), and
     for a model that is not finite.
     """
-    if experiments[0].bottleneck.linear:
+    if host.bottleneck.linear:
         return torch.where(moments.cost.sum(1).isfinite(), 0.0, torch.nan).double()
     if len(moments.folds) < FOLDS:
-        return torch.full((len(experiments),), torch.nan, dtype=torch.float64)
+        return torch.full((len(host),), torch.nan, dtype=torch.float64)
     half = together(moments.folds[: FOLDS // 2])
     by = affine_map(half)
-    replaced = substitute(parameters, by)
-    own, affine = _freed(experiments, substituted=False), _freed(experiments, substituted=True)
-    if experiments[0].bottleneck.layer_norm is None:
-        seen = through(half, by)
-    else:
-        seen = collect(affine, replaced, half.samples, folds=1)
+    own, affine = _freed(host, host.parameters), _freed(host, substitute(host.parameters, by), substituted=True)
+    seen = through(half, by) if host.bottleneck.layer_norm is None else collect(affine, half.samples, folds=1)
     first, samples = half.samples, min(JUDGED_ON, moments.samples - half.samples)
-    without = _fraction(affine, _refitted(replaced, seen), first, samples)
-    difference = without - _fraction(own, _refitted(parameters, half), first, samples)
+    difference = _fraction(_refitted(affine, seen), first, samples) - _fraction(_refitted(own, half), first, samples)
     return torch.where(difference.isfinite(), difference, torch.nan)
 
 
@@ -122,12 +117,12 @@ def through(moments: Moments, by: AffineMap) -> Moments:
     )
 
 
-def _freed(experiments: Sequence[Experiment], *, substituted: bool) -> list[Experiment]:
-    """The experiments of models with a read-out of their own, and with a linear activation where it is substituted."""
-    changed: dict[Bottleneck, Bottleneck] = {}
-    comparable = compares(experiments[0].cost)
-    for b in {e.bottleneck for e in experiments}:
-        changed[b] = replace(
+def _freed(host: Host, parameters: Parameters, *, substituted: bool = False) -> Host:
+    """The host with a read-out of its own, and with a linear activation where it is substituted."""
+    comparable = compares(host.cost)
+
+    def freed(b: Bottleneck) -> Bottleneck:
+        return replace(
             b.plain if substituted else b,
             activation=Linear() if substituted else b.activation,
             output=b.output if comparable else Linear(),
@@ -135,26 +130,22 @@ def _freed(experiments: Sequence[Experiment], *, substituted: bool) -> list[Expe
             output_bias=True,
             tied=False,
         )
-    loss = experiments[0].loss if comparable else Squared()
-    # Without experts there is no load to balance.
-    return [
-        replace(e, bottleneck=changed[e.bottleneck], loss=loss, training=replace(e.training, load_balance=0.0))
-        for e in experiments
-    ]
+
+    return host.changed(parameters, freed, loss=None if comparable else Squared())
 
 
-def _refitted(parameters: Parameters, moments: Moments) -> Parameters:
-    """The parameters with the ridge read-out of post that these samples give."""
+def _refitted(host: Host, moments: Moments) -> Host:
+    """The host with the ridge read-out of post that these samples give."""
     (probe,) = ridge(moments, "post", (PENALTY,))
-    dtype = parameters.W_in.dtype
-    return replace(parameters, W_out=probe.weights.transpose(1, 2).to(dtype), b_out=probe.bias.to(dtype))
+    p, dtype = host.parameters, host.parameters.W_in.dtype
+    read_out = {"W_out": probe.weights.transpose(1, 2).to(dtype), "b_out": probe.bias.to(dtype)}
+    return host.changed(replace(p, **read_out))
 
 
-def _fraction(experiments: Sequence[Experiment], parameters: Parameters, first: int, samples: int) -> Tensor:
+def _fraction(host: Host, first: int, samples: int) -> Tensor:
     """The loss fraction on the ``samples`` samples from ``first`` on: float64 [model]."""
-    moments = collect(experiments, parameters, samples, first, folds=1)
-    if isinstance(experiments[0].loss, Squared):
-        constant = (torch.from_numpy(importances(experiments)) * moments.target_variance).sum(1)
-    else:
-        constant = torch.tensor([e.best_constant_loss() for e in experiments], dtype=torch.float64)
-    return torch.where(constant > 0, loss(experiments, moments) / constant, torch.nan)
+    moments = collect(host, samples, first, folds=1)
+    constant = None if isinstance(host.cost, Squared) else host.stated_constant_loss()
+    if constant is None:
+        constant = (host.importance * moments.target_variance).sum(1)
+    return torch.where(constant > 0, loss(host, moments) / constant, torch.nan)

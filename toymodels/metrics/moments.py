@@ -6,20 +6,22 @@ chunks in float64. Nothing of size (model x samples) is kept, so memory does not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters
 from toymodels.engines.moment_table import TABLE
-from toymodels.engines.registry import choose
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
 
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
+
+Array = Tensor | np.ndarray
 FOLDS = 4
 EDGE = 64
 """Folds begin at multiples of it: whole registers of samples, and whole blocks of the stream."""
@@ -68,18 +70,45 @@ class Moments:
         """Var tap on these samples, [model, hidden]; rounding below 0 is cut."""
         return (self.tap_squared[tap] - self.tap[tap].square()).clamp(min=0)
 
+    @staticmethod
+    def of(targets: Array, taps: Mapping[str, Array], said: Array | None = None) -> Moments:
+        """The moments of activations from anywhere: of what a network shows, and what is known of its inputs.
+
+            post = hidden activations, [hidden, sample];  t = 1 where a token is there, [target, sample]
+            best_neuron_r2(Moments.of(t, {"post": post}), "post")
+
+        ``targets`` [target, sample] or [model, target, sample]; ``taps`` by name, [hidden, sample] or [model, hidden,
+        sample]: any of "pre", "mid" and "post", or names of one's own; ``said`` of the shape of ``targets``, what the
+        network says of them. A target counts as active where it is not 0. Sums are float64. What was not given has no
+        moments: NaN, or no entry. Raises ``ValueError`` for arrays of unlike samples, models or dimensions.
+        """
+        t, a, y = _like(targets, taps, said)
+        edges = fold_edges(t.shape[2])
+        return _of_parts([_of_part(t, a, y, slice(*edge)) for edge in pairwise(edges)])
+
+    @staticmethod
+    def of_batches(batches: Iterable[tuple[Array, Mapping[str, Array]]]) -> Moments:
+        """The same of batches of (targets, taps), one after another, so that memory does not grow with samples.
+
+        A fold is every `FOLDS`-th batch, so batches should be as good as independent.
+        """
+        parts = []
+        for targets, taps in batches:
+            t, a, y = _like(targets, taps, None)
+            parts.append(_of_part(t, a, y, slice(None)))
+        if not parts:
+            raise ValueError("batches: expected at least one batch of targets and taps, got none")
+        return _of_parts([together(parts[k::FOLDS]) for k in range(min(FOLDS, len(parts)))])
+
 
 @undisturbed
-def collect(
-    experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0, *, folds: int = FOLDS
-) -> Moments:
-    """Run the models on fresh samples of their own stream and collect the moments, with those of ``folds`` folds.
+def collect(host: Host, samples: int, first: int = 0, *, folds: int = FOLDS) -> Moments:
+    """Run a host on its own examples and collect the moments, with those of ``folds`` folds.
 
-    The ``samples`` samples from ``first`` on, a multiple of `EDGE`; by the engine that "auto" means for these models.
+    The ``samples`` samples from ``first`` on, a multiple of `EDGE`.
     """
     edges = [first + edge for edge in fold_edges(samples, folds)]
-    engine = choose("auto", [experiments], parameters.W_in.device.type, parameters.W_in.dtype).engine
-    by_fold = engine.moments(experiments, parameters, edges)
+    by_fold = host.moments(edges)
     sizes = [last - first for first, last in pairwise(edges)]
     parts = tuple(_moments(sums, size) for sums, size in zip(by_fold, sizes, strict=True))
     whole = {name: torch.stack([sums[name] for sums in by_fold]).sum(0) for name in by_fold[0]}
@@ -117,3 +146,56 @@ def _moments(sums: Mapping[str, Tensor], samples: int) -> Moments:
         else:
             means[row.name] = sums[row.key].long() if row.name == "active" else sums[row.key] / samples
     return Moments(**means)
+
+
+def _like(targets: Array, taps: Mapping[str, Array], said: Array | None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Targets, taps and what is said of targets as float64 [model, _, sample]; NaN where nothing is said."""
+    t = _stacked("targets", targets)
+    a = {name: _stacked(f"taps['{name}']", tap) for name, tap in taps.items()}
+    y = torch.full_like(t, torch.nan) if said is None else _stacked("said", said)
+    if y.shape != t.shape:
+        raise ValueError(f"said: expected the shape of targets, {tuple(t.shape)}, got {tuple(y.shape)}")
+    for name, tap in a.items():
+        if (len(tap), tap.shape[2]) != (len(t), t.shape[2]):
+            raise ValueError(
+                f"taps['{name}']: expected {len(t)} models and {t.shape[2]} samples, as targets have, got {len(tap)} "
+                f"and {tap.shape[2]}: samples are the last axis"
+            )
+    return t, a, y
+
+
+def _stacked(name: str, values: Array) -> Tensor:
+    tensor = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    if tensor.ndim not in (2, 3) or tensor.shape[-1] == 0:
+        raise ValueError(f"{name}: expected [.., sample] or [model, .., sample], got shape {tuple(tensor.shape)}")
+    return tensor if tensor.ndim == 3 else tensor[None]
+
+
+def _of_part(t: Tensor, taps: Mapping[str, Tensor], y: Tensor, part: slice) -> Moments:
+    """The moments of some of the samples, without folds."""
+    t, y = t[:, :, part], y[:, :, part]
+    a = {name: tap[:, :, part] for name, tap in taps.items()}
+    error = (t - y).square()
+    samples = t.shape[2]
+    hidden = a["mid"].shape[1] if {"pre", "mid"} <= a.keys() else 0
+    mid_pre = a["mid"] @ a["pre"].transpose(1, 2) / samples if hidden else torch.full((len(t), 0, 0), torch.nan)
+    return Moments(
+        samples=samples,
+        active=(t != 0).sum(2),
+        t=t.mean(2),
+        tt=t.square().mean(2),
+        y=y.mean(2),
+        yy=y.square().mean(2),
+        squared_error=error.mean(2),
+        cost=error.mean(2),
+        squared_loss=error.sum(1).square().mean(1),
+        tap={name: tap.mean(2) for name, tap in a.items()},
+        tap_squared={name: tap.square().mean(2) for name, tap in a.items()},
+        tap_target={name: tap @ t.transpose(1, 2) / samples for name, tap in a.items()},
+        tap_tap={name: tap @ tap.transpose(1, 2) / samples for name, tap in a.items()},
+        mid_pre=mid_pre.double(),
+    )
+
+
+def _of_parts(folds: Sequence[Moments]) -> Moments:
+    return replace(together(folds), folds=tuple(folds))

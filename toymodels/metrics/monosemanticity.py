@@ -1,6 +1,6 @@
 """Monosemanticity: does a neuron answer to one feature? The neuron's view of `alignment`.
 
-Of the sizes s ``[model, hidden, feature]`` of the responses to each feature alone (`toymodels.metrics.responses`), at
+Of the sizes s ``[model, hidden, feature]`` of the responses to each feature alone (`toymodels.responses`), at
 ``mid``. A neuron that answers to one side of a signed feature only is as monosemantic as one that answers to both.
 """
 

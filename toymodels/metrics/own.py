@@ -30,6 +30,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.features import Features
+from toymodels.hosts.models import Models
 from toymodels.metrics.asking import Unmeasured
 from toymodels.metrics.columns import Quantity, quantities_of
 from toymodels.metrics.moments import Moments
@@ -187,12 +188,12 @@ def fingerprint_of(function: Function) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def own_quantities(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> dict[str, Quantity]:
+def own_quantities(models: Models, moments: Moments) -> dict[str, Quantity]:
     """The registered columns by ``table.name``, as `toymodels.metrics.columns` has those of this package."""
-    has_targets = not experiments[0].target.of_features
+    has_targets = not models.of_features
 
     def asked(metric: OwnMetric) -> Quantity:
-        return lambda ask: _as_column(metric(Measured(tuple(experiments), parameters, moments, ask)))
+        return lambda ask: _as_column(metric(Measured(tuple(models.experiments), models.parameters, moments, ask)))
 
     return {each.column: asked(each) for each in registered() if each.table != "targets" or has_targets}
 
@@ -220,5 +221,5 @@ def _taken() -> frozenset[str]:
     of_features = Experiment(features, Bottleneck(hidden=1))
     of_pairs = Experiment(features, Bottleneck(hidden=1, tied=False), target=And(1))
     nothing = cast("Moments", None)  # columns are named, and none is asked for
-    named = (quantities_of([each], Parameters(W_in=W), nothing) for each in (of_features, of_pairs))
+    named = (quantities_of(Models([each], Parameters(W_in=W)), nothing) for each in (of_features, of_pairs))
     return frozenset(name for each in named for name in each)

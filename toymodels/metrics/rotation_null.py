@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,11 +24,13 @@ from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.layer_norm import about_median
 from toymodels.metrics.alignment import participation_ratio, response_alignment, weight_alignment
 from toymodels.metrics.gauge import gauged_directions
-from toymodels.metrics.responses import mean_active_values, response_sizes
 from toymodels.parameters import TURNED, folded
+from toymodels.responses import mean_active_values, response_sizes
 from toymodels.rotations import rotations_of
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from toymodels.hosts.models import Models
 
 DRAWS = 200
 DRAWS_AT_ONCE = 50
@@ -90,16 +93,10 @@ def rotation_nulls(
     return {name: Null(torch.cat(chunks, dim=1).transpose(1, 2)) for name, chunks in drawn.items()}
 
 
-def rotation_nulls_of(
-    experiments: Sequence[Experiment],
-    parameters: Parameters,
-    measures: Sequence[str] = WITH_NULLS,
-    *,
-    seed: int = 0,
-) -> dict[str, Null]:
-    """The nulls of models of one structure: `rotation_nulls` at their own features' values."""
-    e, values = experiments[0], mean_active_values(experiments, parameters.W_in)
-    return rotation_nulls(e.bottleneck, parameters, values, measures, signed=e.features.signed, seed=seed)
+def rotation_nulls_of(models: Models, measures: Sequence[str] = WITH_NULLS, *, seed: int = 0) -> dict[str, Null]:
+    """The nulls of trained models: `rotation_nulls` at their own features' values."""
+    values = mean_active_values(models.experiments, models.parameters.W_in)
+    return rotation_nulls(models.bottleneck, models.parameters, values, measures, signed=models.signed, seed=seed)
 
 
 def _by_each(parameters: Parameters, rotations: Tensor) -> Parameters:

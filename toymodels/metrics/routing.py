@@ -12,18 +12,20 @@ every expert is as good, and which one it is sent to says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward, read
+from toymodels.bottleneck import Parameters, read
 from toymodels.engines.autograd.moments import CHUNK
 from toymodels.gains import probabilities
 from toymodels.metrics.recovery import ENOUGH
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, check_one_structure, sampler, target_of
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,17 @@ class Routing:
 
 
 @undisturbed
-def routing(experiments: Sequence[Experiment], parameters: Parameters, samples: int, first: int = 0) -> Routing:
-    """The routing of models of one structure, on the ``samples`` samples from ``first`` on, a multiple of 4, of each
-    model's own evaluation stream. Raises ``ValueError`` for targets that are not of features."""
-    check_one_structure(experiments)
-    e = experiments[0]
-    if not e.target.of_features:
-        raise ValueError(f"target '{e.target.name}' is not of features, whose experts are asked for")
-    experts, dtype = max(e.bottleneck.experts, 1), parameters.W_in.dtype
-    data, says = sampler(experiments, parameters.W_in.device.type), target_of(experiments)
+def routing(host: Host, samples: int, first: int = 0) -> Routing:
+    """The routing of a host's layers, on the ``samples`` examples from ``first`` on, a multiple of 4. Raises
+    ``ValueError`` for targets that are not of features."""
+    if not host.of_features:
+        raise ValueError("expected targets of features, whose experts are asked for, got others")
+    experts, dtype = max(host.bottleneck.experts, 1), host.parameters.W_in.dtype
     sums: list[Tensor] = []
-    for begin in range(first, first + samples, CHUNK):
-        x = data.evaluation(begin, min(CHUNK, first + samples - begin)).to(dtype)
-        t, post = says(x), forward(e.bottleneck, parameters, x).post
-        active, filled = (x != 0).to(dtype), (x != 0).any(1, keepdim=True).to(dtype)
-        works = _works(parameters, x) * filled  # [model, expert, sample]
+    for examples in host.batches(first, samples, CHUNK):
+        x, t, post = examples.x, examples.t, host.taps(examples.x).post
+        active, filled = examples.active.to(dtype), (x != 0).any(1, keepdim=True).to(dtype)
+        works = _works(host.parameters, x) * filled  # [model, expert, sample]
         in_expert = works.repeat_interleave(post.shape[1] // experts, dim=1) * post
         of_chunk = [
             works.sum(2),

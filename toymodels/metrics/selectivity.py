@@ -13,21 +13,21 @@ The main feature is the one that moves the neuron most when it is alone (P7, `to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, mid_of, preactivation
 from toymodels.metrics.auroc import AUROC_ON, areas
 from toymodels.metrics.gauge import gauged, gauged_moments
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.monosemanticity import main_feature, monosemanticity
 from toymodels.metrics.recovery import neuron_r2
-from toymodels.metrics.responses import response_sizes_of
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, sampler
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 SAMPLES = AUROC_ON
 """of which areas and shares of activity are taken, at most"""
@@ -45,22 +45,22 @@ class Selectivity:
 
 
 @undisturbed
-def selectivity(experiments: Sequence[Experiment], parameters: Parameters, moments: Moments) -> Selectivity:
-    """How selective the neurons of models of one structure are, ``moments`` those of their evaluation data.
+def selectivity(host: Host, moments: Moments) -> Selectivity:
+    """How selective the neurons of a host's layers are, ``moments`` those of its first examples.
 
     Targets must be of features; areas and shares are of the first `SAMPLES` samples.
     """
-    explained, best = neuron_r2(gauged_moments(experiments[0].bottleneck, moments), "mid").max(2)
-    size = response_sizes_of(experiments, parameters)
+    explained, best = neuron_r2(gauged_moments(host.bottleneck, moments), "mid").max(2)
+    size, nothing = host.response_sizes(), host.rest().mid
     main = main_feature(size)
     auroc, elsewhere = torch.empty_like(explained), torch.empty_like(explained)
-    for model, e in enumerate(experiments):
-        p = parameters[model : model + 1]
-        x = sampler([e]).evaluation(0, min(SAMPLES, moments.samples)).to(p.W_in.dtype)
-        mid, rest = (mid_of(e.bottleneck, preactivation(p, given)) for given in (x, torch.zeros_like(x[:, :, :1])))
-        active, a = x[0] != 0, gauged(e.bottleneck, mid)[0]
+    for model in range(len(host)):
+        one = host[model : model + 1]
+        examples = one.examples(0, min(SAMPLES, moments.samples))
+        mid, rest = one.taps(examples.x).mid, nothing[model : model + 1]
+        active, a = examples.active[0], gauged(host.bottleneck, mid)[0]
         auroc[model] = torch.from_numpy(areas(a.numpy(), active[best[model]].numpy(), range(len(a))))
-        u = gauged(e.bottleneck, mid - rest)[0].abs().double()
+        u = gauged(host.bottleneck, mid - rest)[0].abs().double()
         elsewhere[model] = torch.where(active[main[model].clamp(min=0)], 0.0, u).sum(1) / u.sum(1)
     moves = main >= 0
     return Selectivity(

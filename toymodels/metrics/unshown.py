@@ -19,22 +19,25 @@ that a neuron shows may still be read off others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, mid_of, preactivation
 from toymodels.metrics.gauge import gauged
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.recovery import RECOVERED, r2
 from toymodels.objectives import constant_losses
-from toymodels.surgery import Intervention, OnlyNeurons, operate, refit
+from toymodels.surgery import Intervention, OnlyNeurons, refit
 from toymodels.surgery.stretches import chunks
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, importances, target_of
+from toymodels.training.experiment import importances
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
+    from toymodels.hosts.models import Models
 
 JUDGED_ON = 8192
 """samples of which means over the data and losses under ablation are taken, at most"""
@@ -53,28 +56,27 @@ class Unshown:
 
 
 @undisturbed
-def unshown(experiments: Sequence[Experiment], parameters: Parameters, shows: Tensor, moments: Moments) -> Unshown:
-    """What models of one structure do that is not shown, ``shows`` bool [model, hidden, feature], ``moments`` those of
-    their evaluation data. Raises ``ValueError`` where targets are not of features."""
-    e = experiments[0]
-    if not e.target.of_features:
+def unshown(models: Models, shows: Tensor, moments: Moments) -> Unshown:
+    """What models do that is not shown, ``shows`` bool [model, hidden, feature], ``moments`` those of their evaluation
+    data. Raises ``ValueError`` where targets are not of features."""
+    e = models.first
+    if not models.of_features:
         raise ValueError(f"target '{e.target.name}' is not of features, which are what neurons show")
     shown, recovered = shows.any(1), r2(moments) > RECOVERED
-    importance = importances(experiments)
+    importance = importances(models.experiments)
     constant = [
         constant_losses(e.features, e.target, e.cost, row, e.seed)
-        for e, row in zip(experiments, importance, strict=True)
+        for e, row in zip(models.experiments, importance, strict=True)
     ]
     achieved = torch.from_numpy(importance) * (torch.from_numpy(np.stack(constant)) - moments.cost)
     whole = _positive(achieved.sum(1))
     samples = min(JUDGED_ON, moments.samples // 2)
-    only = OnlyNeurons(shows.any(2), mean_activity(experiments, parameters, samples))
+    only = OnlyNeurons(shows.any(2), mean_activity(models, samples))
     # Fitted on some samples and judged on others, as a read-out is better than it is on its own.
     on = {"samples": samples, "first": samples // 4 * 4}
-    own, left = refit(experiments, parameters, samples=samples), refit(experiments, parameters, only, samples=samples)
-    own, left = (each.to("cpu", parameters.W_in.dtype) for each in (own, left))
-    added = loss_of(experiments, parameters, only, **on) - loss_of(experiments, parameters, **on)
-    added_refitted = loss_of(experiments, left, only, **on) - loss_of(experiments, own, **on)
+    own, left = refit(models, samples=samples), refit(models, only, samples=samples)
+    added = loss_of(models, only, **on) - loss_of(models, **on)
+    added_refitted = loss_of(left, only, **on) - loss_of(own, **on)
     return Unshown(
         features=(recovered & ~shown).sum(1) / _positive(recovered.sum(1).double()),
         achieved=torch.where(shown, 0.0, achieved).sum(1) / whole,
@@ -83,24 +85,20 @@ def unshown(experiments: Sequence[Experiment], parameters: Parameters, shows: Te
     )
 
 
-def mean_activity(experiments: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
+def mean_activity(host: Host, samples: int) -> Tensor:
     """The mean of every neuron at mid, before a LayerNorm about the median over neurons: [model, hidden]."""
-    bottleneck = experiments[0].bottleneck
-    total = torch.zeros(parameters.W_in.shape[:2], dtype=torch.float64)
-    for x in chunks(experiments, parameters, samples, 0):
-        total += gauged(bottleneck, mid_of(bottleneck, preactivation(parameters, x))).double().sum(2)
+    total = torch.zeros(host.parameters.W_in.shape[:2], dtype=torch.float64)
+    for examples in chunks(host, samples, 0):
+        total += gauged(host.bottleneck, host.taps(examples.x).mid).double().sum(2)
     return total / samples
 
 
-def loss_of(
-    experiments: Sequence[Experiment], parameters: Parameters, *interventions: Intervention, samples: int, first: int
-) -> Tensor:
+def loss_of(host: Host, *interventions: Intervention, samples: int, first: int) -> Tensor:
     """sum_i I_i E loss(t_i, y_i) under interventions, on the ``samples`` samples from ``first`` on: float64 [model]."""
-    e, target = experiments[0], target_of(experiments)
-    importance, total = torch.from_numpy(importances(experiments)), torch.zeros(len(experiments), dtype=torch.float64)
-    for x in chunks(experiments, parameters, samples, first):
-        y = operate(e.bottleneck, parameters, x, *interventions).out
-        total += (e.cost(target(x), y).sum(2).double() * importance).sum(1)
+    total = torch.zeros(len(host), dtype=torch.float64)
+    for examples in chunks(host, samples, first):
+        y = host.taps(examples.x, *interventions).out
+        total += (host.cost(examples.t, y).sum(2).double() * host.importance).sum(1)
     return total / samples
 
 

@@ -8,37 +8,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters
 from toymodels.surgery.interventions import FrozenNorm, Intervention, per_model
-from toymodels.surgery.operating import norm_statistics, operate
-from toymodels.surgery.stretches import chunks, shared
+from toymodels.surgery.stretches import chunks
 from toymodels.surroundings import undisturbed
-from toymodels.training.experiment import Experiment, importances, target_of
+
+if TYPE_CHECKING:
+    from toymodels.hosts.host import Host
 
 
 @undisturbed
 def geometric_mean_scale(
-    experiments: Sequence[Experiment],
-    parameters: Parameters,
-    samples: int = 8192,
-    first: int = 0,
-    interventions: Sequence[Intervention] = (),
+    host: Host, samples: int = 8192, first: int = 0, interventions: Sequence[Intervention] = ()
 ) -> Tensor:
-    """exp(E log scale) of LayerNorm over evaluation data from sample ``first`` (a multiple of 4): float64 [model].
+    """exp(E log scale) of LayerNorm over a host's examples from sample ``first`` (a multiple of 4): float64 [model].
 
     Only over non-empty inputs (x != 0 somewhere, as drawn): the rest would rule the mean of sparse data. A scale that
     is 0 or not finite is left out; NaN when nothing is left. Raises ``ValueError`` where there is no LayerNorm.
     """
-    bottleneck = shared(experiments, parameters, samples).bottleneck
     total = count = torch.zeros((), dtype=torch.float64)
-    for x in chunks(experiments, parameters, samples, first):
-        mid = operate(bottleneck, parameters, x, *interventions).mid
-        scale = norm_statistics(bottleneck, parameters, mid)[1][:, 0].double()
-        counted = (x != 0).any(1) & (scale > 0) & scale.isfinite()
+    for examples in chunks(host, samples, first):
+        mid = host.taps(examples.x, *interventions).mid
+        scale = host.scale(mid)[1][:, 0].double()
+        counted = (examples.x != 0).any(1) & (scale > 0) & scale.isfinite()
         total = total + torch.where(counted, scale, 1.0).log().sum(1)
         count = count + counted.sum(1)
     return torch.exp(total / count)
@@ -46,11 +42,7 @@ def geometric_mean_scale(
 
 @undisturbed
 def loss_optimal_scale(
-    experiments: Sequence[Experiment],
-    parameters: Parameters,
-    samples: int = 4096,
-    first: int = 0,
-    interventions: Sequence[Intervention] = (),
+    host: Host, samples: int = 4096, first: int = 0, interventions: Sequence[Intervention] = ()
 ) -> Tensor:
     """The constant LayerNorm scale c, its mean live, that minimises sum_i I_i E loss(t_i, y_i): float64 [model].
 
@@ -59,21 +51,20 @@ def loss_optimal_scale(
     between the neighbours of the best, to a relative 1e-6 or the precision of the parameters. t is of the data as
     drawn.
     """
-    centre = geometric_mean_scale(experiments, parameters, samples, first, interventions)
-    bottleneck, cost, target = experiments[0].bottleneck, experiments[0].cost, target_of(experiments)
-    importance = torch.from_numpy(importances(experiments)).to(centre.device)
+    centre = geometric_mean_scale(host, samples, first, interventions)
+    output, importance = host.bottleneck.output, host.importance.to(centre.device)
 
     def losses(exponents: Tensor) -> Tensor:
         """The loss at c = centre 2^exponent, [candidate, model]."""
         total = torch.zeros_like(exponents)
-        for x in chunks(experiments, parameters, samples, first):
+        for examples in chunks(host, samples, first):
+            x, t = examples.x, examples.t
             # From the read-outs at c = centre and c = 0. The second is W_out bias + b_out, so one example gives it.
-            constant = operate(bottleneck, parameters, x[:, :, :1], *interventions, FrozenNorm(0.0)).readout
-            slope = operate(bottleneck, parameters, x, *interventions, FrozenNorm(centre)).readout - constant
-            t = target(x)
+            constant = host.taps(x[:, :, :1], *interventions, FrozenNorm(0.0)).readout
+            slope = host.taps(x, *interventions, FrozenNorm(centre)).readout - constant
             for row, factor in zip(total, torch.exp2(exponents), strict=True):
-                y = bottleneck.output(torch.addcmul(constant, slope, per_model("c", factor, x)), dim=1)
-                row += (cost(t, y).sum(2).double() * importance).sum(1)
+                y = output(torch.addcmul(constant, slope, per_model("c", factor, x)), dim=1)
+                row += (host.cost(t, y).sum(2).double() * importance).sum(1)
         return total / samples
 
     grid = torch.linspace(-5, 5, 41, dtype=torch.float64, device=centre.device)[:, None].expand(41, len(centre))

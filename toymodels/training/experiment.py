@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck, Parameters
 from toymodels.checks import SEED, Part, expect, expect_frozen, setting, settle
 from toymodels.data import Data, Inputs, Samples, samples_of
+from toymodels.examples import Examples, Source
 from toymodels.features import Features
 from toymodels.initialisation import initialise
 from toymodels.losses import LOSSES, Loss, Squared
@@ -197,3 +199,15 @@ def start(experiments: Sequence[Experiment], data: Samples, dtype: torch.dtype =
 def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:
     """The data of these experiments."""
     return samples_of([e.features for e in experiments], [e.seed for e in experiments], device)
+
+
+def examples_of(experiments: Sequence[Experiment], like: Tensor) -> Source:
+    """The evaluation data of these models of one structure, on the device and in the precision of ``like``; a feature
+    is active where x is not 0."""
+    data, says = sampler(experiments, like.device.type), target_of(experiments)
+
+    def examples(first: int, samples: int) -> Examples:
+        x = data.evaluation(first, samples).to(like.dtype)
+        return Examples(x, says(x), x != 0)
+
+    return examples

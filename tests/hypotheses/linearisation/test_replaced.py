@@ -10,6 +10,7 @@ import torch
 
 from tests.hypotheses.linearisation.conftest import M, N, experiments_of, parameters_of, with_neurons_in_order
 from toymodels import Features, GeLU, LayerNorm, Parameters, ReLU, forward
+from toymodels.hosts import Models
 from toymodels.hypotheses.linearisation.replaced import replaced
 from toymodels.metrics.loss import loss_fraction
 from toymodels.metrics.moments import collect
@@ -29,7 +30,7 @@ def scaled(parameters: Parameters, size: float) -> Parameters:
 @pytest.mark.parametrize("norm", [None, LayerNorm()])
 def test_an_activation_in_its_own_place_costs_nothing(norm: LayerNorm | None) -> None:
     experiments = experiments_of(GeLU(), norm)
-    of = replaced(experiments, parameters_of(experiments), GeLU(), 512)
+    of = replaced(Models(experiments, parameters_of(experiments)), GeLU(), 512)
     assert of.added.tolist() == of.refitted.tolist() == [0, 0]
     assert of.kept.tolist() == [1, 1]
 
@@ -37,7 +38,7 @@ def test_an_activation_in_its_own_place_costs_nothing(norm: LayerNorm | None) ->
 def test_of_large_pre_activations_relus_mask_is_gelus() -> None:
     experiments = experiments_of(GeLU())
     large = scaled(parameters_of(experiments), 1e4)
-    of = replaced(experiments, large, ReLU(), 1024)
+    of = replaced(Models(experiments, large), ReLU(), 1024)
     assert of.added.abs().max() < 1e-3
     assert of.refitted.abs().max() < 1e-3
     assert (of.kept > 0.999).all()
@@ -50,17 +51,18 @@ def test_of_small_symmetric_pre_activations_it_keeps_nothing() -> None:
     p = scaled(parameters_of([e]), 1e-4)
     assert p.b_in is not None
     p = dataclasses.replace(p, b_in=torch.zeros_like(p.b_in))
-    assert replaced([e], p, ReLU(), 8192).kept.item() == pytest.approx(0, abs=0.01)
+    assert replaced(Models([e], p), ReLU(), 8192).kept.item() == pytest.approx(0, abs=0.01)
 
 
 def test_what_is_added_is_the_difference_of_loss_fractions_and_mid_is_kept_as_by_hand() -> None:
     experiments = experiments_of(GeLU(), LayerNorm())
     p = parameters_of(experiments)
-    of = replaced(experiments, p, ReLU(), 1024)
+    of = replaced(Models(experiments, p), ReLU(), 1024)
     changed = [
         dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=ReLU())) for e in experiments
     ]
-    fractions = [loss_fraction(each, collect(each, p, 1024, 1024)) for each in (changed, experiments)]
+    both = Models(changed, p), Models(experiments, p)
+    fractions = [loss_fraction(each, collect(each, 1024, 1024)) for each in both]
     torch.testing.assert_close(of.added, fractions[0] - fractions[1])
     x = sampler(experiments).evaluation(1024, 1024).double()
     mids = [forward(each[0].bottleneck, p, x).mid for each in (changed, experiments)]
@@ -73,7 +75,8 @@ def test_the_order_of_neurons_means_nothing() -> None:
     experiments = experiments_of(GeLU(), LayerNorm())
     p = parameters_of(experiments)
     one, other = (
-        replaced(experiments, each, ReLU(), 512) for each in (p, with_neurons_in_order(p, np.arange(M)[::-1].copy()))
+        replaced(Models(experiments, each), ReLU(), 512)
+        for each in (p, with_neurons_in_order(p, np.arange(M)[::-1].copy()))
     )
     for name in ("added", "refitted", "kept"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-6, atol=1e-8)

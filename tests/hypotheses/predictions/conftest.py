@@ -14,7 +14,8 @@ from torch import Tensor
 
 from toymodels import Bottleneck, Dataset, Embedding, Experiment, LayerNorm, Linear, Parameters, ReLU, SoLU
 from toymodels.bottleneck import directions
-from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import SplitSamples, halves
 from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.moments import collect, together
@@ -26,12 +27,12 @@ N, MODELS, SAMPLES = 9, 2, 2048
 class Alike:
     """Two arms of the same models; feature k of ``other`` is feature ``features[k]`` of ``arm``."""
 
-    arm: Arm
-    other: Arm
+    arm: Models
+    other: Models
     features: Tensor
 
 
-def of_shape(bottleneck: Bottleneck, x: Tensor | None = None) -> Arm:
+def of_shape(bottleneck: Bottleneck, x: Tensor | None = None) -> Models:
     """Models with every number away from 0, in float64, on the rows of ``x`` [example, feature]."""
     noise = torch.Generator().manual_seed(3)
     if x is None:
@@ -43,7 +44,7 @@ def of_shape(bottleneck: Bottleneck, x: Tensor | None = None) -> Arm:
     if bottleneck.layer_norm is not None:
         drawn["ln_eps"] = torch.full((MODELS,), 1e-3, dtype=torch.float64)
     es = [Experiment(Dataset(x), bottleneck, seed=seed) for seed in range(MODELS)]
-    return Arm(es, Parameters(**drawn))
+    return Models(es, Parameters(**drawn))
 
 
 def shifted(bottleneck: Bottleneck) -> Alike:
@@ -74,7 +75,7 @@ def other_features(bottleneck: Bottleneck) -> Alike:
     data = Dataset(e.features.population().T[:, order])
     inputs = {"W_in": p.W_in[:, :, order]} if p.E is None else {"E": p.E[:, :, order]}
     moved = replace(p, W_out=p.decoder[:, order], b_out=None if p.b_out is None else p.b_out[:, order], **inputs)
-    return Alike(arm, Arm([replace(each, features=data) for each in arm.experiments], moved), order)
+    return Alike(arm, Models([replace(each, features=data) for each in arm.experiments], moved), order)
 
 
 def other_units(bottleneck: Bottleneck) -> Alike:
@@ -107,12 +108,12 @@ def alike(request: pytest.FixtureRequest) -> Alike:
 
 
 @pytest.fixture(scope="session")
-def split() -> Callable[[Arm], SplitSamples]:
+def split() -> Callable[[Models], SplitSamples]:
     """The evaluation samples of an arm in two halves, as a verdict cuts them."""
 
-    def of(arm: Arm, samples: int = SAMPLES, name: str = MAIN) -> SplitSamples:
+    def of(arm: Models, samples: int = SAMPLES, name: str = MAIN) -> SplitSamples:
         middle, last = halves(samples)
-        folds = collect(arm.experiments, arm.parameters, last).folds
+        folds = collect(arm, last).folds
         return SplitSamples(name, middle, last, together(folds[:2]), together(folds[2:]))
 
     return of

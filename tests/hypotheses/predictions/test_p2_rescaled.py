@@ -10,7 +10,7 @@ import torch
 
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, Parameters, ReLU, SoLU
 from toymodels import UniformValues as Uniform
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.predictions import p2_rescaled
 from toymodels.hypotheses.predictions.p2_rescaled import RESCALED, SUPPRESSED, Rescaled
 from toymodels.surgery import Switched, operate
@@ -101,7 +101,7 @@ def test_what_solu_suppresses_is_suppressed_and_what_it_does_not_is_not(split, m
         columns[3:7, 3:] = small * torch.eye(4)
         e = Experiment(Features(7, 0.05, values=Binary()), bottleneck)
         eps = torch.full((1,), 1e-5, dtype=torch.float64)
-        arm = Arm([e], Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, 7), ln_eps=eps))
+        arm = Models([e], Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, 7), ln_eps=eps))
         prediction = Rescaled()
         found = prediction.of_arm(prediction.measure(arm, split(arm)), make_tiers(neuron, ~neuron))
         return {kind: value.item() for kind, value in found.items()}

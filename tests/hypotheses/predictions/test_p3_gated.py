@@ -21,7 +21,7 @@ from toymodels import (
     UniformValues,
     forward,
 )
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.predictions import p3_gated
 from toymodels.hypotheses.predictions.p3_gated import BOTH_WAYS, GATING, IN_COMPANY, MATCHED, Gated
 from toymodels.surgery import refit
@@ -104,7 +104,7 @@ def test_a_signed_feature_with_one_side_below_a_twentieth_is_left_out():
     W_in = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]])
     for down, counted in ((-0.04, False), (-0.06, True)):
         W_out = torch.tensor([[[0.06, down, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]])
-        measured = p3_gated.effects(Arm([e], Parameters(W_in=W_in, W_out=W_out)))
+        measured = p3_gated.effects(Models([e], Parameters(W_in=W_in, W_out=W_out)))
         assert measured["gated"][0, 0, 1].isfinite().item() is counted
         assert measured["gated"][0, 1, 0].item() == 0
     assert measured["alone"][0].abs().tolist() == pytest.approx([0.06, 1])
@@ -114,7 +114,7 @@ def test_effects_below_a_twentieth_are_left_out():
     bottleneck = Bottleneck(4, Linear(), None, Linear(), tied=False)
     e = Experiment(Features(4, 0.1, values=Binary()), bottleneck)
     effects = torch.tensor([0.049, 0.051, -0.049, -0.051])
-    arm = Arm([e], Parameters(W_in=torch.eye(4)[None], W_out=torch.diag(effects)[None]))
+    arm = Models([e], Parameters(W_in=torch.eye(4)[None], W_out=torch.diag(effects)[None]))
     measured = p3_gated.effects(arm)
     assert measured["gated"][0].isnan().all(1).tolist() == [True, False, True, False]
     assert torch.equal(measured["alone"][0], effects)
@@ -162,7 +162,7 @@ def made(activation, layer_norm, small, split):
     e = Experiment(Features(N_MADE, 0.1, values=Binary()), bottleneck)
     eps = {} if layer_norm is None else {"ln_eps": torch.full((1,), 1e-5, dtype=torch.float64)}
     raw = Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, N_MADE), **eps)
-    arm = Arm([e], refit([e], raw).to("cpu", torch.float32))
+    arm = Models([e], refit(Models([e], raw)).parameters.to("cpu", torch.float32))
     return arm, Gated().measure(arm, split(arm, 16384))
 
 

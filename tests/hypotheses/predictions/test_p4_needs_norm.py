@@ -20,7 +20,7 @@ from toymodels import (
     UniformValues,
     forward,
 )
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.predictions.p4_needs_norm import (
     AS_IT_IS,
     BESIDE,
@@ -68,7 +68,7 @@ def test_rescaled_r2_is_the_squared_correlation_where_it_is_positive(make_arm, v
     arm = make_arm(bottleneck, values)
     x = sampler(arm.experiments).evaluation(0, 4096)
     y = forward(bottleneck, arm.parameters, x).out
-    found = rescaled_r2(collect(arm.experiments, arm.parameters, 4096))
+    found = rescaled_r2(collect(arm, 4096))
     signs = set()
     for model in range(2):
         for i in range(9):
@@ -83,7 +83,8 @@ def test_a_sign_that_turns_loses_everything(make_arm):
     arm = make_arm(Bottleneck(9, Linear(), None, Linear(), tied=False))
     eye = torch.eye(9).expand(2, -1, -1)
     right, wrong = (
-        rescaled_r2(collect(arm.experiments, Parameters(W_in=eye, W_out=sign * eye), 4096)) for sign in (0.3, -0.3)
+        rescaled_r2(collect(Models(arm.experiments, Parameters(W_in=eye, W_out=sign * eye)), 4096))
+        for sign in (0.3, -0.3)
     )
     assert right.numpy() == pytest.approx(1, abs=1e-6)
     assert (wrong == 0).all()
@@ -96,7 +97,7 @@ def test_a_held_scale_below_zero_leaves_exactly_what_was_lost(make_arm, values):
     both = []
     for scale in (1.5, -1.5):
         frozen = held(arm, torch.full((2,), scale, dtype=torch.float64))
-        both.append(rescaled_r2(collect(frozen.experiments, frozen.parameters, 4096)))
+        both.append(rescaled_r2(collect(frozen, 4096)))
     assert torch.minimum(*both).max() == 0
     assert torch.maximum(*both).min() > 0
     assert all((of > 0.01).any() for of in both)
@@ -107,12 +108,12 @@ def test_a_held_scale_below_zero_leaves_exactly_what_was_lost(make_arm, values):
 def test_an_output_that_stands_still_says_nothing(make_arm, values, level):
     arm = make_arm(Bottleneck(4, ReLU(), None, Linear(), tied=False), values, density=0.05)
     parameters = Parameters(W_in=arm.parameters.W_in, W_out=torch.zeros(2, 9, 4), b_out=torch.full((2, 9), level))
-    assert (rescaled_r2(collect(arm.experiments, parameters, 5000)) < 1e-3).all()
+    assert (rescaled_r2(collect(Models(arm.experiments, parameters), 5000)) < 1e-3).all()
 
 
 def test_a_feature_never_seen_is_undefined(make_arm):
     arm = make_arm(SHAPES["gelu+LN, tied, ReLU output"], density=1e-9)
-    moments = collect(arm.experiments, arm.parameters, 512)
+    moments = collect(arm, 512)
     assert rescaled_r2(moments).isnan().all()
     found = drops(arm, moments.folds[3], 256, 512)
     assert set(found) == {"live", *DECISIVE, *BESIDE}
@@ -124,7 +125,7 @@ def test_a_feature_never_seen_is_undefined(make_arm):
 def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck, values):
     arm = make_arm(bottleneck, values)
     middle, last = 2048, 4096
-    live = collect(arm.experiments, arm.parameters, last - middle, middle)
+    live = collect(arm, last - middle, middle)
     found = drops(arm, live, middle, last)
     x = sampler(arm.experiments).evaluation(middle, last - middle)
     t = x.double().numpy()
@@ -142,8 +143,8 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
     def out(*interventions):
         return operate(bottleneck, arm.parameters, x, *interventions).out.double().numpy()
 
-    geometric = geometric_mean_scale(arm.experiments, arm.parameters, middle)
-    optimal = loss_optimal_scale(arm.experiments, arm.parameters, middle)
+    geometric = geometric_mean_scale(arm, middle)
+    optimal = loss_optimal_scale(arm, middle)
     expected = {
         "live": correlated(out()),
         "geometric": correlated(out()) - correlated(out(FrozenNorm(geometric))),
@@ -159,7 +160,7 @@ def test_drops_are_those_of_models_run_with_the_norm_frozen(make_arm, bottleneck
 def test_keeping_every_neuron_drops_nothing_and_keeping_one_does(make_arm):
     bottleneck = Bottleneck(2, SoLU(), LayerNorm(), Linear())
     arm = make_arm(bottleneck)
-    found = drops(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
+    found = drops(arm, collect(arm, 512, 512), 512, 1024)
     assert (found["keep 2"] == 0).all()
     assert (found["keep 4"] == 0).all()
     assert (found["keep 1"] != 0).any()
@@ -167,7 +168,7 @@ def test_keeping_every_neuron_drops_nothing_and_keeping_one_does(make_arm):
 
 def test_without_norm_nothing_drops_when_it_is_held(make_arm):
     arm = make_arm(WITHOUT)
-    found = drops(arm, collect(arm.experiments, arm.parameters, 512, 512), 512, 1024)
+    found = drops(arm, collect(arm, 512, 512), 512, 1024)
     assert all((found[kind] == 0).all() for kind in (*DECISIVE, AS_IT_IS))
     assert (found["keep 1"] != 0).any()
 
@@ -194,7 +195,7 @@ def test_the_smaller_of_two_tiers_needs_norm_whichever_it_is(split, make_tiers):
         e = Experiment(Features(8, 0.1, values=Binary()), bottleneck)
         eps = {} if layer_norm is None else {"ln_eps": torch.full((1,), 1e-5, dtype=torch.float64)}
         raw = Parameters(W_in=columns[None], W_out=columns.T[None], b_out=torch.zeros(1, 8), **eps)
-        arm = Arm([e], refit([e], raw).to("cpu", torch.float32))
+        arm = Models([e], refit(Models([e], raw)).parameters.to("cpu", torch.float32))
         found = NeedsNorm().of_arm(NeedsNorm().measure(arm, split(arm, 16384)), make_tiers(neuron, ~neuron))
         return [found[kind].item() for kind in DECISIVE]
 
@@ -207,6 +208,6 @@ def test_the_smaller_of_two_tiers_needs_norm_whichever_it_is(split, make_tiers):
 def test_a_dead_hidden_layer_has_no_scale_and_no_verdict(make_arm):
     """ReLU that never fires: var(mid) is 0 and 1 / sqrt(eps) the scale; nothing is inf or above 1."""
     arm = make_arm(SHAPES["relu+LN, no gain, no output bias"], Binary())
-    dead = Arm(arm.experiments, Parameters(**{**arm.parameters.present(), "W_in": -arm.parameters.W_in.abs()}))
-    found = drops(dead, collect(dead.experiments, dead.parameters, 512, 512), 512, 1024)
+    dead = Models(arm.experiments, Parameters(**{**arm.parameters.present(), "W_in": -arm.parameters.W_in.abs()}))
+    found = drops(dead, collect(dead, 512, 512), 512, 1024)
     assert all((drop.nan_to_num().abs() <= 1e-6).all() for drop in found.values())

@@ -8,7 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from toymodels import Bottleneck, Experiment, Features, Frequency, Geometric, Importance, Listed, Parameters, Zipf
-from toymodels.hypotheses.arms import Arm, covariates
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import covariates
 from toymodels.hypotheses.predictions.p6_common_or_important import coefficients, fit, unanswerable
 
 
@@ -109,13 +110,15 @@ def test_covariates_are_those_of_the_experiments():
     importance = Importance(Geometric(0.9), shuffle=True)
     features = Features(12, 0.1, Frequency(Zipf(1.0), cap=0.5), importance)
     es = [Experiment(features, Bottleneck(3), seed=seed) for seed in range(6)]
-    of = covariates(Arm(es, Parameters(torch.zeros(6, 3, 12))))
+    of = covariates(Models(es, Parameters(torch.zeros(6, 3, 12))))
     assert of[..., 0] == pytest.approx(np.log(np.tile(features.probabilities(), (6, 1))))
     assert np.exp(of[..., 1]) == pytest.approx(np.stack([e.importance() for e in es]))
     assert np.ptp(of[:, 0, 1]) > 0  # another permutation a seed
     assert unanswerable(of) is None
     sorted_alike = Features(12, 0.1, Frequency(Zipf(1.0), cap=0.5), Importance(Geometric(0.9)))
-    same = covariates(Arm([Experiment(sorted_alike, Bottleneck(3))] * 2, Parameters(torch.zeros(2, 3, 12))))
+    same = covariates(Models([Experiment(sorted_alike, Bottleneck(3))] * 2, Parameters(torch.zeros(2, 3, 12))))
     assert "correlated" in (unanswerable(same) or "")
     nothing = Features(2, 0.1, importance=Importance(Listed((1.0, 0.0))))
-    assert covariates(Arm([Experiment(nothing, Bottleneck(1))], Parameters(torch.zeros(1, 1, 2))))[0, 1, 1] == -np.inf
+    assert (
+        covariates(Models([Experiment(nothing, Bottleneck(1))], Parameters(torch.zeros(1, 1, 2))))[0, 1, 1] == -np.inf
+    )

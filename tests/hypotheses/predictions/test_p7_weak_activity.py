@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from toymodels import Binary, Bottleneck, GeLU, LayerNorm, Linear, Parameters, ReLU, SoLU, forward
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.predictions import p7_weak_activity
 from toymodels.hypotheses.predictions.p7_weak_activity import WeakActivity, weak_minus_strong
 from toymodels.training.experiment import sampler
@@ -50,7 +50,7 @@ def test_shares_by_sorting(make_arm, bottleneck, tap):
 
 def lone(make_arm, activation):
     arm = make_arm(Bottleneck(6, activation, None, Linear(), tied=False), n=6, models=1)
-    return Arm(arm.experiments, Parameters(W_in=2 * torch.eye(6)[None], W_out=torch.eye(6)[None]))
+    return Models(arm.experiments, Parameters(W_in=2 * torch.eye(6)[None], W_out=torch.eye(6)[None]))
 
 
 @pytest.mark.parametrize("activation", [ReLU(), GeLU(), SoLU()])
@@ -62,7 +62,7 @@ def test_a_neuron_of_one_feature_has_no_activity_of_others(make_arm, activation)
 def test_a_neuron_whose_main_feature_is_never_there_has_nothing_else(make_arm):
     """A neuron answers to features 0 (strongly) and 1: examples with 1 alone are weak and wholly another's."""
     arm = make_arm(Bottleneck(1, ReLU(), None, Linear(), tied=False), Binary(), n=2, models=1, density=0.3)
-    arm = Arm(arm.experiments, Parameters(W_in=torch.tensor([[[5.0, 1.0]]]), W_out=torch.ones(1, 2, 1)))
+    arm = Models(arm.experiments, Parameters(W_in=torch.tensor([[[5.0, 1.0]]]), W_out=torch.ones(1, 2, 1)))
     share = p7_weak_activity.shares(arm, 0, 8192)["mid"][0, 0]
     # 1 alone has .21 / .51 = .41 of the examples: all of the weakest four classes, some of the fifth, none above.
     assert share[:4].tolist() == [1.0] * 4
@@ -75,7 +75,7 @@ def test_a_neuron_of_the_negative_side_has_a_main_feature_too(make_arm):
     arm = make_arm(Bottleneck(4, ReLU(), None, Linear(), tied=False), n=2, models=1, density=0.3, signed=True)
     eye = torch.eye(2)
     pairs = Parameters(W_in=torch.cat([eye, -eye])[None], W_out=torch.cat([eye, -eye], 1)[None])
-    for share in p7_weak_activity.shares(Arm(arm.experiments, pairs), 0, 2048).values():
+    for share in p7_weak_activity.shares(Models(arm.experiments, pairs), 0, 2048).values():
         assert (share == 0).all()
 
 
@@ -98,7 +98,7 @@ def test_a_neuron_that_does_what_all_do_is_dead_where_a_norm_follows(make_arm):
     arm = make_arm(Bottleneck(5, Linear(), LayerNorm(), Linear(), tied=False), n=3, models=1)
     W_in = torch.ones(1, 5, 3)
     W_in[0, 0] = torch.tensor([3.0, 2.0, 1.5])
-    share = p7_weak_activity.shares(Arm(arm.experiments, replace(arm.parameters, W_in=W_in)), 0, 2048)["mid"]
+    share = p7_weak_activity.shares(Models(arm.experiments, replace(arm.parameters, W_in=W_in)), 0, 2048)["mid"]
     assert share[0, 0].isfinite().all()
     assert share[0, 1:].isnan().all()
 
@@ -127,6 +127,6 @@ def test_the_statistic_is_weak_half_minus_strongest(make_tiers):
 )
 def test_it_can_come_out_either_way(make_arm, activation, reads, expected):
     arm = make_arm(Bottleneck(1, activation, None, Linear(), tied=False), Binary(), n=4, models=1, density=0.3)
-    arm = Arm(arm.experiments, Parameters(W_in=torch.tensor([[reads]]), W_out=torch.ones(1, 4, 1)))
+    arm = Models(arm.experiments, Parameters(W_in=torch.tensor([[reads]]), W_out=torch.ones(1, 4, 1)))
     found = weak_minus_strong(p7_weak_activity.shares(arm, 0, 8192)["mid"]).item()
     assert (found > WeakActivity.margin) - (found < -WeakActivity.margin) == expected

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from toymodels import Binary, Bottleneck, Experiment, Features, LayerNorm, Linear, Parameters, ReLU, forward
-from toymodels.hypotheses.arms import MAIN, PLAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import MAIN, PLAIN
 from toymodels.hypotheses.evidence import Evidence
 from toymodels.hypotheses.predictions.p9_harder_to_find import (
     BEST_NEURON,
@@ -89,7 +90,7 @@ def test_dictionaries_find_the_features_that_are_there():
     W = torch.eye(8)[None]
     W[:, 7, 7] = 0
     e = Experiment(Features(8, 0.15, values=Binary()), Bottleneck(8, ReLU(), None, Linear(), tied=False))
-    found = dictionaries(Arm([e], Parameters(W_in=W, W_out=W)), 2048, 4096)
+    found = dictionaries(Models([e], Parameters(W_in=W, W_out=W)), 2048, 4096)
     scores = found.pop("scores")[0]
     assert set(found) == {TOP_K, L1}
     assert scores[2:].isnan().all()  # without LayerNorm post is mid
@@ -108,7 +109,7 @@ def test_signed_features_have_a_latent_a_side_and_the_mean_of_both():
     W_in = torch.cat([eye, -eye])[None]
     W_in[:, 6] = 0
     e = Experiment(Features(4, 0.2, values=Binary(), signed=True), Bottleneck(8, ReLU(), None, Linear(), tied=False))
-    found = dictionaries(Arm([e], Parameters(W_in=W_in, W_out=W_in.transpose(1, 2))), 2048, 4096)
+    found = dictionaries(Models([e], Parameters(W_in=W_in, W_out=W_in.transpose(1, 2))), 2048, 4096)
     assert found[L1].shape == (1, 4)
     assert found[L1][0].tolist() == pytest.approx([1, 1, 0.5, 1], abs=0.05)
     scores = found["scores"][0]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, ReLU, SoLU, train
 from toymodels.bottleneck import Parameters
-from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, directions, fit, matching, score
+from toymodels.hosts import Models
+from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, fit, matching, score
 from toymodels.metrics.dictionaries.scores import CHUNK
-from toymodels.metrics.responses import mean_active_values, responses
+from toymodels.responses import mean_active_values, responses
 from toymodels.training.recipe import Training
 
 
@@ -163,11 +164,11 @@ def small_models(hidden_bias: bool = False) -> tuple[list[Experiment], Parameter
 @pytest.mark.parametrize("tap", ["pre", "mid", "post"])
 def test_activations_are_each_models_own_stream(tap):
     es, parameters = small_models()
-    a, active = activations(es, parameters, tap, 8, 100)
+    a, active = activations(Models(es, parameters), tap, 8, 100)
     assert a.shape == (3, 6, 100)
     assert active.shape == (3, 10, 100)
     assert active.dtype == torch.bool
-    alone, active_alone = activations(es[1:2], parameters[1:2], tap, 0, 108)
+    alone, active_alone = activations(Models(es[1:2], parameters[1:2]), tap, 0, 108)
     torch.testing.assert_close(alone[:, :, 8:], a[1:2])
     assert torch.equal(active_alone[:, :, 8:], active[1:2])
 
@@ -177,9 +178,9 @@ def test_directions_are_responses_at_mid(hidden_bias):
     es, parameters = small_models(hidden_bias)
     values = mean_active_values(es, parameters.W_in)
     expected = responses(Bottleneck(parameters.W_in.shape[1], SoLU()), parameters, values)
-    torch.testing.assert_close(directions(es, parameters, "mid"), expected)
-    torch.testing.assert_close(directions(es, parameters, "pre"), parameters.W_in * values[:, None, :])
-    assert directions(es, parameters, "post").shape == (3, 6, 10)
+    torch.testing.assert_close(Models(es, parameters).directions("mid"), expected)
+    torch.testing.assert_close(Models(es, parameters).directions("pre"), parameters.W_in * values[:, None, :])
+    assert Models(es, parameters).directions("post").shape == (3, 6, 10)
 
 
 def signed_relu_pairs() -> tuple[list[Experiment], Parameters]:
@@ -191,15 +192,15 @@ def signed_relu_pairs() -> tuple[list[Experiment], Parameters]:
 
 def test_a_signed_feature_has_a_direction_a_side():
     es, parameters = signed_relu_pairs()
-    assert torch.equal(directions(es, parameters, "mid")[0], 0.5 * torch.eye(6))
+    assert torch.equal(Models(es, parameters).directions("mid")[0], 0.5 * torch.eye(6))
     values = mean_active_values(es, parameters.W_in)
     pre = parameters.W_in * values[:, None, :]
-    assert torch.equal(directions(es, parameters, "pre"), torch.cat([pre, -pre], 2))
+    assert torch.equal(Models(es, parameters).directions("pre"), torch.cat([pre, -pre], 2))
 
 
 def test_a_signed_feature_is_active_on_one_side_at_a_time():
     es, parameters = signed_relu_pairs()
-    a, active = activations(es, parameters, "mid", 0, 4096)
+    a, active = activations(Models(es, parameters), "mid", 0, 4096)
     assert torch.equal(active, a > 0)  # here neuron k answers to side k alone
     both = active.unflatten(1, (2, 3))
     assert not both.all(1).any()
@@ -208,10 +209,10 @@ def test_a_signed_feature_is_active_on_one_side_at_a_time():
 
 def test_the_sides_of_signed_features_are_all_found_by_a_latent_each():
     es, parameters = signed_relu_pairs()
-    a, active = activations(es, parameters, "mid", 0, 4096)
+    a, active = activations(Models(es, parameters), "mid", 0, 4096)
     eye = torch.eye(6)[None]
     d = Dictionary(eye, eye, torch.zeros(1, 6), torch.zeros(1, 6), torch.ones(1))
-    s = score(d, a, active, directions(es, parameters, "mid"), signed=True)
+    s = score(d, a, active, Models(es, parameters).directions("mid"), signed=True)
     assert s.latent.tolist() == [[0, 1, 2, 3, 4, 5]]
     assert s.f1.tolist() == [[1.0] * 6]
     assert s.mcc.item() == s.mmcs.item() == 1
@@ -220,9 +221,9 @@ def test_the_sides_of_signed_features_are_all_found_by_a_latent_each():
 def test_a_trained_model_end_to_end_beats_a_random_dictionary():
     e = [Experiment(Features(20, 0.06), Bottleneck(10, GeLU(), tied=False), Training(steps=800, learning_rate=3e-3))]
     parameters = train(e).parameters
-    a, _ = activations(e, parameters, "mid", 0, 8000)
-    held_out, active = activations(e, parameters, "mid", 8000, 4000)
-    truth = directions(e, parameters, "mid")
+    a, _ = activations(Models(e, parameters), "mid", 0, 8000)
+    held_out, active = activations(Models(e, parameters), "mid", 8000, 4000)
+    truth = Models(e, parameters).directions("mid")
     s = score(fit(a, TopK(1), 32, [0], 800, batch=256), held_out, active, truth)
     chance = np.mean([matching(torch.randn(1, 10, 32), truth).cosine.mean().item() for _ in range(10)])
     assert s.mcc.item() > chance + 0.05

@@ -13,6 +13,7 @@ import torch
 
 import toymodels as tm
 from tests.conftest import BODY
+from toymodels.hosts import Models
 from toymodels.metrics.columns import quantities_of
 from toymodels.metrics.meanings import MEANINGS
 from toymodels.metrics.moments import Moments
@@ -43,7 +44,9 @@ def test_what_is_measured_has_a_meaning_and_what_has_a_meaning_is_measured() -> 
     found: set[str] = set()
     for target in (tm.Identity(), tm.And(1)):
         e = tm.Experiment(tm.Features(n=2, density=0.5), tm.Bottleneck(hidden=1, tied=False), target=target)
-        found |= {name for name in quantities_of([e], tm.Parameters(torch.zeros(1, 1, 2)), nothing) if "." in name}
+        found |= {
+            name for name in quantities_of(Models([e], tm.Parameters(torch.zeros(1, 1, 2))), nothing) if "." in name
+        }
     assert found == {f"{table}.{column}" for table, columns in MEANINGS.items() for column in columns}
 
 

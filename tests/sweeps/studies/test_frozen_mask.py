@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.sweeps.studies.conftest import Ran
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.linearisation import asked
 from toymodels.hypotheses.linearisation.bits import independent_bits
 from toymodels.hypotheses.linearisation.replaced import Replacement
@@ -78,7 +78,7 @@ def test_every_layer_that_is_not_linear_is_in_every_table(reply: Reply) -> None:
 def test_rows_are_estimates_over_seeds_of_what_the_science_says(reply: Reply, small: Run) -> None:
     models = small.models
     gelu = models[models["model.activation"].eq("gelu") & models["model.layer_norm"]]
-    arm = Arm(*small.batch(gelu[gelu["features.values"] == "uniform"]["model"].tolist()))
+    arm = Models(*small.batch(gelu[gelu["features.values"] == "uniform"]["model"].tolist()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asked, "PAIRS", 256)
         found = asked._frozen(arm)[0]["mask + scale", "values", "explained"]
@@ -101,7 +101,7 @@ def test_what_is_kept_is_undefined_of_a_layer_that_is_affine(
     cost = torch.tensor([0.05], dtype=torch.float64)
     monkeypatch.setattr(asked, "replaced", lambda *_: Replacement(2 * cost, cost, cost))
     monkeypatch.setattr(asked, "affine_substitution", lambda *_: torch.tensor([does], dtype=torch.float64))
-    found = asked._replaced(Arm(*small.batch(models)))
+    found = asked._replaced(Models(*small.batch(models)))
     assert found["kept of what it does, refitted",] == pytest.approx([kept], nan_ok=True)
     assert ("kept of what it does",) not in found
 
@@ -189,4 +189,4 @@ def test_a_run_without_a_layer_whose_mask_is_its_activations_is_refused(was: str
 def test_the_science_refuses_a_layer_that_is_gated(ran: Ran) -> None:
     gated = ran(SWEEP.replace("hidden = 6", "hidden = 6\ngated = true").replace("[0, 1, 2, 3]", "[0]"))
     with pytest.raises(ValueError, match="their activation's alone"):
-        asked.ask(Arm(*gated.batch([0])))
+        asked.ask(Models(*gated.batch([0])))

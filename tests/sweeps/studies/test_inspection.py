@@ -12,6 +12,7 @@ import torch
 import toymodels as tm
 from tests.sweeps.studies.conftest import Ran
 from tests.sweeps.studies.test_blinded import SWEEP
+from toymodels.hosts import Models
 from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.metrics.inspection import Strongest, strongest
 from toymodels.metrics.moments import collect
@@ -35,7 +36,7 @@ def test_shares_and_differences_are_those_of_the_models(ran: Ran) -> None:
     arm = arm[arm["model.layer_norm_eps"] == "matched"].sort_values("seed")
     es, parameters = run.batch(list(arm["model"]))
     found = strongest(es, parameters, 512)
-    whole = selectivity(es, parameters, collect(es, parameters, 512))
+    whole = selectivity(Models(es, parameters), collect(Models(es, parameters), 512))
     rows = reply.tables[paired.ARM_TABLE].set_index(["eps", "arm", "measure"]).to_dict("index")
     shares = [each[~dead].double().mean().item() for each, dead in zip(found.interpretable, found.dead, strict=True)]
     for measure, values in {

@@ -8,11 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import Parameters, forward
+from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.engines.moment_table import TAPS
-from toymodels.losses import Squared
-from toymodels.targets import Says
-from toymodels.training.experiment import Experiment, importances, sampler, target_of
+from toymodels.examples import Examples, Source
+from toymodels.losses import Loss, Squared
+from toymodels.training.experiment import Experiment, examples_of, importances
 
 CHUNK = 1024
 """samples of one forward pass, within which sums have the precision of the model"""
@@ -20,33 +20,44 @@ CHUNK = 1024
 
 def sums(experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]) -> list[dict[str, Tensor]]:
     """Sums over the samples between two edges, for each fold; see `Engine.moments`."""
-    first, data, dtype = experiments[0], sampler(experiments), parameters.W_in.dtype
-    importance, says = torch.from_numpy(importances(experiments)).to(dtype), target_of(experiments)
+    e, importance = experiments[0], torch.from_numpy(importances(experiments))
+    return sums_of(e.bottleneck, parameters, e.cost, importance, examples_of(experiments, parameters.W_in), edges)
+
+
+def sums_of(
+    bottleneck: Bottleneck,
+    parameters: Parameters,
+    loss: Loss,
+    importance: Tensor,
+    examples: Source,
+    edges: Sequence[int],
+) -> list[dict[str, Tensor]]:
+    """The same of layers of one architecture and any examples; ``importance`` [model, target]."""
     folds = []
     for begin, end in pairwise(edges):
         of_fold: dict[str, Tensor] = {}
         for start in range(begin, end, CHUNK):
-            x = data.evaluation(start, min(CHUNK, end - start)).to(dtype)
-            for key, value in _of_chunk(first, parameters, importance, says, x).items():
+            of_chunk = examples(start, min(CHUNK, end - start))
+            taps = forward(bottleneck, parameters, of_chunk.x)
+            for key, value in sums_of_taps(of_chunk, taps, loss, importance).items():
                 of_fold[key] = of_fold[key] + value.double() if key in of_fold else value.double()
         folds.append(of_fold)
     return folds
 
 
-def _of_chunk(of: Experiment, parameters: Parameters, importance: Tensor, says: Says, x: Tensor) -> dict[str, Tensor]:
-    """Sums over x ``[model, feature, sample]``, by the keys of the table of moments."""
-    t, taps, loss = says(x), forward(of.bottleneck, parameters, x), of.cost
-    y, cost = loss.prediction(taps.out), loss(t, taps.out)
+def sums_of_taps(examples: Examples, taps: Taps, loss: Loss, importance: Tensor) -> dict[str, Tensor]:
+    """Sums over the examples of one forward pass, by the keys of the table of moments."""
+    t, y, cost = examples.t, loss.prediction(taps.out), loss(examples.t, taps.out)
     squared_error = cost if isinstance(loss, Squared) else (t - y).square()
     found = {
-        "active": (x != 0).sum(2),
+        "active": examples.active.sum(2),
         "t": t.sum(2),
         "tt": t.square().sum(2),
         "y": y.sum(2),
         "yy": y.square().sum(2),
         "squared_error": squared_error.sum(2),
         "cost": cost.sum(2),
-        "squared_loss": (importance[:, :, None] * cost).sum(1).square().sum(1),
+        "squared_loss": (importance.to(cost)[:, :, None] * cost).sum(1).square().sum(1),
         "mid_pre": taps.mid @ taps.pre.transpose(1, 2),
     }
     for name in TAPS:

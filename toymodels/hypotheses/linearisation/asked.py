@@ -14,7 +14,7 @@ from toymodels.activations import GeLU, ReLU
 from toymodels.bottleneck import Taps, forward
 from toymodels.features import Features
 from toymodels.firing import Independent
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Models
 from toymodels.hypotheses.linearisation import bits as counted
 from toymodels.hypotheses.linearisation import coverage
 from toymodels.hypotheses.linearisation.fidelity import by_distance, moved, pair_errors, readout_variance
@@ -66,7 +66,7 @@ class Answers:
 
 
 @undisturbed
-def ask(arm: Arm) -> Answers:
+def ask(arm: Models) -> Answers:
     """All of it, of models of one structure. Raises ``ValueError`` where more than the activation multiplies z."""
     b = arm.experiments[0].bottleneck
     if b.top_k or b.gated or b.experts:
@@ -88,7 +88,7 @@ def ask(arm: Arm) -> Answers:
     )
 
 
-def _frozen(arm: Arm) -> tuple[Numbers, Numbers]:
+def _frozen(arm: Models) -> tuple[Numbers, Numbers]:
     b, p = arm.experiments[0].bottleneck, arm.parameters
     at, near = neighbours(arm.experiments, PAIRS)
     variance = readout_variance(b, p, torch.cat([at, near["other"]], 2))
@@ -117,9 +117,9 @@ def _frozen(arm: Arm) -> tuple[Numbers, Numbers]:
     return found, curves
 
 
-def _replaced(arm: Arm) -> Numbers:
-    of = replaced(arm.experiments, arm.parameters, ReLU())
-    does = affine_substitution(arm.experiments, arm.parameters, collect(arm.experiments, arm.parameters, 2**14))
+def _replaced(arm: Models) -> Numbers:
+    of = replaced(arm, ReLU())
+    does = affine_substitution(arm, collect(arm, 2**14))
     return {
         ("added",): of.added.numpy(),
         ("added, refitted",): of.refitted.numpy(),
@@ -129,7 +129,7 @@ def _replaced(arm: Arm) -> Numbers:
     }
 
 
-def _in_levels(arm: Arm) -> Quantised:
+def _in_levels(arm: Models) -> Quantised:
     first, target = arm.experiments[0], target_of(arm.experiments)
     importance = torch.from_numpy(importances(arm.experiments))
     x = sampler(arm.experiments).evaluation(0, 2 * LEVELS_ON)
@@ -142,7 +142,7 @@ def _in_levels(arm: Arm) -> Quantised:
     return fewest_levels(first.bottleneck, arm.parameters, x[:, :, :LEVELS_ON], loss)
 
 
-def _codes(arm: Arm, quantised: Quantised) -> tuple[np.ndarray, np.ndarray | None]:
+def _codes(arm: Models, quantised: Quantised) -> tuple[np.ndarray, np.ndarray | None]:
     """Digests of `CODED` examples: of masks, and of scales, [model, sample]."""
     data, found = sampler(arm.experiments), []
     for first in range(0, CODED, CHUNK):
@@ -152,7 +152,7 @@ def _codes(arm: Arm, quantised: Quantised) -> tuple[np.ndarray, np.ndarray | Non
     return mask, np.concatenate(scale, 1) if scale else None
 
 
-def _bits(arm: Arm, quantised: Quantised, codes: Mapping[str, np.ndarray]) -> Numbers:
+def _bits(arm: Models, quantised: Quantised, codes: Mapping[str, np.ndarray]) -> Numbers:
     data = sampler(arm.experiments)
     active = [counted.digests((data.evaluation(k, CHUNK) != 0).long()) for k in range(0, CODED, CHUNK)]
     found: dict[tuple[object, ...], np.ndarray] = {
@@ -180,7 +180,7 @@ def _bits(arm: Arm, quantised: Quantised, codes: Mapping[str, np.ndarray]) -> Nu
     return found
 
 
-def _crowd(arm: Arm, quantised: Quantised, codes: np.ndarray) -> Numbers:
+def _crowd(arm: Models, quantised: Quantised, codes: np.ndarray) -> Numbers:
     """Bits of the map given how many features are active: listed for independent binary features, else estimated."""
     found: dict[tuple[object, ...], np.ndarray] = {}
     e, models = arm.experiments[0], range(len(arm))
@@ -203,7 +203,7 @@ def _crowd(arm: Arm, quantised: Quantised, codes: np.ndarray) -> Numbers:
     return found
 
 
-def _of_map(arm: Arm, quantised: Quantised, x: Tensor) -> np.ndarray:
+def _of_map(arm: Models, quantised: Quantised, x: Tensor) -> np.ndarray:
     """Digests of the maps of the same examples x [feature, case], [model, case]."""
     parts = []
     for first in range(0, x.shape[1], CHUNK):
@@ -214,7 +214,7 @@ def _of_map(arm: Arm, quantised: Quantised, x: Tensor) -> np.ndarray:
     return np.concatenate(parts, 1)
 
 
-def _maps(arm: Arm, codes: np.ndarray) -> Numbers:
+def _maps(arm: Models, codes: np.ndarray) -> Numbers:
     """What the most common masks meet, and what the best maps keep."""
     b = arm.experiments[0].bottleneck
     x = sampler(arm.experiments).evaluation(0, CODED)
@@ -240,11 +240,11 @@ def _maps(arm: Arm, codes: np.ndarray) -> Numbers:
     return {key: np.array(values) for key, values in numbers.items()}
 
 
-def _independent(arm: Arm) -> bool:
+def _independent(arm: Models) -> bool:
     return all(isinstance(e.features, Features) and type(e.features.firing) is Independent for e in arm.experiments)
 
 
-def _binary(arm: Arm) -> bool:
+def _binary(arm: Models) -> bool:
     """Whether an active set leaves nothing open."""
     features = arm.experiments[0].features
     return isinstance(features, Features) and features.values.binary and not features.signed

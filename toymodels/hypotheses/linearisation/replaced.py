@@ -11,19 +11,17 @@ other samples than they are judged by.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from toymodels.activations import Activation
-from toymodels.bottleneck import Parameters, hidden
+from toymodels.hosts import Models
 from toymodels.layer_norm import centred
 from toymodels.metrics.loss import loss_fraction
 from toymodels.metrics.moments import collect
 from toymodels.surgery import refit
-from toymodels.training.experiment import Experiment, sampler
 
 
 @dataclass(frozen=True)
@@ -35,31 +33,23 @@ class Replacement:
     kept: Tensor
 
 
-def replaced(
-    experiments: Sequence[Experiment], parameters: Parameters, by: Activation, samples: int = 8192
-) -> Replacement:
+def replaced(models: Models, by: Activation, samples: int = 8192) -> Replacement:
     """The cost of ``by`` in the place of the activation: fitted on the first ``samples``, judged by as many others."""
-    changed = [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, activation=by)) for e in experiments]
+    changed = models.changed(models.parameters, lambda b: dataclasses.replace(b, activation=by))
 
-    def fraction(of: Sequence[Experiment], with_: Parameters) -> Tensor:
-        return loss_fraction(of, collect(of, with_, samples, samples, folds=1))
+    def fraction(of: Models) -> Tensor:
+        return loss_fraction(of, collect(of, samples, samples, folds=1))
 
-    own, other = refit(experiments, parameters, samples=samples), refit(changed, parameters, samples=samples)
-    untied = [
-        [dataclasses.replace(e, bottleneck=dataclasses.replace(e.bottleneck, tied=False)) for e in each]
-        for each in (experiments, changed)
-    ]
+    own, other = refit(models, samples=samples), refit(changed, samples=samples)
     return Replacement(
-        fraction(changed, parameters) - fraction(experiments, parameters),
-        fraction(untied[1], other) - fraction(untied[0], own),
-        _kept(experiments, changed, parameters, samples),
+        fraction(changed) - fraction(models), fraction(other) - fraction(own), _kept(models, changed, samples)
     )
 
 
-def _kept(before: Sequence[Experiment], after: Sequence[Experiment], parameters: Parameters, samples: int) -> Tensor:
-    x = sampler(before).evaluation(samples, samples).to(parameters.W_in)
-    own, other = (hidden(each[0].bottleneck, parameters, x).mid.double() for each in (before, after))
-    if before[0].bottleneck.layer_norm is not None:
+def _kept(before: Models, after: Models, samples: int) -> Tensor:
+    x = before.examples(samples, samples).x
+    own, other = (each.taps(x).mid.double() for each in (before, after))
+    if before.bottleneck.layer_norm is not None:
         own, other = centred(own), centred(other)
     variance = own.var(2, correction=0).sum(1)
     return torch.where(variance > 0, 1 - (other - own).square().mean(2).sum(1) / variance, torch.nan)

@@ -23,15 +23,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import directions, hidden_from, preactivation
-from toymodels.hypotheses.arms import Arm
+from toymodels.bottleneck import hidden_from, preactivation
+from toymodels.hosts import Host
 from toymodels.hypotheses.evidence import Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.contrasts import defined, mean_over
 from toymodels.hypotheses.tiers import Tiers
 from toymodels.layer_norm import centred
 from toymodels.metrics.tiers import Tier
-from toymodels.training.experiment import sampler
 
 EXAMPLES = 512
 """The most active examples of a feature that are used: the first of the stretch of samples."""
@@ -49,7 +48,7 @@ class Rescaled(Prediction):
     compares = (Tier.HIDDEN, Tier.NEURON)
     columns: ClassVar = {"change_mid": "mid", "change_post": "post"}
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Host, samples: SplitSamples) -> Quantities:
         """The `changes` that taking a feature away makes, on the second half of the samples."""
         return changes(arm, samples.middle, samples.last)
 
@@ -62,31 +61,32 @@ class Rescaled(Prediction):
         return {SUPPRESSED: defined(-mid), RESCALED: defined(post - mid)}
 
 
-def changes(arm: Arm, first: int, last: int) -> Quantities:
+def changes(host: Host, first: int, last: int) -> Quantities:
     """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature]; NaN for a feature never active."""
-    parts = [_changes(part, first, last) for part in arm.slices(last - first)]
+    parts = [_changes(part, first, last) for part in host.slices(last - first)]
     return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
 
 
-def _changes(arm: Arm, first: int, last: int) -> Quantities:
-    e, parameters = arm.experiments[0], arm.parameters
-    x = sampler(arm.experiments).evaluation(first, last - first).to(parameters.W_in.dtype)
-    model, feature, sample = (x != 0).nonzero(as_tuple=True)
-    counted = torch.bincount(model * x.shape[1] + feature, minlength=x.shape[0] * x.shape[1])
+def _changes(host: Host, first: int, last: int) -> Quantities:
+    active = host.examples(first, last - first).active
+    features = active.shape[1]
+    model, feature, sample = active.nonzero(as_tuple=True)
+    counted = torch.bincount(model * features + feature, minlength=len(host) * features)
     rank = torch.arange(len(sample)) - (counted.cumsum(0) - counted).repeat_interleave(counted)
     model, feature, sample = model[rank < EXAMPLES], feature[rank < EXAMPLES], sample[rank < EXAMPLES]
-    found = {"mid": torch.full(x.shape[:2], torch.nan), "post": torch.full(x.shape[:2], torch.nan)}
-    for k in range(len(arm)):
-        own, of = parameters[k : k + 1], model == k
+    found = {"mid": torch.full(active.shape[:2], torch.nan), "post": torch.full(active.shape[:2], torch.nan)}
+    for k in range(len(host)):
+        own, of = host[k : k + 1], model == k
         i, s = feature[of], sample[of]
-        present = preactivation(own, x[k : k + 1])[:, :, s]
-        absent = present - directions(own)[:, :, i] * x[k, i, s]
-        with_i, without_i = (hidden_from(e.bottleneck, own, z) for z in (present, absent))
+        examples = own.examples(first, last - first)
+        pre = preactivation(own.parameters, examples.x)
+        each = pre[:, :, s], own.without(examples, pre, i, s)
+        with_i, without_i = (hidden_from(own.bottleneck, own.parameters, z) for z in each)
         moved = {"mid": with_i.mid - without_i.mid, "post": with_i.post - without_i.post}
-        if e.bottleneck.layer_norm is not None:
+        if own.bottleneck.layer_norm is not None:
             moved["mid"] = centred(moved["mid"])
-        counts = torch.zeros(x.shape[1]).index_add_(0, i, torch.ones(len(i)))
+        counts = torch.zeros(features).index_add_(0, i, torch.ones(len(i)))
         for tap in found:
             change = torch.linalg.vector_norm(moved[tap][0], dim=0).float()
-            found[tap][k] = torch.zeros(x.shape[1]).index_add_(0, i, change) / counts
+            found[tap][k] = torch.zeros(features).index_add_(0, i, change) / counts
     return found

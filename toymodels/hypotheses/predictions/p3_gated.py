@@ -38,14 +38,15 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import directions, hidden_from
-from toymodels.hypotheses.arms import MAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.crowding import COMPANY, drops, explained_in_company, observe
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.tiers import Tiers
-from toymodels.metrics.responses import mean_active_values, sides
 from toymodels.metrics.tiers import Tier
+from toymodels.responses import mean_active_values, sides
 
 SMALLEST = 0.05
 """The size of an effect alone below which a feature is left out."""
@@ -75,7 +76,7 @@ class Gated(Prediction):
         **dict.fromkeys(IN_COMPANY, "squared_error"),
     }
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Models, samples: SplitSamples) -> Quantities:
         """The `effects` of features alone and in company, and what to `observe` of the second half of the samples."""
         return effects(arm) | observe(arm, samples.middle, samples.last)
 
@@ -105,14 +106,14 @@ class Gated(Prediction):
         return super().evidence_columns(measured, tiers) | company | dict(zip(IN_COMPANY, explained, strict=True))
 
 
-def effects(arm: Arm) -> Quantities:
+def effects(arm: Models) -> Quantities:
     """``alone``: a_i [model, feature], of a signed feature the smaller of its sides' by size; ``gated``: 1 - a_ij / a_i
     [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side."""
     parts = [_effects(arm, k) for k in range(len(arm))]
     return {name: torch.stack([part[name] for part in parts]).float() for name in parts[0]}
 
 
-def _effects(arm: Arm, k: int) -> Quantities:
+def _effects(arm: Models, k: int) -> Quantities:
     """``alone`` [feature] and ``gated`` [feature i, feature j] of the k-th model."""
     e, own = arm.experiments[0], arm.parameters[k : k + 1]
     n, value = e.features.n, mean_active_values(arm.experiments[k : k + 1], own.W_in)

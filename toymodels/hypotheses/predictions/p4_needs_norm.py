@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Host
 from toymodels.hypotheses.evidence import Quantities, SplitSamples
 from toymodels.hypotheses.prediction import Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
@@ -37,9 +37,9 @@ from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.moments import Moments, collect
 from toymodels.metrics.recovery import r2
 from toymodels.metrics.tiers import Tier
-from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale, operate
-from toymodels.training.experiment import sampler, target_of
+from toymodels.surgery import KeepLargest, geometric_mean_scale, loss_optimal_scale
 
+H = TypeVar("H", bound=Host)
 DECISIVE = ("geometric", "optimal")
 AS_IT_IS = "optimal, R² as it is"
 KEPT = (1, 2, 4)
@@ -66,7 +66,7 @@ class NeedsNorm(Prediction):
         **{f"drop_keep_{k}": kind for k, kind in zip(KEPT, KEEPING, strict=True)},
     }
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Host, samples: SplitSamples) -> Quantities:
         """The `drops` on the second half of the samples, by constants of the first."""
         return drops(arm, samples.second_half, samples.middle, samples.last)
 
@@ -93,9 +93,9 @@ def _correlation(ty: Tensor, t: Tensor, y: Tensor, tt: Tensor, yy: Tensor) -> Te
     return torch.where(variances[0] > 0, squared.clamp(max=1), torch.nan)
 
 
-def held(arm: Arm, scale: Tensor) -> Arm:
-    """The same models with LayerNorm's scale held at ``scale`` [model]: models without LayerNorm, as it is affine."""
-    e, p = arm.experiments[0], arm.parameters
+def held(host: H, scale: Tensor) -> H:
+    """The same layers with LayerNorm's scale held at ``scale`` [model]: layers without LayerNorm, as it is affine."""
+    p = host.parameters
     gain = torch.ones_like(p.W_in[:, :, 0]) if p.ln_gain is None else p.ln_gain
     W_out = p.decoder * gain[:, None, :] * scale.to(gain)[:, None, None]
     b_out = torch.zeros_like(W_out[:, :, 0]) if p.b_out is None else p.b_out
@@ -103,11 +103,10 @@ def held(arm: Arm, scale: Tensor) -> Arm:
         b_out = b_out + (p.decoder @ p.ln_bias[:, :, None])[:, :, 0]
     without = {"ln_gain": None, "ln_bias": None, "ln_eps": None}
     parameters = dataclasses.replace(p, W_out=W_out - W_out.mean(2, keepdim=True), b_out=b_out, **without)
-    bottleneck = dataclasses.replace(e.bottleneck, layer_norm=None, tied=False, output_bias=True)
-    return Arm([dataclasses.replace(each, bottleneck=bottleneck) for each in arm.experiments], parameters)
+    return host.changed(parameters, lambda b: dataclasses.replace(b, layer_norm=None, tied=False, output_bias=True))
 
 
-def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
+def drops(host: Host, live: Moments, middle: int, last: int) -> Quantities:
     """The drops by kind, and as ``live`` the rescaled R^2 they start from: [model, feature] each.
 
     Constants come from samples before ``middle``, R^2 from those up to ``last``, whose moments ``live`` are. Without
@@ -115,25 +114,23 @@ def drops(arm: Arm, live: Moments, middle: int, last: int) -> Quantities:
     """
     before = rescaled_r2(live)
     found = {"live": before} | {kind: torch.zeros_like(before) for kind in (*DECISIVE, AS_IT_IS)}
-    if arm.experiments[0].bottleneck.layer_norm is not None:
-        geometric = geometric_mean_scale(arm.experiments, arm.parameters, min(SAMPLES, middle))
-        optimal = loss_optimal_scale(arm.experiments, arm.parameters, min(2048, middle))
+    if host.bottleneck.layer_norm is not None:
+        geometric = geometric_mean_scale(host, min(SAMPLES, middle))
+        optimal = loss_optimal_scale(host, min(2048, middle))
         for name, scale in (("geometric", geometric), ("optimal", optimal)):
-            frozen = held(arm, scale)
-            moments = collect(frozen.experiments, frozen.parameters, last - middle, middle)
+            moments = collect(held(host, scale), last - middle, middle)
             found[name] = before - rescaled_r2(moments)
             if name == "optimal":
                 found[AS_IT_IS] = r2(live) - r2(moments)
     samples = min(SAMPLES, last - middle)
     samples -= samples % STRETCH if samples > STRETCH else 0
-    parts = [_kept(part, middle, samples) for part in arm.slices(samples)]
+    parts = [_kept(part, middle, samples) for part in host.slices(samples)]
     return found | {name: torch.cat([part[name] for part in parts]) for name in KEEPING}
 
 
-def _kept(arm: Arm, first: int, samples: int) -> Quantities:
-    e = arm.experiments[0]
-    x = sampler(arm.experiments).evaluation(first, samples).to(arm.parameters.W_in.dtype)
-    t = target_of(arm.experiments)(x)
+def _kept(host: Host, first: int, samples: int) -> Quantities:
+    examples = host.examples(first, samples)
+    x, t = examples.x, examples.t
 
     def mean(values: Tensor) -> Tensor:
         """In float32, which sums by halves, over stretches; in float64 over those."""
@@ -142,11 +139,8 @@ def _kept(arm: Arm, first: int, samples: int) -> Quantities:
     of_t = mean(t), mean(t * t)
 
     def explained(output: Tensor) -> Tensor:
-        y = e.cost.prediction(output)
+        y = host.cost.prediction(output)
         return _correlation(mean(t * y), of_t[0], mean(y), of_t[1], mean(y * y))
 
-    live = explained(operate(e.bottleneck, arm.parameters, x).out)
-    return {
-        name: live - explained(operate(e.bottleneck, arm.parameters, x, KeepLargest(k)).out)
-        for name, k in zip(KEEPING, KEPT, strict=True)
-    }
+    live = explained(host.taps(x).out)
+    return {name: live - explained(host.taps(x, KeepLargest(k)).out) for name, k in zip(KEEPING, KEPT, strict=True)}

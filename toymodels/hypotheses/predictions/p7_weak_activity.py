@@ -10,7 +10,7 @@ at ``mid``, where activations are interpreted: there, where a LayerNorm follows,
 it, as it is. Margin .1, and ``mid`` decides. Below 0: it is the strong activations that belong to other features.
 
 Elhage et al. 2022, *Softmax Linear Units*, figure 9, show this of one neuron. It is about neurons, so it needs no
-tiers. Of signed features s_ki is the mean of both sides (`toymodels.metrics.responses`), and a feature is active with
+tiers. Of signed features s_ki is the mean of both sides (`toymodels.responses`), and a feature is active with
 either sign.
 """
 
@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import forward
-from toymodels.hypotheses.arms import Arm
+from toymodels.hosts import Host
 from toymodels.hypotheses.evidence import Quantities, SplitSamples
 from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
@@ -31,8 +30,6 @@ from toymodels.hypotheses.tiers import Tiers
 from toymodels.metrics.gauge import gauged
 from toymodels.metrics.monosemanticity import main_feature
 from toymodels.metrics.recovery import UNMOVED
-from toymodels.metrics.responses import response_sizes_of
-from toymodels.training.experiment import sampler
 
 CLASSES = 10
 SAMPLES = 4096
@@ -49,7 +46,7 @@ class WeakActivity(Prediction):
     decisive = ("mid",)
     own_table = OwnTable("evidence_neurons", {"neuron": np.int32, "class": np.int8}, ("others_mid", "others_post"))
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Host, samples: SplitSamples) -> Quantities:
         """The `shares` of activity without the main feature, on the second half of the samples."""
         return shares(arm, samples.middle, samples.last)
 
@@ -65,23 +62,22 @@ class WeakActivity(Prediction):
         return {"place": place, "neuron": neuron, "class": rank + 1, **of_taps}
 
 
-def shares(arm: Arm, first: int, last: int) -> Quantities:
+def shares(host: Host, first: int, last: int) -> Quantities:
     """S_k by tap, [model, hidden, class] from the weakest to the strongest; NaN for a dead neuron."""
     samples = min(SAMPLES, last - first)
-    parts = [_shares(part, first, samples) for part in arm.slices(samples)]
+    parts = [_shares(part, first, samples) for part in host.slices(samples)]
     return {tap: torch.cat([part[tap] for part in parts]) for tap in TAPS}
 
 
-def _shares(arm: Arm, first: int, samples: int) -> Quantities:
-    e, p = arm.experiments[0], arm.parameters
-    x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
-    main = main_feature(response_sizes_of(arm.experiments, p))
-    inactive = (x == 0).gather(1, main.clamp(min=0)[:, :, None].expand(-1, -1, samples))
-    taps, rest = forward(e.bottleneck, p, x), forward(e.bottleneck, p, torch.zeros_like(x[:, :, :1]))
+def _shares(host: Host, first: int, samples: int) -> Quantities:
+    examples = host.examples(first, samples)
+    main = main_feature(host.response_sizes())
+    inactive = (~examples.active).gather(1, main.clamp(min=0)[:, :, None].expand(-1, -1, samples))
+    taps, rest = host.taps(examples.x), host.rest()
     found = {}
     for tap in TAPS:
         moved = getattr(taps, tap) - getattr(rest, tap)
-        u, order = (gauged(e.bottleneck, moved) if tap == "mid" else moved).abs().sort(dim=2)
+        u, order = (gauged(host.bottleneck, moved) if tap == "mid" else moved).abs().sort(dim=2)
         still = (u <= UNMOVED * u[:, :, -1:]).sum(2, keepdim=True)
         edges = still + (samples - still) * torch.arange(CLASSES + 1) // CLASSES
         whole, other = (_between(edges, values) for values in (u, torch.where(inactive.gather(2, order), u, 0.0)))

@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN, Arm
+from toymodels.hosts import Models
+from toymodels.hypotheses.arms import LN_ONLY, MAIN, PLAIN
 from toymodels.hypotheses.evidence import Evidence, Quantities, SplitSamples
 from toymodels.hypotheses.numbers import Numbers, Statistics
 from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.statistics.findings import Finding
 from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
-from toymodels.metrics.dictionaries import activations, choose, directions, fit, matching, score, top_k
+from toymodels.metrics.dictionaries import activations, choose, fit, matching, score, top_k
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
 
@@ -58,7 +59,7 @@ class HarderToFind(Prediction):
     columns: ClassVar = {"best_neuron_r2": BEST_NEURON, "f1_top_k": TOP_K, "f1_l1": L1}
     own_table = OwnTable("evidence_dictionaries", {"tap": str, "kind": str}, SCORES)
 
-    def measure(self, arm: Arm, samples: SplitSamples) -> Quantities:
+    def measure(self, arm: Models, samples: SplitSamples) -> Quantities:
         """How well the best neuron predicts each feature, on the second half of the samples; and of the two arms that
         are compared what `dictionaries` find, where these may be trained."""
         found = {BEST_NEURON: best_neuron_r2(samples.second_half, "post")}
@@ -95,7 +96,7 @@ class HarderToFind(Prediction):
         return {"place": place, "tap": taps[dictionary], "kind": kinds[dictionary], **of_scores}
 
 
-def dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
+def dictionaries(arm: Models, middle: int, last: int) -> Quantities:
     """What dictionaries of either kind find: by kind, the F1 of each feature at ``post`` [model, feature]; and as
     ``scores`` [model, dictionary, score] all `SCORES` of all `DICTIONARIES`, NaN at ``post`` without LayerNorm: it is
     ``mid``."""
@@ -103,7 +104,7 @@ def dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
+def _dictionaries(arm: Models, middle: int, last: int) -> Quantities:
     found = {}
     scores = torch.full((len(arm), len(DICTIONARIES), len(SCORES)), torch.nan)
     taps = ("mid", "post") if arm.experiments[0].bottleneck.layer_norm is not None else ("mid",)
@@ -115,16 +116,16 @@ def _dictionaries(arm: Arm, middle: int, last: int) -> Quantities:
     return found | {"scores": scores}
 
 
-def _scored(arm: Arm, tap: str, middle: int, last: int) -> dict[str, Quantities]:
+def _scored(arm: Models, tap: str, middle: int, last: int) -> dict[str, Quantities]:
     """What `SCORES` say of dictionaries of both kinds, trained on ``tap`` of samples before ``middle``, and scored on
     those from there to ``last``."""
     e, seeds = arm.experiments[0], [each.seed for each in arm.experiments]
     held_out = min(HELD_OUT, middle // 4) // 4 * 4
     fitted = min(FITTED, middle - held_out)
-    train, _ = activations(arm.experiments, arm.parameters, tap, 0, fitted)
-    choosing, _ = activations(arm.experiments, arm.parameters, tap, middle - held_out, held_out)
-    judged, active = activations(arm.experiments, arm.parameters, tap, middle, min(SCORED, last - middle))
-    truth = directions(arm.experiments, arm.parameters, tap)
+    train, _ = activations(arm, tap, 0, fitted)
+    choosing, _ = activations(arm, tap, middle - held_out, held_out)
+    judged, active = activations(arm, tap, middle, min(SCORED, last - middle))
+    truth = arm.directions(tap)
     signed, targets = e.features.signed, truth.shape[2]
     by_chance = matching(_random_like(truth, seeds), truth, signed=signed).cosine.mean(1)
     expected = torch.tensor([float(each.features.probabilities().sum()) for each in arm.experiments])

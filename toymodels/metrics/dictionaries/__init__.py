@@ -17,7 +17,7 @@ from toymodels.metrics.dictionaries.dictionary import L1, Dictionary, TopK
 from toymodels.metrics.dictionaries.learning import fit
 from toymodels.metrics.dictionaries.pairs import Matching, matching
 from toymodels.metrics.dictionaries.scores import Scores, score
-from toymodels.metrics.dictionaries.truth import activations, directions
+from toymodels.metrics.dictionaries.truth import activations
 
 __all__ = [
     "L1",
@@ -29,7 +29,6 @@ __all__ = [
     "TopK",
     "activations",
     "choose",
-    "directions",
     "fit",
     "matching",
     "score",

@@ -22,10 +22,11 @@ from toymodels import (
     SoLU,
     measure,
 )
+from toymodels.hosts import Models
 from toymodels.metrics.alignment import participation_ratio, response_alignment
 from toymodels.metrics.monosemanticity import dead_neurons, main_feature, monosemanticity
-from toymodels.metrics.responses import mean_active_values, response_sizes, response_sizes_of, responses
 from toymodels.metrics.rotation_null import DRAWS, rotation_nulls
+from toymodels.responses import mean_active_values, response_sizes, responses
 from toymodels.rotations import haar
 
 ACTIVATIONS = [Linear(), ReLU(), GeLU(), SoLU()]
@@ -176,4 +177,4 @@ def test_models_are_measured_on_the_sides_that_their_own_features_have():
     W, _, _ = random_layer(1, 6, 3)
     for signed in (False, True):
         expected = response_sizes(*layer(ReLU(), W, None), torch.tensor([0.5]), signed=signed)
-        assert torch.equal(response_sizes_of([experiment(signed)], Parameters(W_in=W)), expected)
+        assert torch.equal(Models([experiment(signed)], Parameters(W_in=W)).response_sizes(), expected)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck, Parameters, directions, gain, mid_of
-from toymodels.metrics.gauge import gauged
+from toymodels.layer_norm import about_median
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment
 
@@ -46,7 +46,8 @@ def responses(bottleneck: Bottleneck, parameters: Parameters, values: Tensor) ->
     at = values.view(len(values), -1).expand(len(values), moves.shape[2])
     alone = mid_of(bottleneck, moves * at[:, None, :] + bias, gain(parameters, torch.diag_embed(at)))
     nothing = mid_of(bottleneck, bias, gain(parameters, torch.zeros_like(at)[:, :, None]))
-    return gauged(bottleneck, alone - nothing)
+    moved = alone - nothing
+    return moved if bottleneck.layer_norm is None else about_median(moved)
 
 
 def response_sizes(bottleneck: Bottleneck, parameters: Parameters, values: Tensor, *, signed: bool) -> Tensor:
@@ -58,10 +59,3 @@ def response_sizes(bottleneck: Bottleneck, parameters: Parameters, values: Tenso
     if signed:  # one side after the other: the null has a thousand models at a time
         size = size.add_(responses(bottleneck, parameters, -values).abs()).div_(2)
     return size
-
-
-def response_sizes_of(experiments: Sequence[Experiment], parameters: Parameters) -> Tensor:
-    """s ``[model, hidden, feature]`` of models of one structure: `response_sizes` at their own features' values."""
-    e = experiments[0]
-    values = mean_active_values(experiments, parameters.W_in)
-    return response_sizes(e.bottleneck, parameters, values, signed=e.features.signed)
