@@ -36,7 +36,7 @@ HOSTS = {
 }
 
 
-@pytest.fixture(scope="module", params=HOSTS.values(), ids=HOSTS.keys())
+@pytest.fixture(scope="module", params=HOSTS.values(), ids=[*HOSTS])
 def models(request) -> Models:
     es = [
         Experiment(Features(6, 0.3, values=Binary()), request.param, Training(steps=30, batch=64), seed=k)
