@@ -31,6 +31,7 @@ from toymodels import (
     One,
     Sampler,
     Together,
+    Tree,
     UniformValues,
     Zipf,
 )
@@ -40,7 +41,7 @@ from toymodels.values import Values
 
 VALUES = [UniformValues(), Binary(), FoldedNormal(), Exponential()]
 TOGETHER = Together(((0, 3), (4, 5, 7)))
-FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2), TOGETHER]
+FIRING = [Independent(), One(), Correlated(2), Anticorrelated(2), TOGETHER, Tree(3, 1, 0.9)]
 SIGMAS = 5
 
 

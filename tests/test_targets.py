@@ -44,6 +44,7 @@ from toymodels import (
     Target,
     Together,
     Training,
+    Tree,
     UniformValues,
     Zipf,
     forward,
@@ -181,7 +182,7 @@ def test_a_pair_costs_the_geometric_mean_of_what_its_members_cost() -> None:
 
 # ------------------------------------------------------------------------------------------------------- closed forms
 
-FIRINGS = [Independent(), Correlated(3), Anticorrelated(2), Together(((0, 4), (1, 2, 5)))]
+FIRINGS = [Independent(), Correlated(3), Anticorrelated(2), Together(((0, 4), (1, 2, 5))), Tree(2, 1, 0.9)]
 VALUES = [UniformValues(), Binary(), FoldedNormal(), Exponential()]
 
 

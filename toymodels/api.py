@@ -15,7 +15,7 @@ from toymodels.data import Data, Dataset
 from toymodels.embedding import Embedding
 from toymodels.engines import OutOfMemory, Trained, train
 from toymodels.features import Features, Frequency, Importance, Sampler
-from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
+from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together, Tree
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.losses import CrossEntropy, Loss, Power, Softmax, Squared
@@ -90,6 +90,7 @@ __all__ = [
     "Together",
     "Trained",
     "Training",
+    "Tree",
     "Uniform",
     "UniformValues",
     "Values",

@@ -145,7 +145,8 @@ class Features:
     def asked_for(self) -> np.ndarray:
         """The P_i that frequency law and density ask of the firing law: float64 ``[feature]``, read-only."""
         law, cap, n_weights = self.frequency.law, self.frequency.cap, self.firing.n_weights(self.n)
-        per_weight = probabilities(law, n_weights, self.density, cap, shares=self.firing.shares(self.n))
+        shares, share = self.firing.shares(self.n), self.firing.spread(np.ones(n_weights), self.n).mean()
+        per_weight = probabilities(law, n_weights, self.density, cap, shares=shares, mean_share=float(share))
         p = self.firing.spread(per_weight, self.n)
         p.flags.writeable = False
         return p

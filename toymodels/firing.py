@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from toymodels.checks import Each, Whole, setting, settle
+from toymodels.checks import Each, Number, Whole, setting, settle
 from toymodels.roles import by_name
 
 SCALE = 2.0**32
 MAX_GROUPS = 10**6
+MAX_DEPTH = 32
 ROUNDED = 1e-5
 """How far from 1/n a density may be written: 0.166667 is 1/6."""
 
@@ -208,7 +209,79 @@ class Anticorrelated(_Grouped):
         return _each_can_fire(low.ravel(), high.ravel())
 
 
-FIRINGS: dict[str, type[Firing]] = by_name(Independent, One, Correlated, Anticorrelated, Together)
+@dataclass(frozen=True)
+class Tree(Firing):
+    """Trees of features: one fires only where its parent does, and at most one of a feature's children at a time.
+
+    With b ``children`` and ``depth`` d a tree has 1 + b + ... + b^d features, neighbours, level by level from its root;
+    n is a multiple of that. The frequency law has one weight a tree, its root's P, and on level l every feature has
+
+        P = P_root (q / b)^l,    q = ``any_child`` = P(a child is active | its parent is)
+
+    The density is the mean over features; the largest P are the roots'. Trees are independent of one another, and
+    values are each feature's own. What is active in a tree is a path from its root on, so one word decides for all of
+    it: a feature's interval of words lies in its parent's, beside its siblings'. Chanin et al. 2024, *A is for
+    Absorption*; Chanin & Garriga-Alonso 2026, *SynthSAEBench*, have such hierarchies.
+    """
+
+    children: int = field(
+        default=2, metadata=setting(Whole(1, MAX_GROUPS), "of firing 'tree': how many children a parent has")
+    )
+    depth: int = field(
+        default=1, metadata=setting(Whole(1, MAX_DEPTH), "of firing 'tree': how many levels there are below a root")
+    )
+    any_child: float = field(
+        default=0.8,
+        metadata=setting(Number(above=0, most=1), "of firing 'tree': P(one of its children is active | a parent is)"),
+    )
+    name = "tree"
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @property
+    def size(self) -> int:
+        """How many features a tree has."""
+        return sum(self.children**level for level in range(self.depth + 1))
+
+    def member(self, n: int) -> np.ndarray:
+        return np.arange(n) // self.size
+
+    def parents(self, n: int) -> np.ndarray:
+        """The parent of every feature, -1 for a root: int64 ``[feature]``."""
+        place = np.arange(n) % self.size
+        return np.where(place == 0, -1, np.arange(n) - place + (place - 1) // self.children)
+
+    def check(self, n: int, density: float) -> None:
+        if n % self.size:
+            raise ValueError(
+                f"firing: a tree of {self.children} children a parent and depth {self.depth} has {self.size} features, "
+                f"so n is a multiple of that, got {n}"
+            )
+
+    def n_weights(self, n: int) -> int:
+        return n // self.size
+
+    def spread(self, per_group: np.ndarray, n: int) -> np.ndarray:
+        levels = np.arange(self.depth + 1)
+        of_root = np.repeat((self.any_child / self.children) ** levels, self.children**levels)
+        return np.outer(per_group, of_root).ravel()
+
+    def intervals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = p.reshape(-1, self.size) * np.array([0.0, 1.0])[:, None, None]
+        parents, first = slice(0, 1), 1
+        for level in range(1, self.depth + 1):
+            siblings = slice(first, first + self.children**level)
+            # Side by side from where their parent begins; rounding must not carry the last beyond its end.
+            width = high[:, siblings].reshape(len(high), -1, self.children).cumsum(2)
+            ends = np.minimum(low[:, parents, None] + width, high[:, parents, None])
+            high[:, siblings] = ends.reshape(len(high), -1)
+            low[:, siblings] = np.concatenate([low[:, parents, None], ends[:, :, :-1]], 2).reshape(len(high), -1)
+            parents, first = siblings, siblings.stop
+        return _each_can_fire(*(np.rint(edge.ravel() * SCALE).astype(np.uint64) for edge in (low, high)))
+
+
+FIRINGS: dict[str, type[Firing]] = by_name(Independent, One, Correlated, Anticorrelated, Together, Tree)
 
 
 def _below(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

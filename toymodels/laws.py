@@ -14,6 +14,9 @@ import numpy as np
 from toymodels.checks import Each, Number, setting, settle
 from toymodels.roles import by_name
 
+ROUNDING = 1e-9
+"""How far, as a share of it, a density may lie above the largest that there can be, which is itself computed."""
+
 
 class Law(ABC):
     """Weights over features. Subclasses are frozen dataclasses with a ``name`` and ``weights``."""
@@ -90,19 +93,28 @@ LAWS: dict[str, type[Law]] = by_name(Uniform, Zipf, Geometric, Listed)
 
 
 def probabilities(
-    law: Law, n: int, density: float, cap: float = 1.0, *, shares: np.ndarray | None = None
+    law: Law,
+    n: int,
+    density: float,
+    cap: float = 1.0,
+    *,
+    shares: np.ndarray | None = None,
+    mean_share: float = 1.0,
 ) -> np.ndarray:
     """P_i = min(cap, c w_i) with c such that the mean of P is ``density``; float64 ``[feature]``.
 
-    With ``shares`` ``[weight]`` it is the mean in which P_i counts that often, as where features share a weight.
+    With ``shares`` ``[weight]`` it is the mean in which P_i counts that often, as where features share a weight; and
+    with ``mean_share`` the density is so much of that mean, as where features have only a part of their weight's P.
     Raises ``ValueError`` if no such c exists: density outside (0, 1] or above the cap, or a weight of 0.
     """
     if not 0 < density <= 1:
         raise ValueError(f"density: expected 0 < density <= 1, got {density}")
     if not 0 < cap <= 1:
         raise ValueError(f"frequency.cap: expected 0 < cap <= 1, got {cap}")
-    if density > cap:
-        raise ValueError(f"density: expected at most frequency.cap = {cap}, got {density}")
+    if density > cap * mean_share * (1 + ROUNDING):
+        most = f"frequency.cap = {cap}" if mean_share == 1 else f"{cap * mean_share:.6g}, at which no P is above {cap}"
+        raise ValueError(f"density: expected at most {most}, got {density}")
+    density = min(density / mean_share, cap)
     weights = law.weights(n)
     if not (weights > 0).all():
         raise ValueError("frequency: every weight must be above 0 (a feature that never fires has no frequency)")

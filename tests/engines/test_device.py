@@ -31,6 +31,7 @@ from toymodels import (
     Sampler,
     SoLU,
     Training,
+    Tree,
     UniformValues,
     Zipf,
     measure,
@@ -52,6 +53,7 @@ def specs():
         Features(12, 0.2, frequency=frequency, values=Binary(), signed=True),
         Features(12, 0.2, values=FoldedNormal(), firing=Correlated(3)),
         Features(12, 1 / 12, firing=One(), values=UniformValues()),
+        Features(12, 0.15, frequency=frequency, firing=Tree(2, 1, 0.8)),
         Features(12, 0.2, firing=Independent(), signed=True),
     ]
 

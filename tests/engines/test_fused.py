@@ -53,6 +53,7 @@ from toymodels import (
     Together,
     Trained,
     Training,
+    Tree,
     UniformValues,
     XExp,
     Zipf,
@@ -78,7 +79,7 @@ def experiments(draw, recipes=st.just(Training(steps=1, batch=64))):
     """Anything that a sweep file can say."""
     groups = draw(st.sampled_from([1, 2, 3]))
     n = groups * draw(st.integers(1, 9))
-    sets = [Together(((0, n - 1),))] if n > 1 else []
+    sets = [Together(((0, n - 1),)), Tree(n - 1, 1, 0.9)] if n > 1 else []
     laws = [Independent(), Independent(), One(), Correlated(groups), Anticorrelated(groups), *sets]
     firing = draw(st.sampled_from(laws))
     density = (

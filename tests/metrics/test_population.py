@@ -100,6 +100,12 @@ CASES = {
         tm.Features(6, 0.3, tm.Frequency(tm.Zipf(0.5)), values=tm.Binary(), firing=tm.Together(((0, 2), (1, 5)))),
         tm.Bottleneck(2, tm.ReLU()),
     ),
+    "a chain of three": (tm.Features(3, 0.3, firing=tm.Tree(1, 2, 0.7)), tm.Bottleneck(2, tm.GeLU())),
+    "a tree": (tm.Features(5, 0.2, firing=tm.Tree(4, 1, 0.9)), tm.Bottleneck(3, tm.GeLU(), tied=False)),
+    "two trees, binary": (
+        tm.Features(8, 0.2, tm.Frequency(tm.Zipf(0.5)), values=tm.Binary(), firing=tm.Tree(3, 1, 0.9)),
+        tm.Bottleneck(3, tm.SoLU(), LN, tm.Linear(), tied=False),
+    ),
     "twelve binary in groups": (tm.Features(12, 0.2, values=tm.Binary(), firing=tm.Correlated(4)), tm.Bottleneck(4)),
 }
 

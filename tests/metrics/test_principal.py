@@ -28,6 +28,7 @@ def optimal(rows: torch.Tensor) -> torch.Tensor:
         tm.Features(n=6, density=0.3, firing=tm.Correlated(2), values=tm.Binary(), signed=True),
         tm.Features(n=5, density=0.3, frequency=tm.Frequency(tm.Zipf(1.0))),
         tm.Features(n=6, density=0.25, firing=tm.Together(((0, 5), (1, 2, 3)))),
+        tm.Features(n=6, density=0.25, firing=tm.Tree(2, 1, 0.8)),
     ],
     ids=lambda features: features.firing.name,
 )

@@ -22,6 +22,7 @@ RAW = {
 ZIPF, GEOMETRIC = {"law": "zipf", "exponent": 1.0}, {"law": "geometric", "ratio": 0.9}
 LISTED = {"law": "list", "values": [1.0] * 6}
 CORRELATED = {"kind": "correlated", "groups": 2}
+TREE = {"kind": "tree", "children": 2, "depth": 1, "any_child": 0.8}
 
 
 def features(value: Any = 6, setting: str = "n", **others: Any) -> tm.Experiment:
@@ -58,6 +59,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
     "features.importance.shuffle": ({}, lambda v: tm.Importance(shuffle=v)),
     "features.importance.shuffle_seed": ({}, lambda v: tm.Importance(shuffle_seed=v)),
     "features.firing.groups": ({"features.firing": CORRELATED}, lambda v: features(tm.Correlated(v), "firing")),
+    "features.firing.children": ({"features.firing": TREE}, lambda v: features(tm.Tree(v, 1, 0.8), "firing")),
+    "features.firing.depth": ({"features.firing": TREE}, lambda v: features(tm.Tree(2, v, 0.8), "firing")),
+    "features.firing.any_child": ({"features.firing": TREE}, lambda v: features(tm.Tree(2, 1, v), "firing")),
     "model.hidden": ({}, model("hidden")),
     "model.layer_norm_eps": ({}, lambda v: tm.LayerNorm(eps=tm.Matched() if v == "matched" else v)),
     "model.layer_norm_affine": ({}, lambda v: tm.LayerNorm(affine=v)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toymodels import Embedding
+from toymodels import Embedding, Tree
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import check_name, setting_names
 from toymodels.sweeps.spec.schema import DEFAULTS
@@ -225,6 +225,18 @@ def test_law_needs_its_setting_and_takes_no_other(where: str, law: dict[str, Any
         ({"kind": "correlated", "groups": 0}, "groups: expected"),
         ({"kind": "correlated", "groups": 4}, "groups"),
         ({"kind": "anticorrelated", "groups": 1}, "density"),
+        ("tree", "firing 'tree' needs children"),
+        ({"kind": "tree", "children": 2, "depth": 1}, "firing 'tree' needs any_child"),
+        ({"kind": "tree", "children": 2, "depth": 1, "any_child": 0.8, "groups": 2}, "firing 'tree' takes no groups"),
+        ({"kind": "one", "depth": 1}, "firing 'one' takes no depth"),
+        ({"kind": "tree", "children": 2, "depth": 1, "any_child": 0}, "any_child: expected a number > 0"),
+        ({"kind": "tree", "children": 2, "depth": 1, "any_child": "often"}, "features.firing.any_child: expected"),
+        ({"kind": "tree", "children": 2.0, "depth": 1, "any_child": 0.8}, "features.firing.children: expected"),
+        ({"kind": "tree", "children": 3, "depth": 1, "any_child": 0.8}, "features.firing: a tree of 3 children"),
+        (
+            {"kind": "tree", "children": 5, "depth": 1, "any_child": 0.1},
+            "features.density: expected at most 0.183333, at which no P is above 1.0, got 0.3",
+        ),
     ],
 )
 def test_firing_needs_groups_that_divide_and_a_density_that_fits(firing: Any, words: str) -> None:
@@ -243,6 +255,16 @@ def test_one_active_feature_fills_in_the_density(firing: Any, n: int) -> None:
 def test_the_order_of_sets_is_not_in_the_key() -> None:
     one, other = ({"kind": "together", "sets": sets} for sets in ([[5, 1], [0, 2]], [[0, 2], [1, 5]]))
     assert settings(**{"features.firing": one}).key() == settings(**{"features.firing": other}).key()
+
+
+def test_a_tree_is_read_made_and_written_as_it_was_given() -> None:
+    given = {"kind": "tree", "children": 2, "depth": 1, "any_child": 0.5}
+    cell = settings(**{"features.firing": given})
+    assert cell.document()["features"]["firing"] == given
+    assert cell.experiment("file.toml").features.firing == Tree(2, 1, 0.5)
+    named = {name for name in cell.non_default() if name.startswith("features.firing")}
+    assert named == {"features.firing", *(f"features.firing.{key}" for key in given if key != "kind")}
+    assert validate(cell.document(), "file.toml") == cell
 
 
 def test_one_active_feature_refuses_another_density() -> None:
@@ -300,6 +322,10 @@ CHANGES: list[tuple[str, Any]] = [
     ("features.firing", {"kind": "correlated", "groups": 3}),
     ("features.firing", {"kind": "together", "sets": [[0, 1]]}),
     ("features.firing", {"kind": "together", "sets": [[0, 2]]}),
+    ("features.firing", {"kind": "tree", "children": 2, "depth": 1, "any_child": 0.8}),
+    ("features.firing", {"kind": "tree", "children": 2, "depth": 1, "any_child": 0.7}),
+    ("features.firing", {"kind": "tree", "children": 5, "depth": 1, "any_child": 0.8}),
+    ("features.firing", {"kind": "tree", "children": 1, "depth": 2, "any_child": 0.8}),
     ("model.hidden", 3),
     ("model.activation", "solu"),
     ("model.layer_norm", True),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from toymodels import Features, Tree
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
 from toymodels.sweeps.spec.sweep import Sweep, find, parse, read, shipped
@@ -336,6 +337,20 @@ def test_option_without_key_or_value_is_refused(parse_option: Any, text: str) ->
 )
 def test_grid_option_is_a_list_or_an_axis_table(text: str, values: Any) -> None:
     assert parse_axis(text) == ("seed", values)
+
+
+def test_a_tree_is_set_whole_and_in_its_parts() -> None:
+    name, value = parse_assignment(
+        "features.firing={ kind = 'tree', children = 2, depth = 1, any_child = 0.8 }", "--set"
+    )
+    chosen = sweep().with_setting(name, value)
+    assert chosen.settings(0).experiment("file.toml").features == Features(6, 0.3, firing=Tree(2, 1, 0.8))
+    part = chosen.with_setting(*parse_assignment("features.firing.children=5", "--set"))
+    swept = part.with_axis(*parse_axis("features.firing.any_child=0.9,1.0"))
+    made = [swept.settings(cell).experiment("file.toml").features for cell in range(len(swept))]
+    assert [features.firing for features in made] == [Tree(5, 1, 0.9), Tree(5, 1, 1.0)]
+    with pytest.raises(SpecError, match="firing 'tree' needs children"):
+        sweep().with_setting("features.firing", "tree").settings(0)
 
 
 @pytest.mark.parametrize("text", ["seed=,", "seed={ range = [3, 3] }", "seed=1,1", "seed={ log = [0, 1, 3] }"])

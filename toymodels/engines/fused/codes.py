@@ -13,7 +13,7 @@ from toymodels.activations import ELU, Activation, GeLU, Linear, ReLU, SiLU, SoL
 from toymodels.bottleneck import Bottleneck
 from toymodels.embedding import Embedding
 from toymodels.features import Features, Frequency, Importance
-from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together
+from toymodels.firing import Anticorrelated, Correlated, Firing, Independent, One, Together, Tree
 from toymodels.kernels import draw, layers, objective, update
 from toymodels.layer_norm import LayerNorm
 from toymodels.losses import CrossEntropy, Loss, Softmax, Squared
@@ -49,7 +49,7 @@ VALUE_CODES: dict[type[Values], int] = {
     FoldedNormal: draw.FOLDED_NORMAL,
     Exponential: draw.EXPONENTIAL,
 }
-KNOWN_FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together)
+KNOWN_FIRINGS: tuple[type[Firing], ...] = (Independent, One, Correlated, Anticorrelated, Together, Tree)
 """They have no codes: every law is thresholds on words, which the kernels are given."""
 OPTIMIZER_CODES: dict[type[Optimizer], int] = {Adam: update.ADAM, SGD: update.SGD, RotatedAdam: update.ROTATED_ADAM}
 
