@@ -348,7 +348,7 @@ def test_a_tree_is_set_whole_and_in_its_parts() -> None:
     part = chosen.with_setting(*parse_assignment("features.firing.children=5", "--set"))
     swept = part.with_axis(*parse_axis("features.firing.any_child=0.9,1.0"))
     made = [swept.settings(cell).experiment("file.toml").features for cell in range(len(swept))]
-    assert [features.firing for features in made] == [Tree(5, 1, 0.9), Tree(5, 1, 1.0)]
+    assert made == [Features(6, 0.3, firing=Tree(5, 1, q)) for q in (0.9, 1.0)]
     with pytest.raises(SpecError, match="firing 'tree' needs children"):
         sweep().with_setting("features.firing", "tree").settings(0)
 

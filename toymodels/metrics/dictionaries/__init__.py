@@ -12,6 +12,7 @@ them against the truth.
 
 from __future__ import annotations
 
+from toymodels.metrics.dictionaries.absorption import Absorption, absorption
 from toymodels.metrics.dictionaries.choosing import PENALTIES, Choice, choose, top_k
 from toymodels.metrics.dictionaries.dictionary import L1, Dictionary, TopK
 from toymodels.metrics.dictionaries.learning import fit
@@ -22,11 +23,13 @@ from toymodels.metrics.dictionaries.truth import activations
 __all__ = [
     "L1",
     "PENALTIES",
+    "Absorption",
     "Choice",
     "Dictionary",
     "Matching",
     "Scores",
     "TopK",
+    "absorption",
     "activations",
     "choose",
     "fit",

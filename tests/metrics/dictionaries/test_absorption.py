@@ -1,0 +1,204 @@
+"""Absorption: dictionaries built by hand that absorb fully, not at all and partly, and what must not matter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from toymodels import Binary, Features, Sampler, Tree, UniformValues
+from toymodels.metrics.dictionaries import Absorption, Dictionary, absorption, matching
+from toymodels.rotations import haar
+from toymodels.values import Values
+
+N, SAMPLES = 6, 8_000
+TREE = Tree(children=2, depth=1, any_child=0.7)
+PARENTS = TREE.parents(N)  # -1, 0, 0, -1, 3, 3
+CHILDREN = [1, 2, 4, 5]
+
+
+def data(values: Values = Binary(), seeds: Sequence[int] = (0, 1)) -> Tensor:
+    features = Features(N, 0.2, values=values, firing=TREE)
+    return Sampler([features] * len(seeds), list(seeds)).evaluation(0, SAMPLES)
+
+
+def dictionary(encoder: Tensor, decoder: Tensor, n_models: int = 2) -> Dictionary:
+    """Rows of E and columns of D, the same for every model and without biases; columns as long as they are."""
+    E, D = (each.float().repeat(n_models, 1, 1) for each in (encoder, decoder))
+    zeros = torch.zeros(n_models, E.shape[1]), torch.zeros(n_models, D.shape[1])
+    return Dictionary(D, E, *zeros, torch.ones(n_models))
+
+
+def built(share: float | list[float], n_models: int = 2) -> Dictionary:
+    """Of orthonormal features: each child's latent carries a ``share`` of its parent, whose latent leaves it that."""
+    carried = torch.as_tensor(share).expand(len(CHILDREN))
+    E, D = torch.eye(N), torch.eye(N)
+    for child, of_child in zip(CHILDREN, carried.tolist(), strict=True):
+        D[PARENTS[child], child] += of_child
+        E[PARENTS[child], child] -= of_child
+    return dictionary(E, D, n_models)
+
+
+def scored(of: Dictionary, x: Tensor, directions: Tensor | None = None) -> Absorption:
+    directions = torch.eye(N) if directions is None else directions
+    directions = directions.expand(len(x), -1, -1)
+    return absorption(of, directions @ x, x != 0, directions, PARENTS)
+
+
+def test_a_dictionary_of_the_true_directions_absorbs_nothing():
+    x, of = data(), built(0.0)
+    assert torch.equal(of.decode(of.encode(x)), x)
+    found = scored(of, x)
+    for each in (found.fraction, found.full, found.silent, found.silent_alone):
+        assert (each[:, CHILDREN] == 0).all()
+        assert each[:, [0, 3]].isnan().all()
+    assert found.mean.tolist() == [0, 0]
+
+
+def test_full_absorption_scores_one_though_the_reconstruction_is_perfect():
+    x, of = data(), built(1.0)
+    assert torch.equal(of.decode(of.encode(x)), x)
+    found = scored(of, x)
+    for each in (found.fraction, found.full, found.silent):
+        assert (each[:, CHILDREN] == 1).all()
+    assert (found.silent_alone[:, CHILDREN] == 0).all()
+    assert found.mean.tolist() == [1, 1]
+
+
+@given(st.floats(0.05, 0.95))
+def test_what_a_childs_latent_carries_is_the_fraction(share: float):
+    x, of = data(), built(share)
+    torch.testing.assert_close(of.decode(of.encode(x)), x)
+    found = scored(of, x)
+    torch.testing.assert_close(found.fraction[:, CHILDREN], torch.full((2, 4), share, dtype=torch.float64))
+    assert (found.silent[:, CHILDREN] == 0).all()  # the parent's latent fires still, only less
+    assert (found.full[:, CHILDREN] == 0).all()
+
+
+def test_each_child_has_its_own_fraction():
+    found = scored(built([1.0, 0.0, 0.25, 0.5]), data())
+    assert found.fraction[0, CHILDREN].tolist() == pytest.approx([1, 0, 0.25, 0.5])
+    assert found.full[0, CHILDREN].tolist() == [1, 0, 0, 0]
+    assert found.mean[0].item() == pytest.approx(1.75 / 4)
+
+
+def test_uniform_values_have_the_closed_form():
+    # The parent's latent says (x_p - x_c)_+, of mean 1/6, the child's x_c, of mean 1/2; and is silent half the time.
+    found = scored(built(1.0, 4), data(UniformValues(), seeds=range(4)))
+    each = SAMPLES * 0.2 / 1.7 * 3 * 0.35  # samples with a child active
+    assert (found.fraction[:, CHILDREN[:2]] - 0.75).abs().max() < 5 * 0.5 / each**0.5
+    assert (found.full[:, CHILDREN[:2]] - 0.5).abs().max() < 5 * 0.5 / each**0.5
+
+
+def test_a_latent_that_misses_its_parent_alone_too_is_told_from_absorption():
+    of = built(0.0)
+    of.encoder_bias[:, 0] = -2  # never on, but for one thing
+    of.encoder[:, 0, 3] = 3  # with the other root, of which it says nothing
+    found = scored(of, data())
+    assert (found.fraction[:, CHILDREN] == 0).all()  # nobody speaks for the parent in its place
+    assert (found.full[:, CHILDREN] == 0).all()
+    assert (found.silent[:, 1] > 0.5).all()
+    assert (found.silent_alone[:, 1] > 0.5).all()
+
+
+def overlapping(seed: int, share: float) -> tuple[Absorption, Tensor]:
+    """Of six directions in four dimensions, of different lengths. Latents point along them, a child's along a ``share``
+    of its parent's too, and are encoded from x itself, which stands below what they point into. And which latent is
+    matched to each feature."""
+    noise = torch.Generator().manual_seed(seed)
+    directions = torch.randn(4, N, generator=noise) * torch.linspace(0.5, 2, N)
+    E, D = torch.eye(N), directions.clone()
+    E[PARENTS[CHILDREN], CHILDREN] = -share
+    D[:, CHILDREN] += share * directions[:, PARENTS[CHILDREN]]
+    into = torch.cat([directions, torch.zeros(N, N)])
+    of = dictionary(torch.cat([torch.zeros(N, 4), E], 1), torch.cat([D, torch.zeros(N, N)]), 1)
+    x = data(seeds=(0,))
+    a = torch.cat([directions, torch.eye(N)]) @ x
+    torch.testing.assert_close(of.decode(of.encode(a))[:, :4], a[:, :4], rtol=1e-4, atol=1e-4)
+    return absorption(of, a, x != 0, into[None], PARENTS), matching(of.decoder, into[None]).latent[0]
+
+
+@given(st.integers(0, 99))
+def test_true_directions_absorb_nothing_however_they_overlap(seed: int):
+    found, _ = overlapping(seed, 0.0)
+    assert (found.fraction[:, CHILDREN] < 1e-4).all()
+    assert (found.full[:, CHILDREN] == 0).all()
+
+
+@given(st.integers(0, 99), st.sampled_from([0.5, 1.0]))
+def test_latents_that_carry_overlapping_parents_are_seen_through(seed: int, share: float):
+    found, latent = overlapping(seed, share)
+    assume(latent.tolist() == [*range(N)])  # else a child's own latent is nearer to another feature
+    assert found.fraction[0, CHILDREN].tolist() == pytest.approx([share] * 4, abs=1e-4)
+    assert found.full[0, CHILDREN].tolist() == [share == 1] * 4
+
+
+@given(st.permutations(range(N)), st.integers(0, 50), st.floats(0.1, 10))
+def test_order_and_scale_of_latents_rotation_and_unit_do_not_matter(order: list[int], seed: int, scale: float):
+    x = data(UniformValues(), seeds=(seed,))
+    of = built([1.0, 0.3, 0.8, 0.0])[:1]
+    whole = scored(of, x)
+    each = scale * torch.linspace(0.5, 2, N)
+    Q = haar(np.array([seed]), N, 0)[0].float()
+    moved = Dictionary(
+        Q @ (of.decoder * each)[:, :, order],
+        (of.encoder / each[:, None])[:, order] @ Q.T,
+        of.encoder_bias,
+        of.decoder_bias,
+        torch.full((1,), scale),
+    )
+    directions = scale * Q[None]
+    other = absorption(moved, directions @ x, x != 0, directions, PARENTS)
+    for name in ("fraction", "full", "silent", "silent_alone", "mean"):
+        assert torch.allclose(getattr(other, name), getattr(whole, name), atol=2e-3, equal_nan=True), name
+
+
+def test_permuting_features_permutes_their_scores():
+    x, of, order = data(), built([1.0, 0.3, 0.8, 0.0]), np.array([4, 0, 5, 2, 3, 1])
+    whole = scored(of, x)
+    place = np.argsort(order)
+    parents = np.array([-1 if PARENTS[i] < 0 else place[PARENTS[i]] for i in order])
+    directions = torch.eye(N).expand(2, -1, -1)
+    turned = absorption(of, x, x[:, order] != 0, directions[:, :, order], parents)
+    assert torch.allclose(turned.fraction, whole.fraction[:, order], equal_nan=True)
+    assert torch.equal(turned.silent_alone.isnan(), whole.silent_alone[:, order].isnan())
+
+
+def test_models_are_scored_apart():
+    x, of = data(), built([1.0, 0.3, 0.8, 0.0])
+    both = scored(of, x)
+    for model in range(2):
+        alone = scored(of[model : model + 1], x[model : model + 1])
+        for name in ("fraction", "full", "silent", "silent_alone", "mean"):
+            assert torch.allclose(getattr(alone, name)[0], getattr(both, name)[model], equal_nan=True)
+
+
+def test_what_is_not_there_is_undefined():
+    x = data()
+    of = built(1.0)
+    of.encoder_bias[:, 0] = -9  # the first root's latent is dead, and no other is left for it
+    found = scored(of, x)
+    assert found.fraction[:, [1, 2]].isnan().all()
+    assert (found.fraction[:, [4, 5]] == 1).all()
+    never = x.clone()
+    never[:, 4] = 0
+    assert scored(built(1.0), never).fraction[0, [1, 2, 4, 5]].isnan().tolist() == [False, False, True, False]
+    same = torch.eye(N)
+    same[:, 1] = same[:, 0]
+    assert scored(built(0.0), x, same).fraction[:, 1].isnan().all()
+    nothing = scored(built(0.0), torch.zeros_like(x))
+    assert all(torch.isnan(each).all() for each in dataclasses.astuple(nothing))
+
+
+def test_parents_of_another_length_or_beyond_the_features_are_refused():
+    x = data()
+    directions = torch.eye(N).expand(2, -1, -1)
+    for parents in (PARENTS[:3], np.array([-1, 0, 0, -1, 3, 6]), np.array([-2, 0, 0, -1, 3, 3])):
+        with pytest.raises(ValueError, match="parents: expected a feature or -1 for each of 6"):
+            absorption(built(0.0), x, x != 0, directions, parents)
