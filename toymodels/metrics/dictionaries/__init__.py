@@ -15,13 +15,14 @@ trains them, `choose` gives them the truth's sparsity, `score` holds them agains
 from __future__ import annotations
 
 from toymodels.metrics.dictionaries.batch_top_k import BatchTopK
+from toymodels.metrics.dictionaries.chance import Chance, by_chance
 from toymodels.metrics.dictionaries.choosing import Choice, choose, top_k
 from toymodels.metrics.dictionaries.dictionary import Dictionary
 from toymodels.metrics.dictionaries.jump_relu import JumpReLU
 from toymodels.metrics.dictionaries.l1 import L1
 from toymodels.metrics.dictionaries.learning import fit
 from toymodels.metrics.dictionaries.matryoshka import Matryoshka
-from toymodels.metrics.dictionaries.pairs import Matching, matching
+from toymodels.metrics.dictionaries.pairs import Matching, matching, nearest
 from toymodels.metrics.dictionaries.scores import Scores, score
 from toymodels.metrics.dictionaries.sparsity import PENALTIES, Sparsity
 from toymodels.metrics.dictionaries.top_k import TopK
@@ -31,6 +32,7 @@ __all__ = [
     "L1",
     "PENALTIES",
     "BatchTopK",
+    "Chance",
     "Choice",
     "Dictionary",
     "JumpReLU",
@@ -40,10 +42,12 @@ __all__ = [
     "Sparsity",
     "TopK",
     "activations",
+    "by_chance",
     "choose",
     "directions",
     "fit",
     "matching",
+    "nearest",
     "score",
     "top_k",
 ]
