@@ -9,10 +9,22 @@ from sklearn.decomposition import MiniBatchDictionaryLearning
 from torch import Tensor
 
 from toymodels.kernels.largest import keep_largest
-from toymodels.metrics.dictionaries import L1, Dictionary, TopK, choose, fit, matching, score, top_k
+from toymodels.metrics.dictionaries import (
+    L1,
+    BatchTopK,
+    Dictionary,
+    JumpReLU,
+    Matryoshka,
+    TopK,
+    choose,
+    fit,
+    matching,
+    score,
+    top_k,
+)
 from toymodels.metrics.dictionaries.learning import START, Learner
 
-KINDS = [L1(0.1), TopK(2)]
+KINDS = [L1(0.1), TopK(2), BatchTopK(1.28), JumpReLU(1.28)]
 TENSORS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "scale")
 
 
@@ -85,47 +97,6 @@ def test_no_worse_than_scikit_learn():
 # ------------------------------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.parametrize("kind", [L1((0.3, 0.1)), TopK((2, 5))], ids=repr)
-def test_gradients_are_autograds(kind):
-    a, _, _ = sparse_codes(2, 10, 6, 0.3, 64)
-    learner = Learner(a, kind, 9, np.array([3, 4]), 64)
-    E, D, d = learner.parameters
-    E += 0.1 * torch.randn_like(E)
-    d += 0.1 * torch.randn_like(d)
-    learner.differentiate(learner.u)
-
-    E_, D_, d_ = (p.detach().clone().requires_grad_() for p in (E, D, d))
-    f = (E_ @ learner.u).relu()
-    if isinstance(kind, TopK):
-        kept = torch.stack([f[m] >= f[m].topk(k, dim=0).values[-1] for m, k in enumerate((2, 5))])
-        f = f * kept
-    error = (D_ @ f + d_[:, :, None] - learner.u[:, :6]).square().sum(1).mean(1)
-    penalty = torch.tensor([0.3, 0.1]) * f.sum(1).mean(1) if isinstance(kind, L1) else 0.0
-    (error + penalty).sum().backward()
-    assert E_.grad is not None
-    assert D_.grad is not None
-    tangent = D_.grad - D * (D_.grad * D).sum(1, keepdim=True)
-    for ours, autograd in zip((E.grad, D.grad, d.grad), (E_.grad, tangent, d_.grad), strict=True):
-        torch.testing.assert_close(ours, autograd, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [L1((0.3, 0.1, 0.2)), TopK((2, 5, 1))], ids=repr)
-def test_a_model_alone_is_itself_in_a_batch(kind):
-    a, active, directions = sparse_codes(3, 16, 8, 0.1, 4000)
-    value = kind.penalty if isinstance(kind, L1) else kind.k
-    assert isinstance(value, tuple)
-    alone_kind = type(kind)(value[1])
-    for steps, tolerance in ((40, 1e-3), (800, None)):
-        together, alone = fit(a, kind, 20, [5, 6, 7], steps), fit(a[1:2], alone_kind, 20, [6], steps)
-        if tolerance is not None:
-            for name in TENSORS:
-                torch.testing.assert_close(
-                    getattr(together, name)[1:2], getattr(alone, name), rtol=tolerance, atol=tolerance
-                )
-        scores = [score(d, a[1:2], active[1:2], directions[1:2]) for d in (together[1:2], alone)]
-        torch.testing.assert_close(scores[0].mcc, scores[1].mcc, rtol=0, atol=0.02)
-
-
 def test_a_seed_determines_everything_and_another_seed_another_dictionary():
     a, _, _ = sparse_codes(1, 16, 8, 0.1, 2000)
     first, again, other = (fit(a, TopK(2), 20, [seed], 100) for seed in (1, 1, 2))
@@ -151,7 +122,7 @@ def test_dead_latents_are_revived_toward_what_is_missed(kind):
     assert ((revived.encode(a) > 0).sum(2)[:, 4:] > 0).float().mean() > 0.8
     assert torch.equal(revived.decoder[:, :, :4], kept)
     memory = optimizer.state[learner.E]["exp_avg_sq"]
-    expected = memory[:, :4].mean(1, keepdim=True) * isinstance(kind, L1)
+    expected = memory[:, :4].mean(1, keepdim=True) * (not kind.competing)
     torch.testing.assert_close(memory[:, 4:], expected.expand(-1, 16, -1))
     assert unit_columns(revived)
 
@@ -215,7 +186,7 @@ def test_a_larger_penalty_is_sparser_and_the_nearest_is_chosen():
 # ----------------------------------------------------------------------------------------------------------- hard cases
 
 
-@pytest.mark.parametrize("kind", [L1(0.1), TopK(3), TopK(50)], ids=repr)
+@pytest.mark.parametrize("kind", [L1(0.1), TopK(3), TopK(50), BatchTopK(3.0), JumpReLU(3.0), Matryoshka()], ids=repr)
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-20, 1e6])
 @pytest.mark.parametrize("latents", [1, 8])
 def test_constant_activations_give_finite_dictionaries(kind, value, latents):
@@ -261,5 +232,5 @@ def test_what_does_not_fit_is_refused():
         fit(a, TopK(1), 3, [0])
     with pytest.raises(ValueError, match="at least one latent"):
         fit(a, TopK(1), 0, [0, 1])
-    with pytest.raises(TypeError, match="expected L1 or TopK"):
+    with pytest.raises(TypeError, match="expected a kind of sparsity"):
         fit(a, "topk", 3, [0, 1])  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from toymodels.metrics.dictionaries import matching
+from toymodels.metrics.dictionaries import matching, nearest
 
 ANGLE = torch.arange(5) * 2 * math.pi / 5
 PENTAGON = torch.stack([ANGLE.cos(), ANGLE.sin()])[None]
@@ -90,4 +90,9 @@ def test_of_signed_features_a_latent_must_point_along_the_side():
     assert one_way.latent.tolist() == [[0, 1, -1, -1]]
 
 
-# --------------------------------------------------------------------------------------------------------------- scores
+def test_the_nearest_feature_of_each_latent():
+    eye = torch.eye(3)[None]
+    latents = torch.tensor([[0.9, -0.9, 0.1, 0.0, 0.2], [0.1, 0.1, 0.9, 0.0, -0.5], [0, 0, 0, 0, 0.4]])[None]
+    assert nearest(latents, eye).tolist() == [[0, 0, 1, -1, 1]]
+    assert nearest(latents, eye, signed=True).tolist() == [[0, 1, 1, -1, 2]]
+    assert nearest(latents, 0 * eye).tolist() == [[-1] * 5]

@@ -9,14 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 from torch import Tensor
 
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, ReLU, SoLU, train
 from toymodels.bottleneck import Parameters
 from toymodels.hosts import Models
 from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, fit, matching, score
-from toymodels.metrics.dictionaries.scores import CHUNK
+from toymodels.metrics.dictionaries.detection import CHUNK
+from toymodels.metrics.dictionaries.scores import BY_FEATURE
 from toymodels.responses import mean_active_values, responses
 from toymodels.training.recipe import Training
 
@@ -45,9 +46,7 @@ PENTAGON = torch.stack([ANGLE.cos(), ANGLE.sin()])[None]
 
 
 def permuted(s: Scores, order: Tensor) -> dict[str, Tensor]:
-    return {
-        name: getattr(s, name)[:, order] for name in ("cosine", "max_cosine", "max_absolute_cosine", "f1", "latent")
-    }
+    return {name: getattr(s, name)[:, order] for name in (*BY_FEATURE, "latent")}
 
 
 def mirrored_pentagon() -> Scores:
@@ -73,12 +72,25 @@ def test_scores_by_scikit_learn_and_by_hand(samples):
     f, a_hat = d.encode(a), d.decode(d.encode(a))
     for m in range(2):
         for i in range(7):
-            expected = f1_score(active[m, i].numpy(), (f[m, s.latent[m, i]] > 0).numpy())
-            assert s.f1[m, i].item() == pytest.approx(expected)
+            on, fires = active[m, i].numpy(), (f[m, s.latent[m, i]] > 0).numpy()
+            for ours, theirs in ((s.f1, f1_score), (s.precision, precision_score), (s.recall, recall_score)):
+                assert ours[m, i].item() == pytest.approx(theirs(on, fires))
+            v, on = truth[m, :, i].double(), active[m, i]
+            effect, effect_hat = (
+                v @ (x[:, on].mean(1) - x[:, ~on].mean(1)) for x in (a[m].double(), a_hat[m].double())
+            )
+            assert s.kept[m, i].item() == pytest.approx((effect_hat / effect).item(), rel=1e-4)
         variance = a[m].double().var(1, correction=0).sum()
         assert s.unexplained[m].item() == pytest.approx(
             ((a - a_hat)[m].square().sum() / samples / variance).item(), 1e-4
         )
+        cosines = torch.nn.functional.cosine_similarity(d.decoder[m].T[:, None], truth[m].T[None], dim=2).abs()
+        closest = cosines.argmax(1)
+        assert s.uniqueness[m].item() == pytest.approx(len(set(closest.tolist())) / 9)
+        each = [f1_score(active[m, i].numpy(), (f[m, j] > 0).numpy()) for j, i in enumerate(closest.tolist())]
+        assert s.classification_f1[m].item() == pytest.approx(np.mean(each))
+    assert s.shrinkage.tolist() == pytest.approx((a_hat.norm(dim=1).mean(1) / a.norm(dim=1).mean(1)).tolist(), rel=1e-5)
+    assert s.r2.tolist() == pytest.approx((1 - s.unexplained).tolist())
     assert s.l0.tolist() == pytest.approx((f > 0).sum(1).double().mean(1).tolist())
     assert s.mcc.tolist() == pytest.approx(s.cosine.mean(1).tolist())
     assert s.mmcs.tolist() == pytest.approx(s.max_cosine.mean(1).tolist())
@@ -93,11 +105,62 @@ def test_a_perfect_dictionary_scores_perfectly():
     active = torch.rand(1, n, 500) < 0.3
     s = score(d, active.float(), active, eye)
     assert s.latent.tolist() == [list(range(n))]
-    for measured in (s.cosine, s.f1, s.mcc, s.mmcs, s.mmcs_absolute, s.mcc_matched):
+    for measured in (*(getattr(s, name) for name in BY_FEATURE), s.mcc, s.mmcs, s.mmcs_absolute, s.mcc_matched):
+        assert (measured == 1).all()
+    for measured in (s.uniqueness, s.classification_f1, s.r2, s.shrinkage):
         assert (measured == 1).all()
     assert s.unexplained.item() == 0
     assert s.l0.item() == pytest.approx(active.float().sum(1).mean().item())
     assert s.dead_latents.item() == 0
+
+
+def test_a_perfect_dictionary_in_superposition_scores_perfectly():
+    """Five features in two dimensions, one at a time: directions at angles, every latent a perfect detector."""
+    g = torch.Generator().manual_seed(0)
+    which = torch.randint(6, (4000,), generator=g)  # 5 is none
+    active = (torch.arange(5)[:, None] == which)[None]
+    bias = torch.full((1, 5), -0.5)  # above cos 72 degrees
+    d = Dictionary(PENTAGON / 0.5, PENTAGON.transpose(1, 2), bias)
+    s = score(d, PENTAGON @ active.float(), active, PENTAGON)
+    for measured in (*(getattr(s, name) for name in BY_FEATURE), s.mcc, s.mmcs, s.uniqueness, s.r2, s.shrinkage):
+        torch.testing.assert_close(measured, torch.ones_like(measured), rtol=0, atol=1e-5)
+
+
+def test_what_shrinks_is_seen_by_feature():
+    """Latents at half of their features: half is kept, whatever else is active."""
+    torch.manual_seed(0)
+    eye, active = torch.eye(4)[None], torch.rand(1, 4, 3000) < 0.3
+    d = Dictionary(eye * torch.tensor([1.0, 0.5, 0.25, 2.0]), eye)
+    s = score(d, active.float(), active, eye)
+    assert s.kept[0].tolist() == pytest.approx([1, 0.5, 0.25, 2], rel=1e-5)
+    always = score(d, active.float() + 1, torch.ones_like(active), eye)
+    assert always.kept.isnan().all()
+
+
+def test_directions_alone_have_no_detectors():
+    d, a, active, truth = planted(3)
+    d = Dictionary(d.decoder, d.decoder.transpose(1, 2))
+    found, alone = score(d, a, active, truth), score(Dictionary(d.decoder), a, active, truth)
+    assert (found.dead_latents == 0).all()
+    same = ("cosine", "max_cosine", "max_absolute_cosine", "latent", "mcc", "mcc_matched", "mcc_by_chance", "mmcs")
+    for name in (*same, "mmcs_by_chance", "mmcs_absolute", "mmcs_absolute_by_chance", "uniqueness"):
+        assert torch.equal(getattr(alone, name), getattr(found, name)), name
+    for name in ("precision", "recall", "f1", "kept", "classification_f1", "l0", "unexplained", "r2", "shrinkage"):
+        assert getattr(alone, name).shape == getattr(found, name).shape
+        assert getattr(alone, name).isnan().all(), name
+    assert alone.dead_latents.isnan().all()
+
+
+def test_means_over_a_tier_leave_out_what_is_undefined():
+    d, a, active, truth = planted(2)
+    active[:, 0] = False
+    s = score(d, a, active, truth)
+    tier = torch.tensor([[1, 1, 1, 2, 2, 0, 0], [1, 1, 2, 2, 2, 2, 2]])
+    means = s.means(tier == 1)
+    assert set(means) == set(BY_FEATURE)
+    assert means["cosine"].tolist() == pytest.approx([s.cosine[0, :3].mean().item(), s.cosine[1, :2].mean().item()])
+    assert means["f1"].tolist() == pytest.approx([s.f1[0, 1:3].mean().item(), s.f1[1, 1].item()])
+    assert s.means(tier == 0)["f1"].isnan().tolist() == [False, True]
 
 
 def test_dead_latents_unmatched_and_unseen_features():
@@ -145,11 +208,23 @@ def test_permuting_features_permutes_their_scores(seed, order):
 def test_permuting_latents_renames_them(seed, order):
     d, a, active, truth = planted(seed)
     order = torch.tensor(order)
+    assert d.encoder is not None
+    assert d.encoder_bias is not None
     renamed = Dictionary(d.decoder[:, :, order], d.encoder[:, order], d.encoder_bias[:, order], d.decoder_bias, d.scale)
     before, after = score(d, a, active, truth), score(renamed, a, active, truth)
     assert torch.equal(torch.where(after.latent >= 0, order[after.latent], -1), before.latent)
     torch.testing.assert_close(after.f1, before.f1, equal_nan=True)
-    torch.testing.assert_close(after.mcc, before.mcc)
+    for name in ("mcc", "uniqueness", "classification_f1", "l0", "shrinkage", "dead_latents"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name), msg=name)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.lists(st.sampled_from([-1.0, 1.0]), min_size=9, max_size=9))
+def test_of_directions_alone_the_sign_does_not_matter(seed, signs):
+    d, a, active, truth = planted(seed)
+    before, after = (score(Dictionary(D), a, active, truth) for D in (d.decoder, d.decoder * torch.tensor(signs)))
+    for name in ("cosine", "max_absolute_cosine", "latent", "mcc", "mcc_matched", "mmcs_absolute", "uniqueness"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name), msg=name)
 
 
 # ---------------------------------------------------------------------------------------------------------------- truth

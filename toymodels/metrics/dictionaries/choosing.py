@@ -1,4 +1,4 @@
-"""Choosing: of dictionaries of several penalties, the one whose sparsity is the truth's."""
+"""Choosing: the dictionary whose sparsity is the truth's, of whatever kind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toymodels.metrics.dictionaries.dictionary import L1, Dictionary, TopK
+from toymodels.metrics.dictionaries.dictionary import Dictionary
+from toymodels.metrics.dictionaries.l1 import L1
 from toymodels.metrics.dictionaries.learning import fit
+from toymodels.metrics.dictionaries.sparsity import PENALTIES, Sparsity
+from toymodels.metrics.dictionaries.top_k import TopK
 from toymodels.surroundings import undisturbed
 
-PENALTIES = tuple(0.08 * 1.5**i for i in range(8))
+AT_PENALTIES = L1()
 AT_ONCE = 4096
 """held-out samples that are encoded at once"""
 
@@ -24,9 +27,9 @@ class Choice:
 
     dictionary: Dictionary
     index: Tensor
-    """[model], int64: which of the penalties"""
+    """[model], int64: which of the candidates"""
     l0: Tensor
-    """[model, penalty]: held-out mean number of active latents under each"""
+    """[model, candidate]: held-out mean number of active latents of each"""
 
 
 @undisturbed
@@ -37,21 +40,26 @@ def choose(
     latents: int,
     seeds: Sequence[int],
     penalties: Sequence[float] = PENALTIES,
+    *,
+    kind: Sparsity = AT_PENALTIES,
     **training: Any,
 ) -> Choice:
-    """Of `L1` dictionaries trained side by side, the one whose sparsity is the truth's, model by model.
+    """Dictionaries of ``kind`` whose sparsity is the truth's, ``target_l0 [model]``, model by model.
 
-    **The rule**: each model takes the penalty whose mean number of active latents on ``held_out [model, hidden,
-    sample]`` is nearest to ``target_l0 [model]``, the lower of equals; that is the expected number of active features,
-    sum_i P_i. A dictionary of another sparsity mixes features (Chanin & Garriga-Alonso 2026). Nothing about any one
-    feature is used. (`TopK` needs no choice: see `top_k`.)
+    **The rule**: the mean number of active latents shall be the expected number of active features, sum_i P_i. A
+    dictionary of another sparsity mixes features (Chanin & Garriga-Alonso 2026). Nothing about any one feature is used.
+    A kind that can be told does as it is told: `TopK` k = max(1, round(sum_i P_i)), `BatchTopK` k = sum_i P_i,
+    `JumpReLU` that for its target, `Matryoshka` as its base. Of `L1` one is trained for each of ``penalties``, side by
+    side, and each model takes the one whose mean number on ``held_out [model, hidden, sample]`` is nearest, the lower
+    penalty of equals. ``training`` is for `fit`.
     """
-    n_models, n = len(activations), len(penalties)
+    n_models = len(activations)
+    candidates, n = kind.tried(target_l0, penalties)
     side_by_side = fit(
         activations.repeat_interleave(n, dim=0),
-        L1(tuple(float(p) for p in penalties) * n_models),
+        candidates,
         latents,
-        [seed for seed in seeds for _ in penalties],
+        [seed for seed in seeds for _ in range(n)],
         **training,
     )
     chunks = held_out.split(AT_ONCE, dim=2)
@@ -63,4 +71,4 @@ def choose(
 
 def top_k(target_l0: Tensor) -> TopK:
     """The `TopK` of the truth's sparsity: k = max(1, round(sum_i P_i)), from ``target_l0 [model]``."""
-    return TopK(tuple(max(1, round(l0)) for l0 in target_l0.tolist()))
+    return TopK().tried(target_l0)[0]

@@ -1,12 +1,10 @@
-"""A dictionary: how latents are made of activations and activations of latents, and its two kinds of sparsity."""
+"""A dictionary: how latents are made of activations and activations of latents."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,67 +12,53 @@ from toymodels.kernels.largest import keep_largest
 
 
 @dataclass(frozen=True)
-class L1:
-    """A penalty on the sum of the latents, one for all models or one each.
-
-    Cunningham et al. 2023, *Sparse Autoencoders Find Highly Interpretable Features in Language Models*; Bricken et al.
-    2023, *Towards Monosemanticity*.
-    """
-
-    penalty: float | tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for penalty in np.atleast_1d(self.penalty).tolist():
-            if not (math.isfinite(penalty) and penalty >= 0):
-                raise ValueError(f"penalty: expected a number >= 0, got {penalty}")
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Only the ``k`` largest latents of an example stay, one k for all models or one each.
-
-    Makhzani & Frey 2013, *k-Sparse Autoencoders*; Gao et al. 2024, *Scaling and evaluating sparse autoencoders*.
-    """
-
-    k: int | tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for k in np.atleast_1d(self.k).tolist():
-            if not (isinstance(k, int) and k >= 1):
-                raise ValueError(f"k: expected a whole number >= 1, got {k}")
-
-
-@dataclass(frozen=True)
 class Dictionary:
-    """Trained dictionaries, one a model. See the equations of `toymodels.metrics.dictionaries`."""
+    """Dictionaries, one a model. See the equations of `toymodels.metrics.dictionaries`.
+
+    Of one from elsewhere nothing but the decoder need be known. What is left out is 0, and ``scale`` 1; without an
+    ``encoder`` there are directions and no latents: `encode` raises ``ValueError``.
+    """
 
     decoder: Tensor
-    """D, [model, hidden, latent], columns of norm 1"""
-    encoder: Tensor
+    """D, [model, hidden, latent]; columns of norm 1 where `fit` made them"""
+    encoder: Tensor | None = None
     """E, [model, latent, hidden]"""
-    encoder_bias: Tensor
+    encoder_bias: Tensor | None = None
     """c, [model, latent]"""
-    decoder_bias: Tensor
+    decoder_bias: Tensor | None = None
     """d, [model, hidden]"""
-    scale: Tensor
+    scale: Tensor | None = None
     """[model]; 1 for activations that are all zero"""
     k: Tensor | None = None
-    """[model], int64; None for `L1`"""
+    """[model], int64: only so many latents of an example answer; None: all that are above 0 and their threshold"""
+    threshold: Tensor | None = None
+    """[model, latent], >= 0: a latent answers above it (`BatchTopK`, `JumpReLU`); None: above 0"""
 
     def encode(self, a: Tensor) -> Tensor:
         """f ``[model, latent, batch]`` of activations ``a [model, hidden, batch]``."""
-        u = a.float() / self.scale[:, None, None]
-        return sparse(torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, u), self.k)
+        if self.encoder is None:
+            raise ValueError("this dictionary has no encoder: it has directions (its decoder) and no latents")
+        u = a.float() if self.scale is None else a.float() / self.scale[:, None, None]
+        if self.encoder_bias is None:
+            z = torch.bmm(self.encoder, u)
+        else:
+            z = torch.baddbmm(self.encoder_bias[:, :, None], self.encoder, u)
+        if self.threshold is not None:
+            z.masked_fill_(z <= self.threshold[:, :, None], 0)
+        return sparse(z, self.k)
 
     def decode(self, latents: Tensor) -> Tensor:
         """The reconstruction, ``[model, hidden, batch]``, in the units of the activations."""
-        u_hat = torch.baddbmm(self.decoder_bias[:, :, None], self.decoder, latents)
-        return u_hat * self.scale[:, None, None]
+        if self.decoder_bias is None:
+            u_hat = torch.bmm(self.decoder, latents)
+        else:
+            u_hat = torch.baddbmm(self.decoder_bias[:, :, None], self.decoder, latents)
+        return u_hat if self.scale is None else u_hat * self.scale[:, None, None]
 
     def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Dictionary:
         """The dictionaries of some of the models."""
-        parts = (self.decoder, self.encoder, self.encoder_bias, self.decoder_bias, self.scale)
-        return Dictionary(*(part[models] for part in parts), k=None if self.k is None else self.k[models])
+        parts = (getattr(self, field.name) for field in fields(self)[1:])
+        return Dictionary(self.decoder[models], *(None if part is None else part[models] for part in parts))
 
 
 def sparse(f: Tensor, k: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ several taps of one model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from toymodels import random
-from toymodels.metrics.dictionaries.dictionary import L1, Dictionary, TopK, sparse
+from toymodels.metrics.dictionaries.dictionary import Dictionary
+from toymodels.metrics.dictionaries.sparsity import Sparsity
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
 
@@ -27,12 +28,14 @@ BETAS = (0.0, 0.999)
 """Adam's. No momentum: more latents live, as one that has stopped firing does not drift on."""
 DECAY = 0.2
 """the share of the steps over which the rate falls to 0"""
+LOOKED_AT = 64
+"""the most batches of what it was trained on that a kind looks at to say how its latents answer afterwards"""
 
 
 @undisturbed
 def fit(
     activations: Tensor,
-    kind: L1 | TopK,
+    kind: Sparsity,
     latents: int,
     seeds: Sequence[int],
     steps: int = 2000,
@@ -43,13 +46,13 @@ def fit(
 
     Minibatches are neighbouring samples, over and over. Adam, its rate falling linearly to 0 over the last fifth; D's
     columns are kept at norm 1, their gradient freed of what would change it (Bricken et al. 2023). E starts at D^T,
-    times hidden / latents with `L1`. `REVIVALS` times in the first half, latents that fire on none of the latest `POOL`
-    samples are *revived*: pointed at what an example of their model still misses, drawn in proportion to its squared
-    error squared, with an encoder of norm .2 (`L1`) or 1 (`TopK`). After Bricken et al. 2023, who point at the example
-    itself. float32, on the CPU.
+    times hidden / latents where latents do not compete (`L1`, `JumpReLU`). `REVIVALS` times in the first half, latents
+    that fire on none of the latest `POOL` samples are *revived*: pointed at what their model (in `Matryoshka` their own
+    level of it) still misses of an example, drawn in proportion to its squared error squared, with an encoder of norm
+    .2 or, where latents compete, 1. After Bricken et al. 2023, who point at the example itself. float32, on the CPU.
     """
-    if not isinstance(kind, L1 | TopK):
-        raise TypeError(f"kind: expected L1 or TopK, such as TopK(4), got {kind!r:.60}")
+    if not isinstance(kind, Sparsity):
+        raise TypeError(f"kind: expected a kind of sparsity, such as TopK(4) or L1(0.1), got {kind!r:.60}")
     n_models, _, samples = activations.shape
     if len(seeds) != n_models:
         raise ValueError(f"seeds: expected one for each of {n_models} models, got {len(seeds)}")
@@ -76,7 +79,7 @@ class Learner:
     By hand because the intermediates are then written in place: new memory for each costs ten times the product.
     """
 
-    def __init__(self, activations: Tensor, kind: L1 | TopK, latents: int, seeds: np.ndarray, batch: int) -> None:
+    def __init__(self, activations: Tensor, kind: Sparsity, latents: int, seeds: np.ndarray, batch: int) -> None:
         n_models, n_hidden, samples = activations.shape
         self.seeds, self.n_hidden = seeds, n_hidden
         rms = activations.float().square().sum(1).mean(1).sqrt()
@@ -86,25 +89,19 @@ class Learner:
         torch.div(activations, self.scale[:, None, None], out=self.u[:, :n_hidden])
         start = ndtri(random.uniforms(seeds, latents, n_hidden, START, Domain.INITIALISATION))
         self.D = torch.from_numpy(start).transpose(1, 2).float().contiguous()
+        self.selection, self.levels = kind.selection(n_models, latents), kind.levels(latents)
         self.normalise()
-        # With L1 every latent answers: together they must not overshoot u, or many stay on for good. A top-k latent
-        # answers only where it is among the largest, so it starts large and, revived, moves fast.
-        competing = isinstance(kind, TopK)
         norm, self.revived_norm, self.revived_memory = (
-            (1.0, 1.0, 0.0) if competing else (min(1.0, n_hidden / latents), 0.2, 1.0)
+            (1.0, 1.0, 0.0) if kind.competing else (min(1.0, n_hidden / latents), 0.2, 1.0)
         )
         self.E = torch.cat([norm * self.D.transpose(1, 2), torch.zeros(n_models, latents, 1)], dim=2)
         self.d = torch.zeros(n_models, n_hidden)
-        self.parameters = [self.E, self.D, self.d]
+        self.parameters = [self.E, self.D, self.d, *self.selection.parameters]
         for parameter in self.parameters:
             parameter.grad = torch.empty_like(parameter)
-        self.k, self.half_penalty = None, torch.zeros(n_models, 1, 1)
-        if isinstance(kind, TopK):
-            self.k = torch.tensor(kind.k).expand(n_models).clamp(max=latents).contiguous()
-        else:
-            self.half_penalty = torch.tensor(kind.penalty).expand(n_models)[:, None, None] / 2
-        self.f, self.g = torch.empty(2, n_models, latents, batch)
-        self.error = torch.empty(n_models, n_hidden, batch)
+        self.half_penalty = self.selection.half_penalty * len(self.levels)
+        self.z, self.g = torch.empty(2, n_models, latents, batch)
+        self.errors = torch.empty(len(self.levels), n_models, n_hidden, batch)
 
     def slice(self, step: int, size: int) -> Tensor:
         """A batch of neighbours, wandering so that every sample is seen."""
@@ -114,29 +111,32 @@ class Learner:
 
     def differentiate(self, u: Tensor) -> None:
         """The gradient of each model's own loss; D's without the component along its columns."""
-        batch = u.shape[2]
-        E, D, d = (_gradient(parameter) for parameter in self.parameters)
-        f = sparse(torch.bmm(self.E, u, out=self.f), self.k)
-        error = torch.bmm(self.D, f, out=self.error).add_(self.d[:, :, None]).sub_(u[:, : self.n_hidden])
-        g = torch.baddbmm(self.half_penalty, self.D.transpose(1, 2), error, out=self.g)
-        torch.ops.aten.threshold_backward.grad_input(g, f, 0, grad_input=g)  # zero where the latent is off
-        torch.bmm(g, u.transpose(1, 2), out=E).mul_(2 / batch)
-        torch.bmm(error, f.transpose(1, 2), out=D).mul_(2 / batch)
-        torch.sum(error, 2, out=d).mul_(2 / batch)
+        E, D, d = (_gradient(parameter) for parameter in self.parameters[:3])
+        f, g, errors = self.selection.select(torch.bmm(self.E, u, out=self.z)), self.g, self.errors
+        for j, level in enumerate(self.levels):
+            torch.bmm(self.D[:, :, level], f[:, level], out=errors[j])
+            errors[j].add_(errors[j - 1]) if j else errors[j].add_(self.d[:, :, None]).sub_(u[:, : self.n_hidden])
+        for j in reversed(range(len(self.levels) - 1)):
+            errors[j].add_(errors[j + 1])  # a latent is answerable for the errors of all levels that it is in
+        unit = 2 / (u.shape[2] * len(self.levels))
+        for error, level in zip(errors, self.levels, strict=True):
+            torch.baddbmm(self.half_penalty, self.D[:, :, level].transpose(1, 2), error, out=g[:, level])
+            torch.bmm(error, f[:, level].transpose(1, 2), out=D[:, :, level]).mul_(unit)
+        self.selection.backward(f, g, unit)
+        torch.bmm(g, u.transpose(1, 2), out=E).mul_(unit)
+        torch.sum(errors[0], 2, out=d).mul_(unit)
         D.sub_(self.D * (self.D * D).sum(1, keepdim=True))
 
     def normalise(self) -> None:
-        """Bring D's columns back to norm 1."""
+        """Bring D's columns back to norm 1, and what else is trained to where it means something."""
         self.D.div_(torch.linalg.vector_norm(self.D, dim=1, keepdim=True))
+        self.selection.project()
 
     def revive(self, u: Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Point latents that fire on no sample of ``u`` at what is missed; see `fit`."""
-        f = sparse(self.E @ u, self.k)
-        missed = u[:, : self.n_hidden] - (self.D @ f + self.d[:, :, None])
-        weight = missed.double().square().sum(1).square().cumsum(1)
+        f = self.selection.select(self.E @ u)
         drawn = random.uniforms(self.seeds, f.shape[1], 1, step, Domain.INITIALISATION)[:, :, 0]
-        example = torch.searchsorted(weight, torch.from_numpy(drawn) * weight[:, -1:]).clamp(max=u.shape[2] - 1)
-        direction = missed.gather(2, example[:, None, :].expand(-1, self.n_hidden, -1))
+        direction = torch.cat([self._missed(u, f, level, torch.from_numpy(drawn)) for level in self.levels], 2)
         norm = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
         # Where nothing is missed there is nothing to point at, and the latent may stay dead.
         dead = (f.amax(2) <= 0) & (norm[:, 0] > 0)
@@ -155,11 +155,28 @@ class Learner:
         of_E, of_D = (optimizer.state[parameter]["exp_avg_sq"] for parameter in (self.E, self.D))
         of_E.copy_(torch.where(dead[:, :, None], living[:, None, :] @ of_E, of_E))
         of_D.copy_(torch.where(dead[:, None, :], of_D @ living[:, :, None], of_D))
+        self.selection.revive(dead, optimizer)
+
+    def _missed(self, u: Tensor, f: Tensor, level: slice, drawn: Tensor) -> Tensor:
+        """For each latent of a level what up to there is missed of an example, ``drawn`` in proportion to its squared
+        error squared: [model, hidden, latent of the level]."""
+        u_hat = self.D[:, :, : level.stop] @ f[:, : level.stop] + self.d[:, :, None]
+        missed = u[:, : self.n_hidden] - u_hat
+        weight = missed.double().square().sum(1).square().cumsum(1)
+        example = torch.searchsorted(weight, drawn[:, level].contiguous() * weight[:, -1:]).clamp(max=u.shape[2] - 1)
+        return missed.gather(2, example[:, None, :].expand(-1, self.n_hidden, -1))
 
     def dictionary(self) -> Dictionary:
         """The dictionaries as they have been learnt so far, one a model."""
         encoder, bias = self.E[:, :, : self.n_hidden].contiguous(), self.E[:, :, self.n_hidden].contiguous()
-        return Dictionary(self.D.clone(), encoder, bias, self.d.clone(), self.scale, self.k)
+        learnt = Dictionary(self.D.clone(), encoder, bias, self.d.clone(), self.scale)
+        return self.selection.finish(learnt, self._answers())
+
+    def _answers(self) -> Iterator[Tensor]:
+        """E u of up to `LOOKED_AT` batches, [model, latent, batch]."""
+        batch = self.z.shape[2]
+        for step in range(min(LOOKED_AT, self.u.shape[2] // batch)):
+            yield torch.bmm(self.E, self.slice(step, batch))
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -56,6 +56,25 @@ def matching(decoder: Tensor, directions: Tensor, *, signed: bool = False) -> Ma
     return Matching(latent, cosine, torch.where(there.any(2), largest, 0.0), cosines.abs().amax(2))
 
 
+@undisturbed
+def nearest(decoder: Tensor, directions: Tensor, *, signed: bool = False) -> Tensor:
+    """Which feature's direction has the largest |cosine| with each latent's, or, where features are ``signed``, the
+    largest cosine: int64 [model, latent]; -1 for a latent without direction, and where no feature has one."""
+    atoms, features = _units(decoder), _units(directions)
+    cosines = atoms.transpose(1, 2) @ features
+    there = atoms.any(1)[:, :, None] & features.any(1)[:, None, :]
+    worth = torch.where(there, cosines if signed else cosines.abs(), -torch.inf)
+    if features.shape[2] == 0:
+        return torch.full(atoms.shape[::2], -1)
+    return torch.where(there.any(2), worth.argmax(2), -1)
+
+
+def has_direction(directions: Tensor) -> Tensor:
+    """Which columns of ``[model, hidden, feature]`` are finite and not negligible beside the longest, bool [model,
+    feature]."""
+    return _units(directions).any(1)
+
+
 def _units(columns: Tensor) -> Tensor:
     """Columns at norm 1, float64; zeros where a column is negligible or not finite."""
     columns = columns.double()
