@@ -64,6 +64,10 @@ REASONS: dict[str, tuple[str, str]] = {
         ("features.firing", 'pairs are groups: { kind = "anticorrelated", groups = n / 2 }'),
     ),
     **dict.fromkeys(
+        ("hierarchy", "hierarchical", "mutually_exclusive_children"),
+        ("features.firing", 'trees are { kind = "tree", children = 3, depth = 1, any_child = 0.8 }'),
+    ),
+    **dict.fromkeys(
         ("betas", "beta1", "beta2", "beta_1", "beta_2", "momentum"),
         ("train.optimizer", "its own numbers are set in the Python API: tm.Adam(beta_1=...), tm.SGD(momentum=...)"),
     ),

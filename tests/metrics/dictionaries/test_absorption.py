@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from toymodels import Binary, Features, Sampler, Tree, UniformValues
-from toymodels.metrics.dictionaries import Absorption, Dictionary, absorption, matching
+from toymodels import Binary, Features, Frequency, Listed, Sampler, Tree, UniformValues
+from toymodels.metrics.dictionaries import Absorption, Dictionary, TopK, absorption, fit, matching
 from toymodels.rotations import haar
 from toymodels.values import Values
 
@@ -202,3 +202,24 @@ def test_parents_of_another_length_or_beyond_the_features_are_refused():
     for parents in (PARENTS[:3], np.array([-1, 0, 0, -1, 3, 6]), np.array([-2, 0, 0, -1, 3, 3])):
         with pytest.raises(ValueError, match="parents: expected a feature or -1 for each of 6"):
             absorption(built(0.0), x, x != 0, directions, parents)
+
+
+def test_dictionaries_of_trees_absorb_and_those_of_independent_features_do_not():
+    """Of the same marginals, in the same superposition: 12 features, whose directions are random, in 9 dimensions."""
+    n, seeds = 12, [0, 1, 2, 3]
+    tree = Tree(children=3, depth=1, any_child=0.9)
+    on_tree = Features(n, 0.1, values=Binary(), firing=tree)
+    p = Frequency(Listed(tuple(on_tree.probabilities().tolist())))
+    apart = Features(n, 0.1, p, values=Binary())
+    noise = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(len(seeds), 9, n, generator=noise), dim=1)
+    found = []
+    for features in (on_tree, apart):
+        x = Sampler([features] * len(seeds), seeds).evaluation(0, 24_000)
+        a = directions @ x
+        of = fit(a[:, :, :16_000], TopK(1), n, seeds, steps=600)
+        found.append(absorption(of, a[:, :, 16_000:], x[:, :, 16_000:] != 0, directions, tree.parents(n)))
+    trees, independent = found
+    assert (trees.mean > 0.5).all()
+    assert (independent.mean < 0.3).all()
+    assert (trees.full.nanmean(1) > independent.full.nanmean(1) + 0.3).all()

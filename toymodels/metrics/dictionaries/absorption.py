@@ -13,8 +13,9 @@ of Delta, which are those of a mean active value, there is as much of the parent
 for that where the parent's latent says nothing. 0 where l(c) has nothing of the parent, however the true directions
 overlap; 1 where it carries the parent whole and l(p) is silent. Scale and order of the latents do not matter, nor does
 a rotation of the activations. Latents beyond these two are not asked, as in few dimensions any has a component along
-any direction. Karvonen et al. 2025 (*SAEBench*) have such a fraction of a probe's direction, of all latents above
-thresholds, as without the truth it must be.
+any direction. At a tap that is not linear in x a child's direction is better taken beside its parent, tap(e_p + e_c) -
+tap(e_p): without it the child is never in the data. Karvonen et al. 2025 (*SAEBench*) have such a fraction of a probe's
+direction, of all latents above thresholds, as without the truth it must be.
 """
 
 from __future__ import annotations
