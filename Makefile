@@ -67,6 +67,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.verdict
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.functional_null
+	$(BIN)/python -m benchmarks.dictionaries
 	$(BIN)/python -m benchmarks.estimates
 
 # On a machine with CUDA and a Python that has torch: nothing is installed, only `toymodels` is imported.
