@@ -81,6 +81,11 @@ def normalise(a: Tensor, eps: Tensor | float, dim: int = -1) -> Tensor:
     The first entry is subtracted before anything else, so an all-equal ``a`` gives exactly 0 at every eps, 0 included.
     """
     a = centred(a, dim)
+    return a * reciprocal_deviation(a, eps, dim)
+
+
+def reciprocal_deviation(a: Tensor, eps: Tensor | float, dim: int = -1) -> Tensor:
+    """1 / sqrt(E a^2 + eps) along ``dim``, which is kept with size 1, of an ``a`` of mean 0; 0 where E a^2 + eps is."""
     variance = a.square().mean(dim, keepdim=True) + eps
     constant = variance == 0
-    return torch.where(constant, 0.0, a * torch.rsqrt(torch.where(constant, 1.0, variance)))
+    return torch.where(constant, 0.0, torch.rsqrt(torch.where(constant, 1.0, variance)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import Tensor
 
 from toymodels.bottleneck import (
@@ -20,7 +19,7 @@ from toymodels.bottleneck import (
     read_out,
 )
 from toymodels.checks import expect
-from toymodels.layer_norm import centred
+from toymodels.layer_norm import centred, reciprocal_deviation
 from toymodels.surgery.interventions import Intervention
 
 
@@ -48,5 +47,4 @@ def norm_statistics(bottleneck: Bottleneck, parameters: Parameters, mid: Tensor)
     assert parameters.ln_eps is not None
     first = mid[:, :1]
     mean = first + (mid - first).mean(1, keepdim=True)
-    variance = centred(mid).square().mean(1, keepdim=True) + parameters.ln_eps[:, None, None].to(mid.dtype)
-    return mean, torch.where(variance == 0, 0.0, torch.rsqrt(torch.where(variance == 0, 1.0, variance)))
+    return mean, reciprocal_deviation(centred(mid), parameters.ln_eps[:, None, None].to(mid.dtype), dim=1)
