@@ -158,6 +158,8 @@ def test_importlib_is_called_where_the_package_opens_alone() -> None:
         ("toymodels/api.py", "sweep"),
         ("toymodels/api.py", "draw"),
         ("toymodels/api.py", "answer"),
+        ("toymodels/api.py", "host"),
+        ("toymodels/api.py", "keep_host"),
         ("toymodels/api.py", "load"),
     ]
 

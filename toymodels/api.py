@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toymodels.activations import ELU, Activation, Elementwise, GeLU, Linear, ReLU, SiLU, SoLU, XExp
@@ -16,6 +17,8 @@ from toymodels.embedding import Embedding
 from toymodels.engines import OutOfMemory, Trained, train
 from toymodels.features import Features, Frequency, Importance, Sampler
 from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together, Tree
+from toymodels.hosts.hosted import HostedModel, hosted
+from toymodels.hosts.models import Models
 from toymodels.laws import Geometric, Listed, Uniform, Zipf
 from toymodels.layer_norm import LayerNorm, Matched
 from toymodels.losses import CrossEntropy, Loss, Power, Softmax, Squared
@@ -29,11 +32,11 @@ from toymodels.values import Binary, Exponential, FoldedNormal, UniformValues, V
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
     from toymodels.sweeps.errors import SweepError as SweepError
+    from toymodels.sweeps.results.loaded import LoadedModel
     from toymodels.sweeps.results.reading import Run
     from toymodels.sweeps.studies.reply import Reply
 
@@ -99,6 +102,7 @@ __all__ = [
     "answer",
     "draw",
     "forward",
+    "host",
     "load",
     "measure",
     "sweep",
@@ -194,6 +198,37 @@ def answer(run: Run | str | Path, name: str) -> Reply:
     """
     studies = importlib.import_module("toymodels.sweeps.studies")
     return studies.answer(name, load(run) if isinstance(run, str | os.PathLike) else run, lambda said: None)
+
+
+def host(
+    of: Run | LoadedModel | str | Path | Trained | Models, model: int | None = None, tap: str | None = None
+) -> HostedModel:
+    """One trained model as a host for other people's dictionaries: a stream of its activations, the features that made
+    them, their directions, the model as a PyTorch module.
+
+        host = tm.host("runs/solu_neurons", 3, tap="mid")
+        for activations in host.activations(batch=4096):    # float32 [batch, hidden], without end
+            ...
+        held_out = host.sample(50_000)                      # activations, x, active, t: a sample a row
+        host.directions.delta                               # [feature, hidden], as a decoder W_dec has its rows
+        host.as_module()                                    # taps are submodules that hooks see and change
+        host.save("host.safetensors")                       # tm.host("host.safetensors") reads it back
+
+    ``of`` is a run, its folder or one of its models, trained models (or `tm.hosts.Models`), or a file that `save`
+    wrote; ``model`` which of them, where there are several. ``tap`` is ``pre``, ``mid`` or ``post``, which is what the
+    read-out reads and what it is by default, but for a file, which has its own. See `HostedModel`.
+
+    Raises ``ValueError`` for a model or a tap that is not there, a `SweepError` for a folder or a file that cannot be
+    read.
+    """
+    if isinstance(of, Trained | Models):
+        return hosted(of, model, tap)
+    return importlib.import_module("toymodels.sweeps.results.hosting").host(of, model, tap)
+
+
+def keep_host(of: HostedModel, path: str | Path) -> None:
+    """What `HostedModel.save` does, which is to write a file."""
+    importlib.import_module("toymodels.sweeps.store.hostfile").write_host(of, Path(path))
 
 
 def load(folder: str | Path, *, allow_code: bool = False) -> Run:

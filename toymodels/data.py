@@ -53,7 +53,8 @@ class Data(ABC):
         """x of samples ``first`` to ``first + samples - 1``, float32 ``[feature, sample]``, on the CPU.
 
         Of the training batch of ``step``, counted from 0; of the evaluation data where ``step`` is None, for which
-        ``first`` is a multiple of 4. A function of its arguments alone: the same call gives the same x.
+        ``first`` is a multiple of 4, and 2^33 or more where they are streamed (`tm.host`). A function of its arguments
+        alone: the same call gives the same x.
         """
 
     def uniforms(self, seed: int, first: int, samples: int, step: int | None) -> Tensor:
