@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel lowest docs bench device clean
+.PHONY: demo test faults slow lint types wheel lowest saelens docs bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -54,6 +54,17 @@ lowest:
 	    tests/test_random.py tests/test_activations.py tests/test_bottleneck.py tests/test_features.py tests/test_cli.py \
 	    tests/engines tests/figures tests/sweeps/store tests/sweeps/results tests/sweeps/execution
 
+# SAELens as oracle and as user, in an environment of its own: what it saves is read here and what is written here it loads,
+# its scores are ours, and the page on dictionaries works. Nothing is downloaded but the wheels.
+SAELENS := .venv-saelens
+saelens: $(SAELENS)/installed
+	HF_HUB_OFFLINE=1 $(SAELENS)/bin/python -m pytest -q -p no:cacheprovider tests/saelens
+
+$(SAELENS)/installed: pyproject.toml constraints.txt constraints-saelens.txt
+	$(PYTHON) -m venv $(SAELENS)
+	$(SAELENS)/bin/python -m pip install -q -c constraints.txt -c constraints-saelens.txt -e . pytest hypothesis sae-lens
+	touch $@
+
 # The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
 docs: $(VENV)/installed-test
 	rm -rf build/docs build/jupyter_execute
@@ -95,4 +106,4 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(SAELENS) build dist *.egg-info

@@ -5,8 +5,6 @@ Results go to stdout, everything else to stderr. Nothing heavy is imported befor
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from toymodels.sweeps.console import options
@@ -21,21 +19,8 @@ app = typer.Typer(
 )
 
 
-def say_version(wanted: bool) -> None:
-    """Print the version and leave, for ``--version``."""
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"toymodels {version('toymodels')}")
-        raise typer.Exit
-
-
 @app.callback()
-def main(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def main(_version: options.Version = False) -> None:
     """Superposition toy models: sparse features, squeezed through a bottleneck, trained thousands at once, measured
     against the truth.
     """
@@ -219,23 +204,28 @@ def inspect(
 
 
 @app.command()
+def score(
+    run: options.OneRun,
+    dictionary: options.DictionaryPath,
+    model: options.ModelOrNone = None,
+    tap: options.Tap = "post",
+    samples: options.Samples = 20_000,
+    allow_code: options.AllowCode = False,
+    as_json: options.Json = False,
+) -> None:
+    """Score a sparse dictionary that another program made against the features that a model is known to have."""
+    from toymodels.sweeps.console import scores
+    from toymodels.sweeps.results.reading import load
+
+    scores.say_scores(load(run, allow_code=allow_code), dictionary, model, tap, samples, as_json=as_json)
+
+
+@app.command()
 def tables(run: options.OneRun, allow_code: options.AllowCode = False, as_json: options.Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
-    from toymodels.sweeps.console import documents
-    from toymodels.sweeps.execution.deriving import rebuild
-    from toymodels.sweeps.execution.reporter import Reporter
-    from toymodels.sweeps.spec.code import own_code
-    from toymodels.sweeps.store.store import Store
+    from toymodels.sweeps.console import rebuilding
 
-    store = Store.open_existing(run)
-    store.code = own_code() if allow_code else None
-    with store.locked():
-        done = rebuild(store, Reporter(note=say))
-    planned = store.manifest.packs
-    if as_json:
-        documents.print_document(documents.of_tables(run, planned, done))
-    else:
-        print(f"{run}: tables rebuilt from {done} of {planned} packs")
+    rebuilding.say_rebuilt(run, allow_code=allow_code, as_json=as_json)
 
 
 @app.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.console.standing import Standing
     from toymodels.sweeps.execution.estimate import Estimate
     from toymodels.sweeps.execution.run import Outcome
+    from toymodels.sweeps.results.scoring import ScoredRun
     from toymodels.sweeps.results.summary import ArmSummary
     from toymodels.sweeps.spec.shipped import Shipped
     from toymodels.sweeps.spec.tune import Chosen, Tuning
@@ -193,12 +194,19 @@ def _of_point(point: PowerPoint) -> Document:
     }
 
 
+def of_scores(folder: Path, tap: str, samples: int, scored: ScoredRun, means: pd.DataFrame) -> Document:
+    """The scores of a run's dictionaries: tables as rows, by model, by model and tier, by model and feature, and the
+    ``means`` over seeds."""
+    tables = {"models": scored.models, "tiers": scored.tiers, "features": scored.features, "means": means}
+    rows = {name: _rows(table) for name, table in tables.items()}
+    return {"folder": str(folder), "tap": tap, "samples": samples, **rows, "notes": list(scored.notes)}
+
+
 def of_judgements(folder: Path, held: Judgements, tables: Sequence[pd.DataFrame]) -> Document:
     """How far a person is with a blinded test and, when all is judged, the ``tables`` of what came of it: the arms'
     scores, and the agreement with the rule."""
     known = {"folder": str(folder), "judge": held.judge, "judged": held.judged, "neurons": len(held.verdicts)}
-    rows = [json.loads(table.to_json(orient="records", double_precision=15)) for table in tables]
-    return known | dict(zip(("arms", "agreement"), rows, strict=False))
+    return known | dict(zip(("arms", "agreement"), map(_rows, tables), strict=False))
 
 
 def of_files(paths: Sequence[Path]) -> Document:
@@ -209,6 +217,11 @@ def of_files(paths: Sequence[Path]) -> Document:
 def of_cleared(folders: Sequence[Path]) -> Document:
     """The folders of compiled kernels that ``toymodels doctor --clear-cache`` has removed."""
     return {"cleared": [str(folder) for folder in folders]}
+
+
+def _rows(table: pd.DataFrame) -> list[Document]:
+    """The rows of a table, what is undefined as null."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def _failed(outcome: Outcome) -> dict[str, str]:

@@ -7,6 +7,19 @@ from typing import Annotated
 
 import typer
 
+
+def say_version(wanted: bool) -> None:
+    """Print the version and leave, for ``--version``."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"toymodels {version('toymodels')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version and exit.")
+]
 OneRun = Annotated[Path, typer.Argument(help="A run folder, such as runs/two_tiers.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
@@ -78,6 +91,24 @@ JudgeName = Annotated[str, typer.Option("--judge", metavar="NAME", help="Who jud
 DrawnBy = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", min=0, help="Of the draw: judges of one seed see the same neurons."),
+]
+
+# ---------------------------------------------------------------------------------------------------------------- score
+
+ModelOrNone = Annotated[
+    int | None,
+    typer.Argument(help="The model's number; without it every model that has a dictionary.", show_default=False),
+]
+DictionaryPath = Annotated[
+    Path,
+    typer.Option(
+        "--dictionary",
+        help="In SAELens' layout: a file, the folder that it saves, or one with MODEL/ or MODEL.safetensors each.",
+    ),
+]
+Tap = Annotated[str, typer.Option(help="Where its activations are: pre, mid or post.")]
+Samples = Annotated[
+    int, typer.Option(metavar="N", min=2, max=10_000_000, help="How many fresh samples it is scored on.")
 ]
 
 # -------------------------------------------------------------------------------------------------------------- verdict

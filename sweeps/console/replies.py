@@ -29,13 +29,13 @@ def print_reply(reply: Reply) -> None:
         stdout.print(escape(sentence), highlight=False)
 
 
-def print_tables(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Print tables by their titles, and what the columns of estimates mean."""
+def print_tables(tables: Mapping[str, pd.DataFrame], all_in: str = "the file") -> None:
+    """Print tables by their titles, and what the columns of estimates mean; ``all_in`` is where a long one is whole."""
     for title, rows in tables.items():
         stdout.print(f"\n[dim]{escape(title)}[/dim]", highlight=False)
         stdout.print(table_of(rows.head(MAX_ROWS)))
         if len(rows) > MAX_ROWS:
-            stdout.print(f"the first {MAX_ROWS} of {len(rows)} rows; all are in the file", highlight=False)
+            stdout.print(f"the first {MAX_ROWS} of {len(rows)} rows; all are in {all_in}", highlight=False)
     if any(has_estimates(rows) for rows in tables.values()):
         stdout.print(f"[dim]{LEGEND}[/dim]", highlight=False)
 

@@ -1,0 +1,169 @@
+"""Scoring: somebody's dictionaries of a run's models, held against the features that each model is known to have.
+
+A dictionary is scored on samples of its model's own evaluation stream, from sample `FIRST` on: fresh ones for what was
+trained on the beginning of that stream, or on what ``tm.host`` streams. Tiers are those of the run's table of features.
+A signed feature has two sides, each with a latent of its own (`toymodels.metrics.dictionaries.truth`), and both are of
+its tier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from toymodels.engines.moment_table import TAPS
+from toymodels.hosts import Models
+from toymodels.metrics.dictionaries import Scores, activations, score
+from toymodels.metrics.dictionaries.scores import BY_FEATURE
+from toymodels.sweeps.errors import FolderError, SpecError
+from toymodels.sweeps.results.dictionaries import read_dictionary
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.spec.wording import one_of
+from toymodels.sweeps.store.sae_files import WEIGHTS, is_folder
+
+FIRST = 2**32
+"""The first sample that is scored, of 2^34: far from those that measures are taken on, and from the second half, which
+is for training."""
+OF_FEATURES: Mapping[str, str] = {
+    "mcc": "cosine",
+    "mmcs": "max_cosine",
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+    "kept": "kept",
+}
+"""What is a mean over the features of a tier, by its name, and the score of one feature that it is the mean of."""
+OF_MODELS = (
+    "mcc_by_chance",
+    "mmcs_by_chance",
+    "uniqueness",
+    "classification_f1",
+    "l0",
+    "r2",
+    "shrinkage",
+    "dead_latents",
+)
+"""The `Scores` of a model's dictionary as a whole, beside the means over all features."""
+ALL = "all"
+"""where a tier may stand: every feature"""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """The scores of a run's dictionaries, as tables; what is undefined is NaN."""
+
+    models: pd.DataFrame
+    """a row a model: ``model``, ``seed``, ``architecture``, ``latents``, the means over all features, `OF_MODELS`"""
+    tiers: pd.DataFrame
+    """a row a model x tier, ``all`` the first: ``features``, how many (sides of signed ones each), and their means"""
+    features: pd.DataFrame
+    """a row a model x feature, of signed ones x side"""
+    notes: Sequence[str]
+    """what was taken for granted or left out, a sentence each"""
+
+
+def score_run(
+    run: Run, path: Path, model: int | None, tap: str, samples: int, say: Callable[[str], None] = lambda _: None
+) -> ScoredRun:
+    """Score the dictionary at ``path`` of one model, or those of all models that have one in that folder.
+
+    Raises `SpecError` for a file or a choice that cannot be, `FolderError` where the run's tables or models are not
+    there.
+    """
+    if tap not in TAPS:
+        raise SpecError(f"--tap: expected {one_of(TAPS)}, got '{tap}'")
+    paths = _paths(run, path, model)
+    known = run.models.set_index("model")
+    diverged = [each for each in paths if known.loc[each, "status"] != "ok"]
+    if model in diverged:
+        raise FolderError(f"{run.path}: model {model} diverged: it has no features to be found")
+    notes = [f"left out, as they diverged: models {', '.join(map(str, diverged))}"] if diverged else []
+    tier_of = dict(list(run.rows("features", list(paths), ["tier"]).groupby("model")["tier"]))
+    rows: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
+    for each in (each for each in paths if each not in diverged):
+        loaded = run.model(each)
+        host = Models([loaded.experiment], loaded.parameters)
+        read = read_dictionary(paths[each], host.bottleneck.hidden)
+        notes += read.notes
+        say(f"model {each}: {read.path}, read as '{read.architecture}'")
+        a, active = activations(host, tap, FIRST, samples)
+        found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed)
+        features = _features(each, tier_of[each].tolist(), found, host.signed)
+        tiers = _tiers(features)
+        of_model = {
+            "model": each,
+            "seed": loaded.experiment.seed,
+            "dictionary": str(read.path),
+            "architecture": read.architecture,
+            "latents": read.dictionary.decoder.shape[2],
+            "active_features": active.sum().item() / samples,
+            **{name: tiers.iloc[0][name] for name in OF_FEATURES},
+            **{name: _number(getattr(found, name)) for name in OF_MODELS},
+        }
+        rows.append((pd.DataFrame([of_model]), tiers, features))
+    if not rows:
+        raise FolderError(f"{run.path}: every model with a dictionary diverged: there is nothing to score")
+    models, tiers, features = (pd.concat(tables, ignore_index=True) for tables in zip(*rows, strict=True))
+    return ScoredRun(models, tiers, features, notes)
+
+
+def _paths(run: Run, path: Path, model: int | None) -> dict[int, Path]:
+    """Where the dictionary of each model is that is to be scored, in the order of the models."""
+    planned = len(run.plan)
+    if model is not None and not 0 <= model < planned:
+        raise SpecError(f"MODEL: expected one from 0 to {planned - 1} of {run.path}, got {model}")
+    single = not is_folder(path) or (path / WEIGHTS).exists()
+    if single and model is None:
+        raise SpecError(f"{path}: one dictionary: say of which MODEL it is, or give a folder with one for each model")
+    if single and model is not None:
+        return {model: path}
+    found: dict[int, Path] = {}
+    for number, each in sorted(_numbered(path), key=lambda of: of[0]):
+        if number in found:
+            raise SpecError(f"{path}: {found[number].name} and {each.name} are both of model {number}")
+        if number >= planned:
+            raise SpecError(f"{each}: there is no model {number}: {run.path} has models 0 to {planned - 1}")
+        found[number] = each
+    if not found:
+        raise SpecError(f"{path}: has neither {WEIGHTS} nor MODEL/{WEIGHTS} nor MODEL.safetensors of any model")
+    if model is not None and model not in found:
+        raise SpecError(
+            f"{path}: has no dictionary of model {model}: expected {model}/{WEIGHTS} or {model}.safetensors"
+        )
+    return found if model is None else {model: found[model]}
+
+
+def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
+    """What is in a folder that is called by the number of a model, and which."""
+    for path in folder.iterdir():
+        name = path.stem if path.suffix == ".safetensors" else path.name
+        if name.isascii() and name.isdecimal() and len(name) < 10:
+            yield int(name), path
+
+
+def _features(model: int, tiers: Sequence[str | None], found: Scores, signed: bool) -> pd.DataFrame:
+    """A row a feature, or a side of one."""
+    sides = ("+", "-") if signed else ("",)
+    columns: dict[str, object] = {"model": model, "feature": list(range(len(tiers))) * len(sides)}
+    if signed:
+        columns["side"] = np.repeat(sides, len(tiers))
+    columns |= {"tier": [*tiers] * len(sides), "latent": found.latent[0].numpy()}
+    columns |= {name: getattr(found, name)[0].numpy() for name in BY_FEATURE}
+    return pd.DataFrame(columns)
+
+
+def _tiers(features: pd.DataFrame) -> pd.DataFrame:
+    """Means over the features of every tier, first over all; a tier without features has no row."""
+    means = {name: (column, "mean") for name, column in OF_FEATURES.items()}
+    parts = [features.assign(tier=ALL), features[features["tier"].notna()]]
+    tables = [part.groupby(["model", "tier"], sort=False).agg(features=("feature", "size"), **means) for part in parts]
+    return pd.concat([each.reset_index() for each in tables if len(each)], ignore_index=True)
+
+
+def _number(of_model: Tensor) -> float:
+    return of_model[0].item()
