@@ -28,10 +28,11 @@ from toymodels.hosts.transformer_layers import (
 from toymodels.hypotheses import in_transformers
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Measured
-from toymodels.hypotheses.questions import MARGIN, QUESTIONS
+from toymodels.hypotheses.in_transformers import Findings
+from toymodels.hypotheses.questions import MARGIN
 from toymodels.hypotheses.statistics.findings import Finding
-from toymodels.hypotheses.statistics.intervals import Interval, against
-from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
+from toymodels.hypotheses.statistics.intervals import Interval, against, unanimous
+from toymodels.hypotheses.tiers import FEWEST_FEATURES, Tiers, settings
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.errors import SpecError
@@ -40,7 +41,9 @@ from toymodels.sweeps.studies.reply import Reply, columns_of, estimate, more, sa
 
 KINDS = ("tokens", "bigrams", "latents")
 """the features that a text has by itself"""
-DEFAULT = AnalysisSetting(in_transformers.EPS)
+SETTINGS = settings(in_transformers.EPS)
+DEFAULT = SETTINGS[0]
+EVERYWHERE = "wherever the cuts are"
 OF_ARMS = (
     "an arm: means over its models, and how many features a model has (a recovered one has R² > .5 by a ridge probe)"
 )
@@ -53,6 +56,10 @@ PROBED = (
     "transformer reads."
 )
 UNTUNED = "Whether arms were trained equally well is not known here: look at their cross-entropy before comparing them."
+CUTS = (
+    f"'{EVERYWHERE}': the status if it is the same with every cut between tiers that is tried (docs/VERDICT.md), "
+    "undetermined if not."
+)
 ONE_EPS = "Every LayerNorm has the eps it was trained with: no claim about LayerNorm was tried at another."
 PSEUDO = (
     "Directions are pseudo-features: that they mean something is their giver's word. One is active where what the "
@@ -121,12 +128,14 @@ def answer_transformers(
         for arm in arms
     }
     tiers = in_transformers.tiers_of(measured, DEFAULT)
-    questions = in_transformers.questions(measured, DEFAULT) if paired else {}
-    tables = {OF_ARMS: pd.DataFrame(_arm_rows(measured, tiers, entropy)), OF_PREDICTIONS: _own_table(measured)}
-    if paired and (further := in_transformers.beyond(measured, DEFAULT)):
-        tables[BEYOND] = pd.DataFrame(row | {"minus": name} for name, of in further.items() for row in _rows(of))
-    if questions:
-        tables[OF_QUESTIONS] = _question_table(questions)
+    tables = {OF_ARMS: pd.DataFrame(_arm_rows(measured, tiers, entropy))}
+    asked = {
+        OF_PREDICTIONS: in_transformers.own,
+        **({BEYOND: in_transformers.beyond, OF_QUESTIONS: in_transformers.questions} if paired else {}),
+    }
+    found = {title: [ask(measured, setting) for setting in SETTINGS] for title, ask in asked.items()}
+    tables |= {title: pd.DataFrame(_rows(title, of)) for title, of in found.items() if of[0]}
+    questions = found.get(OF_QUESTIONS, [{}])[0]
     kind = features if isinstance(features, str) else "directions"
     question = f"Does SoLU with a LayerNorm put {kind} into neurons of layer {layer}, and is there a second tier?"
     reply = Reply(
@@ -189,26 +198,14 @@ def _arm_rows(
             yield row | estimate(np.asarray(values, np.float64))
 
 
-def _own_table(arms: Mapping[str, Measured]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"arm": name} | row for name, of in in_transformers.own(arms, DEFAULT).items() for row in _rows(of)
-    )
-
-
-def _rows(of: Mapping[str, Mapping[str, Finding]]) -> Iterator[dict[str, Any]]:
-    """A row a statistic that decides something."""
-    decisive = {p.key: p.decisive for p in in_transformers.ASKED}
-    for key, kinds in of.items():
-        for kind in decisive[key]:
-            yield {"prediction": f"{key} {kind}"} | _columns(kinds[kind])
-
-
-def _question_table(questions: Mapping[str, Mapping[str, Finding]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"question": f"{question.key} {question.asks}", "minus": arm} | _columns(finding)
-        for question in QUESTIONS
-        for arm, finding in questions[question.key].items()
-    )
+def _rows(title: str, found: Sequence[Findings]) -> Iterator[dict[str, Any]]:
+    """A row a finding at the default setting, and the status that all settings agree on."""
+    first = "arm" if title == OF_PREDICTIONS else "minus"
+    for arm, key, kind in found[0]:
+        each = [of[arm, key, kind] for of in found]
+        agreed = unanimous([finding.status for finding in each])
+        row = {first: arm, "asked": f"{key} {kind}"} | _columns(each[0])
+        yield row | {EVERYWHERE: agreed.value}
 
 
 def _columns(finding: Finding) -> dict[str, Any]:
@@ -240,17 +237,15 @@ def _engaged(of: Measured) -> str:
     return f"{word} (an affine map in its place costs {said(found)} of the loss)"
 
 
-def _sentence(
-    arms: Mapping[str, Measured], tiers: Mapping[str, Tiers], questions: Mapping[str, Mapping[str, Finding]]
-) -> str:
+def _sentence(arms: Mapping[str, Measured], tiers: Mapping[str, Tiers], questions: Findings) -> str:
     name = MAIN if MAIN in arms else next(iter(arms))
     sizes = {tier: said(estimate(size.double().numpy()), 1) for tier, size in tiers[name].sizes.items()}
     parts = [
         f"{name}: {_engaged(arms[name])}",
         f"{sizes[Tier.NEURON]} features in neurons, {sizes[Tier.HIDDEN]} hidden",
     ]
-    for arm, finding in questions.get("Q1", {}).items():
-        if arm in arms:
+    for (arm, key, _), finding in questions.items():
+        if key == "Q1" and arm in arms:
             count = more(_numbers(finding), 1, "in neurons")
             parts.append(f"{count} than {arm} ({finding.status.value}: the margin is {MARGIN:g})")
     return "; ".join(parts) + "."
@@ -277,6 +272,7 @@ def _notes(
     if len(arms) > 1 and not paired:
         yield "Arms do not have the same seeds, so they are not compared."
     yield PROBED
+    yield CUTS
     if len(arms) > 1:
         yield UNTUNED
     if any(arm.name.endswith("LN") for arm in arms):

@@ -41,9 +41,9 @@ def arms(two_tiers: Regime):
 
 def test_a_constructed_two_tier_layer_is_one(arms):
     assert (arms[MAIN][OF_ENGAGEMENT]["affine substitution"] > ENGAGED).all()
-    found = in_transformers.own(arms, DEFAULT)[MAIN]
+    found = in_transformers.own(arms, DEFAULT)
     for key, kind in (("P2", "suppressed"), ("P2", "rescaled"), ("P4", "geometric"), ("P4", "optimal"), ("P7", "mid")):
-        assert found[key][kind].status is Status.SUPPORTED, (key, kind)
+        assert found[MAIN, key, kind].status is Status.SUPPORTED, (key, kind)
     sizes = in_transformers.tiers_of(arms, DEFAULT)[MAIN]
     assert (sizes.neuron[:, :6].all(1)).all()
     assert not sizes.hidden[:, :6].any()
@@ -51,18 +51,19 @@ def test_a_constructed_two_tier_layer_is_one(arms):
 
 
 def test_and_it_has_more_in_neurons_than_the_same_in_another_basis(arms):
-    beyond = in_transformers.beyond(arms, DEFAULT)["gelu + LN"]
-    assert beyond["P2"]["suppressed"].status is Status.SUPPORTED
-    q1 = in_transformers.questions(arms, DEFAULT)["Q1"]
-    assert q1["gelu + LN"].mean >= 5
-    assert q1["gelu + LN"].status is Status.SUPPORTED
+    beyond = in_transformers.beyond(arms, DEFAULT)
+    assert beyond["gelu + LN", "P2", "suppressed"].status is Status.SUPPORTED
+    asked = in_transformers.questions(arms, DEFAULT).items()
+    (q1,) = (finding for (arm, key, _), finding in asked if key == "Q1" and arm == "gelu + LN")
+    assert q1.mean >= 5
+    assert q1.status is Status.SUPPORTED
 
 
 def test_features_all_in_superposition_have_no_first_tier():
     of = regime(BY_NAME["all superposed"], 12, Binary(), range(1000, 1004), "1e-05").arms[MAIN]
     measured = {MAIN: in_transformers.measure(MAIN, layer_of(of), SAMPLES)}
     assert in_transformers.tiers_of(measured, DEFAULT)[MAIN].neuron.sum() <= 1
-    assert in_transformers.own(measured, DEFAULT)[MAIN]["P2"]["suppressed"].n == 0
+    assert in_transformers.own(measured, DEFAULT)[MAIN, "P2", "suppressed"].n == 0
 
 
 def test_what_is_measured_of_a_layer_is_what_is_measured_of_the_models_whose_data_it_has(two_tiers, arms):
@@ -70,6 +71,11 @@ def test_what_is_measured_of_a_layer_is_what_is_measured_of_the_models_whose_dat
     for key, names in ((OF_TIERS, ("r2", "alignment", "r2_ungated")), ("P2", ("mid", "post")), ("P4", ("geometric",))):
         for name in names:
             torch.testing.assert_close(arms[MAIN][key][name], expected[key][name], rtol=1e-3, atol=2e-4, equal_nan=True)
+
+
+def test_without_layer_norm_nothing_is_said_of_what_it_does(arms):
+    found = in_transformers.own({"gelu": arms["gelu + LN"]}, DEFAULT)
+    assert [key for _, *key in found] == [["P2", "suppressed"], ["P7", "mid"]]
 
 
 def test_without_solu_and_layer_norm_nothing_is_compared(arms):

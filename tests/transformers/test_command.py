@@ -68,7 +68,7 @@ def test_what_the_battery_says_of_latents(folders: list[Path]) -> None:
     q1 = {
         row["minus"]: row
         for row in of["features of a model of solu + LN minus those of another arm"]
-        if "Q1" in row["question"]
+        if "Q1" in row["asked"]
     }
     assert set(q1) == {"gelu", "gelu + LN", "each without SoLU"}
     for arm in ("gelu", "gelu + LN"):

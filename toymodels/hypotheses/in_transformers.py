@@ -24,7 +24,7 @@ from toymodels.hypotheses.arms import LN_ONLY, MAIN
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, Measured, SplitSamples, halves
 from toymodels.hypotheses.numbers import AtSetting
 from toymodels.hypotheses.prediction import Prediction
-from toymodels.hypotheses.predictions.p2_rescaled import Rescaled
+from toymodels.hypotheses.predictions.p2_rescaled import RESCALED, Rescaled
 from toymodels.hypotheses.predictions.p4_needs_norm import NeedsNorm
 from toymodels.hypotheses.predictions.p7_weak_activity import WeakActivity
 from toymodels.hypotheses.questions import QUESTIONS
@@ -38,6 +38,10 @@ from toymodels.surroundings import undisturbed
 
 ASKED = (Rescaled(), NeedsNorm(), WeakActivity())
 """the predictions that are asked"""
+OF_NORM = (("P2", RESCALED), *(("P4", kind) for kind in NeedsNorm.decisive))
+"""what is 0 by definition where no LayerNorm follows"""
+Findings = dict[tuple[str, str, str], Finding]
+"""by arm, the key of a prediction or question, and the kind of statistic or what is asked"""
 EPS = "1e-05"
 """the LayerNorm eps of transformers, which no setting of the analysis changes"""
 
@@ -63,44 +67,57 @@ def tiers_of(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str
     return {name: Tiers.of(_evidence(arms), setting, name) for name in arms}
 
 
-def own(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str, dict[str, dict[str, Finding]]]:
-    """What each arm says of each prediction, by its own tiers: by arm, key and kind of statistic."""
+def own(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
+    """What each arm says of each prediction, by its own tiers; without LayerNorm nothing of what LayerNorm does."""
     of = tiers_of(arms, setting)
-    return {
-        name: {p.key: _judged(p, p.of_arm(measured[p.key], of[name]), of[name]) for p in ASKED}
-        for name, measured in arms.items()
-    }
-
-
-def beyond(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str, dict[str, dict[str, Finding]]]:
-    """What SoLU + LN has of each prediction beyond each LN-only control that there is, by the tiers of SoLU + LN: by
-    control, key and kind of statistic. The arms must be paired by seed. Nothing where there is no SoLU + LN."""
-    if MAIN not in arms:
-        return {}
-    of = tiers_of({MAIN: arms[MAIN]}, setting)[MAIN]
-    found = {}
-    for control in (name for name in LN_ONLY if name in arms):
-        found[control] = {}
+    found: Findings = {}
+    for name, measured in arms.items():
         for p in ASKED:
-            main, other = (p.of_arm(arms[name][p.key], of) for name in (MAIN, control))
-            found[control][p.key] = _judged(p, {kind: defined(main[kind] - other[kind]) for kind in main}, of)
+            each = _judged(p, p.of_arm(measured[p.key], of[name]), of[name])
+            found |= {(name, *key): finding for key, finding in each.items() if _has(name, key)}
     return found
 
 
-def questions(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str, dict[str, Finding]]:
+def beyond(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
+    """What SoLU + LN has of each prediction beyond each LN-only control that there is, by the tiers of SoLU + LN. The
+    arms must be paired by seed. Nothing where there is no SoLU + LN."""
+    found: Findings = {}
+    for control in (name for name in LN_ONLY if name in arms and MAIN in arms):
+        of = tiers_of({MAIN: arms[MAIN]}, setting)[MAIN]
+        for p in ASKED:
+            main, other = (p.of_arm(arms[name][p.key], of) for name in (MAIN, control))
+            each = _judged(p, {kind: defined(main[kind] - other[kind]) for kind in main}, of)
+            found |= {(control, *key): finding for key, finding in each.items()}
+    return found
+
+
+def questions(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
     """Q1 and Q2: how many more features SoLU + LN has in a tier than each other arm, paired by seed. Nothing where
     there is no SoLU + LN."""
     if MAIN not in arms or len(arms) == 1:
         return {}
     at = AtSetting(tiers_of(arms, setting), {}, {})
-    return {question.key: question.findings(at) for question in QUESTIONS}
+    return {
+        (arm, question.key, question.asks): finding
+        for question in QUESTIONS
+        for arm, finding in question.findings(at).items()
+    }
 
 
-def _judged(prediction: Prediction, numbers: Mapping[str, Tensor], of: Tiers) -> dict[str, Finding]:
+def _judged(prediction: Prediction, numbers: Mapping[str, Tensor], of: Tiers) -> dict[tuple[str, str], Finding]:
+    """The findings of the kinds of statistic that decide, of the seeds that have features to compare."""
     enough = torch.ones(len(of.neuron), dtype=torch.bool)
     for tier in prediction.compares:
         enough &= of.sizes[tier] >= FEWEST_FEATURES
-    return {kind: from_seeds(kind, each, prediction.margin_of(kind), enough) for kind, each in numbers.items()}
+    margin = prediction.margin_of
+    return {
+        (prediction.key, kind): from_seeds(kind, numbers[kind], margin(kind), enough) for kind in prediction.decisive
+    }
+
+
+def _has(arm: str, key: tuple[str, str]) -> bool:
+    """Whether there is something in an arm that such a finding is of."""
+    return arm.endswith("LN") or key not in OF_NORM
 
 
 def _evidence(arms: Mapping[str, Measured]) -> Evidence:
