@@ -189,6 +189,8 @@ def _arm_rows(
             "cross-entropy of the next token, nats": np.array(entropy[name]),
             **of[OF_ENGAGEMENT],
             "loss fraction of the probe": of[OF_TIERS]["loss fraction"],
+            "R² of the probe, mean over features": of[OF_TIERS]["r2"].nanmean(1),
+            "R² of the best neuron, mean over features": of[OF_TIERS]["alignment"].nanmean(1),
             "features": (of[OF_TIERS]["active"] > 0).sum(1).double(),
             "recovered": (of[OF_TIERS]["r2"] > DEFAULT.recovered).sum(1).double(),
             **sizes,
