@@ -108,19 +108,10 @@ def figure(
 @app.command()
 def show(run: options.OneRun, as_json: options.Json = False) -> None:
     """Print the summary table of a run."""
-    from toymodels.sweeps.console import documents, printing
+    from toymodels.sweeps.console.printing import say_summary
     from toymodels.sweeps.results.reading import load
-    from toymodels.sweeps.results.summary import notes, summarise
 
-    loaded = load(run)
-    arms = summarise(loaded)
-    said = [*notes(arms), *loaded.tuned_at_ends]
-    if as_json:
-        documents.print_document(documents.of_summary(run, loaded.question, arms, said))
-        return
-    printing.print_summary(loaded.question or run.name, arms, said)
-    if loaded.missing:
-        say(loaded.missing)
+    say_summary(load(run), run, as_json)
 
 
 @app.command()
@@ -221,6 +212,21 @@ def score(
 
 
 @app.command()
+def measure_transformer(
+    models: options.Transformers,
+    features: options.TransformerFeatures = "tokens",
+    layer: options.TransformerLayer = 0,
+    tokens: options.TransformerText = None,
+    most: options.MostFrequent = 64,
+    as_json: options.Json = False,
+) -> None:
+    """Put an MLP layer of transformers to the battery, with intervals over seeds (needs TransformerLens)."""
+    from toymodels.sweeps.console import transformers
+
+    transformers.measure_transformers(models, layer=layer, features=features, tokens=tokens, most=most, as_json=as_json)
+
+
+@app.command()
 def tables(run: options.OneRun, allow_code: options.AllowCode = False, as_json: options.Json = False) -> None:
     """Measure the packs of a run anew and rebuild its tables."""
     from toymodels.sweeps.console import rebuilding
@@ -252,14 +258,10 @@ def list_(as_json: options.Json = False) -> None:
 @app.command()
 def status(run: options.OneRun, as_json: options.Json = False) -> None:
     """Say how much of a run is finished, how fast, what failed, who is at work, and the next command."""
-    from toymodels.sweeps.console import documents
+    from toymodels.sweeps.console.printing import say_standing
     from toymodels.sweeps.console.standing import Standing
 
-    standing = Standing.of(run)
-    if as_json:
-        documents.print_document(documents.of_standing(standing))
-    else:
-        standing.print()
+    say_standing(Standing.of(run), as_json)
 
 
 @app.command()
@@ -280,10 +282,7 @@ def doctor(clear_cache: options.ClearCache = False, as_json: options.Json = Fals
     """Print versions, device, threads, memory, disk and optional parts."""
     from toymodels.sweeps.console import doctor
 
-    if clear_cache:
-        doctor.say_cleared(as_json)
-    else:
-        doctor.say_facts(as_json)
+    (doctor.say_cleared if clear_cache else doctor.say_facts)(as_json)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,34 @@ NullSeed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the rotation
 Short = Annotated[bool, typer.Option("--short", help="With --controls: fewer of them, in under a minute.")]
 ProofsOut = Annotated[Path | None, typer.Option(help="With --controls: where power.json and its figure go.")]
 
+# ------------------------------------------------------------------------------------------------- measure-transformer
+
+Transformers = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders of transformers (docs/TRANSFORMERS.md), each of a seed of its own.", show_default=False
+    ),
+]
+TransformerFeatures = Annotated[
+    str,
+    typer.Option(
+        "--features", metavar="KIND", help="tokens, bigrams, latents, or a file of directions, X.safetensors."
+    ),
+]
+TransformerLayer = Annotated[int, typer.Option("--layer", metavar="N", min=0, help="Which MLP layer.")]
+TransformerText = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens",
+        metavar="FILE",
+        help="What they read: a tensor 'tokens' [sequence, position].  [default: the language each was trained on]",
+        show_default=False,
+    ),
+]
+MostFrequent = Annotated[
+    int, typer.Option("--most", metavar="N", min=1, help="How many tokens or bigrams, the most frequent ones.")
+]
+
 # ---------------------------------------------------------------------------------------------------------------- watch
 
 EverySeconds = Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Between two looks.")]

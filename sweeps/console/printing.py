@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from toymodels.sweeps.console import documents
+from toymodels.sweeps.console.door import say
+from toymodels.sweeps.console.standing import Standing
 from toymodels.sweeps.execution.estimate import Estimate, span
-from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend
+from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend, notes, summarise
 
 MAX_ROWS = 60
 WIDE = 160
@@ -26,6 +30,26 @@ class Out(Console):
 
 
 stdout = Out(width=WIDE)
+
+
+def say_summary(run: Run, folder: Path, as_json: bool) -> None:
+    """Print the summary table of a run, and what should be known of it; ``folder`` is how it was named."""
+    arms = summarise(run)
+    said = [*notes(arms), *run.tuned_at_ends]
+    if as_json:
+        documents.print_document(documents.of_summary(folder, run.question, arms, said))
+        return
+    print_summary(run.question or folder.name, arms, said)
+    if run.missing:
+        say(run.missing)
+
+
+def say_standing(standing: Standing, as_json: bool) -> None:
+    """Print how a run stands."""
+    if as_json:
+        documents.print_document(documents.of_standing(standing))
+    else:
+        standing.print()
 
 
 def print_summary(question: str, arms: list[ArmSummary], notes: Sequence[str]) -> None:

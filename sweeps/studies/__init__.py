@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.results.reading import Run
     from toymodels.sweeps.studies.reply import Reply
 
-NOT_STUDIES = ("__init__", "reply", "document", "paired", "blinded", "judgements", "persons", "layers")
+NOT_STUDIES = ("__init__", "reply", "document", "paired", "blinded", "judgements", "persons", "layers", "transformers")
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_STUDIES))
 """Read off the files, so that naming them takes no PyTorch."""
 

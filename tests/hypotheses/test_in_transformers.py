@@ -1,0 +1,85 @@
+"""The battery on layers: where layers have the data of constructed models, it must say what is true of those."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toymodels import Binary
+from toymodels.hosts import Models
+from toymodels.hosts.layer import Layer
+from toymodels.hosts.taking import Projection
+from toymodels.hypotheses import in_transformers, measuring
+from toymodels.hypotheses.arms import MAIN, Regime
+from toymodels.hypotheses.constructed import CONSTRUCTIONS, regime
+from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS
+from toymodels.hypotheses.statistics.intervals import Status
+from toymodels.hypotheses.tiers import AnalysisSetting
+from toymodels.metrics.manipulation import ENGAGED
+
+SAMPLES = 16384
+DEFAULT = AnalysisSetting(in_transformers.EPS)
+BY_NAME = {c.name: c for c in CONSTRUCTIONS}
+
+
+def layer_of(models: Models) -> Layer:
+    n = models.first.features.n
+    taking = Projection(torch.eye(n).expand(len(models), n, n), torch.zeros(len(models), n))
+    return Layer(models.bottleneck, models.parameters, models.examples(0, SAMPLES), taking)
+
+
+@pytest.fixture(scope="module")
+def two_tiers() -> Regime:
+    return regime(BY_NAME["two tiers"], 12, Binary(), range(1000, 1006), "1e-05")
+
+
+@pytest.fixture(scope="module")
+def arms(two_tiers: Regime):
+    each = {name: layer_of(two_tiers.arms[name]) for name in (MAIN, "gelu + LN")}
+    return {name: in_transformers.measure(name, layer, SAMPLES) for name, layer in each.items()}
+
+
+def test_a_constructed_two_tier_layer_is_one(arms):
+    assert (arms[MAIN][OF_ENGAGEMENT]["affine substitution"] > ENGAGED).all()
+    found = in_transformers.own(arms, DEFAULT)
+    for key, kind in (("P2", "suppressed"), ("P2", "rescaled"), ("P4", "geometric"), ("P4", "optimal"), ("P7", "mid")):
+        assert found[MAIN, key, kind].status is Status.SUPPORTED, (key, kind)
+    sizes = in_transformers.tiers_of(arms, DEFAULT)[MAIN]
+    assert (sizes.neuron[:, :6].all(1)).all()
+    assert not sizes.hidden[:, :6].any()
+    assert sizes.hidden.sum(1).double().mean() >= 3
+
+
+def test_and_it_has_more_in_neurons_than_the_same_in_another_basis(arms):
+    beyond = in_transformers.beyond(arms, DEFAULT)
+    assert beyond["gelu + LN", "P2", "suppressed"].status is Status.SUPPORTED
+    asked = in_transformers.questions(arms, DEFAULT).items()
+    (q1,) = (finding for (arm, key, _), finding in asked if key == "Q1" and arm == "gelu + LN")
+    assert q1.mean >= 5
+    assert q1.status is Status.SUPPORTED
+
+
+def test_features_all_in_superposition_have_no_first_tier():
+    of = regime(BY_NAME["all superposed"], 12, Binary(), range(1000, 1004), "1e-05").arms[MAIN]
+    measured = {MAIN: in_transformers.measure(MAIN, layer_of(of), SAMPLES)}
+    assert in_transformers.tiers_of(measured, DEFAULT)[MAIN].neuron.sum() <= 1
+    assert in_transformers.own(measured, DEFAULT)[MAIN, "P2", "suppressed"].n == 0
+
+
+def test_what_is_measured_of_a_layer_is_what_is_measured_of_the_models_whose_data_it_has(two_tiers, arms):
+    expected = measuring.measure(MAIN, two_tiers.arms[MAIN], SAMPLES, dictionaries=False)
+    for key, names in ((OF_TIERS, ("r2", "alignment", "r2_ungated")), ("P2", ("mid", "post")), ("P4", ("geometric",))):
+        for name in names:
+            torch.testing.assert_close(arms[MAIN][key][name], expected[key][name], rtol=1e-3, atol=2e-4, equal_nan=True)
+
+
+def test_without_layer_norm_nothing_is_said_of_what_it_does(arms):
+    found = in_transformers.own({"gelu": arms["gelu + LN"]}, DEFAULT)
+    assert [key for _, *key in found] == [["P2", "suppressed"], ["P7", "mid"]]
+
+
+def test_without_solu_and_layer_norm_nothing_is_compared(arms):
+    alone = {"gelu": arms["gelu + LN"]}
+    assert in_transformers.beyond(alone, DEFAULT) == {}
+    assert in_transformers.questions(alone, DEFAULT) == {}
+    assert in_transformers.questions({MAIN: arms[MAIN]}, DEFAULT) == {}

@@ -1,0 +1,70 @@
+"""Small transformers trained on a synthetic language, by TransformerLens and PyTorch, with nothing downloaded.
+
+    loss = - mean log P(token at position + 1 | tokens up to position),  minimised by Adam, its rate falling as a cosine
+
+A model sees ``batch`` sequences a step, drawn at random among the first `SEQUENCES` of its language's training text, in
+the order of the model's own seed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from toymodels.hosts.language import Language
+from toymodels.hosts.transformer import native
+from toymodels.surroundings import undisturbed
+
+SEQUENCES = 8192
+LENGTH = 32
+"""positions of a sequence, in training and after"""
+
+
+@undisturbed
+def train_transformer(
+    language: Language,
+    act_fn: str,
+    *,
+    seed: int = 0,
+    d_model: int = 24,
+    d_mlp: int = 64,
+    n_layers: int = 1,
+    steps: int = 1000,
+    batch: int = 64,
+    learning_rate: float = 1e-2,
+    **config: Any,
+) -> Any:
+    """A TransformerLens bridge of so many layers, its MLPs of ``act_fn`` (`toymodels.hosts.transformer`), trained.
+
+    ``seed`` is of the start and of the order of sequences; ``config`` are further settings of TransformerLens. Needs
+    TransformerLens.
+    """
+    heads = {"n_heads": d_model // 8, "d_head": 8}
+    sizes = {"d_model": d_model, "d_mlp": d_mlp, "n_layers": n_layers, "n_ctx": LENGTH, "d_vocab": language.tokens}
+    bridge = native({**heads, **sizes, "normalization_type": "LN", "act_fn": act_fn, "seed": seed, **config})
+    model, optimizer = bridge.original_model, torch.optim.Adam(bridge.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    text = torch.from_numpy(language.text(SEQUENCES, LENGTH, evaluation=False).tokens)
+    order = np.random.default_rng(seed).integers(0, SEQUENCES, (steps, batch))
+    for chosen in order:
+        loss = _loss(model, text[torch.from_numpy(chosen)])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return bridge
+
+
+@undisturbed
+def cross_entropy(bridge: Any, tokens: np.ndarray) -> float:
+    """The mean of - log P of the next token over ``tokens`` [sequence, position], in nats."""
+    with torch.no_grad():
+        return float(_loss(bridge.original_model, torch.from_numpy(tokens)))
+
+
+def _loss(model: Any, tokens: Tensor) -> Tensor:
+    return F.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
