@@ -3,6 +3,8 @@
 Run where transformer_lens is installed, which the program itself does without.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import copy

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toymodels import Embedding, Tree
+from toymodels import Embedding, Features, Tree
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.spec.names import check_name, setting_names
 from toymodels.sweeps.spec.schema import DEFAULTS
@@ -261,7 +261,9 @@ def test_a_tree_is_read_made_and_written_as_it_was_given() -> None:
     given = {"kind": "tree", "children": 2, "depth": 1, "any_child": 0.5}
     cell = settings(**{"features.firing": given})
     assert cell.document()["features"]["firing"] == given
-    assert cell.experiment("file.toml").features.firing == Tree(2, 1, 0.5)
+    features = cell.experiment("file.toml").features
+    assert isinstance(features, Features)
+    assert features.firing == Tree(2, 1, 0.5)
     named = {name for name in cell.non_default() if name.startswith("features.firing")}
     assert named == {"features.firing", *(f"features.firing.{key}" for key in given if key != "kind")}
     assert validate(cell.document(), "file.toml") == cell
