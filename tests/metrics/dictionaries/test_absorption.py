@@ -98,6 +98,8 @@ def test_uniform_values_have_the_closed_form():
 
 def test_a_latent_that_misses_its_parent_alone_too_is_told_from_absorption():
     of = built(0.0)
+    assert of.encoder is not None
+    assert of.encoder_bias is not None
     of.encoder_bias[:, 0] = -2  # never on, but for one thing
     of.encoder[:, 0, 3] = 3  # with the other root, of which it says nothing
     found = scored(of, data())
@@ -146,6 +148,7 @@ def test_order_and_scale_of_latents_rotation_and_unit_do_not_matter(order: list[
     whole = scored(of, x)
     each = scale * torch.linspace(0.5, 2, N)
     Q = haar(np.array([seed]), N, 0)[0].float()
+    assert of.encoder is not None
     moved = Dictionary(
         Q @ (of.decoder * each)[:, :, order],
         (of.encoder / each[:, None])[:, order] @ Q.T,
@@ -182,6 +185,7 @@ def test_models_are_scored_apart():
 def test_what_is_not_there_is_undefined():
     x = data()
     of = built(1.0)
+    assert of.encoder_bias is not None
     of.encoder_bias[:, 0] = -9  # the first root's latent is dead, and no other is left for it
     found = scored(of, x)
     assert found.fraction[:, [1, 2]].isnan().all()
