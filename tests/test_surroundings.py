@@ -57,8 +57,11 @@ def sought() -> dict[str, Any]:
     l0 = active.double().sum(1).mean(1)
     choice = dictionaries.choose(a, a, l0, 5, [0, 1, 2], penalties=(0.1, 0.3), steps=20, batch=32)
     top = dictionaries.fit(a, dictionaries.TopK(2), 5, [0, 1, 2], steps=20, batch=32)
+    nested = dictionaries.Matryoshka(dictionaries.BatchTopK(1.5), (2,))
+    others = [dictionaries.fit(a, kind, 5, [0, 1, 2], steps=20, batch=32) for kind in (nested, dictionaries.JumpReLU())]
     scores = dictionaries.score(top, a, active, directions)
-    return {"a": a, "directions": directions, "l0": choice.l0, **vars(top), **vars(scores)}
+    thresholds = {f"threshold {i}": other.threshold for i, other in enumerate(others)}
+    return {"a": a, "directions": directions, "l0": choice.l0, **vars(top), **vars(scores), **thresholds}
 
 
 def operated_on() -> dict[str, Any]:

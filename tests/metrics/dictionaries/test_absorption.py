@@ -149,6 +149,7 @@ def test_order_and_scale_of_latents_rotation_and_unit_do_not_matter(order: list[
     whole = scored(of, x)
     each = scale * torch.linspace(0.5, 2, N)
     Q = haar(np.array([seed]), N, 0)[0].float()
+    assert of.encoder is not None
     moved = Dictionary(
         Q @ (of.decoder * each)[:, :, order],
         (of.encoder / each[:, None])[:, order] @ Q.T,
