@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel lowest saelens docs bench device clean
+.PHONY: demo test faults slow lint types wheel lowest saelens transformers docs bench device clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -65,6 +65,17 @@ $(SAELENS)/installed: pyproject.toml constraints.txt constraints-saelens.txt
 	$(SAELENS)/bin/python -m pip install -q -c constraints.txt -c constraints-saelens.txt -e . pytest hypothesis sae-lens
 	touch $@
 
+# Real transformers, in an environment of their own: TransformerLens trains small ones offline, and they are measured.
+TRANSFORMERS := .venv-transformers
+transformers: $(TRANSFORMERS)/installed
+	HF_HUB_OFFLINE=1 $(TRANSFORMERS)/bin/python -m pytest -q -p no:cacheprovider tests/transformers
+
+$(TRANSFORMERS)/installed: pyproject.toml constraints.txt constraints-transformers.txt
+	$(PYTHON) -m venv $(TRANSFORMERS)
+	$(TRANSFORMERS)/bin/python -m pip install -q -c constraints.txt -c constraints-transformers.txt \
+	    -e '.[transformers]' pytest hypothesis
+	touch $@
+
 # The documentation site, in build/docs. It runs the notebooks; a warning or a cell that fails is an error.
 docs: $(VENV)/installed-test
 	rm -rf build/docs build/jupyter_execute
@@ -106,4 +117,4 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(SAELENS) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(SAELENS) $(TRANSFORMERS) build dist *.egg-info

@@ -16,7 +16,10 @@ from toymodels.sweeps.console.door import fail
 from toymodels.sweeps.execution.cores import usable
 
 NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "safetensors", "pyarrow", "pandas", "matplotlib")
-OPTIONAL = {"distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler"}
+OPTIONAL = {
+    "distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler",
+    "transformer-lens": "pip install 'toymodels[transformers]' for measure-transformer",
+}
 
 
 def examine() -> dict[str, str | int | float]:

@@ -90,6 +90,10 @@ def arms_of(models: Sequence[StoredTransformer]) -> list[TransformerArm]:
         sizes = {(model.bridge.cfg.d_model, model.bridge.cfg.d_mlp) for model in of}
         if len(sizes) > 1:
             raise SpecError(f"{name}: expected models of one size, got d_model and d_mlp {sorted(sizes)}")
+    for name, of in by_name.items():
+        known = [model.seed for model in of if model.seed is not None]
+        if len(set(known)) < len(known):
+            raise SpecError(f"{name}: expected a seed of its own for each model, as intervals are over seeds")
     keyed = {
         name: sorted(of, key=lambda model: -1 if model.seed is None else model.seed) for name, of in by_name.items()
     }
@@ -145,14 +149,14 @@ def answer_transformers(
 
 
 def _text(model: StoredTransformer, tokens: np.ndarray | None) -> np.ndarray:
-    cfg = model.bridge.cfg
+    cfg, option = model.bridge.cfg, "--tokens"
     if tokens is None:
         if model.language is None:
             raise SpecError("--tokens: needed for a model whose configuration names no synthetic language")
-        return model.language.text(SEQUENCES, min(LENGTH, cfg.n_ctx)).tokens
+        tokens, option = model.language.text(SEQUENCES, LENGTH).tokens, "language"
     if tokens.max() >= cfg.d_vocab or tokens.min() < 0 or not 1 < tokens.shape[1] <= cfg.n_ctx:
         raise SpecError(
-            f"--tokens: expected tokens from 0 to {cfg.d_vocab - 1} in sequences of 2 to {cfg.n_ctx}, got up to "
+            f"{option}: expected tokens from 0 to {cfg.d_vocab - 1} in sequences of 2 to {cfg.n_ctx}, got up to "
             f"{tokens.max()} in sequences of {tokens.shape[1]}"
         )
     return tokens

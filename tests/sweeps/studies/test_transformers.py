@@ -103,6 +103,9 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> Non
     (tmp_path / "text.safetensors").write_text("tokens")
     cases: list[tuple[list[object], int, str]] = [
         ([folder, wider], 2, "gelu: expected models of one size"),
+        ([folder, folder], 2, "gelu: expected a seed of its own for each model"),
+        ([written(tmp_path, "gelu", 3, n_ctx=16)], 2, "language: expected tokens from 0 to 11 in sequences of 2 to 16"),
+        ([written(tmp_path, "gelu", 4, d_vocab=9)], 2, "language: expected tokens from 0 to 8"),
         ([silent], 2, "--tokens: needed for a model whose configuration names no synthetic language"),
         ([silent, "--features", "latents"], 2, "--tokens: needed"),
         ([folder, "--features", "words"], 2, "expected tokens, bigrams, latents or a file of directions"),
