@@ -18,6 +18,8 @@ from toymodels.sweeps.studies.reply import estimates
 
 IN_BRIEF = ("mcc", "mcc_by_chance", "mmcs", "f1", "precision", "recall", "uniqueness", "l0", "r2", "shrinkage")
 """the measures that a row of the table of several models has room for"""
+SHARES = ("mcc", "mcc_by_chance", "f1", "precision", "recall", "uniqueness", "classification_f1")
+"""the measures that lie between 0 and 1"""
 LEGEND = (
     "mcc: mean |cosine| of each feature's direction and the latent matched to it, one to one, and what random "
     "directions have; mmcs: mean largest cosine with any latent that fires; f1, precision, recall: of the matched "
@@ -69,6 +71,9 @@ def over_seeds(run: Run, scored: ScoredRun) -> pd.DataFrame:
         table.assign(arm=table["model"].map(arms)) for table in (scored.models.assign(tier=ALL), scored.tiers)
     )
     by, tiers = ["arm", "tier"], tiers[tiers["tier"] != ALL]
-    means = [estimates(whole, by, [*OF_FEATURES, *OF_MODELS]), estimates(tiers, by, list(OF_FEATURES))]
+    means = [
+        estimates(whole, by, [*OF_FEATURES, *OF_MODELS], SHARES),
+        estimates(tiers, by, list(OF_FEATURES), SHARES),
+    ]
     order = {arm: place for place, arm in enumerate(arms.values())}
     return pd.concat(means).sort_values("arm", key=lambda arm: arm.map(order), kind="stable", ignore_index=True)

@@ -9,7 +9,7 @@ spread whose t is anything; a single seed has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +68,16 @@ def estimate(
     return columns_of(few or bootstrap_interval(x), least=least, most=most)
 
 
-def estimates(numbers: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+def estimates(
+    numbers: pd.DataFrame, by: Sequence[str], measures: Sequence[str], shares: Collection[str] = ()
+) -> pd.DataFrame:
     """`estimate` of each of some ``measures``, columns of a table with a row a model, for models that are alike in the
-    columns ``by``: a row a measure of these, named in the column ``measure``."""
+    columns ``by``: a row a measure of these, named in the column ``measure``. ``shares`` are those from 0 to 1."""
+    ends = {measure: (0.0, 1.0) if measure in shares else (-math.inf, math.inf) for measure in measures}
     return pd.DataFrame(
-        dict(zip(by, key, strict=True)) | {"measure": measure} | estimate(alike[measure])
+        dict(zip(by, key, strict=True)) | {"measure": measure} | estimate(alike[measure], least=least, most=most)
         for key, alike in numbers.groupby(list(by), sort=False)
-        for measure in measures
+        for measure, (least, most) in ends.items()
     )
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import BODY, door
 from toymodels.metrics.dictionaries import Dictionary
-from toymodels.sweeps.console.scores import over_seeds
+from toymodels.sweeps.console.scores import SHARES, over_seeds
 from toymodels.sweeps.execution.run import run as execute
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.dictionaries import save_dictionary
@@ -71,6 +71,7 @@ def test_all_models_are_shown_with_means_over_the_seeds_of_each_arm(run: Run, sa
             assert row["seeds"] == 3
             assert row["mean"] == pytest.approx(sum(each) / 3)
             assert row["low"] <= row["mean"] <= row["high"]
+            assert name not in SHARES or 0 <= row["low"] <= row["high"] <= 1
     measures = {row["measure"] for row in document["means"] if row["tier"] != "all"}
     assert measures == set(OF_FEATURES)
 
