@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from toymodels.api import SweepError as SweepError
     from toymodels.api import __all__ as __all__
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
