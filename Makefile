@@ -68,7 +68,7 @@ $(SAELENS)/installed: pyproject.toml constraints.txt constraints-saelens.txt
 # Real transformers, in an environment of their own: TransformerLens trains small ones offline, and they are measured.
 TRANSFORMERS := .venv-transformers
 transformers: $(TRANSFORMERS)/installed
-	HF_HUB_OFFLINE=1 $(TRANSFORMERS)/bin/python -m pytest -q -p no:cacheprovider tests/transformers
+	HF_HUB_OFFLINE=1 $(TRANSFORMERS)/bin/python -m pytest -q -p no:cacheprovider tests/real_transformers
 
 $(TRANSFORMERS)/installed: pyproject.toml constraints.txt constraints-transformers.txt
 	$(PYTHON) -m venv $(TRANSFORMERS)

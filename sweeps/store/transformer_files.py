@@ -1,9 +1,9 @@
 """Transformers in files: a folder with ``config.json``, the settings of TransformerLens, and ``model.safetensors``.
 
 The tensors are the state of a TransformerLens bridge, by its own names (``blocks.0.mlp.in.weight``). Where the model
-was trained on a synthetic language (`toymodels.hosts.language`) the configuration has it as ``language``. Nothing read
-is executed: published checkpoints are pickles, which whoever has TransformerLens opens there, and writes here once
-(docs/TRANSFORMERS.md).
+was trained on a synthetic language (`toymodels.transformers.language`) the configuration has it as ``language``.
+Nothing read is executed: published checkpoints are pickles, which whoever has TransformerLens opens there, and writes
+here once (docs/TRANSFORMERS.md).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from toymodels.checks import Whole
-from toymodels.hosts.language import Language
-from toymodels.hosts.transformer import NotALayer, architecture_of, native
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable, unwritable
+from toymodels.transformers.adapter import NotALayer, architecture_of, native
+from toymodels.transformers.language import Language
 
 CONFIG, WEIGHTS, LANGUAGE = "config.json", "model.safetensors", "language"
 MOST_BYTES = 2**24

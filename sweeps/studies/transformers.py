@@ -14,17 +14,6 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from toymodels.hosts.small_transformer import LENGTH, cross_entropy
-from toymodels.hosts.transformer import NORMED, NotALayer
-from toymodels.hosts.transformer_layers import (
-    MOST,
-    SEQUENCES,
-    TransformerLayers,
-    of_bigrams,
-    of_directions,
-    of_latents,
-    of_tokens,
-)
 from toymodels.hypotheses import in_transformers
 from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Measured
@@ -38,6 +27,17 @@ from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.store.transformer_files import StoredTransformer
 from toymodels.sweeps.studies.reply import Reply, columns_of, estimate, more, said
+from toymodels.transformers.adapter import NORMED, NotALayer
+from toymodels.transformers.layers import (
+    MOST,
+    SEQUENCES,
+    TransformerLayers,
+    of_bigrams,
+    of_directions,
+    of_latents,
+    of_tokens,
+)
+from toymodels.transformers.training import LENGTH, cross_entropy
 
 KINDS = ("tokens", "bigrams", "latents")
 """the features that a text has by itself"""

@@ -1,101 +1,100 @@
-"""A layer as a host computes what TransformerLens computes: at every tap, and with LayerNorm's scale held."""
+"""What layers of transformers show of a text, from stand-ins for transformers: which sample is which, what is taken
+away, and what is refused. Real ones are in `tests/transformers`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from toymodels.bottleneck import Taps
-from toymodels.hosts.language import Language
-from toymodels.hosts.layer import Layer
-from toymodels.hosts.small_transformer import cross_entropy, train_transformer
-from toymodels.hosts.transformer import native, read_by
-from toymodels.hosts.transformer_layers import of_latents, of_tokens
-from toymodels.surgery import FrozenNorm
+from tests.transformers.stand_in import StandIn
+from toymodels import GeLU, SoLU
+from toymodels.bottleneck import hidden
+from toymodels.hosts.taking import Counterfactual
+from toymodels.transformers.adapter import NotALayer, architecture_of, parameters_of, read_by
+from toymodels.transformers.language import Language
+from toymodels.transformers.layers import of_bigrams, of_directions, of_latents, of_tokens
 
-LANGUAGE = Language(seed=5)
-TEXT = LANGUAGE.text(128, 32).tokens
-TAPS = {"pre": "mlp.hook_pre", "mid": "mlp.ln.hook_in", "post": "mlp.hook_post"}
-
-
-@pytest.fixture(scope="module", params=["solu_ln", "gelu", "gelu_ln", "solu", "relu_ln", "silu"])
-def bridge(request: pytest.FixtureRequest) -> Any:
-    return train_transformer(LANGUAGE, request.param, seed=5, steps=60, n_layers=2)
+CONFIG = {"d_model": 6, "d_head": 3, "n_heads": 2, "n_layers": 1, "n_ctx": 32, "d_vocab": 12, "d_mlp": 8}
+LANGUAGES = [Language(seed=seed, tokens=12, latents=3, topic=3, density=0.15, run=6) for seed in range(2)]
+SEQUENCES = 64
+TEXTS = [language.text(SEQUENCES, 32).tokens for language in LANGUAGES]
 
 
-def of_text(bridge: Any, layer: int) -> tuple[Layer, Taps]:
-    host = of_tokens([bridge], [TEXT], layer).host
-    return host, host.taps(read_by(bridge, TEXT, layer).flatten(0, 1).T[None])
+def bridges(act_fn: str = "solu_ln") -> list[StandIn]:
+    return [StandIn({**CONFIG, "act_fn": act_fn, "seed": seed}) for seed in range(2)]
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-def test_every_tap_is_the_transformers_own(bridge: Any, layer: int) -> None:
-    _, cache = bridge.run_with_cache(torch.from_numpy(TEXT))
-    host, taps = of_text(bridge, layer)
-    normed = bridge.cfg.act_fn.endswith("_ln")
-    for tap, name in TAPS.items():
-        if tap == "mid" and not normed:
-            assert torch.equal(taps.mid, taps.post)
-            continue
-        expected = cache[f"blocks.{layer}.{name}"].flatten(0, 1).T
-        torch.testing.assert_close(getattr(taps, tap)[0], expected, rtol=1e-5, atol=1e-5)
-    if normed:
-        expected = cache[f"blocks.{layer}.mlp.ln.hook_scale"].flatten()
-        torch.testing.assert_close(1 / host.scale(taps.mid)[1][0, 0], expected, rtol=1e-5, atol=0)
+def test_a_layer_is_a_bottleneck_of_its_settings():
+    solu, gelu = (architecture_of(bridges(name)[0]) for name in ("solu_ln", "gelu"))
+    assert isinstance(solu.activation, SoLU)
+    assert isinstance(gelu.activation, GeLU)
+    assert solu.layer_norm is not None
+    assert gelu.layer_norm is None
+    assert parameters_of(bridges("gelu")).ln_eps is None
+    for change, why in (
+        ({"act_fn": "gelu_new"}, "act_fn: expected gelu or gelu_ln, .* got 'gelu_new'"),
+        ({"gated_mlp": True}, "whose are gated"),
+        ({"attn_only": True}, "of attention alone"),
+    ):
+        bridge = bridges()[0]
+        vars(bridge.cfg).update(change)
+        with pytest.raises(NotALayer, match=why):
+            architecture_of(bridge)
+    with pytest.raises(NotALayer, match="layer: expected one from 0 to 0, got 1"):
+        parameters_of(bridges(), 1)
 
 
-def test_holding_the_scale_by_hooks_is_holding_it_by_hand(bridge: Any) -> None:
-    if not bridge.cfg.act_fn.endswith("_ln"):
-        assert of_text(bridge, 0)[0].bottleneck.layer_norm is None
-        return
-    host, taps = of_text(bridge, 0)
-    held = float(host.scale(taps.mid)[1].log().mean().exp())
-    seen = {}
-
-    def hold(scale: torch.Tensor, hook: Any) -> torch.Tensor:
-        return torch.full_like(scale, 1 / held)
-
-    def keep(post: torch.Tensor, hook: Any) -> None:
-        seen["post"] = post.detach()
-
-    hooks = [("blocks.0.mlp.ln.hook_scale", hold), ("blocks.0.mlp.hook_post", keep)]
+@pytest.mark.parametrize("act_fn", ["solu_ln", "gelu"])
+def test_a_layer_computes_what_the_transformer_does(act_fn: str):
+    bridge = bridges(act_fn)[0]
+    x = read_by(bridge, TEXTS[0])
+    post = hidden(architecture_of(bridge), parameters_of([bridge]), x.flatten(0, 1).T[None]).post[0]
     with torch.no_grad():
-        bridge.run_with_hooks(torch.from_numpy(TEXT), fwd_hooks=hooks)
-    x = read_by(bridge, TEXT, 0).flatten(0, 1).T[None]
-    by_hand = host.taps(x, FrozenNorm(held)).post[0]
-    torch.testing.assert_close(by_hand, seen["post"].flatten(0, 1).T, rtol=1e-5, atol=1e-5)
-    assert (by_hand - taps.post[0]).abs().max() > 0.01
+        expected = bridge.unembed(x + bridge.blocks[0].get_submodule("mlp.out")(post.T.unflatten(0, x.shape[:2])))
+        torch.testing.assert_close(expected, bridge(torch.from_numpy(TEXTS[0])), rtol=1e-4, atol=1e-5)
 
 
-def test_training_is_its_seeds_and_learns_the_language() -> None:
-    one, same, other = (train_transformer(LANGUAGE, "solu_ln", seed=seed, steps=100) for seed in (1, 1, 2))
-    text = torch.from_numpy(TEXT)
-    with torch.no_grad():
-        assert torch.equal(one(text), same(text))
-        assert not torch.equal(one(text), other(text))
-    frequency = np.bincount(TEXT.ravel(), minlength=50) / TEXT.size
-    alone = -(frequency * np.log(np.maximum(frequency, 1e-9))).sum()
-    start = native({**_sizes(), "seed": 1})
-    assert cross_entropy(one, TEXT) < alone - 0.3
-    assert cross_entropy(start, TEXT) > alone
+def test_samples_are_positions_from_the_second_on_and_a_third_is_set_apart():
+    found = of_tokens(bridges(), TEXTS)
+    samples = SEQUENCES * 31
+    apart = samples // 3 // 64 * 64
+    assert found.host.samples == samples - apart
+    x = read_by(bridges()[1], TEXTS[1])[:, 1:].flatten(0, 1)
+    assert torch.equal(found.host.data.x[1], x[apart:].T)
+    tokens = TEXTS[1][:, 1:].ravel()[apart:]
+    called = [f"token {v}" for v in tokens]
+    each = found.host.data.active[1].long().argmax(0)
+    assert [found.names[1][i] for i in each] == called
+    pairs = of_bigrams(bridges(), TEXTS, most=5).host.data.active
+    assert pairs.shape[1] == 5
+    assert (pairs.sum(1) <= 1).all()
 
 
-def _sizes() -> dict[str, Any]:
-    sizes = {"d_model": 24, "d_head": 8, "n_heads": 3, "n_layers": 1, "n_ctx": 32, "d_vocab": 50, "d_mlp": 64}
-    return {**sizes, "act_fn": "solu_ln", "normalization_type": "LN"}
+def test_a_latent_is_taken_away_by_the_text_that_had_been_without_it():
+    of = bridges()
+    host = of_latents(of, LANGUAGES, sequences=SEQUENCES).host
+    assert isinstance(host.taking, Counterfactual)
+    apart = SEQUENCES * 31 - host.samples
+    for model in range(2):
+        text = LANGUAGES[model].text(SEQUENCES, 32)
+        assert np.array_equal(host.data.active[model].numpy(), text.latents[:, :, 1:].reshape(3, -1)[:, apart:])
+        for latent in range(3):
+            without = read_by(of[model], LANGUAGES[model].text(SEQUENCES, 32, without=latent).tokens)
+            expected = without[:, 1:].flatten(0, 1)[apart:].T
+            there = host.data.active[model, latent].nonzero()[:, 0]
+            assert len(there) > 20
+            taken = host[model : model + 1].taking(host.data.x[model : model + 1, :, there], 0 * there + latent, there)
+            torch.testing.assert_close(taken[0], expected[:, there])
 
 
-def test_what_was_read_without_a_latent_is_what_would_have_been_read() -> None:
-    bridge = train_transformer(LANGUAGE, "gelu", seed=5, steps=20)
-    host = of_latents([bridge], [LANGUAGE], sequences=128).host
-    apart = 128 * 31 - host.samples
-    for latent in (0, 7):
-        there = host.data.active[0, latent].nonzero()[:, 0]
-        without = read_by(bridge, LANGUAGE.text(128, 32, without=latent).tokens)[:, 1:].flatten(0, 1)[apart:]
-        taken = host.taking(host.data.x[:, :, there], torch.full_like(there, latent), there)
-        torch.testing.assert_close(taken[0].T, without[there])
-        pre = host.without(host.examples(0, host.samples), taken, torch.full_like(there, latent), there)
-        torch.testing.assert_close(pre, host.taps(without[there].T[None]).pre)
+def test_a_pseudo_feature_is_where_the_layer_reads_much_of_a_direction():
+    directions = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    host = of_directions(bridges(), TEXTS, directions, share=0.1).host
+    assert host.data.active.double().mean((0, 2)).tolist() == pytest.approx([0.1] * 4, abs=0.02)
+    along = directions @ host.data.x[0]
+    for i in range(4):
+        there = host.data.active[0, i]
+        assert along[i][there].min() >= along[i][~there].max()
+    scaled = of_directions(bridges(), TEXTS, 5 * directions, share=0.1).host
+    assert torch.equal(scaled.data.active, host.data.active)

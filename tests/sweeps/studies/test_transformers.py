@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import Answer, door
-from tests.hosts.stand_in import StandIn
-from toymodels.hosts.language import Language
+from tests.transformers.stand_in import StandIn
 from toymodels.sweeps.store import transformer_files
 from toymodels.sweeps.store.transformer_files import write_transformer
+from toymodels.transformers.language import Language
 
 SIZES = {"d_model": 6, "d_head": 3, "n_heads": 2, "n_layers": 1, "n_ctx": 32, "d_vocab": 12, "d_mlp": 8}
 

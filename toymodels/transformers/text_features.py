@@ -2,7 +2,7 @@
 
     tokens    the token at the position is v
     bigrams   the token at the position is v, and the one before it is u
-    latents   of a synthetic language (`toymodels.hosts.language`): latent i is on, which no token says alone
+    latents   of a synthetic language (`toymodels.transformers.language`): latent i is on, which no token says alone
     above     what a layer reads has more of a direction than in all but a share of positions: a *pseudo-feature*, known
               to be there only because somebody says that the direction means something
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toymodels.hosts.language import Text
+from toymodels.transformers.language import Text
 
 
 @dataclass(frozen=True)

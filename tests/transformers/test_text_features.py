@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toymodels.hosts.language import Language
-from toymodels.hosts.text_features import above, bigram_features, latent_features, token_features
+from toymodels.transformers.language import Language
+from toymodels.transformers.text_features import above, bigram_features, latent_features, token_features
 
 TOKENS = np.array([[3, 1, 3, 1], [1, 3, 1, 2], [2, 2, 1, 3]])
 

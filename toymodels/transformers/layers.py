@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from toymodels.examples import Examples
-from toymodels.hosts.language import Language
 from toymodels.hosts.layer import Layer, probed
-from toymodels.hosts.small_transformer import LENGTH
 from toymodels.hosts.taking import Counterfactual, Means, Projection, Taking
-from toymodels.hosts.text_features import TextFeatures, above, bigram_features, latent_features, token_features
-from toymodels.hosts.transformer import architecture_of, parameters_of, read_by
 from toymodels.metrics.moments import EDGE
 from toymodels.surroundings import undisturbed
+from toymodels.transformers.adapter import architecture_of, parameters_of, read_by
+from toymodels.transformers.language import Language
+from toymodels.transformers.text_features import TextFeatures, above, bigram_features, latent_features, token_features
+from toymodels.transformers.training import LENGTH
 
 SEQUENCES = 1536
 """of a synthetic language's evaluation text"""

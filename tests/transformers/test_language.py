@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from toymodels.hosts.language import Language
+from toymodels.transformers.language import Language
 
 SMALL = Language(seed=4, tokens=8, latents=3, topic=2, strength=3.0, density=0.2, run=4.0)
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import door
-from toymodels.hosts.language import Language
-from toymodels.hosts.small_transformer import train_transformer
 from toymodels.sweeps.store.transformer_files import read_transformer, write_transformer
+from toymodels.transformers.language import Language
+from toymodels.transformers.training import train_transformer
 
 COMMAND = "measure-transformer"
 SEEDS = range(4)

@@ -1,6 +1,6 @@
 """A stand-in for a TransformerLens bridge where TransformerLens is not installed: what is asked of one, and no more.
 
-It reads tokens and means over the tokens so far, and has the parts of a bridge that `toymodels.hosts.transformer`
+It reads tokens and means over the tokens so far, and has the parts of a bridge that `toymodels.transformers.adapter`
 names; real ones are measured in `tests/transformers`.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toymodels.hosts.transformer import ACTIVATIONS, NORMED
+from toymodels.transformers.adapter import ACTIVATIONS, NORMED
 
 DEFAULTS = {
     "eps": 1e-5,

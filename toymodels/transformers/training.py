@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from toymodels.hosts.language import Language
-from toymodels.hosts.transformer import native
 from toymodels.surroundings import undisturbed
+from toymodels.transformers.adapter import native
+from toymodels.transformers.language import Language
 
 SEQUENCES = 8192
 LENGTH = 32
@@ -38,7 +38,7 @@ def train_transformer(
     learning_rate: float = 1e-2,
     **config: Any,
 ) -> Any:
-    """A TransformerLens bridge of so many layers, its MLPs of ``act_fn`` (`toymodels.hosts.transformer`), trained.
+    """A TransformerLens bridge of so many layers, its MLPs of ``act_fn`` (`toymodels.transformers.adapter`), trained.
 
     ``seed`` is of the start and of the order of sequences; ``config`` are further settings of TransformerLens. Needs
     TransformerLens.
