@@ -10,12 +10,19 @@ import torch
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.engines.engine import Engine, Unsupported
 from toymodels.engines.fused import FusedEngine
+from toymodels.engines.gpu import GpuEngine, Tf32Engine
 from toymodels.training.experiment import Experiment
 
 REFERENCE = AutogradEngine()
 """It refuses nothing."""
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, FusedEngine())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, Tf32Engine(), GpuEngine(), FusedEngine())}
 """By name; of those that can train something, "auto" takes the last."""
+
+
+def choices() -> str:
+    """What may stand for an engine, in words."""
+    *names, last = "auto", *ENGINES
+    return f"{', '.join(names)} or {last}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ def choose(
     are asked for than it takes to know.
     """
     if name not in ("auto", *ENGINES):
-        raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{name}'")
+        raise ValueError(f"engine: expected {choices()}, got '{name}'")
     left = [*ENGINES.values()] if name == "auto" else [ENGINES[name]]
     passed_over, asked = None, iter(batches)
     while left != [REFERENCE] and (experiments := next(asked, None)) is not None:

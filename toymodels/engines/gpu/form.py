@@ -1,0 +1,171 @@
+"""Form: what a kernel is compiled for. The sizes and choices of one structure, and how a model of it is laid out.
+
+Everything here follows from the structure alone, never from how many models train at once or what else differs between
+them: so a model's bits do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toymodels.features import Features
+from toymodels.training.experiment import Experiment
+from toymodels.training.optimizers import HIDDEN_AXIS
+
+MOST_TILE, LEAST_TILE = 256, 16
+"""samples of a tile"""
+MATRIX_UNITS = 16
+"""the shortest axis of a product that they take"""
+SMALL_TILE, SMALL_PRODUCT = 64, 4096
+"""Products are taken number by number while a tile of so many samples makes no more terms than that."""
+REGISTERS = 2**16
+"""32-bit registers of a multiprocessor, of every NVIDIA GPU since 2012"""
+ROOM = REGISTERS * 3 // 4
+"""numbers that a program may hold with a tile that is longer than the least; the rest is for what is on the way"""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One structure as kernels are compiled for it. Small letters are sizes, capitals what they are filled up to."""
+
+    n: int
+    """features"""
+    d: int
+    """what W_in reads: features, or the rows of an embedding"""
+    m: int
+    """neurons"""
+    o: int
+    """targets"""
+    N: int
+    D: int
+    M: int
+    O: int  # noqa: E741 - the capital of o, no zero
+    tile: int
+    """samples"""
+    small: bool
+    """whether products are taken number by number"""
+    precision: str
+    """of the matrix units: "ieee" or "tf32\""""
+    begins: tuple[int, ...]
+    """where each parameter begins in theta, in the order of `Bottleneck.axes`"""
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    """0 of a vector"""
+    filled_rows: tuple[int, ...]
+    filled_columns: tuple[int, ...]
+    hidden_axis: tuple[int, ...]
+    """the axis of neurons, -1 where there is none"""
+    size: int
+    """of theta"""
+    W_in: int
+    """the place of each parameter in that order, -1 where it is not trained"""
+    W_out: int
+    b_in: int
+    b_out: int
+    gain: int
+    bias: int
+    E: int
+    embedded: bool
+    activation: str
+    layer_norm: bool
+    output: str
+    target: str
+    loss: str
+    values: str
+    signed: bool
+    grouped: bool
+    """whether a word decides for several features"""
+    optimizer: str
+
+    @property
+    def held(self) -> int:
+        """How many numbers a program holds while it goes through a tile, at least: weights, their gradient, the tile.
+
+        Of a tile x and what is drawn for it, t and the read-out with their slopes, and what the hidden layer leaves.
+        """
+        shapes = zip(self.filled_rows, self.filled_columns, strict=True)
+        weights = sum(rows * max(columns, 1) for rows, columns in shapes)
+        fixed = self.D * self.N if self.embedded and self.E < 0 else 0
+        return 2 * weights + fixed + self.tile * self.rows_of_tile
+
+    @property
+    def rows_of_tile(self) -> int:
+        """Rows of numbers that a tile takes at once."""
+        return rows_of_tile(self.N, self.D if self.embedded else 0, self.M, self.O)
+
+    @property
+    def warps(self) -> int:
+        """Warps of 32 threads that share a program, each with at most 255 registers a thread."""
+        return next((warps for warps in (1, 2, 4) if self.held <= warps * 32 * 128), 8)
+
+
+def rows_of_tile(N: int, D: int, M: int, O: int) -> int:  # noqa: E741
+    """Rows of numbers that a tile of these sizes takes at once."""
+    return 2 * N + 2 * D + 6 * M + 3 * O
+
+
+def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
+    """The form of an experiment's structure."""
+    f, b, recipe = experiment.features, experiment.bottleneck, experiment.training
+    assert isinstance(f, Features)
+    embedding = b.embedding
+    n, m, o = f.n, b.hidden, experiment.n_targets
+    sizes = {"feature": n, "embedding": 0 if embedding is None else embedding.size, "hidden": m, "target": o}
+    d = sizes["embedding"] or n
+    powers = {axis: _power(size) for axis, size in sizes.items()}
+    read = powers["embedding"] or powers["feature"]
+    largest = max(powers["hidden"] * max(read, powers["target"]), powers["embedding"] * powers["feature"])
+    small = largest * SMALL_TILE <= SMALL_PRODUCT
+    filled = {axis: size if small else max(size, MATRIX_UNITS) for axis, size in powers.items()}
+    shapes = {name: [sizes[axis] for axis in axes] for name, axes in b.axes.items()}
+    lengths = [rows * (columns[0] if columns else 1) for rows, *columns in shapes.values()]
+    place = {name: i for i, name in enumerate(b.axes)}
+    up = [[filled[axis] for axis in axes] for axes in b.axes.values()]
+    tile_rows = rows_of_tile(
+        filled["feature"], filled["embedding"] if embedding else 0, filled["hidden"], filled["target"]
+    )
+    weights = sum(rows * (columns[0] if columns else 1) for rows, *columns in up)
+    most = SMALL_TILE if small else (ROOM - 2 * weights) // tile_rows
+    tile = min(MOST_TILE, _power(recipe.batch), 2 ** max(0, most.bit_length() - 1) if most > 0 else LEAST_TILE)
+    return Form(
+        n=n,
+        d=d,
+        m=m,
+        o=o,
+        N=filled["feature"],
+        D=filled["embedding"] if embedding else filled["feature"],
+        M=filled["hidden"],
+        O=filled["target"],
+        tile=max(LEAST_TILE, tile),
+        small=small,
+        precision=precision,
+        begins=tuple(sum(lengths[:i]) for i in range(len(lengths))),
+        rows=tuple(shape[0] for shape in shapes.values()),
+        columns=tuple(shape[1] if len(shape) > 1 else 0 for shape in shapes.values()),
+        filled_rows=tuple(shape[0] for shape in up),
+        filled_columns=tuple(shape[1] if len(shape) > 1 else 0 for shape in up),
+        hidden_axis=tuple(HIDDEN_AXIS.get(name, 0) - 1 for name in b.axes),
+        size=sum(lengths),
+        W_in=place["W_in"],
+        W_out=place.get("W_out", -1),
+        b_in=place.get("b_in", -1),
+        b_out=place.get("b_out", -1),
+        gain=place.get("ln_gain", -1),
+        bias=place.get("ln_bias", -1),
+        E=place.get("E", -1),
+        embedded=embedding is not None,
+        activation=b.activation.name,
+        layer_norm=b.layer_norm is not None,
+        output=b.output.name,
+        target=experiment.target.name,
+        loss=experiment.cost.name,
+        values=f.values.name,
+        signed=f.signed,
+        grouped=f.firing.member(n) is not None,
+        optimizer=recipe.optimizer.name,
+    )
+
+
+def _power(size: int) -> int:
+    """The least power of two that is not below a size."""
+    return 1 << max(0, size - 1).bit_length()
