@@ -52,7 +52,7 @@ def steps(most: int) -> st.SearchStrategy[Training]:
 
 
 @given(experiments(steps(90)))
-@settings(max_examples=60)
+@settings(max_examples=25)
 @example(dataclasses.replace(NEARLY_A_SIGN, training=dataclasses.replace(STEP, batch=1)))
 def test_gradients_of_one_step_agree_with_float64_autograd(e: Experiment) -> None:
     check(e)
@@ -60,6 +60,6 @@ def test_gradients_of_one_step_agree_with_float64_autograd(e: Experiment) -> Non
 
 @pytest.mark.slow
 @given(experiments(steps(700)))
-@settings(max_examples=600)
+@settings(max_examples=250)
 def test_gradients_of_many_more_agree_too(e: Experiment) -> None:
     check(e)

@@ -27,7 +27,7 @@ def batch_loss(weights, source, given, step, batch, tiles, form: tl.constexpr):
     return loss / batch, gradient
 
 
-@triton.jit(do_not_specialize=["begin", "end", "points_kept", "snapshots_kept", "kept_stride", "batch"])
+@triton.jit(do_not_specialize=["begin", "end", "last", "points_kept", "snapshots_kept", "kept_stride", "batch"])
 def train(
     seeds,
     low,

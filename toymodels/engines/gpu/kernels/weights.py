@@ -57,9 +57,9 @@ def zeros(form: tl.constexpr):
     none = ()
     for i in tl.static_range(len(form.begins)):
         if form.columns[i] == 0:
-            none = none + (tl.zeros([form.filled_rows[i]], tl.float32),)
+            none = none + (tl.full([form.filled_rows[i]], 0.0, tl.float32),)
         else:
-            none = none + (tl.zeros([form.filled_rows[i], form.filled_columns[i]], tl.float32),)
+            none = none + (tl.full([form.filled_rows[i], form.filled_columns[i]], 0.0, tl.float32),)
     return none
 
 
