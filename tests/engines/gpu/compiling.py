@@ -103,7 +103,14 @@ def compiled(run: GpuRun, kernel: Any, arguments: tuple[Any, ...], capability: i
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(binary.asm["ptx"], encoding="utf-8")
-        command = [get_ptxas(capability).path, "-v", f"-arch=sm_{capability}{'a' if capability >= 90 else ''}", str(path), "-o", str(path) + ".bin"]
+        command = [
+            get_ptxas(capability).path,
+            "-v",
+            f"-arch=sm_{capability}{'a' if capability >= 90 else ''}",
+            str(path),
+            "-o",
+            str(path) + ".bin",
+        ]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     return {
         "kernel": kernel.__name__,

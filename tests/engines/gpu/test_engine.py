@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,23 @@ def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     reason = gpu.refuses(PLAIN, "cuda")
     assert reason is not None
     assert "pip install triton" in reason
+
+
+def test_a_gpu_with_too_little_shared_memory_is_told_of_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime.errors import OutOfResources
+
+    from toymodels.engines.gpu.kernels import steps
+
+    class Lacking:
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            def launch(*arguments: Any, **options: Any) -> None:
+                raise OutOfResources(114688, 101376, "shared memory")
+
+            return launch
+
+    monkeypatch.setattr(steps, "train", Lacking())
+    with pytest.raises(Unsupported, match="too little shared memory for a model of 5 features and 2 neurons"):
+        gpu.train(PLAIN)
 
 
 def test_tf32_is_an_engine_of_its_own_name_which_auto_does_not_take() -> None:

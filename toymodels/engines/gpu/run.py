@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toymodels.engines.engine import Advance, OnStep
+from toymodels.engines.engine import Advance, OnStep, Unsupported
 from toymodels.engines.gpu.batch import GpuBatch
 from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep, resume
@@ -134,12 +134,24 @@ class GpuRun:
         self.before, self.diverged_step = outcome, diverged_step
 
     def _launch(self, kernel: Any, *arguments: Any) -> None:
-        """Run a kernel, a program a model, and wait for it."""
+        """Run a kernel, a program a model, and wait for it.
+
+        Raises `Unsupported` where this GPU has less shared memory than a program takes; that of a data centre has not.
+        """
+        from triton.runtime.errors import OutOfResources
+
         on_gpu = self.device.type == "cuda"
         where: AbstractContextManager[Any] = torch.cuda.device(self.device) if on_gpu else nullcontext()
         form = self.batch.form
+        options = {"num_warps": form.warps, "num_stages": 1, "enable_fp_fusion": True}
         with where, np.errstate(all="ignore"):  # interpreted, what overflows is NumPy's
-            kernel[(len(self.batch),)](*arguments, form=form, num_warps=form.warps, num_stages=1, enable_fp_fusion=True)
+            try:
+                kernel[(len(self.batch),)](*arguments, form=form, **options)
+            except OutOfResources as error:
+                raise Unsupported(
+                    f"the gpu engine: a multiprocessor of this GPU has too little {error.name} for a "
+                    f"model of {form.n} features and {form.m} neurons: use engine autograd"
+                ) from None
             if on_gpu:
                 torch.cuda.synchronize()
 
