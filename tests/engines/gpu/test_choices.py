@@ -134,7 +134,7 @@ def test_what_it_knows_the_fused_engine_knows_too() -> None:
 def test_sizes_are_filled_up_to_what_products_want(
     n: int, m: int, embedding: int | None, small: bool, filled: tuple[int, ...]
 ) -> None:
-    bottleneck = Bottleneck(m, tied=embedding is None, embedding=embedding and Embedding(embedding))
+    bottleneck = Bottleneck(m, tied=embedding is None, embedding=Embedding(embedding) if embedding else None)
     form = form_of(Experiment(Features(n, 0.1), bottleneck))
     assert ((form.N, form.D, form.M, form.O), form.small) == (filled, small)
     assert form.tile & (form.tile - 1) == 0

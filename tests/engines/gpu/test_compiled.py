@@ -1,4 +1,4 @@
-"""The kernels compiled to machine code for GPUs that are not here: what the interpreter takes the compiler must, too."""
+"""The kernels compiled for GPUs that are not here: what the interpreter takes the compiler must take, too."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def compiled(folder: Path, capability: int, *cases: str) -> list[dict[str, Any]]
     return [json.loads(line) for line in said.stdout.splitlines()]
 
 
-def check(folder: Path, capability: int, *cases: str) -> None:
+def check(folder: Path, capability: int, *cases: str) -> list[dict[str, Any]]:
     found = compiled(folder, capability, *cases)
     assert [(each["case"], each["kernel"]) for each in found] == [(case, each) for case in cases for each in KERNELS]
     for each in found:
         assert each["shared"] <= 1024 * SHARED_KIB[capability], each
         assert each["warps"] * 32 * each["registers"] <= 2**16, each
+    return found
 
 
 def test_the_smallest_models_kernels_compile_and_spill_nothing(tmp_path: Path) -> None:
-    check(tmp_path, H100, *SMALL)
-    assert all(each["spilled"] == 0 for each in compiled(tmp_path, H100, *SMALL))
+    assert all(each["spilled"] == 0 for each in check(tmp_path, H100, *SMALL))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import triton.language as tl  # noqa: E402
 from toymodels.engines.gpu.kernels import elementary  # noqa: E402
 
 SIZE = 1024
-BELOW_ONE = np.float32(1 - 2.0**-24)
+BELOW_ONE = 1 - 2.0**-24
 
 
 @triton.jit
