@@ -50,6 +50,10 @@ class GpuBatch:
     """[model, hidden, hidden], or nothing"""
     rule: Tensor
     """the optimizer's beta_2, 1 - beta_1, 1 - beta_2, eps and momentum; how often the first loss is divergence"""
+    shares: list[float]
+    """each share of weights that some model keeps, once"""
+    share: Tensor
+    """int32 [model], which of these it keeps"""
     start: Parameters
 
     @staticmethod
@@ -61,6 +65,7 @@ class GpuBatch:
         recipe, nothing = experiments[0].training, np.zeros(1)
         rotated = isinstance(recipe.optimizer, RotatedAdam)
         rotation = haar(data.seeds, form.m, step=0).numpy() if rotated else nothing
+        shares, share = np.unique([e.training.weights_kept for e in experiments], return_inverse=True)
         return GpuBatch(
             experiments=tuple(experiments),
             form=form,
@@ -68,6 +73,8 @@ class GpuBatch:
             given=tuple(_float32(each).to(device) for each in own),
             rotation=_float32(rotation).to(device),
             rule=_float32(_rule(recipe)).to(device),
+            shares=shares.tolist(),
+            share=torch.from_numpy(share.astype(np.int32)).to(device),
             start=at_start,
         )
 
@@ -111,19 +118,16 @@ class GpuBatch:
         return torch.from_numpy(found)
 
     def kept(self, begin: int, end: int) -> Tensor:
-        """How many numbers of W_in and of W_out stay after each step in [begin, end): int32 [model, step, 2].
+        """How many numbers of W_in and of W_out stay after each step in [begin, end): int32 [share, step, 2].
 
-        -1 of a model that is not pruned; where no model is, [1, step, 2] stands for all.
+        A row for each of the ``shares``, -1 for one that keeps all.
         """
         form, steps = self.form, self.experiments[0].training.steps
-        shares = [e.training.weights_kept for e in self.experiments]
-        if min(shares) == 1:
-            return torch.full((1, end - begin, 2), -1, dtype=torch.int32)
-        found = np.full((len(shares), end - begin, 2), -1, np.int32)
-        for model, share in enumerate(shares):
+        found = np.full((len(self.shares), end - begin, 2), -1, np.int32)
+        for row, share in enumerate(self.shares):
             if share < 1:
                 for matrix, entries in enumerate((form.d * form.m, form.o * form.m)):
-                    found[model, :, matrix] = [kept(share, entries, t, steps) for t in range(begin, end)]
+                    found[row, :, matrix] = [kept(share, entries, t, steps) for t in range(begin, end)]
         return torch.from_numpy(found)
 
     def with_theta(self, theta: Tensor) -> Parameters:

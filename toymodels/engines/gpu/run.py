@@ -20,7 +20,8 @@ from toymodels.training.trained import Trained
 CALL_SECONDS = 0.1
 """About how long a kernel runs before Python is asked whether to go on: Ctrl-C is heard within a second."""
 MOST_AT_ONCE = 2**14
-"""steps of a stretch: so many schedules' factors are written down for it"""
+"""steps of a stretch: so many factors of the schedule are written down for it, and for each share of weights that some
+model keeps as many numbers"""
 
 
 def train(
@@ -36,13 +37,13 @@ def train(
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
         run.put_back(resume(keep, run.state(), steps, steps - 1))
         whole = run.state()
-    saved, at_once = time.monotonic(), 1
+    saved, at_once, most = time.monotonic(), 1, MOST_AT_ONCE // len(run.batch.shares)
     try:
         while run.t < steps:
             begun, before = time.perf_counter(), run.t
             run.advance(min(steps, run.t + at_once))
             taken = time.perf_counter() - begun
-            at_once = max(1, min(4 * at_once, int(at_once * CALL_SECONDS / max(taken, 1e-6)), MOST_AT_ONCE))
+            at_once = max(1, min(4 * at_once, int(at_once * CALL_SECONDS / max(taken, 1e-6)), most))
             if keep and run.t < steps:
                 whole = run.state()
                 if time.monotonic() - saved >= keep.seconds:
@@ -84,8 +85,7 @@ class GpuRun:
         from toymodels.engines.gpu.kernels import steps  # Triton is not everywhere, and slow to import
 
         batch, begin, end = self.batch, self.t + 1, until + 1
-        kept = batch.kept(begin, end)
-        stretch = (each.to(self.device) for each in (batch.paces(begin, end), batch.points(begin, end), kept))
+        stretch = [of(begin, end).to(self.device) for of in (batch.paces, batch.points, batch.kept)]
         after = torch.empty_like(self.stood), torch.empty_like(self.ceiling), torch.empty_like(self.diverged_step)
         self._launch(
             steps.train,
@@ -94,6 +94,7 @@ class GpuRun:
             batch.rotation,
             batch.rule,
             *stretch,
+            batch.share,
             self.stood,
             self.ceiling,
             self.diverged_step,
@@ -107,7 +108,6 @@ class GpuRun:
             self.recipe.batch,
             self.curve.shape[1],
             self.snapshots.shape[1],
-            2 * (end - begin) if len(kept) > 1 else 0,
         )
         (self.stood, self.ceiling, self.diverged_step), self.t = after, until
 

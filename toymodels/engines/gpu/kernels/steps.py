@@ -27,7 +27,7 @@ def batch_loss(weights, source, given, step, batch, tiles, form: tl.constexpr):
     return loss / batch, gradient
 
 
-@triton.jit(do_not_specialize=["begin", "end", "last", "points_kept", "snapshots_kept", "kept_stride", "batch"])
+@triton.jit(do_not_specialize=["begin", "end", "last", "points_kept", "snapshots_kept", "batch"])
 def train(
     seeds,
     low,
@@ -43,6 +43,7 @@ def train(
     pace,
     points,
     kept,
+    share,
     state,
     ceiling,
     diverged_step,
@@ -58,7 +59,6 @@ def train(
     batch,
     points_kept,
     snapshots_kept,
-    kept_stride,
     form: tl.constexpr,
 ):
     """Steps t in [begin, end), counted from 1, of the model that the program's number says.
@@ -81,6 +81,7 @@ def train(
     square = load_weights(theta + 2 * form.size, form)
     most = tl.load(ceiling + model)
     lost = tl.load(diverged_step + model)
+    shares = kept + tl.load(share + model) * (2 * (end - begin))
     for t in range(begin, end):
         point = tl.load(points + 2 * (t - begin))
         shot = tl.load(points + 2 * (t - begin) + 1)
@@ -95,9 +96,9 @@ def train(
         mean = chosen(moves, means, mean)
         square = chosen(moves, squares, square)
         weights = chosen(moves, _less(weights, updates), weights)
-        shares = kept + model * kept_stride + 2 * (t - begin)
-        if moves & (tl.load(shares) >= 0):
-            weights = pruned(weights, shares, form)
+        most_kept = shares + 2 * (t - begin)
+        if moves & (tl.load(most_kept) >= 0):
+            weights = pruned(weights, most_kept, form)
         tl.store(curve + model * points_kept + point, loss, mask=point >= 0)
         if shot >= 0:
             store_weights(snapshots + (model * snapshots_kept + shot) * form.size, weights, form)
