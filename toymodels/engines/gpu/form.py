@@ -6,7 +6,8 @@ them: so a model's bits do not depend on its neighbours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from toymodels.features import Features
 from toymodels.training.experiment import Experiment
@@ -78,30 +79,33 @@ class Form:
     optimizer: str
 
     @property
-    def held(self) -> int:
-        """How many numbers a program holds while it goes through a tile, at least: weights, their gradient, the tile.
-
-        Of a tile x and what is drawn for it, t and the read-out with their slopes, and what the hidden layer leaves.
-        """
+    def held_throughout(self) -> int:
+        """How many numbers a program holds from tile to tile: weights and their gradient, what is fixed beside them."""
         shapes = zip(self.filled_rows, self.filled_columns, strict=True)
         weights = sum(rows * max(columns, 1) for rows, columns in shapes)
-        fixed = self.D * self.N if self.embedded and self.E < 0 else 0
-        return 2 * weights + fixed + self.tile * self.rows_of_tile
+        embedding = self.D * self.N if self.embedded and self.E < 0 else 0
+        rotation = self.M * self.M if self.optimizer == "rotated_adam" else 0
+        return 2 * weights + embedding + rotation
 
     @property
     def rows_of_tile(self) -> int:
-        """Rows of numbers that a tile takes at once."""
-        return rows_of_tile(self.N, self.D if self.embedded else 0, self.M, self.O)
+        """Rows of numbers that a tile takes at once.
+
+        x and its words; what W_in reads and its slope; what the hidden layer leaves for the way back; t, the read-out
+        and its slope, and of pairs the members.
+        """
+        embedding, pairs = 2 * self.D * self.embedded, 2 * self.O * (self.target == "and")
+        return 2 * self.N + embedding + 6 * self.M + 3 * self.O + pairs
+
+    @property
+    def held(self) -> int:
+        """How many numbers a program holds while it goes through a tile, at least."""
+        return self.held_throughout + self.tile * self.rows_of_tile
 
     @property
     def warps(self) -> int:
-        """Warps of 32 threads that share a program, each with at most 255 registers a thread."""
+        """Warps of 32 threads that share a program: so many that a thread holds no more than half of its registers."""
         return next((warps for warps in (1, 2, 4) if self.held <= warps * 32 * 128), 8)
-
-
-def rows_of_tile(N: int, D: int, M: int, O: int) -> int:  # noqa: E741
-    """Rows of numbers that a tile of these sizes takes at once."""
-    return 2 * N + 2 * D + 6 * M + 3 * O
 
 
 def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
@@ -111,37 +115,30 @@ def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
     embedding = b.embedding
     n, m, o = f.n, b.hidden, experiment.n_targets
     sizes = {"feature": n, "embedding": 0 if embedding is None else embedding.size, "hidden": m, "target": o}
-    d = sizes["embedding"] or n
     powers = {axis: _power(size) for axis, size in sizes.items()}
-    read = powers["embedding"] or powers["feature"]
-    largest = max(powers["hidden"] * max(read, powers["target"]), powers["embedding"] * powers["feature"])
+    inputs = "embedding" if embedding else "feature"
+    largest = max(powers["hidden"] * max(powers[inputs], powers["target"]), powers["embedding"] * powers["feature"])
     small = largest * SMALL_TILE <= SMALL_PRODUCT
     filled = {axis: size if small else max(size, MATRIX_UNITS) for axis, size in powers.items()}
-    shapes = {name: [sizes[axis] for axis in axes] for name, axes in b.axes.items()}
-    lengths = [rows * (columns[0] if columns else 1) for rows, *columns in shapes.values()]
-    place = {name: i for i, name in enumerate(b.axes)}
+    shapes = [[sizes[axis] for axis in axes] for axes in b.axes.values()]
     up = [[filled[axis] for axis in axes] for axes in b.axes.values()]
-    tile_rows = rows_of_tile(
-        filled["feature"], filled["embedding"] if embedding else 0, filled["hidden"], filled["target"]
-    )
-    weights = sum(rows * (columns[0] if columns else 1) for rows, *columns in up)
-    most = SMALL_TILE if small else (ROOM - 2 * weights) // tile_rows
-    tile = min(MOST_TILE, _power(recipe.batch), 2 ** max(0, most.bit_length() - 1) if most > 0 else LEAST_TILE)
-    return Form(
+    lengths = [math.prod(shape) for shape in shapes]
+    place = {name: i for i, name in enumerate(b.axes)}
+    form = Form(
         n=n,
-        d=d,
+        d=sizes[inputs],
         m=m,
         o=o,
         N=filled["feature"],
-        D=filled["embedding"] if embedding else filled["feature"],
+        D=filled[inputs],
         M=filled["hidden"],
         O=filled["target"],
-        tile=max(LEAST_TILE, tile),
+        tile=LEAST_TILE,
         small=small,
         precision=precision,
         begins=tuple(sum(lengths[:i]) for i in range(len(lengths))),
-        rows=tuple(shape[0] for shape in shapes.values()),
-        columns=tuple(shape[1] if len(shape) > 1 else 0 for shape in shapes.values()),
+        rows=tuple(shape[0] for shape in shapes),
+        columns=tuple(shape[1] if len(shape) > 1 else 0 for shape in shapes),
         filled_rows=tuple(shape[0] for shape in up),
         filled_columns=tuple(shape[1] if len(shape) > 1 else 0 for shape in up),
         hidden_axis=tuple(HIDDEN_AXIS.get(name, 0) - 1 for name in b.axes),
@@ -164,6 +161,9 @@ def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
         grouped=f.firing.member(n) is not None,
         optimizer=recipe.optimizer.name,
     )
+    fits = SMALL_TILE if small else (ROOM - form.held_throughout) // form.rows_of_tile
+    tile = min(MOST_TILE, _power(recipe.batch), 1 << max(0, fits).bit_length() >> 1)
+    return replace(form, tile=max(LEAST_TILE, tile))
 
 
 def _power(size: int) -> int:
