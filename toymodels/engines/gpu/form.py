@@ -21,8 +21,8 @@ SMALL_TILE, SMALL_PRODUCT = 64, 4096
 """Products are taken number by number while a tile of so many samples makes no more terms than that."""
 REGISTERS = 2**16
 """32-bit registers of a multiprocessor, of every NVIDIA GPU since 2012"""
-ROOM = REGISTERS * 3 // 4
-"""numbers that a program may hold with a tile that is longer than the least; the rest is for what is on the way"""
+ROOM = REGISTERS // 4
+"""numbers that a program may hold with a tile that is longer than the least: several programs share a multiprocessor"""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,11 @@ class Form:
 
     @property
     def warps(self) -> int:
-        """Warps of 32 threads that share a program: so many that a thread holds no more than half of its registers."""
-        return next((warps for warps in (1, 2, 4) if self.held <= warps * 32 * 128), 8)
+        """Warps of 32 threads that share a program: where 8 are not too many, a thread holds 80 numbers at most.
+
+        It has 255 registers, and what is on the way takes the rest.
+        """
+        return next((warps for warps in (1, 2, 4) if self.held <= warps * 32 * 80), 8)
 
 
 def form_of(experiment: Experiment, precision: str = "ieee") -> Form:

@@ -88,13 +88,11 @@ def train(
         tiles = tl.where((lost == 0) | (point >= 0), tl.cdiv(batch, form.tile), 0)
         loss, gradient = batch_loss(weights, source, given, t - 1, batch, tiles, form)
         most = tl.where(t == 1, tl.load(rule + 5) * (loss + most), most)
-        means, squares, updates = propose(weights, mean, square, gradient, own, rule, pace + 3 * (t - begin), R, form)
+        mean, square, updates = propose(weights, mean, square, gradient, own, rule, pace + 3 * (t - begin), R, form)
         moves = (lost == 0) & finite(loss) & (loss <= most) & all_finite(gradient) & all_finite(updates)
         lost = tl.where((lost == 0) & (moves == 0), t, lost)
         if t == last:
             store_weights(before + model * form.size, weights, form)
-        mean = chosen(moves, means, mean)
-        square = chosen(moves, squares, square)
         weights = chosen(moves, _less(weights, updates), weights)
         most_kept = shares + 2 * (t - begin)
         if moves & (tl.load(most_kept) >= 0):
