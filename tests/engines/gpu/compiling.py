@@ -83,12 +83,9 @@ CASES: dict[str, dict[str, Any]] = {
     "100->20": {"features": Features(100, 0.1), "bottleneck": Bottleneck(20)},
     "200->20": {"features": Features(200, 0.1), "bottleneck": Bottleneck(20)},
     "100->40": {"features": Features(100, 0.1), "bottleneck": Bottleneck(40, ReLU(), tied=False)},
-    "512->16": {"features": Features(512, 0.1), "bottleneck": Bottleneck(16)},
-    "256->64": {"features": Features(256, 0.1), "bottleneck": Bottleneck(64)},
     "128->64": {"features": Features(128, 0.1), "bottleneck": Bottleneck(64, SoLU(), LayerNorm(), tied=False)},
-    "64->256": {"features": Features(64, 0.1), "bottleneck": Bottleneck(256, SoLU(), LayerNorm())},
 }
-"""every kernel path once; from "20->5" on by matrix units, the last four nearly as large as they may be"""
+"""every kernel path once; from "20->5" on by matrix units, the last two nearly as large as they may be"""
 TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
 
 

@@ -29,7 +29,7 @@ from toymodels.engines import ENGINES, Unsupported
 from toymodels.engines.fused import codes
 from toymodels.engines.gpu import run
 from toymodels.engines.gpu.choices import KNOWN, unsupported
-from toymodels.engines.gpu.form import REGISTERS, Form, form_of
+from toymodels.engines.gpu.form import MOST, Form, form_of
 
 autograd, fused, gpu = ENGINES["autograd"], ENGINES["fused"], ENGINES["gpu"]
 ROLES = {
@@ -102,12 +102,14 @@ def test_another_loss_is_refused_by_name() -> None:
 
 
 def test_a_model_that_one_multiprocessor_does_not_hold_is_refused_with_its_numbers() -> None:
-    large = Experiment(Features(512, 0.05), Bottleneck(256, GeLU(), tied=False))
-    reason = unsupported([large])
+    reason = unsupported([Experiment(Features(512, 0.05), Bottleneck(256, GeLU(), tied=False))])
     assert reason is not None
     assert "one of 512 features, 256 neurons with a tile of 16 samples" in reason
-    assert f"of {REGISTERS:,} that fit: use engine autograd" in reason
-    held = [Experiment(Features(n, 0.1), Bottleneck(m)) for n, m in ((2, 1), (64, 16), (100, 20), (200, 20), (100, 40))]
+    for n, m in ((256, 64), (64, 256), (512, 16)):
+        assert unsupported([Experiment(Features(n, 0.1), Bottleneck(m))])
+    assert f"of {MOST:,} that fit: use engine autograd" in reason
+    sizes = ((2, 1), (64, 16), (100, 20), (200, 20), (100, 40), (128, 64))
+    held = [Experiment(Features(n, 0.1), Bottleneck(m, tied=n > 100)) for n, m in sizes]
     assert [unsupported([each]) for each in held] == [None] * len(held)
 
 
@@ -139,7 +141,7 @@ def test_sizes_are_filled_up_to_what_products_want(
     assert ((form.N, form.D, form.M, form.O), form.small) == (filled, small)
     assert form.tile & (form.tile - 1) == 0
     assert 16 <= form.tile <= 256
-    assert form.held <= REGISTERS
+    assert form.held <= MOST
 
 
 def test_a_form_is_of_the_structure_alone() -> None:

@@ -19,7 +19,7 @@ SHARED_KIB = {A100: 163, H100: 227}
 """of a block at most; NVIDIA, *CUDA C++ Programming Guide*, technical specifications per compute capability"""
 SMALL = ["2->1"]
 MANY = ["5->2", "rotated", "pairs", "softmax", "absolute", "20->5", "64->16", "20, rotated", "trained embedding"]
-LARGE = ["decoder", "100->20", "200->20", "100->40", "512->16", "256->64", "128->64", "64->256"]
+LARGE = ["decoder", "100->20", "200->20", "100->40", "128->64"]
 
 
 def compiled(folder: Path, capability: int, *cases: str) -> list[dict[str, Any]]:

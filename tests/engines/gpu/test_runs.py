@@ -54,6 +54,12 @@ DECODER = Bottleneck(9, SoLU(), LayerNorm(), Linear(), tied=False, hidden_bias=T
 CASES: dict[str, tuple[Features, Bottleneck, Training, dict[str, Any]]] = {
     "plain": (Features(9, 0.2), Bottleneck(3), dataclasses.replace(ADAM, steps=30), {}),
     "several tiles": (Features(9, 0.2), Bottleneck(3, GeLU()), dataclasses.replace(ADAM, batch=300), {}),
+    "long sums": (
+        Features(40, 0.1),
+        Bottleneck(40, GeLU(), LayerNorm(), tied=False),
+        dataclasses.replace(ADAM, steps=2),
+        {},
+    ),
     "plain, sgd": (Features(9, 0.2), Bottleneck(3), STEEP, {}),
     "untied, rotated": (
         Features(9, 0.2, signed=True),

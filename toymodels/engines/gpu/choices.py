@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from toymodels.activations import ELU, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck
 from toymodels.embedding import Embedding
-from toymodels.engines.gpu.form import REGISTERS, form_of
+from toymodels.engines.gpu.form import MOST, form_of
 from toymodels.engines.known import Known
 from toymodels.features import Features, Frequency, Importance
 from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
@@ -58,10 +58,10 @@ def unsupported(experiments: Sequence[Experiment]) -> str | None:
     if reason := KNOWN.unsupported(experiments):
         return reason
     form = form_of(experiments[0])
-    if form.held <= REGISTERS:
+    if form.held <= MOST:
         return None
     sizes = f"{form.n} features, {form.m} neurons"
     return (
         f"the gpu engine holds a model in one multiprocessor, and one of {sizes} with a tile of {form.tile} samples is "
-        f"{form.held:,} numbers, of {REGISTERS:,} that fit: use engine autograd"
+        f"{form.held:,} numbers, of {MOST:,} that fit: use engine autograd"
     )

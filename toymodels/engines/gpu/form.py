@@ -21,6 +21,8 @@ SMALL_TILE, SMALL_PRODUCT = 64, 4096
 """Products are taken number by number while a tile of so many samples makes no more terms than that."""
 REGISTERS = 2**16
 """32-bit registers of a multiprocessor, of every NVIDIA GPU since 2012"""
+MOST = REGISTERS * 4 // 5
+"""numbers that a program may hold: beyond, compilers spill many times what registers hold (seen with Triton 3.9)"""
 ROOM = REGISTERS // 4
 """numbers that a program may hold with a tile that is longer than the least: several programs share a multiprocessor"""
 

@@ -11,12 +11,19 @@ import triton.language as tl
 
 from toymodels.engines.gpu.kernels.elementary import finite
 
+LONG = tl.constexpr(32)
+"""Sums of more terms than this are taken in parts, as multiply-adds have all terms of a row in registers at once."""
+
 
 @triton.jit
 def product(a, b, form: tl.constexpr):
     """a b of matrices; where they are too small for the matrix units, number by number."""
     if form.small:
         return tl.sum(a[:, :, None] * b[None, :, :], 1)
+    elif form.precision == "ieee" and a.shape[1] > LONG:
+        parts: tl.constexpr = a.shape[1] // LONG
+        by_part = tl.permute(tl.reshape(a, [a.shape[0], parts, LONG]), (1, 0, 2))
+        return tl.sum(tl.dot(by_part, tl.reshape(b, [parts, LONG, b.shape[1]]), input_precision="ieee"), 0)
     else:
         return tl.dot(a, b, input_precision=form.precision)
 
