@@ -22,6 +22,7 @@ from toymodels import (
     One,
     Together,
     Training,
+    Tree,
     UniformValues,
     Zipf,
 )
@@ -87,6 +88,7 @@ def test_words_are_those_of_the_reference(seeds, n, first_block, step, domain):
         (Correlated(2), 0.3),
         (Anticorrelated(2), 0.2),
         (Together(((0, 4), (1, 2))), 0.3),
+        (Tree(2, 1, 0.8), 0.2),
     ],
 )
 def test_x_is_that_of_the_reference(values, signed, firing, density):

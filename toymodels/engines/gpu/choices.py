@@ -13,7 +13,7 @@ from toymodels.embedding import Embedding
 from toymodels.engines.gpu.form import MOST, form_of
 from toymodels.engines.known import Known
 from toymodels.features import Features, Frequency, Importance
-from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together
+from toymodels.firing import Anticorrelated, Correlated, Independent, One, Together, Tree
 from toymodels.layer_norm import LayerNorm
 from toymodels.losses import CrossEntropy, Softmax, Squared
 from toymodels.targets import AbsoluteValue, And, Identity
@@ -30,7 +30,7 @@ KNOWN = Known(
         "target": (Identity, AbsoluteValue, And),
         "loss": (Squared, CrossEntropy, Softmax),
         "value law": (UniformValues, Binary, FoldedNormal, Exponential),
-        "firing law": (Independent, One, Correlated, Anticorrelated, Together),
+        "firing law": (Independent, One, Correlated, Anticorrelated, Together, Tree),
         "optimizer": (Adam, SGD, RotatedAdam),
     },
     settings={

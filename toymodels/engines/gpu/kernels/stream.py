@@ -5,22 +5,10 @@ A word is addressed by its feature, so x of any features is drawn in any order: 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import triton
 import triton.language as tl
 
 from toymodels.engines.gpu.kernels.elementary import LARGEST_BELOW_ONE, erfinv, log1p, nan_like
-
-
-class Drawn(NamedTuple):
-    """What some features of one model are drawn from, [feature] each, as in `toymodels.kernels.draw.Source`."""
-
-    feature: tl.tensor
-    low: tl.tensor
-    high: tl.tensor
-    divisor: tl.tensor
-    member: tl.tensor
 
 
 @triton.jit
@@ -43,7 +31,10 @@ def words(seed, feature, first_block, step, domain, form: tl.constexpr):
 
 @triton.jit
 def drawn_from(low, high, divisor, member, model, feature, there, form: tl.constexpr):
-    """What features are drawn from; where they are not ``there``, such that they are never active."""
+    """What features are drawn from, as in `toymodels.kernels.draw.Source`: (feature, low, high, divisor, group).
+
+    Where they are not ``there``, such that they are never active.
+    """
     place = model * form.n + feature
     group = feature
     if form.grouped:
