@@ -43,7 +43,8 @@ wheel: $(VENV)/installed-dev
 	sh tests/wheel.sh dist/*.whl
 
 # The lowest version of everything that pyproject.toml allows, in a fresh environment. PyTorch's old wheels on PyPI are
-# CUDA builds of several GB, so CI does not run this. Other versions of matplotlib draw letters with other pixels.
+# CUDA builds of several GB that want an older Triton, so give pip PyTorch's CPU index; CI does not run this. Other versions
+# of matplotlib draw letters with other pixels.
 LOWEST := .venv-lowest
 lowest:
 	rm -rf $(LOWEST)

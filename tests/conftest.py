@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
@@ -22,6 +23,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # One thread, here and in the processes that tests start: two processes of two threads on two cores fight.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Triton interprets kernels on the CPU, here and in the processes that tests start; tests marked cuda compile them.
+
+    It hears of this when it is imported, so one run of tests does the one or the other.
+    """
+    if config.option.markexpr != "cuda":
+        os.environ["TRITON_INTERPRET"] = "1"
+
 
 BODY = """
 question = "tiny?"

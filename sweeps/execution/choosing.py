@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from toymodels.engines import ENGINES, Unsupported, choose
+from toymodels.engines import ENGINES, Unsupported, choices, choose
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.local import InProcess
@@ -26,7 +26,7 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
     if engine == "auto":
         engine = recorded.get("engine", "auto")
     if engine not in ("auto", *ENGINES):
-        raise SpecError(f"--engine: '{engine}' is not in this version (choose auto, {' or '.join(ENGINES)})")
+        raise SpecError(f"--engine: '{engine}' is not in this version (choose {choices()})")
     some = slice(1) if all(each.judges_by_one() for each in ENGINES.values()) else slice(None)
     batches = (plan.experiments(plan.settings(pack.models[some])) for pack in plan.packs)
     try:

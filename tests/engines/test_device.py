@@ -1,7 +1,7 @@
-"""The autograd engine on CUDA against the CPU: same data, same models, memory halving. Run by `make device`.
+"""The engines on CUDA against the CPU: same data, same models, memory halving. Run by `make device`.
 
-Imports `toymodels` only, so that it runs where nothing else is installed. The same parity tests run on CPU tensors with
-the torch draw, so that the code is never untested where there is no GPU.
+The same parity tests run on CPU tensors with the torch draw and, of the gpu engine, interpreted and with fewer steps:
+so the code is never untested where there is no GPU.
 """
 
 from __future__ import annotations
@@ -13,16 +13,24 @@ import pytest
 import torch
 
 from toymodels import (
+    SGD,
+    AbsoluteValue,
+    And,
     Binary,
     Bottleneck,
     Correlated,
+    Cosine,
+    CrossEntropy,
+    Embedding,
     Experiment,
+    Exponential,
     Features,
     FoldedNormal,
     Frequency,
     GeLU,
     Independent,
     LayerNorm,
+    Linear,
     Matched,
     One,
     OutOfMemory,
@@ -34,15 +42,23 @@ from toymodels import (
     Tree,
     UniformValues,
     Zipf,
+    forward,
     measure,
     train,
 )
 from toymodels.engines import ENGINES
+from toymodels.engines.gpu import run as gpu_run
+from toymodels.engines.gpu.batch import GpuBatch
+from toymodels.objectives import losses
 from toymodels.random import Domain
+from toymodels.training.experiment import importances, sampler, target_of
 from toymodels.training.memory import train_within
 
-autograd = ENGINES["autograd"]
+autograd, gpu = ENGINES["autograd"], ENGINES["gpu"]
 CUDA = pytest.mark.cuda
+EITHER = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+"""the gpu engine interpreted, and on a real one"""
+STEPS = {"cpu": 3, "cuda": 200}
 DATA = (5, 64, 8, Domain.DATA, Domain.FIRING)
 
 
@@ -73,7 +89,7 @@ def experiments(features, bottleneck, optimizer=None):
     return [Experiment(features, bottleneck, recipe, seed=seed) for seed in range(4)]
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+@EITHER
 @pytest.mark.parametrize("spec", specs(), ids=lambda s: f"{s.values.name}-{s.firing.name}-{s.signed}")
 def test_the_torch_draw_is_the_numba_draw(spec, device):
     on_cpu = Sampler([spec] * 2, [3, 4])._on_cpu(*DATA)
@@ -87,7 +103,7 @@ def test_the_torch_draw_is_the_numba_draw(spec, device):
 def test_cuda_trains_the_models_of_the_cpu(arm, optimizer):
     features, bottleneck = arm
     es = experiments(features, bottleneck, optimizer)
-    on_cpu, on_cuda = train(es), train(es, device="cuda")
+    on_cpu, on_cuda = train(es), train(es, device="cuda", engine="autograd")
     assert torch.allclose(on_cuda.curve, on_cpu.curve, rtol=1e-3)
     for name, tensor in on_cuda.parameters.trained(es[0].bottleneck).items():
         assert torch.allclose(tensor, on_cpu.parameters.trained(es[0].bottleneck)[name], atol=1e-3), name
@@ -111,7 +127,7 @@ def test_a_full_device_halves_the_batch():
     es = [Experiment(Features(64, 0.1), Bottleneck(16, SoLU(), LayerNorm()), recipe, seed=s) for s in range(64)]
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    train(es, device="cuda")
+    train(es, device="cuda", engine="autograd")
     needed = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
@@ -126,5 +142,148 @@ def test_a_full_device_halves_the_batch():
             train_within(partial(autograd.train, device="cuda"), es, needs=autograd.bytes_needed)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    whole = train(es, device="cuda")
+    whole = train(es, device="cuda", engine="autograd")
     assert torch.allclose(halved.parameters.W_in, whole.parameters.W_in, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------ the gpu engine
+
+
+def cases():
+    """What differs between the paths of the kernels: number by number or by matrix units, and each kind of part."""
+    bits = Features(10, 0.2, values=Binary())
+    decoder = Bottleneck(20, SoLU(), LayerNorm(), Linear(), tied=False, hidden_bias=True, embedding=Embedding(5))
+    return {
+        "2->1": (Features(2, 0.3), Bottleneck(1), Training(), {}),
+        "5->2": (Features(5, 0.2), Bottleneck(2, GeLU(), LayerNorm()), Training(), {}),
+        "20->5": (Features(20, 0.2), Bottleneck(5), Training(schedule=Cosine(), weight_decay=0.01), {}),
+        "64->16": (Features(64, 0.1), Bottleneck(16, SoLU(), LayerNorm()), Training(), {}),
+        "decoder": (bits, decoder, Training(optimizer=RotatedAdam()), {"loss": CrossEntropy()}),
+        "pairs": (bits, decoder, Training(optimizer=SGD(), learning_rate=0.01), {"target": And(5)}),
+        "softmax": (
+            Features(8, 1 / 8, values=Binary(), firing=One()),
+            Bottleneck(3, ReLU(), None, Linear(), tied=False),
+            Training(weights_kept=0.5),
+            {"loss": CrossEntropy()},
+        ),
+        "sizes": (
+            Features(12, 0.2, values=Exponential(), signed=True, firing=Correlated(3)),
+            Bottleneck(20, ReLU(), None, ReLU(), tied=False, hidden_bias=True, embedding=Embedding(6, trained=True)),
+            Training(activation_l1=0.01, hidden_bias_decay=0.1),
+            {"target": AbsoluteValue()},
+        ),
+    }
+
+
+def of(case, device, models=3):
+    features, bottleneck, recipe, objective = cases()[case]
+    recipe = dataclasses.replace(recipe, steps=STEPS[device], batch=70, snapshots=2)
+    return [
+        Experiment(
+            features,
+            bottleneck,
+            dataclasses.replace(recipe, learning_rate=recipe.learning_rate * (1 + seed)),
+            seed=seed,
+            **objective,
+        )
+        for seed in range(models)
+    ]
+
+
+def same(a, b, models=slice(None)):
+    """Bit for bit."""
+    for name, tensor in a.parameters[models].present().items():
+        assert torch.equal(tensor, b.parameters.present()[name]), name
+    assert torch.equal(a.curve[models], b.curve)
+    for name, tensor in a.snapshots.items():
+        assert torch.equal(tensor[models], b.snapshots[name]), name
+
+
+@EITHER
+@pytest.mark.parametrize("spec", specs(), ids=lambda s: f"{s.values.name}-{s.firing.name}-{s.signed}")
+def test_x_in_triton_is_the_numba_draw(spec, device):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    from tests.engines.gpu.filling import fill_x
+
+    es = [Experiment(spec, Bottleneck(2), Training(steps=9, batch=64), seed=seed) for seed in (3, 2**62 + 5)]
+    batch = GpuBatch.of(es, device)
+    out = torch.full((2, batch.form.N, 64), torch.nan, device=device)
+    fill_x[(2,)](*batch.source[:5], out, 5, form=batch.form)
+    drawn, expected = out.cpu()[:, : spec.n], sampler(es).training(5, 64)
+    assert torch.equal(drawn, expected) or isinstance(spec.values, FoldedNormal)
+    torch.testing.assert_close(drawn, expected, rtol=2e-6, atol=1e-7)
+
+
+@EITHER
+@pytest.mark.parametrize("case", cases())
+def test_gradients_in_triton_are_those_of_float64(case, device):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    plain = dataclasses.replace(of(case, device)[0].training, optimizer=SGD(), activation_l1=0.0, hidden_bias_decay=0.0)
+    plain = dataclasses.replace(plain, weight_decay=0.0, weights_kept=1.0)
+    es = [dataclasses.replace(e, training=plain) for e in of(case, device)]
+    run = gpu_run.GpuRun(es, device)
+    start = run.batch.start.to("cpu", torch.float64)
+    weights = {name: each.requires_grad_() for name, each in start.trained(es[0].bottleneck).items()}
+    x = sampler(es).training(0, plain.batch).double()
+    out = forward(es[0].bottleneck, dataclasses.replace(start, **weights), x).out
+    loss = losses(torch.from_numpy(importances(es)), target_of(es)(x), out, es[0].cost)
+    truth = dict(zip(weights, torch.autograd.grad(loss.sum(), list(weights.values())), strict=True))
+    run.advance(1)
+    torch.testing.assert_close(run.curve[:, 0].cpu().double(), loss.detach(), rtol=1e-5, atol=0)
+    ours = run.batch.unpacked(run.stood[:, 1])  # SGD's momentum, which begins with the gradient
+    for name, gradient in truth.items():
+        assert (ours[name].double() - gradient).norm() <= 1e-5 * gradient.norm() + 1e-9, name
+
+
+@EITHER
+@pytest.mark.parametrize("case", cases())
+def test_models_of_the_gpu_engine_are_those_of_float64(case, device):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    es = of(case, device)
+    ours, theirs = gpu.train(es, device), autograd.train(es, dtype=torch.float64)
+    torch.testing.assert_close(ours.curve.double(), theirs.curve, rtol=1e-3, atol=0)
+    assert ours.diverged_step.tolist() == theirs.diverged_step.tolist()
+
+
+@EITHER
+@pytest.mark.parametrize("case", ["5->2", "decoder"])
+def test_alone_in_a_batch_and_cut_into_stretches_bit_for_bit(case, device, monkeypatch):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    es = of(case, device)
+    together = gpu.train(es, device)
+    same(together, gpu.train(es[1:2], device), slice(1, 2))
+    monkeypatch.setattr(gpu_run, "MOST_AT_ONCE", 7 if device == "cuda" else 1)
+    same(together, gpu.train(es, device))
+
+
+@CUDA
+def test_a_thousand_steps_follow_the_float64_reference():
+    for bottleneck in (Bottleneck(5), Bottleneck(5, SoLU(), LayerNorm()), Bottleneck(12, GeLU())):
+        recipe = Training(steps=1000, batch=128, learning_rate=3e-3, schedule=Cosine())
+        es = [Experiment(Features(20, 0.1), bottleneck, recipe, seed=seed) for seed in range(3)]
+        ours, theirs = gpu.train(es, "cuda"), autograd.train(es, dtype=torch.float64)
+        torch.testing.assert_close(ours.curve.double(), theirs.curve, rtol=1e-3, atol=0)
+
+
+@CUDA
+def test_products_in_tf32_are_others_and_near():
+    es = of("64->16", "cuda")
+    exact, rounded = gpu.train(es, "cuda"), ENGINES["gpu_tf32"].train(es, "cuda")
+    assert not torch.equal(exact.parameters.W_in, rounded.parameters.W_in)
+    torch.testing.assert_close(exact.curve, rounded.curve, rtol=3e-2, atol=0)
+
+
+@CUDA
+def test_a_hundred_thousand_models_are_each_what_they_are_alone():
+    recipe = Training(steps=20, batch=64)
+    es = [Experiment(Features(2, 0.3), Bottleneck(1), recipe, seed=seed) for seed in range(100_000)]
+    together = gpu.train(es, "cuda")
+    assert not together.diverged.any()
+    for model in (0, 65_535, 65_536, 99_999):
+        same(together, gpu.train(es[model : model + 1], "cuda"), slice(model, model + 1))
+
+
+@CUDA
+def test_auto_on_cuda_takes_the_gpu_engine():
+    es = of("5->2", "cuda")
+    same(train(es, device="cuda"), gpu.train(es, "cuda"))

@@ -24,7 +24,8 @@ def test_auto_is_the_last_engine_that_refuses_no_batch_and_says_why_not_the_one_
     assert chosen.engine is ENGINES["autograd"]
     assert chosen.passed_over == ENGINES["fused"].refuses(OWN_LOSS)
     elsewhere = choose("auto", [PLAIN], "cuda:1")
-    assert (elsewhere.engine, elsewhere.passed_over) == (ENGINES["autograd"], None)
+    assert elsewhere.engine is ENGINES["autograd"]
+    assert elsewhere.passed_over == ENGINES["gpu"].refuses(PLAIN, "cuda:1")
 
 
 def test_no_more_batches_are_asked_for_than_it_takes_to_know() -> None:
@@ -39,7 +40,7 @@ def test_no_more_batches_are_asked_for_than_it_takes_to_know() -> None:
 
 
 def test_a_name_that_is_none_lists_those_that_are() -> None:
-    with pytest.raises(ValueError, match="engine: expected auto, autograd or fused, got 'fusd'"):
+    with pytest.raises(ValueError, match="engine: expected auto, autograd, gpu_tf32, gpu or fused, got 'fusd'"):
         choose("fusd", [PLAIN])
 
 

@@ -223,7 +223,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"weights_kept: .*neurons' basis.*: adam or sgd"):
         tm.Training(weights_kept=0.5, optimizer=tm.RotatedAdam())
     assert tm.Training(weights_kept=1, optimizer=tm.RotatedAdam()) == tm.Training(optimizer=tm.RotatedAdam())
-    assert codes.knows_every_setting()
+    assert codes.KNOWN.every_setting()
 
 
 @pytest.mark.parametrize("other", [{"blocks": 2}, {"experts": 2}, {"gated": True}])

@@ -1,8 +1,8 @@
 """Training: one contract, several engines.
 
 An `Engine` takes experiments of one structure and returns `Trained`. "autograd" is the reference and runs anything
-anywhere; "fused" is the fast one on a CPU. `train` is the Python API's door to them: it picks the engine, and halves
-the batch where memory runs out.
+anywhere; "fused" is the fast one on a CPU, "gpu" the one for a GPU. `train` is the Python API's door to them: it picks
+the engine, and halves the batch where memory runs out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from toymodels.checks import Whole, expect
 from toymodels.engines.engine import Advance, Engine, OnStep, Unsupported
-from toymodels.engines.registry import ENGINES, EngineChoice, choose
+from toymodels.engines.registry import ENGINES, EngineChoice, choices, choose
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
@@ -30,6 +30,7 @@ __all__ = [
     "OutOfMemory",
     "Trained",
     "Unsupported",
+    "choices",
     "choose",
     "train",
 ]
@@ -49,11 +50,12 @@ def train(
 ) -> Trained:
     """Train models of one structure at once; the result is on the CPU, in the order given.
 
-    ``engine`` is "fused", "autograd", or "auto": fused where it can, autograd elsewhere. ``memory_bytes`` bounds a
-    batch on a CPU; on every device a refused allocation halves it. ``on_step`` is called now and then with an
-    `Advance`: how many steps were taken since, and all models' newest losses. ``keep`` keeps a long run now and then,
-    so that the same call goes on after an interruption. Raises ``ValueError`` for experiments of several structures and
-    for what the engine named cannot train, `OutOfMemory` when a single model does not fit.
+    ``engine`` is a name of `ENGINES`, or "auto": on a CPU "fused" and on a GPU "gpu" where these can, "autograd"
+    elsewhere. ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. ``on_step`` is
+    called now and then with an `Advance`: how many steps were taken since, and all models' newest losses. ``keep``
+    keeps a long run now and then, so that the same call goes on after an interruption. Raises ``ValueError`` for
+    experiments of several structures and for what the engine named cannot train, `OutOfMemory` when a single model does
+    not fit.
     """
     check_one_structure(experiments)
     device = str(device) if isinstance(device, torch.device) else device

@@ -29,7 +29,7 @@ class Advance(float):
 
     losses: Tensor
     """[model]: the newest batch loss of each model that is known; NaN before there is one. On the autograd engine that
-    of its last step; on the fused engine, which keeps no others, that of its last of `Training.curve_points`"""
+    of its last step; on the others, which keep no more, that of its last of `Training.curve_points`"""
 
     def __new__(cls, steps: float, losses: Tensor) -> Advance:
         advance = super().__new__(cls, steps)

@@ -10,12 +10,19 @@ import torch
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.engines.engine import Engine, Unsupported
 from toymodels.engines.fused import FusedEngine
+from toymodels.engines.gpu import GpuEngine, Tf32Engine
 from toymodels.training.experiment import Experiment
 
 REFERENCE = AutogradEngine()
 """It refuses nothing."""
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, FusedEngine())}
-"""By name; of those that can train something, "auto" takes the last."""
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, Tf32Engine(), GpuEngine(), FusedEngine())}
+"""By name; of those that can train something on a device of theirs, "auto" takes the last."""
+
+
+def choices() -> str:
+    """What may stand for an engine, in words."""
+    *names, last = "auto", *ENGINES
+    return f"{', '.join(names)} or {last}"
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,16 @@ class EngineChoice:
 def choose(
     name: str, batches: Iterable[Sequence[Experiment]], device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> EngineChoice:
-    """The engine of this name, or for "auto" the last of `ENGINES` that refuses none of the batches.
+    """The engine of this name; for "auto" the last of those for this kind of device that refuses none of the batches.
 
     Raises ``ValueError`` for a name that is none, `Unsupported` where the engine named refuses a batch. No more batches
     are asked for than it takes to know.
     """
     if name not in ("auto", *ENGINES):
-        raise ValueError(f"engine: expected auto, {' or '.join(ENGINES)}, got '{name}'")
-    left = [*ENGINES.values()] if name == "auto" else [ENGINES[name]]
+        raise ValueError(f"engine: expected {choices()}, got '{name}'")
+    kind = device.partition(":")[0]
+    fit = [engine for engine in ENGINES.values() if engine is REFERENCE or kind in engine.devices]
+    left = fit if name == "auto" else [ENGINES[name]]
     passed_over, asked = None, iter(batches)
     while left != [REFERENCE] and (experiments := next(asked, None)) is not None:
         for engine in reversed([*left]):
@@ -46,6 +55,5 @@ def choose(
                 raise Unsupported(reason)
             if reason:
                 left.remove(engine)
-                if passed_over is None and device.partition(":")[0] in engine.devices:
-                    passed_over = reason
+                passed_over = passed_over or reason
     return EngineChoice(left[-1], passed_over)

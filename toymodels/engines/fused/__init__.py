@@ -19,7 +19,7 @@ from torch import Tensor
 from toymodels.bottleneck import Parameters
 from toymodels.engines.engine import Advance, Engine, OnNote, OnProgress, OnStep, Unsupported, unheard
 from toymodels.engines.fused import batch, moments, preparing, rotated
-from toymodels.engines.fused.codes import knows_every_setting, unsupported
+from toymodels.engines.fused.codes import KNOWN
 from toymodels.engines.fused.crew import Crew
 from toymodels.kernels import compiled, vector
 from toymodels.surroundings import undisturbed
@@ -42,11 +42,11 @@ class FusedEngine(Engine):
         if device != "cpu" or dtype != torch.float32:
             precision = str(dtype).removeprefix("torch.")
             return f"the fused engine computes in float32 on a cpu, not in {precision} on {device}"
-        return unsupported(experiments)
+        return KNOWN.unsupported(experiments)
 
     def judges_by_one(self) -> bool:
         """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
-        return knows_every_setting()
+        return KNOWN.every_setting()
 
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """See `Engine`; a few rows a thread are not counted, and a batch of samples is never in memory."""

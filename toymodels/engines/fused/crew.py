@@ -15,7 +15,7 @@ from torch import Tensor
 
 from toymodels.engines.engine import OnProgress, Unsupported
 from toymodels.engines.fused.batch import Batch, bytes_needed
-from toymodels.engines.fused.codes import unsupported
+from toymodels.engines.fused.codes import KNOWN
 from toymodels.engines.fused.keeping import Keeping, bytes_of_copy
 from toymodels.engines.fused.preparing import prepare
 from toymodels.engines.fused.tasks import Task, UnderWay, tasks_of
@@ -108,7 +108,7 @@ class Crew:
 
     def _begin(self, number: int, experiments: Sequence[Experiment], keep: Keep | None) -> None:
         """Hand a batch to the threads."""
-        if reason := unsupported(experiments):
+        if reason := KNOWN.unsupported(experiments):
             raise Unsupported(reason)
         prepare()
         under_way = UnderWay(self._batch_of(experiments))

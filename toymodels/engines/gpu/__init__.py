@@ -1,0 +1,120 @@
+"""The gpu engine: a whole training run in one Triton kernel, a program a model, on an NVIDIA GPU.
+
+A model, its optimizer's state and the data that it draws for itself fit in a multiprocessor, so a long stretch of steps
+is one launch and next to nothing is read or written on the way; `toymodels.engines.gpu.kernels` says how a model lies
+there. Models are independent, hence bit for bit the same alone, in any batch, and however a run is cut. What is
+computed is what `toymodels.engines.autograd` computes, on the same data, in float32.
+
+Triton is imported when the first model is trained. With TRITON_INTERPRET=1 the kernels run on the CPU, for tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from toymodels.bottleneck import Parameters
+from toymodels.engines.engine import Engine, OnNote, OnStep, Unsupported, unheard
+from toymodels.engines.fused import moments, rotated
+from toymodels.engines.gpu import batch, run
+from toymodels.engines.gpu.availability import interpreted, lacking, triton_version
+from toymodels.engines.gpu.choices import KNOWN, unsupported
+from toymodels.kernels import compiled
+from toymodels.surroundings import undisturbed
+from toymodels.training.experiment import Experiment, check_one_structure
+from toymodels.training.keep import Keep
+from toymodels.training.trained import Trained
+
+
+class GpuEngine(Engine):
+    """Trains what it has kernels for, on a CUDA device, in float32 throughout."""
+
+    name = "gpu"
+    devices = ("cuda",)
+    input_precision: ClassVar[str] = "ieee"
+    """how products of matrices take their factors: "ieee" as they are, or "tf32" rounded to 10 bits of mantissa"""
+
+    def refuses(
+        self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> str | None:
+        """See `Engine`."""
+        if reason := lacking(device):
+            return reason
+        if dtype != torch.float32:
+            return f"the gpu engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
+        return unsupported(experiments)
+
+    def judges_by_one(self) -> bool:
+        """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
+        return KNOWN.every_setting()
+
+    def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
+        """See `Engine`; a batch of samples is never in memory."""
+        return batch.bytes_needed(experiments)
+
+    def prepare(self, on_note: OnNote = unheard) -> None:
+        """Nothing: what a structure needs is compiled when it is first trained, and kept by Triton."""
+
+    @undisturbed
+    def train(
+        self,
+        experiments: Sequence[Experiment],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        on_step: OnStep | None = None,
+        keep: Keep | None = None,
+    ) -> Trained:
+        """See `Engine`. An interruption saves the last whole stretch of steps into ``keep``."""
+        check_one_structure(experiments)
+        if reason := self.refuses(experiments, device, dtype):
+            raise Unsupported(reason)
+        return run.train(experiments, device, self.input_precision, on_step, keep)
+
+    def moments(
+        self, experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
+    ) -> list[dict[str, Tensor]]:
+        """See `Engine`; by the kernels of the fused engine, on the CPU."""
+        return moments.sums(experiments, parameters, edges)
+
+    def rotated_r2(
+        self, experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
+    ) -> Tensor:
+        """See `Engine`; by the kernels of the fused engine, on the CPU."""
+        return rotated.r2(experiments, parameters, rotations, first, samples)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """The kernels, what compiles them, the GPU; the kernels that measure, and what makes the starting weights."""
+        gpu = "none"
+        if interpreted():
+            gpu = "interpreted"
+        elif torch.cuda.is_available():
+            gpu = torch.cuda.get_device_name()
+        return {
+            "engine": self.name,
+            "gpu kernels": digest(),
+            "triton": triton_version(),
+            "gpu": gpu,
+            "kernels": compiled.digest(),
+            "numpy": version("numpy"),
+            "scipy": version("scipy"),
+        }
+
+
+class Tf32Engine(GpuEngine):
+    """The gpu engine with products by tensor cores in TF32: another engine by name, as its numbers are others."""
+
+    name = "gpu_tf32"
+    input_precision = "tf32"
+
+
+def digest() -> str:
+    """Of the sources of the kernels and of the forms that they are compiled for: 16 hexadecimal digits."""
+    here = Path(__file__).parent
+    paths = sorted([*here.glob("kernels/*.py"), here / "form.py"])
+    return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in paths)).hexdigest()[:16]
