@@ -38,6 +38,7 @@ from toymodels import (
     train,
 )
 from toymodels.engines import ENGINES
+from toymodels.engines.autograd import run
 from toymodels.random import Domain
 from toymodels.training.memory import train_within
 
@@ -102,6 +103,24 @@ def test_cuda_in_float64_is_the_cpu_in_float64():
     on_cpu, on_cuda = train(es, dtype=torch.float64), train(es, device="cuda", dtype=torch.float64)
     for name, tensor in on_cuda.parameters.trained(es[0].bottleneck).items():
         assert torch.allclose(tensor, on_cpu.parameters.trained(es[0].bottleneck)[name], rtol=1e-6, atol=1e-8), name
+
+
+@CUDA
+@pytest.mark.parametrize("optimizer", [None, RotatedAdam()], ids=["adam", "rotated_adam"])
+@pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
+def test_steps_recorded_as_a_graph_are_those_launched_one_by_one(arm, optimizer, monkeypatch):
+    es = experiments(*arm, optimizer)
+    going = run.TrainingRun(es, "cuda", torch.float32)
+    with going.aside():
+        for _ in range(10):
+            going.step()
+    assert going.in_place
+    recorded = train(es, device="cuda")
+    monkeypatch.setattr(run, "recorder_for", lambda device: None)
+    launched = train(es, device="cuda")
+    assert torch.allclose(recorded.curve, launched.curve, rtol=1e-5)
+    for name, tensor in recorded.parameters.trained(es[0].bottleneck).items():
+        assert torch.allclose(tensor, launched.parameters.trained(es[0].bottleneck)[name], atol=1e-5), name
 
 
 @CUDA
