@@ -21,6 +21,8 @@ DEVICE = torch.device("meta")
 aten = torch.ops.aten
 WAITS = (aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default, aten.masked_select.default)
 """what cannot return before the device has computed"""
+LOST = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other call."
+"""what PyTorch says where a GPU is lost"""
 
 
 class There(torch.Tensor):
@@ -79,6 +81,10 @@ class Elsewhere(TorchDispatchMode):
         self.waited: list[str] = []
         """what waited for the device, or brought it numbers"""
         self.kernels = 0
+        self.lost_after: int | None = None
+        """kernels after which it answers no more"""
+        self.most: int | None = None
+        """numbers that fit into a tensor here, if not any"""
         self.recording: list[Callable[[], None]] | None = None
         self.undo: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -108,6 +114,8 @@ class Elsewhere(TorchDispatchMode):
             self._waits(str(func))
         elif others := [each for each in given if not isinstance(each, There) and each.dim()]:
             raise RuntimeError(f"{func}: expected all tensors on one device, got one of {others[0].shape} on the CPU")
+        if self.lost_after is not None and self.kernels >= self.lost_after:
+            raise torch.AcceleratorError(LOST)
         kwargs = {**kwargs, "device": torch.device("cpu")} if asked is not None else kwargs
         inner_args, inner_kwargs = tree_map(_here, (args, kwargs))
         if self.recording is not None and func._schema.is_mutable:
@@ -115,6 +123,10 @@ class Elsewhere(TorchDispatchMode):
         found = func(*inner_args, **inner_kwargs)
         if goes:
             return found
+        if self.most is not None and any(
+            isinstance(each, torch.Tensor) and each.numel() > self.most for each in tree_leaves(found)
+        ):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity")
         self.kernels += 1
         self._record(func, inner_args, inner_kwargs, found)
         return _wrapped(func, args, found)

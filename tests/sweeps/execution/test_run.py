@@ -514,8 +514,8 @@ def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, mon
     monkeypatch.setattr("toymodels.sweeps.execution.cores.usable", lambda: 3)
     finish, kept = job.Job.finish, []
 
-    def finish_then_stop(self: Any, trained: Any) -> Any:
-        finish(self, trained)
+    def finish_then_stop(self: Any, *trained: Any) -> Any:
+        finish(self, *trained)
         kept.append(self.pack.index)
         raise KeyboardInterrupt
 

@@ -19,6 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from toymodels.training.memory import is_lost
+
 WARM_UP = 3
 """steps that are not recorded: libraries allocate their workspaces in the first, which must not be recorded"""
 
@@ -111,6 +113,8 @@ class Replayed:
         try:
             self.replay = self.recorder.record(work)
         except RuntimeError as error:
+            if is_lost(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"a step runs kernel by kernel, as it cannot be recorded: {reason}", RuntimeWarning, 2)
             buffers = before
