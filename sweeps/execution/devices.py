@@ -14,7 +14,7 @@ DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenDevice:
     """A device and the reason for it."""
 
     device: str
@@ -31,25 +31,25 @@ def automatic(recorded: Mapping[str, str]) -> str:
     return recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def why_automatic(recorded: Mapping[str, str]) -> Chosen:
+def why_automatic(recorded: Mapping[str, str]) -> ChosenDevice:
     """The same with its reason."""
     if device := recorded.get("device"):
-        return Chosen(device, "this run folder was begun on it", expected=device == automatic({}))
+        return ChosenDevice(device, "this run folder was begun on it", expected=device == automatic({}))
     return best_here()
 
 
-def best_here() -> Chosen:
+def best_here() -> ChosenDevice:
     """The best device of this machine."""
     if automatic({}) == "cuda":
         count = torch.cuda.device_count()
         others = "" if count == 1 else f", one of {count}: --workers {count} trains on all of them"
-        return Chosen("cuda", f"{torch.cuda.get_device_name(0)}{others}")
+        return ChosenDevice("cuda", f"{torch.cuda.get_device_name(0)}{others}")
     if not DRIVER.is_dir() or not any(DRIVER.iterdir()):
-        return Chosen("cpu", "there is no NVIDIA GPU", expected=True)
+        return ChosenDevice("cpu", "there is no NVIDIA GPU", expected=True)
     if torch.version.cuda is None:
-        return Chosen("cpu", f"there is an NVIDIA GPU, but PyTorch {torch.__version__} is built without CUDA")
+        return ChosenDevice("cpu", f"there is an NVIDIA GPU, but PyTorch {torch.__version__} is built without CUDA")
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return Chosen("cpu", f"there is an NVIDIA GPU, but CUDA_VISIBLE_DEVICES is '{visible}'")
-    return Chosen(
+        return ChosenDevice("cpu", f"there is an NVIDIA GPU, but CUDA_VISIBLE_DEVICES is '{visible}'")
+    return ChosenDevice(
         "cpu", f"there is an NVIDIA GPU, but PyTorch cannot use it: it needs a driver for CUDA {torch.version.cuda}"
     )
