@@ -1,6 +1,6 @@
 """Our engines against their peers, interleaved in one process; first all must learn the same, or nothing is timed.
 
-    python -m benchmarks.engines [--device cuda|core] [--only W1,W2] [--out benchmarks/results]
+    python -m benchmarks.engines [--device core] [--only W1,W2] [--out benchmarks/results]
 
 Every model has its own seed. Writes one Markdown and one JSON record, and on a CPU a picture. ``core`` is one core, on
 which the time is counted that a side computes, not what it waits while others do: for a machine that is not quiet.
@@ -15,7 +15,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,6 @@ Make = Callable[[Workload, float], Side]
 
 def sides(device: str) -> dict[str, Make]:
     """Ours first, then the peers."""
-    if device == "cuda":
-        return {
-            "ours, autograd": lambda w, p: Ours("autograd", w, p, device),
-            "recipe": lambda w, p: Recipe(w, p, device),
-        }
     from benchmarks.peers.scan import Scan
 
     makes: dict[str, Make] = {
@@ -78,14 +73,16 @@ def sides(device: str) -> dict[str, Make]:
     return makes
 
 
-def same_learning(makes: dict[str, Make]) -> list[dict[str, Any]]:
+def same_learning(
+    makes: dict[str, Make], tasks: Sequence[Workload] = LEARNING, steps: int = LEARNING_STEPS
+) -> list[dict[str, Any]]:
     """Mean last batch loss of every side on every task; raises unless all agree with ours within 4 standard errors."""
     rows = []
-    for workload in LEARNING:
+    for workload in tasks:
         found = {}
         for name, make in makes.items():
             side = make(workload, 0.1)
-            loss = side.run(LEARNING_STEPS).double()
+            loss = side.run(steps).double()
             side.close()
             found[name] = (loss.mean().item(), (loss.std() / math.sqrt(len(loss))).item())
         ours, our_error = next(iter(found.values()))
@@ -108,7 +105,7 @@ def compare(workload: Workload, makes: dict[str, Make], device: str) -> list[dic
             side.run(steps[name] + 2)  # a new number of steps is compiled anew by JAX, and described by ours
         peaks, times = [], {name: [] for name in built}
         for _ in range(REPEATS):
-            peaks.append(math.nan if device == "cuda" else sgemm(device))
+            peaks.append(sgemm(device))
             for name, side in built.items():
                 times[name].append(per_step(side, steps[name], device))
         ours = next(iter(times.values()))
@@ -259,7 +256,7 @@ def _join(record: dict[str, Any], earlier: dict[str, Any]) -> None:
 def main() -> None:
     """Run, print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "core", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "core"), default="cpu")
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+GO_ON = "what is finished is safe: run the same command again to continue"
+
 
 class SweepError(Exception):
     """A failure the user can act on; ``exit_code`` is the process's."""
@@ -39,3 +41,7 @@ class DiskFull(FolderError):
     """A run folder that cannot be written now: what is finished is safe, and the same command continues."""
 
     exit_code = 1
+
+
+class DeviceLost(SweepError):
+    """A GPU that no longer answers; the same command goes on from what is stored."""

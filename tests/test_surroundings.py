@@ -80,7 +80,7 @@ def drawn() -> dict[str, Any]:
         "training": sampler.training(3, 64),
         "evaluation": sampler.evaluation(64, 64),
         "in torch": as_elsewhere.training(3, 64),
-        "words": random.words_torch(torch.from_numpy(sampler.seeds), 3, 8, 0, random.Domain.DATA),
+        "words": random.words_torch(random.seed_keys(torch.from_numpy(sampler.seeds)), 3, 8, 0, random.Domain.DATA),
         "rotations": rotations.haar(np.arange(2), 3, 0),
         "rare": probabilities(tm.Geometric(0.01), 161, 0.001),
         "unimportant": tm.Features(400, 0.1, importance=tm.Importance(tm.Zipf(400.0))).importance.weights(400, 0),

@@ -212,8 +212,11 @@ class Sampler:
         )
 
     @undisturbed
-    def training(self, step: int, batch: int) -> Tensor:
-        """The training batch of ``step``: x as float32 ``[model, feature, batch]``."""
+    def training(self, step: int | Tensor, batch: int) -> Tensor:
+        """The training batch of ``step``: x as float32 ``[model, feature, batch]``.
+
+        On a device that is no CPU the step may be an int64 tensor of one number there, which is not waited for.
+        """
         return self._draw(step, batch, 0, Domain.DATA, Domain.FIRING)
 
     @undisturbed
@@ -221,9 +224,10 @@ class Sampler:
         """Fresh samples from ``first_sample`` (a multiple of 4): x as float32 ``[model, feature, samples]``."""
         return self._draw(0, samples, first_sample, Domain.EVALUATION, Domain.EVALUATION_FIRING)
 
-    def _draw(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
-        uniform = self._on_cpu if self.device.type == "cpu" else self._in_torch
-        return self.values.from_uniform(uniform(step, samples, first_sample, data, firing))
+    def _draw(self, step: int | Tensor, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
+        if self.device.type == "cpu":
+            return self.values.from_uniform(self._on_cpu(int(step), samples, first_sample, data, firing))
+        return self.values.from_uniform(self._in_torch(step, samples, first_sample, data, firing))
 
     def _on_cpu(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         random.check_range(self.n, samples, step, first_sample)
@@ -232,16 +236,16 @@ class Sampler:
         draw.fill_x(out, self.source, first_sample, step, int(data), int(firing), room)
         return torch.from_numpy(out)[:, :, :samples].contiguous()
 
-    def _in_torch(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
+    def _in_torch(self, step: int | Tensor, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
         on = self._on_device
-        words = random.words_torch(on["seeds"], self.n, samples, step, data, first_sample)
+        words = random.words_torch(self._keys, self.n, samples, step, data, first_sample)
         if not len(on["member"]):
             active = words <= on["high"]
             r = words.double() / on["divisor"]
         else:
-            group = random.words_torch(on["seeds"], int(on["member"].max()) + 1, samples, step, firing, first_sample)
-            group = group[:, on["member"]]
+            group = random.words_torch(self._keys, self._groups, samples, step, firing, first_sample)
+            group = group.index_select(1, on["member"])
             active = (on["low"] <= group) & (group <= on["high"])
             r = words.double() / SCALE
         value = 2 * r - 1 if self.signed else r
@@ -258,9 +262,17 @@ class Sampler:
 
         source = self.source
         return {
-            "seeds": torch.from_numpy(self.seeds).to(self.device),
             "low": column(source.low, np.int64),
             "high": column(source.high, np.int64),
             "divisor": column(source.divisor, np.float64),
             "member": torch.from_numpy(source.member).to(self.device),
         }
+
+    @cached_property
+    def _keys(self) -> random.RoundKeys:
+        return random.seed_keys(torch.from_numpy(self.seeds).to(self.device))
+
+    @cached_property
+    def _groups(self) -> int:
+        """How many words a sample has that say which groups fire."""
+        return int(self.source.member.max()) + 1

@@ -34,8 +34,7 @@ def load(p: Tensor) -> Tensor:
     Of all examples: on an empty one, u = 0, all p are equal and the first expert works. So where examples are often
     empty an even load is not even over the others, which are what `toymodels.metrics.routing` measures.
     """
-    chosen = torch.nn.functional.one_hot(p.argmax(1), p.shape[1])
-    return chosen.to(p.dtype).mean(1)
+    return torch.zeros_like(p).scatter(1, p.argmax(1, keepdim=True), 1.0).mean(2)
 
 
 def imbalance(p: Tensor) -> Tensor:

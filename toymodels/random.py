@@ -47,46 +47,63 @@ class Domain(IntEnum):
     TIES = 10
 
 
+RoundKeys = Sequence[tuple[Tensor, Tensor]]
+"""The two halves of the key of each round, int64."""
+
+
 def _multiply(multiplier: int, x: Tensor) -> tuple[Tensor, Tensor]:
-    """High and low 32 bits of a 32 x 32 bit product, in halves so that int64 never overflows."""
-    low = multiplier * (x & 0xFFFF)
-    high = multiplier * (x >> 16) + (low >> 16)
-    return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
+    """High and low 32 bits of a 32 x 32 bit product; int64 wraps where unsigned numbers would not, to the same bits."""
+    product = multiplier * x
+    return (product >> 32) & MASK_32, product & MASK_32
 
 
-def philox(counter: Sequence[Tensor | int], key: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def round_keys(low: Tensor | int, high: Tensor | int) -> RoundKeys:
+    """The keys of all rounds, of the two halves of a key: one for all counters that it is used with."""
+    k0, k1 = (torch.as_tensor(k, dtype=torch.int64) for k in (low, high))
+    return [((k0 + n * WEYL_0) & MASK_32, (k1 + n * WEYL_1) & MASK_32) for n in range(ROUNDS)]
+
+
+def philox(counter: Sequence[Tensor | int], keys: RoundKeys) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox-4x32-10 in torch operations (Salmon et al. 2011).
 
-    ``counter`` (4) and ``key`` (2) hold 32-bit values as int64 tensors or ints that broadcast together. Returns the
-    four words as int64 tensors in ``[0, 2^32)``.
+    The four of ``counter`` hold 32-bit values as int64 tensors or ints that broadcast together, and with ``keys``
+    (`round_keys`). Returns the four words as int64 tensors in ``[0, 2^32)``.
     """
     c0, c1, c2, c3 = torch.broadcast_tensors(*(torch.as_tensor(c, dtype=torch.int64) for c in counter))
-    k0, k1 = (torch.as_tensor(k, dtype=torch.int64) for k in key)
-    for _ in range(ROUNDS):
+    for k0, k1 in keys:
         high_0, low_0 = _multiply(MULTIPLIER_0, c0)
         high_1, low_1 = _multiply(MULTIPLIER_1, c2)
         c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
-        k0, k1 = (k0 + WEYL_0) & MASK_32, (k1 + WEYL_1) & MASK_32
     return c0, c1, c2, c3
 
 
 @undisturbed
+def seed_keys(seeds: Tensor) -> RoundKeys:
+    """The keys of all rounds for models of these ``seeds``, int64 [model]: [model, 1, 1] each."""
+    of_model = seeds[:, None, None]
+    return round_keys(of_model & MASK_32, of_model >> 32)
+
+
+@undisturbed
 def words_torch(
-    seeds: Tensor, n_features: int, n_samples: int, step: int, domain: Domain, first_sample: int = 0
+    keys: RoundKeys, n_features: int, n_samples: int, step: int | Tensor, domain: Domain, first_sample: int = 0
 ) -> Tensor:
-    """The words of `words` as int64 ``[model, feature, sample]``, in torch operations on the device of ``seeds``."""
-    check_range(n_features, n_samples, step, first_sample)
-    device = seeds.device
+    """The words of `words` as int64 ``[model, feature, sample]``, in torch operations on the device of the `seed_keys`.
+
+    ``step`` may be an int64 tensor of one number on that device, which nothing here waits for.
+    """
+    check_range(n_features, n_samples, step if isinstance(step, int) else 0, first_sample)
+    device = keys[0][0].device
     blocks = torch.arange(first_sample // 4, (first_sample + n_samples + 3) // 4, device=device)
     feature = torch.arange(n_features, device=device)
     quads = philox(
         (
             feature[None, :, None],
             blocks[None, None, :],
-            torch.full((), step, device=device),
+            torch.full((), step, device=device) if isinstance(step, int) else step,
             torch.full((), int(domain), device=device),
         ),
-        ((seeds & MASK_32)[:, None, None], (seeds >> 32)[:, None, None]),
+        keys,
     )
     return torch.stack(quads, dim=-1).flatten(2)[:, :, :n_samples]
 

@@ -22,7 +22,10 @@ def block_mask(blocks: int, hidden: int, inputs: int) -> Tensor:
 def largest(size: Tensor, k: int) -> Tensor:
     """Which entries of ``size`` [model, hidden, batch] are at least as large as the ``k``-th largest along axis 1, bool
     of its shape: of equal ones all or none, so that the order of neurons means nothing. ``k`` is from 1 to hidden."""
-    # NumPy's partition is by the processor's vector instructions and takes a fifth of the time of torch's topk.
-    place = size.shape[1] - k
-    least = np.partition(size.numpy(force=True), place, axis=1)[:, place : place + 1]
-    return ~(size < torch.from_numpy(least).to(size))  # so that NaN is kept, and seen
+    if size.device.type == "cpu":
+        # NumPy's partition is by the processor's vector instructions and takes a fifth of the time of torch's topk.
+        place = size.shape[1] - k
+        least = torch.from_numpy(np.partition(size.numpy(force=True), place, axis=1)[:, place : place + 1])
+    else:
+        least = size.detach().topk(k, dim=1).values[:, -1:]
+    return ~(size < least)  # so that NaN is kept, and seen

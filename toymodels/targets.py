@@ -230,9 +230,11 @@ class And(Target):
 
     def of(self, n: int, seeds: np.ndarray) -> Says:
         index = torch.from_numpy(np.stack([self.members(n, seed) for seed in np.asarray(seeds).tolist()]))
+        there: dict[torch.device, Tensor] = {}  # where x has been: a copy to a device waits for it
 
         def product(x: Tensor) -> Tensor:
-            first, second = (index[:, :, side].to(x.device)[:, :, None].expand(-1, -1, x.shape[2]) for side in (0, 1))
+            on = there[x.device] if x.device in there else there.setdefault(x.device, index.to(x.device))
+            first, second = (on[:, :, side, None].expand(-1, -1, x.shape[2]) for side in (0, 1))
             return x.gather(1, first) * x.gather(1, second)
 
         return product

@@ -50,6 +50,7 @@ class Recipe:
         parameters += [] if w.tied else [self.W_out]
         parameters += [self.b_in] if w.embedding else []
         parameters += [self.gain, self.bias] if w.layer_norm else []
+        self.parameters = parameters
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
 
     @property
@@ -110,3 +111,46 @@ class Compiled(Recipe):
     def close(self) -> None:
         """Forget what was compiled, or the next workload is compiled for shapes in general."""
         torch.compiler.reset()
+
+
+class Graphed(Recipe):
+    """The recipe with draw, losses, their backward pass and the optimizer recorded as one CUDA graph.
+
+    As PyTorch's notes on CUDA semantics have it: steps on a side stream first, gradients that belong to the graph, and
+    an optimizer that counts its steps on the device.
+    """
+
+    name = "CUDA graph"
+    WARM_UP = 3
+
+    def __init__(self, workload: Workload, density: float, device: str = "cuda") -> None:
+        super().__init__(workload, density, device)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, weight_decay=0.0, capturable=True)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.last = torch.zeros(0)
+
+    def run(self, steps: int) -> Tensor:
+        """Train on; the losses of the last step. The first call takes `WARM_UP` steps more."""
+        graph = self.graph = self.graph or self._record()
+        for _ in range(steps):
+            graph.replay()
+        return self.last.clone()
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            super().run(self.WARM_UP)
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimizer.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            losses = self.losses()
+            losses.sum().backward()
+            self.optimizer.step()
+            self.last = losses.detach()
+        return graph
+
+    def close(self) -> None:
+        """Let go of the graph and its memory."""
+        self.graph = None

@@ -14,6 +14,7 @@ from toymodels.kernels import compiled, vector
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail
 from toymodels.sweeps.execution.cores import usable
+from toymodels.sweeps.execution.devices import best_here
 
 NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "safetensors", "pyarrow", "pandas", "matplotlib")
 OPTIONAL = {
@@ -30,6 +31,7 @@ def examine() -> dict[str, str | int | float]:
         **{name: version(name) for name in NEEDED},
         **{name: _version(name) or f"not installed: {remedy}" for name, remedy in OPTIONAL.items()},
         "device": ", ".join(gpus) or "cpu",
+        "device auto": str(best_here()).removeprefix("device "),
         "cores": os.cpu_count() or 1,
         "cores that may be used": usable(),
         "threads": min(torch.get_num_threads(), usable()),

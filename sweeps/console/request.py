@@ -9,6 +9,7 @@ from typing import Any
 
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.choosing import choose_executor, resolve_device, resolve_engine
+from toymodels.sweeps.execution.devices import why_automatic
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import models_of, own_packs
@@ -114,6 +115,8 @@ def resolve(
     own = Shard.parse(shard) if shard is not None else None
     recorded = recorded_choice(folder)
     sweep = with_choices_of(folder, sweep)
+    if device == "auto" and scheduler is None and not (chosen := why_automatic(recorded)).expected:
+        reporter.note(str(chosen))
     device, plan = resolve_device(device, recorded, here=scheduler is None), Store(folder).plan_for(sweep, extend)
     trials = to_be_tuned(folder, plan, extend)
     # The tuning has every arm with every candidate, so whatever trains it can train what will be chosen.

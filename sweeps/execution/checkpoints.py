@@ -54,6 +54,10 @@ class Checkpoints:
         """What keeps the models of a job while they are trained."""
         return Checkpoint(self, job, 0, len(job.keys))
 
+    def begun(self, job: Job) -> bool:
+        """Whether there is a checkpoint of the job's pack."""
+        return any(job.store.unfinished.glob(f"{job.pack.index:08d}-*.safetensors"))
+
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""
         sentence = f"{folder}: cannot be written ({reason}): if the sweep is killed, a pack begins again"

@@ -9,6 +9,7 @@ import torch
 
 from toymodels.engines import ENGINES, Unsupported, choices, choose
 from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.execution.devices import automatic
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.reporter import Reporter
@@ -46,7 +47,7 @@ def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) 
     may be named that this machine lacks.
     """
     if device == "auto":
-        device = recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = automatic(recorded)
     kind, colon, number = device.partition(":")
     numbered = kind == "cuda" and number.isascii() and number.isdecimal()
     if kind not in DEVICES or (colon and not numbered):

@@ -22,7 +22,7 @@ from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.comm.core import CommClosedError
 
 from toymodels.engines import ENGINES
-from toymodels.sweeps.errors import SweepError
+from toymodels.sweeps.errors import GO_ON, SweepError
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
@@ -40,7 +40,6 @@ ANSWER_SECONDS = 10.0
 """how long to wait for a scheduler"""
 TICK_SECONDS = 0.5
 """how often to look who is there"""
-GO_ON = "what is finished is safe: run the same command again to continue"
 
 
 class ClusterLost(SweepError):

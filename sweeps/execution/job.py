@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor
 
 from toymodels.hosts import Models
-from toymodels.metrics import evaluate, evaluated_loss, measure
+from toymodels.metrics import Measures, evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.own import fingerprints, registered
+from toymodels.parameters import Parameters
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.code import Code
@@ -20,6 +25,8 @@ from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,17 +115,23 @@ class Job:
         )
         return self._again(stored, before, reporter)
 
-    def finish(self, trained: Trained) -> Finished:
-        """Write the trained pack, measure it and write that."""
-        models = Models(self.experiments, trained.parameters)
-        moments = evaluate(models, self.settings[0]["eval.samples"])
+    def finish(self, trained: Trained, device: str = "cpu") -> Finished:
+        """Write the trained pack, measure it and write that; what runs models runs them on the device."""
+        samples = self.settings[0]["eval.samples"]
+
+        def evaluated(device: str) -> tuple[list[Moments], Tensor]:
+            models = Models(self.experiments, _on(device, trained.parameters))
+            moments = evaluate(models, samples)
+            return moments, evaluated_loss(models, moments)
+
+        moments, loss = _where_it_fits(device, evaluated)
         stored = self.store.write(
             self.store.pack_path(self.pack),
-            packing.pack_tensors(self.like, self.pack.models, trained, evaluated_loss(models, moments)),
+            packing.pack_tensors(self.like, self.pack.models, trained, loss),
             packing.pack_metadata(self.settings, self.keys, trained),
         )
         # Measured after the pack is safe: what goes wrong here costs no training.
-        return self._finished(stored, self._measure(stored, moments))
+        return self._finished(stored, self._measure(stored, device, moments))
 
     def measured_anew(self, reporter: Reporter) -> Finished | None:
         """As `finished`, but whatever was measured before is measured again."""
@@ -129,7 +142,8 @@ class Job:
 
     def _again(self, stored: StoredFile, before: StoredFile | None, reporter: Reporter) -> StoredFile:
         """Measure a stored pack again, and say which columns of one's own it had ``before`` and has no more."""
-        measured = self._measure(stored)
+        there = self.store.manifest.device == "cuda" and torch.cuda.is_available()
+        measured = self._measure(stored, "cuda" if there else "cpu")
         gone = sorted(_own(before).keys() - _own(measured).keys()) if before is not None else []
         if gone:
             reporter.note_once(
@@ -138,11 +152,15 @@ class Job:
             )
         return measured
 
-    def _measure(self, stored: StoredFile, moments: Sequence[Moments] | None = None) -> StoredFile:
-        """Measure a stored pack and write what was measured."""
-        parameters = packing.parameters(stored.tensors, self.experiments[0])
+    def _measure(self, stored: StoredFile, device: str, moments: Sequence[Moments] | None = None) -> StoredFile:
+        """Measure a stored pack on a device and write what was measured."""
+        parameters, samples = packing.parameters(stored.tensors, self.experiments[0]), self.settings[0]["eval.samples"]
+
+        def measured(device: str) -> Measures:
+            return measure(self.experiments, _on(device, parameters), samples, moments)
+
         with self._code.measuring():
-            measures = measure(self.experiments, parameters, self.settings[0]["eval.samples"], moments)
+            measures = _where_it_fits(device, measured)
             own = {each.column: each for each in registered()}
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
@@ -160,6 +178,19 @@ class Job:
             digests=pack.metadata["digest"] + measured.metadata["digest"],
             unmeasured=measured.metadata.get("unmeasured", {}),
         )
+
+
+def _on(device: str, parameters: Parameters) -> Parameters:
+    return parameters.to(device, parameters.W_in.dtype)
+
+
+def _where_it_fits(device: str, work: Callable[[str], T]) -> T:
+    """What ``work`` makes on the device; on the CPU where the device's memory is too small for it."""
+    try:
+        return work(device)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+    return work("cpu")
 
 
 def _own(measured: StoredFile) -> dict[str, str]:

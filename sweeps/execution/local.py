@@ -7,15 +7,18 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from toymodels.engines import ENGINES
-from toymodels.sweeps.execution.checkpoints import Checkpoint, Checkpoints, forget
+from toymodels.engines import ENGINES, Keep
+from toymodels.sweeps.errors import GO_ON, DeviceLost
+from toymodels.sweeps.execution.checkpoints import Checkpoints, forget
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
+from toymodels.sweeps.execution.launches import Launch, keep_of, launches
 from toymodels.sweeps.execution.memory import memory_budget
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.training.experiment import Experiment
-from toymodels.training.memory import OutOfMemory
+from toymodels.training.memory import OutOfMemory, is_lost
+from toymodels.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -30,36 +33,60 @@ class InProcess(Executor):
     """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
-        """Every job with what became of it, in the order of the jobs."""
-        engine, waiting = ENGINES[self.engine], deque[Job]()
+        """Every job with what became of it, in the order of the jobs. Raises `DeviceLost` where the GPU is."""
+        try:
+            yield from self._finish(jobs, reporter)
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            said = str(error).splitlines()[0].rstrip(".")
+            raise DeviceLost(f"{self.device} no longer answers ({said}); {GO_ON}") from error
+
+    def _finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
+        engine, waiting = ENGINES[self.engine], deque[Launch]()
         checkpoints = Checkpoints(self.engine, reporter)
 
         def batches() -> Iterator[Sequence[Experiment]]:
-            for job in jobs:
+            for launch in launches(jobs, engine, self.device, self._memory, checkpoints.begun):
                 engine.prepare(reporter.note)
-                waiting.append(job)
-                yield job.experiments
+                waiting.append(launch)
+                yield launch.experiments
 
-        def keep(_: int) -> Checkpoint:
+        def keep(_: int) -> Keep:
             """What keeps the models of the newest batch, for which the engine asks before it asks for the next."""
-            return checkpoints.of(waiting[-1])
+            return keep_of(waiting[-1], checkpoints.of)
 
-        def memory() -> int | None:
-            there = memory_budget(self.device)
-            return min((each for each in (there, self.most_bytes) if each is not None), default=None)
+        def by_itself(job: Job) -> Trained | OutOfMemory:
+            """A pack of a launch that did not fit, in halves if it must be."""
+            kept = checkpoints.of(job)
+            return engine.in_halves(job.experiments, self.device, reporter.trained, self._memory(), kept)
 
         with (
             on_threads(self.threads),
-            closing(engine.train_each(batches(), self.device, reporter.trained, memory, keep)) as each,
+            closing(engine.train_each(batches(), self.device, reporter.trained, self._memory, keep)) as each,
         ):
             for trained in each:
-                job = waiting.popleft()
-                if isinstance(trained, OutOfMemory):
-                    yield job, Failed(job.pack.index, str(trained))
+                launch = waiting.popleft()
+                if not isinstance(trained, OutOfMemory):
+                    ended = launch.cut(trained)
+                elif len(launch.jobs) == 1:
+                    ended = iter([(launch.jobs[0], trained)])
                 else:
-                    if len(trained.sub_batches) > 1:
-                        parts = " + ".join(str(size) for size in trained.sub_batches)
-                        reporter.note(f"pack {job.pack.index} did not fit in memory at once: trained as {parts} models")
-                    finished = job.finish(trained)
-                    forget(job.store, job.pack)
-                    yield job, finished
+                    ended = ((job, by_itself(job)) for job in launch.jobs)
+                for job, of_job in ended:
+                    yield job, self._finished(job, of_job, reporter)
+
+    def _memory(self) -> int | None:
+        there = memory_budget(self.device)
+        return min((each for each in (there, self.most_bytes) if each is not None), default=None)
+
+    def _finished(self, job: Job, trained: Trained | OutOfMemory, reporter: Reporter) -> Finished | Failed:
+        """What became of a job, stored and measured if it was trained."""
+        if isinstance(trained, OutOfMemory):
+            return Failed(job.pack.index, str(trained))
+        if len(trained.sub_batches) > 1:
+            parts = " + ".join(str(size) for size in trained.sub_batches)
+            reporter.note(f"pack {job.pack.index} did not fit in memory at once: trained as {parts} models")
+        finished = job.finish(trained, self.device)
+        forget(job.store, job.pack)
+        return finished

@@ -217,7 +217,7 @@ def test_progress_adds_up_to_the_steps():
 
 
 def test_slow_steps_are_said_one_by_one(monkeypatch):
-    monkeypatch.setattr("toymodels.engines.autograd.run.REPORT_SECONDS", 0)
+    monkeypatch.setattr("toymodels.engines.autograd.loop.REPORT_SECONDS", 0)
     done = []
     train(experiments(training=dataclasses.replace(SHORT, steps=7)), on_step=done.append)
     assert done == [1] * 7

@@ -47,6 +47,7 @@ from toymodels import (
     train,
 )
 from toymodels.engines import ENGINES
+from toymodels.engines.autograd import run
 from toymodels.engines.gpu import run as gpu_run
 from toymodels.engines.gpu.batch import GpuBatch
 from toymodels.objectives import losses
@@ -97,6 +98,15 @@ def test_the_torch_draw_is_the_numba_draw(spec, device):
     assert torch.equal(on_cpu, elsewhere)
 
 
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=CUDA)])
+def test_a_step_that_is_a_tensor_is_drawn_like_one_that_is_a_number(device):
+    for spec in specs():
+        sampler = Sampler([spec] * 2, [3, 2**40 + 5], device)
+        counted = sampler.training(torch.tensor(5, device=device), 64)
+        assert torch.equal(counted, sampler.training(5, 64))
+        assert counted.device.type == device
+
+
 @CUDA
 @pytest.mark.parametrize("optimizer", [None, RotatedAdam()], ids=["adam", "rotated_adam"])
 @pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
@@ -118,6 +128,50 @@ def test_cuda_in_float64_is_the_cpu_in_float64():
     on_cpu, on_cuda = train(es, dtype=torch.float64), train(es, device="cuda", dtype=torch.float64)
     for name, tensor in on_cuda.parameters.trained(es[0].bottleneck).items():
         assert torch.allclose(tensor, on_cpu.parameters.trained(es[0].bottleneck)[name], rtol=1e-6, atol=1e-8), name
+
+
+@CUDA
+@pytest.mark.parametrize("optimizer", [None, RotatedAdam()], ids=["adam", "rotated_adam"])
+@pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
+def test_steps_recorded_as_a_graph_are_those_launched_one_by_one(arm, optimizer, monkeypatch):
+    es = experiments(*arm, optimizer)
+    going = run.TrainingRun(es, "cuda", torch.float32)
+    with going.aside():
+        for _ in range(10):
+            going.step()
+    assert going.in_place
+    recorded = train(es, device="cuda")
+    monkeypatch.setattr(run, "recorder_for", lambda device: None)
+    launched = train(es, device="cuda")
+    assert torch.allclose(recorded.curve, launched.curve, rtol=1e-5)
+    for name, tensor in recorded.parameters.trained(es[0].bottleneck).items():
+        assert torch.allclose(tensor, launched.parameters.trained(es[0].bottleneck)[name], atol=1e-5), name
+
+
+@CUDA
+@pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
+def test_what_is_measured_on_cuda_is_what_is_measured_on_the_cpu(arm):
+    es = experiments(*arm)
+    parameters = train(es).parameters
+    here, there = measure(es, parameters, 8192), measure(es, parameters.to("cuda:0", torch.float32), 8192)
+    assert here.failed == there.failed == {}
+    for level, column in (
+        ("models", "loss"),
+        ("models", "affine_substitution"),
+        ("features", "r2"),
+        ("features", "norm"),
+    ):
+        mine, theirs = getattr(there, level)[column], getattr(here, level)[column]
+        assert mine.device.type == "cpu"
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4, equal_nan=True), column
+
+
+@CUDA
+def test_a_device_by_its_number_is_that_device():
+    es = experiments(*arms()[0])
+    last = torch.cuda.device_count() - 1
+    numbered, unnumbered = train(es, device=f"cuda:{last}"), train(es, device="cuda")
+    assert torch.allclose(numbered.curve, unnumbered.curve, rtol=1e-4)
 
 
 @CUDA

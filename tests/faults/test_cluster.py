@@ -53,10 +53,10 @@ SWEEP = ["sweep", "on.toml", "--engine", "autograd", "--out"]
 POISON = """
 import os
 from toymodels.sweeps.execution.job import Job
-def finish(self, trained, real=Job.finish):
+def finish(self, *trained, real=Job.finish):
     if self.pack.index == 2:
         os.kill(os.getpid(), 9)
-    return real(self, trained)
+    return real(self, *trained)
 Job.finish = finish
 """
 OUT_OF_DATE = """

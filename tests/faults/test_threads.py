@@ -36,11 +36,11 @@ samples = 512
 LOOK = """
 import re, torch
 from toymodels.sweeps.execution.job import Job
-def finish(self, trained, real=Job.finish):
+def finish(self, *trained, real=Job.finish):
     said = torch.__config__.parallel_info()
     pools = re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads\\(\\) : (\\d+)", said)
     (self.store.path.parent / f"{self.pack.index}.threads").write_text(" ".join(pools))
-    return real(self, trained)
+    return real(self, *trained)
 Job.finish = finish
 """
 """Writes down, in the thread that has trained a pack, how many threads torch, OMP and MKL use there."""

@@ -40,14 +40,16 @@ def test_the_same_weights_stay(n: int, m: int, tied: bool, values: str) -> None:
     for share in (0.01, 0.3, 0.77, 0.999):
         theta, room = pack(shape, before)[0], aligned(shape.size)
         prune_from_python(shape, share, 8, theta, room)
-        expected = pruned(before.present(), [share], 8, 10)
+        expected = pruned(before.present(), torch.tensor([share], dtype=torch.float64), 8, 10)
         for name, weights in unpack(shape, theta[None]).items():
             assert torch.equal(weights, expected[name]), (name, share)
         assert (pack(shape, Parameters(**expected))[0] == theta).all()  # what fills matrices up is still 0
 
 
 def test_as_many_stay_at_every_step() -> None:
-    for share in (1e-9, 0.1, 0.125, 1 / 3, 0.9999, 1.0):
-        for entries in (1, 7, 45, 512, 4097):
-            for t in (1, 2, 33, 50, 51, 100):
-                assert kept_from_python(share, entries, t, 100) == kept(share, entries, t, 100)
+    shares = (1e-9, 0.1, 0.125, 1 / 3, 0.9999, 1.0)
+    for entries in (1, 7, 45, 512, 4097):
+        for t in (1, 2, 33, 50, 51, 100):
+            expected = [kept_from_python(share, entries, t, 100) for share in shares]
+            for counted in (t, torch.tensor(t)):
+                assert kept(torch.tensor(shares, dtype=torch.float64), entries, counted, 100).tolist() == expected

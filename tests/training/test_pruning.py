@@ -16,8 +16,9 @@ from tests.engines.test_keep import ENGINES, same, short_slices, until_done
 from toymodels.bottleneck import forward
 from toymodels.engines.fused import codes, crew
 from toymodels.initialisation import initialise
+from toymodels.training import pruning
 from toymodels.training.experiment import sampler
-from toymodels.training.pruning import PRUNED, kept, pruned
+from toymodels.training.pruning import PRUNED
 
 __all__ = ["short_slices"]
 FEATURES = tm.Features(9, 0.3)
@@ -39,6 +40,14 @@ def experiments(bottleneck: tm.Bottleneck, shares: Any = SHARES, **recipe: Any) 
         tm.Experiment(FEATURES, bottleneck, dataclasses.replace(trained, weights_kept=share), seed=seed)
         for seed, share in enumerate(shares)
     ]
+
+
+def kept(share: float, entries: int, t: int, steps: int) -> int:
+    return int(pruning.kept(torch.tensor([share], dtype=torch.float64), entries, t, steps))
+
+
+def pruned(weights: dict[str, Tensor], shares: Any, t: int, steps: int) -> dict[str, Tensor]:
+    return pruning.pruned(weights, torch.tensor(shares, dtype=torch.float64), t, steps)
 
 
 def nonzeros(weights: Tensor) -> list[int]:

@@ -62,6 +62,9 @@ class Engine(ABC):
     """what sweeps, run folders and ``--engine`` call it"""
     devices: ClassVar[tuple[str, ...]]
     """the kinds of device that it is for: where it refuses something on one of these, that is worth saying"""
+    independent: ClassVar[bool] = False
+    """whether a model is the same bits whatever is trained beside it, and goes on from where it was kept whoever stands
+    elsewhere; every tensor that it keeps has the model axis first. Then an executor may train several packs at once."""
 
     @abstractmethod
     def refuses(
@@ -72,6 +75,11 @@ class Engine(ABC):
     def judges_by_one(self) -> bool:
         """Whether it refuses all experiments of a structure where it refuses one: so that one may stand for all."""
         return True
+
+    def models_at_once(self, experiments: Sequence[Experiment], device: str = "cpu") -> int:
+        """How many models like these it takes to keep the device busy: where a pack has fewer, and the engine is
+        `independent`, several are trained in one batch."""
+        return len(experiments)
 
     @abstractmethod
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:

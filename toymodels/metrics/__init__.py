@@ -82,7 +82,7 @@ def measure(
     if len(parameters.W_in) != len(experiments):
         raise ValueError(f"parameters: expected those of {len(experiments)} models, got {len(parameters.W_in)}")
     samples = Evaluation(samples).samples
-    models = Models(experiments, parameters.to("cpu", parameters.W_in.dtype))
+    models = Models(experiments, parameters)
     if moments is None:
         moments = evaluate(models, samples)
     parts = [_measure(part, of_part) for part, of_part in zip(_slices(models), moments, strict=True)]
@@ -125,6 +125,6 @@ def _measure(models: Models, moments: Moments) -> Measures:
 def _column(found: object, shape: tuple[int, ...]) -> Tensor:
     """What a measure gave, if it can be a column; raises `Unmeasured` if not."""
     if isinstance(found, Tensor) and found.shape == shape:
-        return found
+        return found.cpu()
     got = f"one of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"{found!r:.60}"
     raise Unmeasured(f"expected a tensor of shape {shape}, got {got}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from toymodels.training.memory import is_of_device
+
 
 class Unmeasured(Exception):
     """A quantity that could not be computed, and why."""
@@ -19,7 +21,8 @@ class Ask:
         self._found: dict[str, Tensor | Unmeasured] = {}
 
     def __call__(self, name: str) -> Tensor:
-        """Its value. Raises `Unmeasured` where it, or what it asks for, raised anything."""
+        """Its value. Raises `Unmeasured` where it, or what it asks for, raised anything; but what a GPU raises that is
+        full or lost, which says nothing of the quantity."""
         if name not in self._found:
             self._found[name] = self._compute(name)
         found = self._found[name]
@@ -33,4 +36,6 @@ class Ask:
         except Unmeasured as failure:
             return failure
         except Exception as error:
+            if is_of_device(error):
+                raise
             return Unmeasured(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

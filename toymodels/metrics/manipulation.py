@@ -54,7 +54,7 @@ def effective_neurons(host: Host, samples: int) -> Tensor:
     """
     if host.bottleneck.experts:
         return torch.full((len(host),), torch.nan, dtype=torch.float64)
-    total, filled = torch.zeros(2, len(host), dtype=torch.float64)
+    total, filled = torch.zeros(2, len(host), dtype=torch.float64, device=host.parameters.W_in.device)
     for examples in host.batches(0, min(samples, EFFECTIVE_ON), CHUNK):
         log_share = preactivation(host.parameters, examples.x).log_softmax(1)
         entropy = -(log_share.exp() * log_share).sum(1)
@@ -101,8 +101,10 @@ def compares(loss: Loss) -> bool:
 def substitute(parameters: Parameters, by: AffineMap) -> Parameters:
     """The parameters of a model with linear activation whose mid is A z + c: W_in' = A W_in, b_in' = A b_in + c."""
     W_in, dtype = parameters.W_in, parameters.W_in.dtype
-    b_in = by.c if parameters.b_in is None else by.c + (by.A @ parameters.b_in.double()[:, :, None])[:, :, 0]
-    return replace(parameters, W_in=(by.A @ W_in.double()).to(dtype), W_out=parameters.decoder, b_in=b_in.to(dtype))
+    A, b_in = by.A.to(W_in.device), by.c.to(W_in.device)
+    if parameters.b_in is not None:
+        b_in = b_in + (A @ parameters.b_in.double()[:, :, None])[:, :, 0]
+    return replace(parameters, W_in=(A @ W_in.double()).to(dtype), W_out=parameters.decoder, b_in=b_in.to(dtype))
 
 
 def through(moments: Moments, by: AffineMap) -> Moments:
@@ -137,8 +139,8 @@ def _freed(host: Host, parameters: Parameters, *, substituted: bool = False) -> 
 def _refitted(host: Host, moments: Moments) -> Host:
     """The host with the ridge read-out of post that these samples give."""
     (probe,) = ridge(moments, "post", (PENALTY,))
-    p, dtype = host.parameters, host.parameters.W_in.dtype
-    read_out = {"W_out": probe.weights.transpose(1, 2).to(dtype), "b_out": probe.bias.to(dtype)}
+    p = host.parameters
+    read_out = {"W_out": probe.weights.transpose(1, 2).to(p.W_in), "b_out": probe.bias.to(p.W_in)}
     return host.changed(replace(p, **read_out))
 
 

@@ -108,7 +108,7 @@ def collect(host: Host, samples: int, first: int = 0, *, folds: int = FOLDS) -> 
     The ``samples`` samples from ``first`` on, a multiple of `EDGE`.
     """
     edges = [first + edge for edge in fold_edges(samples, folds)]
-    by_fold = host.moments(edges)
+    by_fold = [{name: each.cpu() for name, each in sums.items()} for sums in host.moments(edges)]
     sizes = [last - first for first, last in pairwise(edges)]
     parts = tuple(_moments(sums, size) for sums, size in zip(by_fold, sizes, strict=True))
     whole = {name: torch.stack([sums[name] for sums in by_fold]).sum(0) for name in by_fold[0]}

@@ -31,7 +31,7 @@ from torch import Tensor
 from toymodels.bottleneck import Bottleneck, Parameters, Taps, forward
 from toymodels.features import Features
 from toymodels.hosts.models import Models
-from toymodels.metrics.asking import Unmeasured
+from toymodels.metrics.asking import Ask, Unmeasured
 from toymodels.metrics.columns import Quantity, quantities_of
 from toymodels.metrics.moments import Moments
 from toymodels.targets import And
@@ -193,7 +193,12 @@ def own_quantities(models: Models, moments: Moments) -> dict[str, Quantity]:
     has_targets = not models.of_features
 
     def asked(metric: OwnMetric) -> Quantity:
-        return lambda ask: _as_column(metric(Measured(tuple(models.experiments), models.parameters, moments, ask)))
+        def quantity(ask: Ask) -> Tensor:
+            parameters = models.parameters.to("cpu", models.parameters.W_in.dtype)
+            of = Measured(tuple(models.experiments), parameters, moments, lambda name: ask(name).cpu())
+            return _as_column(metric(of))
+
+        return quantity
 
     return {each.column: asked(each) for each in registered() if each.table != "targets" or has_targets}
 

@@ -196,7 +196,7 @@ def start(experiments: Sequence[Experiment], data: Samples, dtype: torch.dtype =
     return initialise([e.bottleneck for e in experiments], data, dtype, n_targets)
 
 
-def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:
+def sampler(experiments: Sequence[Experiment], device: str | torch.device = "cpu") -> Samples:
     """The data of these experiments."""
     return samples_of([e.features for e in experiments], [e.seed for e in experiments], device)
 
@@ -204,7 +204,7 @@ def sampler(experiments: Sequence[Experiment], device: str = "cpu") -> Samples:
 def examples_of(experiments: Sequence[Experiment], like: Tensor) -> Source:
     """The evaluation data of these models of one structure, on the device and in the precision of ``like``; a feature
     is active where x is not 0."""
-    data, says = sampler(experiments, like.device.type), target_of(experiments)
+    data, says = sampler(experiments, like.device), target_of(experiments)
 
     def examples(first: int, samples: int) -> Examples:
         x = data.evaluation(first, samples).to(like.dtype)

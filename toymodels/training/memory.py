@@ -15,6 +15,9 @@ from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep
 from toymodels.training.trained import Trained, concatenate
 
+LOST = ("CUDA error:", "CUDA driver error:", "CUDA unknown error", "cuDNN error:")
+"""how what PyTorch says of a lost GPU begins"""
+
 
 class OutOfMemory(Exception):
     """Models do not fit, however few are trained at once."""
@@ -68,3 +71,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that an allocation was refused."""
     known = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(k in str(error).lower() for k in known)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that a GPU answers no more, and so nothing that was in its memory is there.
+
+    CUDA reports every failure but a full memory as one of these, and refuses all that is asked of it in the process
+    from then on (NVIDIA, *CUDA Runtime API*, "Error handling": sticky errors).
+    """
+    said = isinstance(error, RuntimeError) and str(error).startswith(LOST)
+    return said and not is_out_of_memory(error) and "captur" not in str(error)  # what cannot be recorded is no loss
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether an error is about a GPU as such, that is full or lost, and not about what it was asked."""
+    return isinstance(error, torch.OutOfMemoryError) or is_lost(error)

@@ -45,6 +45,24 @@ class Direction(ABC):
         """The direction of step t, counted from 1; ``decay`` broadcasts over the weight."""
 
 
+class Timed(Direction):
+    """A direction into which the number of the step enters by some numbers alone, which are given as a tensor.
+
+    So one step of it can be recorded as kernels of a GPU, and replayed for every other step.
+    """
+
+    @abstractmethod
+    def numbers(self, t: int) -> tuple[float, ...]:
+        """What step t, counted from 1, is to it: as many numbers for every step."""
+
+    @abstractmethod
+    def directed(self, gradient: Tensor, weight: Tensor, decay: Tensor, numbers: Tensor) -> Tensor:
+        """The direction of the step of these ``numbers`` [number]; ``decay`` broadcasts over the weight."""
+
+    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+        return self.directed(gradient, weight, decay, gradient.new_tensor(self.numbers(t)))
+
+
 class Optimizer(ABC):
     """How gradients become steps: the choice of an optimizer and its settings."""
 
@@ -74,18 +92,21 @@ class Adam(Optimizer):
         return _AdamDirection(self, like)
 
 
-class _AdamDirection(Direction):
+class _AdamDirection(Timed):
     def __init__(self, adam: Adam, like: Tensor) -> None:
         super().__init__(mean=torch.zeros_like(like), square=torch.zeros_like(like))
         self.adam = adam
 
-    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+    def numbers(self, t: int) -> tuple[float, ...]:
+        return (1 - self.adam.beta_2**t) ** 0.5, 1 - self.adam.beta_1**t
+
+    def directed(self, gradient: Tensor, weight: Tensor, decay: Tensor, numbers: Tensor) -> Tensor:
         beta_1, beta_2 = self.adam.beta_1, self.adam.beta_2
         mean = self.state["mean"].lerp(gradient, 1 - beta_1)
         square = self.state["square"].mul(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
         self.state = {"mean": mean, "square": square}
-        scale = square.sqrt().div_((1 - beta_2**t) ** 0.5).add_(self.adam.eps)
-        return (mean / scale).div_(1 - beta_1**t).addcmul_(decay, weight)
+        scale = square.sqrt().div_(numbers[0]).add_(self.adam.eps)
+        return (mean / scale).div_(numbers[1]).addcmul_(decay, weight)
 
 
 @dataclass(frozen=True)
@@ -102,12 +123,15 @@ class SGD(Optimizer):
         return _Momentum(self, like)
 
 
-class _Momentum(Direction):
+class _Momentum(Timed):
     def __init__(self, sgd: SGD, like: Tensor) -> None:
         super().__init__(buffer=torch.zeros_like(like))
         self.sgd = sgd
 
-    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
+    def numbers(self, t: int) -> tuple[float, ...]:
+        return ()
+
+    def directed(self, gradient: Tensor, weight: Tensor, decay: Tensor, numbers: Tensor) -> Tensor:
         buffer = self.state["buffer"].mul(self.sgd.momentum).add_(gradient).addcmul_(decay, weight)
         self.state = {"buffer": buffer}
         return buffer
@@ -140,8 +164,8 @@ class _RotatedDirection(_AdamDirection):
         self.rotation, self.axis = rotation, axis
         self.no_decay = torch.zeros((), dtype=like.dtype, device=like.device)
 
-    def __call__(self, gradient: Tensor, weight: Tensor, decay: Tensor, t: int) -> Tensor:
-        step = super().__call__(self._turned(self.rotation, gradient), gradient, self.no_decay, t)
+    def directed(self, gradient: Tensor, weight: Tensor, decay: Tensor, numbers: Tensor) -> Tensor:
+        step = super().directed(self._turned(self.rotation, gradient), gradient, self.no_decay, numbers)
         return self._turned(self.rotation.transpose(1, 2), step) + decay * weight
 
     def _turned(self, matrix: Tensor, x: Tensor) -> Tensor:

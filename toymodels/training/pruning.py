@@ -16,8 +16,7 @@ A share and not a number, as matrices of a model differ in size and so do models
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -26,20 +25,20 @@ PRUNED = {"W_in": 1, "W_out": 2}
 """The matrices that are pruned, and their axis of neurons."""
 
 
-def kept(weights_kept: float, entries: int, t: int, steps: int) -> int:
-    """How many of a matrix's ``entries`` stay after step t of so many, counted from 1: at least one."""
-    share = 1 - (1 - weights_kept) * min(1.0, 2 * t / steps)
-    return max(1, math.floor(share * entries + 0.5))
+def kept(weights_kept: Tensor, entries: int, t: Tensor | int, steps: int) -> Tensor:
+    """How many of a matrix's ``entries`` stay after step t of so many, counted from 1, at least one: int64 [model], of
+    the models' shares, float64 [model]. ``t`` may be an int64 tensor of one number."""
+    done = torch.as_tensor(t, dtype=torch.float64, device=weights_kept.device)
+    share = 1 - (1 - weights_kept) * (2 * done / steps).clamp(max=1)
+    return torch.floor(share * entries + 0.5).long().clamp(min=1)
 
 
-def pruned(weights: Mapping[str, Tensor], weights_kept: Sequence[float], t: int, steps: int) -> dict[str, Tensor]:
-    """The weights, by parameter [model, ...], after step t, each model pruned by its own share; all of a share of 1."""
+def pruned(weights: Mapping[str, Tensor], weights_kept: Tensor, t: Tensor | int, steps: int) -> dict[str, Tensor]:
+    """The weights, by parameter [model, ...], after step t, each model pruned by its own share, float64 [model]; all
+    of a share of 1."""
     out = dict(weights)
-    if min(weights_kept) < 1:
-        for name in PRUNED.keys() & out.keys():
-            entries = out[name][0].numel()
-            counts = [entries if share == 1 else kept(share, entries, t, steps) for share in weights_kept]
-            out[name] = _largest(out[name], torch.tensor(counts, device=out[name].device), PRUNED[name])
+    for name in PRUNED.keys() & out.keys():
+        out[name] = _largest(out[name], kept(weights_kept, out[name][0].numel(), t, steps), PRUNED[name])
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,20 @@ class Trained:
 
     def __len__(self) -> int:
         return len(self.experiments)
+
+    def part(self, first: int, last: int) -> Trained:
+        """Models ``first`` to ``last - 1``, as if they had been trained by themselves."""
+        cuts = np.clip(np.cumsum((0, *self.sub_batches)), first, last)
+        tensors = {name: each[first:last] for name, each in self.parameters.present().items()}
+        return replace(
+            self,
+            experiments=self.experiments[first:last],
+            parameters=Parameters(**tensors),
+            curve=self.curve[first:last],
+            diverged_step=self.diverged_step[first:last],
+            snapshots={name: each[first:last] for name, each in self.snapshots.items()},
+            sub_batches=tuple(size for size in np.diff(cuts).tolist() if size),
+        )
 
     @property
     def diverged(self) -> Tensor:

@@ -18,8 +18,7 @@ import torch
 from tests.conftest import BODY, GRID, listing
 from toymodels import Bottleneck, SoLU, figures
 from toymodels.engines import ENGINES
-from toymodels.engines.autograd import AutogradEngine
-from toymodels.engines.autograd import run as autograd_run
+from toymodels.engines.autograd import AutogradEngine, loop
 from toymodels.engines.fused import codes
 from toymodels.figures.report import write_report
 from toymodels.metrics import columns
@@ -88,7 +87,7 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def _a_report_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is said at the end of a pack alone, however busy the machine."""
-    monkeypatch.setattr(autograd_run, "REPORT_SECONDS", np.inf)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", np.inf)
 
 
 def test_run_folder_holds_what_the_contract_says(whole: Path) -> None:
@@ -516,8 +515,8 @@ def test_fused_sweep_is_the_same_bytes_however_it_came_about(tmp_path: Path, mon
     monkeypatch.setattr("toymodels.sweeps.execution.cores.usable", lambda: 3)
     finish, kept = job.Job.finish, []
 
-    def finish_then_stop(self: Any, trained: Any) -> Any:
-        finish(self, trained)
+    def finish_then_stop(self: Any, *trained: Any) -> Any:
+        finish(self, *trained)
         kept.append(self.pack.index)
         raise KeyboardInterrupt
 

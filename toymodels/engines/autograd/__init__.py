@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
-from toymodels.engines.autograd import moments, rotated, run
+from toymodels.engines.autograd import loop, moments, rotated
 from toymodels.engines.engine import Engine, OnNote, OnStep, unheard
 from toymodels.kernels import compiled
 from toymodels.surroundings import torch_threads, undisturbed
@@ -74,7 +74,7 @@ class AutogradEngine(Engine):
         e = experiments[0]
         alone = len(experiments) == 1 and e.sizes.least < SPLIT_BELOW
         with torch_threads(1 if alone else torch.get_num_threads()):
-            return run.train(experiments, device, dtype, on_step, keep)
+            return loop.train(experiments, device, dtype, on_step, keep)
 
     def moments(
         self, experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]

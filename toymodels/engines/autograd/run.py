@@ -3,69 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Bottleneck, Parameters, forward, read
-from toymodels.engines.engine import CEILING, Advance, OnStep
+from toymodels.engines.autograd.replay import Replayed, recorder_for
+from toymodels.engines.autograd.timetable import Timetable
+from toymodels.engines.engine import CEILING
+from toymodels.features import Sampler
 from toymodels.gains import imbalance, probabilities
 from toymodels.objectives import contributions, losses
 from toymodels.sparsity import block_mask
 from toymodels.training.experiment import Experiment, importances, sampler, start, target_of
-from toymodels.training.keep import Keep, resume
-from toymodels.training.optimizers import length_beyond_one
+from toymodels.training.optimizers import Timed, length_beyond_one
 from toymodels.training.pruning import pruned
 from toymodels.training.trained import Trained
-
-REPORT_EVERY = 50
-REPORT_SECONDS = 0.5
-"""Progress is said every so many steps, and where steps are slow every so many seconds."""
-
-
-def train(
-    experiments: Sequence[Experiment], device: str, dtype: torch.dtype, on_step: OnStep | None, keep: Keep | None
-) -> Trained:
-    """Train these models, of one structure, from where ``keep`` has them or from their start.
-
-    An interruption saves the last whole step into ``keep``.
-    """
-    run, steps = TrainingRun(experiments, device, dtype), experiments[0].training.steps
-    whole: dict[str, Tensor] = {}
-    if keep:
-        # The last step and the look at what it did are one: a run that can be continued has a step to go.
-        run.put_back(resume(keep, run.state(), steps, steps - 1))
-        whole = run.state()
-    reported, saved = run.t, time.monotonic()
-    said = saved
-    try:
-        while run.t < steps:
-            run.step()
-            if keep and run.t < steps:
-                whole = run.state()
-                if time.monotonic() - saved >= keep.seconds:
-                    keep.save(_on_cpu(whole))
-                    saved = time.monotonic()
-            due = run.t % REPORT_EVERY == 0 or run.t == steps or time.monotonic() - said >= REPORT_SECONDS
-            if on_step and due:
-                on_step(Advance(run.t - reported, run.losses.detach().cpu()))
-                reported, said = run.t, time.monotonic()
-        run.judge_last_step()
-    except BaseException as stop:
-        if keep and not isinstance(stop, Exception) and time.monotonic() - saved >= keep.worth_seconds:
-            keep.save(_on_cpu(whole))
-        raise
-    return run.trained()
 
 
 class TrainingRun:
     """Models on their way: where they stand after ``t`` steps.
 
     A step puts new tensors in the place of old ones; the curve and the snapshots alone are filled in place, beyond what
-    is there. So a `state` stays what it was, wherever the next step is interrupted.
+    is there. So a `state` stays what it was, wherever the next step is interrupted. `advance` is the part of a step
+    that is tensors alone: on a GPU its kernels are recorded and replayed (`toymodels.engines.autograd.replay`).
     """
 
     def __init__(self, experiments: Sequence[Experiment], device: str, dtype: torch.dtype) -> None:
@@ -79,7 +43,8 @@ class TrainingRun:
         self.rate = per_model([e.training.learning_rate for e in experiments])
         self.decay = per_model([e.training.weight_decay for e in experiments])
         self.bias_decay = per_model([e.training.weight_decay + e.training.hidden_bias_decay for e in experiments])
-        self.shares = [e.training.weights_kept for e in experiments]
+        shares = np.array([e.training.weights_kept for e in experiments])
+        self.shares, self.prunes = torch.from_numpy(shares).to(device), bool(shares.min() < 1)
         self.growth = per_model([e.training.weight_growth for e in experiments])
         self.grows = bool(self.growth.any())
         self.l1 = per_model([e.training.activation_l1 for e in experiments])
@@ -106,50 +71,79 @@ class TrainingRun:
         self.ceiling = torch.full_like(self.rate, torch.inf)
         self.losses = torch.full_like(self.rate, torch.nan)
         """[model]: of the last step; not part of the state"""
+        self.done = torch.zeros((), dtype=torch.int64, device=device)
+        """`t` on the device"""
+        self.timetable = Timetable(self.recipe.schedule, self.recipe.steps, self.directions, self.rate)
+
+        on = torch.device(device)
+        self.waits = on.type == "cpu"
+        """whether a step is done when the call returns, as it is on a CPU"""
+        counted = isinstance(self.data, Sampler) and len(self.timetable.timed) == len(self.directions)
+        self.recorder = recorder_for(on) if counted else None
+        self.replayed = Replayed(self.advance, self.moving, self.put, self.recorder) if self.recorder else None
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What all steps of the run are taken in."""
+        return self.recorder.aside() if self.recorder else nullcontext()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a step now writes into the tensors that are there."""
+        return self.replayed is not None and self.replayed.replay is not None
 
     def step(self) -> None:
         """One step more, of the models that have not diverged."""
-        t, weights = self.t + 1, {name: weight.requires_grad_() for name, weight in self.weights.items()}
-        loss, cost = self._batch_loss(t)
+        self.timetable.reach(self.t)
+        (self.replayed or self.advance)()
+        self.t += 1
+        if self.t in self.points:
+            self.curve[:, self.points[self.t]] = self.losses
+        if self.t < self.recipe.steps:
+            self._keep_snapshot()
+
+    def advance(self) -> None:
+        """The step after ``done`` steps. Of `t` it knows no more than whether this is the first, which is never
+        recorded: all else is in tensors."""
+        weights = {name: weight.requires_grad_() for name, weight in self.weights.items()}
+        loss, cost = self._batch_loss()
         gradients = torch.autograd.grad(cost.sum(), list(weights.values()))
         gradients = [self._there(name, gradient) for name, gradient in zip(weights, gradients, strict=True)]
         with torch.no_grad():
-            loss = loss.detach()
-            ceiling = CEILING * (loss + self.scale) if t == 1 else self.ceiling
+            loss, done, numbers = loss.detach(), self.done + 1, self.timetable.row(self.done)
+            ceiling = CEILING * (loss + self.scale) if self.t == 0 else self.ceiling
             sound = _sound(loss, ceiling) & _finite(gradients)
-            step_rate = self.rate * self.recipe.schedule.factor((t - 1) / self.recipe.steps)
+            step_rate = self.rate * numbers[0]
             updates = [
                 _over(step_rate, weight)
                 * self._there(
                     name,
-                    self.directions[name](
-                        torch.where(_over(sound, weight), gradient, 0.0),
-                        weight,
-                        self._decay(name, weight),
-                        t,
-                    ),
+                    self._direction(name, torch.where(_over(sound, weight), gradient, 0.0), weight, numbers),
                 )
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
             ]
             sound &= _finite(updates)
-            self.diverged_step = torch.where((self.diverged_step == 0) & ~sound, t, self.diverged_step)
-            alive = self.diverged_step == 0
-            self.before, self.ceiling, self.t = weights, ceiling, t
+            diverged_step = torch.where((self.diverged_step == 0) & ~sound, done, self.diverged_step)
+            alive = diverged_step == 0
             moved = {name: weight - update for (name, weight), update in zip(weights.items(), updates, strict=True)}
-            moved = pruned(moved, self.shares, t, self.recipe.steps)
+            if self.prunes:
+                moved = pruned(moved, self.shares, done, self.recipe.steps)
+            self.before, self.ceiling, self.diverged_step = weights, ceiling, diverged_step
             self.weights = {
                 name: torch.where(_over(alive, weight), moved[name], weight) for name, weight in weights.items()
             }
-        self.losses = loss
-        if t in self.points:
-            self.curve[:, self.points[t]] = loss
-        if t < self.recipe.steps:
-            self._keep_snapshot()
+            self.losses, self.done = loss, done
+
+    def _direction(self, name: str, gradient: Tensor, weight: Tensor, numbers: Tensor) -> Tensor:
+        """Where the step of these ``numbers`` takes a parameter, whose gradient is that of sound models or 0."""
+        direction, decay = self.directions[name], self._decay(name, weight)
+        if isinstance(direction, Timed):
+            return direction.directed(gradient, weight, decay, numbers[self.timetable.places[name]])
+        return direction(gradient, weight, decay, self.t + 1)
 
     def judge_last_step(self) -> None:
         """What the last step did to the loss: a model that it made diverge goes back before it."""
         with torch.no_grad():
-            sound = _sound(self._batch_loss(self.t + 1)[0], self.ceiling)
+            sound = _sound(self._batch_loss()[0], self.ceiling)
             overshot = (self.diverged_step == 0) & ~sound
             self.diverged_step = torch.where(overshot, self.t, self.diverged_step)
             self.weights = {
@@ -158,10 +152,14 @@ class TrainingRun:
             }
         self._keep_snapshot()
 
-    def _batch_loss(self, t: int) -> tuple[Tensor, Tensor]:
-        """The loss, which is reported and judged, and what is minimised: the loss with what activations and an uneven
-        load of experts cost."""
-        x = self.data.training(t - 1, self.recipe.batch).to(self.rate.dtype)
+    def _batch_loss(self) -> tuple[Tensor, Tensor]:
+        """Of the batch after ``done`` steps: the loss, which is reported and judged, and what is minimised, the loss
+        with what activations and an uneven load of experts cost."""
+        batch = self.recipe.batch
+        if isinstance(self.data, Sampler) and not self.waits:
+            x = self.data.training(self.done, batch).to(self.rate.dtype)
+        else:
+            x = self.data.training(self.t, batch).to(self.rate.dtype)
         parameters = self._parameters(self.weights)
         taps = forward(self.first.bottleneck, parameters, x)
         loss = losses(self.importance, self.target(x), taps.out, self.cost)
@@ -192,19 +190,41 @@ class TrainingRun:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a step changes, by name: what is kept of an unfinished run, and put back."""
+        changing = self._changing()
+        if self.in_place:
+            changing = {name: tensor.detach().clone() for name, tensor in changing.items()}
+        snapshots = {f"snapshot.{name}": kept for name, kept in self.snapshots.items()}
+        return {"step": torch.tensor([self.t]), "curve": self.curve, **changing, **snapshots}
+
+    def _changing(self) -> dict[str, Tensor]:
+        """Of a `state` what `advance` replaces."""
         return {
-            "step": torch.tensor([self.t]),
-            "curve": self.curve,
             "diverged_step": self.diverged_step,
             "ceiling": self.ceiling,
             **{f"weight.{name}": weight for name, weight in self.weights.items()},
-            **{f"snapshot.{name}": kept for name, kept in self.snapshots.items()},
             **{
                 f"optimizer.{name}.{what}": tensor
                 for name, direction in self.directions.items()
                 for what, tensor in direction.state.items()
             },
         }
+
+    def moving(self) -> dict[str, Tensor]:
+        """Every tensor that `advance` replaces, by name."""
+        before = {f"before.{name}": weight for name, weight in self.before.items()}
+        return {"done": self.done, "losses": self.losses, **self._changing(), **before}
+
+    def put(self, moving: Mapping[str, Tensor]) -> None:
+        """Put tensors in the place of those that are `moving`."""
+        self.done, self.losses = moving["done"], moving["losses"]
+        self.before = {name: moving[f"before.{name}"] for name in self.before}
+        self._put(moving)
+
+    def _put(self, changing: Mapping[str, Tensor]) -> None:
+        self.diverged_step, self.ceiling = changing["diverged_step"], changing["ceiling"]
+        self.weights = {name: changing[f"weight.{name}"] for name in self.weights}
+        for name, direction in self.directions.items():
+            direction.state = {what: changing[f"optimizer.{name}.{what}"] for what in direction.state}
 
     def put_back(self, state: Mapping[str, Tensor] | None) -> None:
         """Go on from a `state`, if there is one."""
@@ -213,12 +233,10 @@ class TrainingRun:
         now = self.state()
         # Into tensors like those at the start: laid out otherwise, products would round otherwise.
         state = {name: torch.empty_like(now[name]).copy_(tensor) for name, tensor in state.items()}
-        self.t = int(state["step"])
-        self.curve, self.diverged_step, self.ceiling = state["curve"], state["diverged_step"], state["ceiling"]
-        self.weights = {name: state[f"weight.{name}"] for name in self.weights}
+        self.t, self.curve = int(state["step"]), state["curve"]
+        self.done = torch.full_like(self.done, self.t)
         self.snapshots = {name: state[f"snapshot.{name}"] for name in self.snapshots}
-        for name, direction in self.directions.items():
-            direction.state = {what: state[f"optimizer.{name}.{what}"] for what in direction.state}
+        self._put(state)
 
     def trained(self) -> Trained:
         """The models as their parameters, curves and snapshots stand now, on the CPU."""
@@ -242,10 +260,6 @@ def _some_there(bottleneck: Bottleneck, weights: Mapping[str, Tensor]) -> dict[s
     in_blocks = [weights[name] for name in ("W_in", "W_gate") if name in weights]
     mask = block_mask(bottleneck.blocks, *in_blocks[0].shape[1:]).to(in_blocks[0].device)
     return dict.fromkeys([name for name in ("W_in", "W_gate") if name in weights], mask)
-
-
-def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _sound(loss: Tensor, ceiling: Tensor) -> Tensor:

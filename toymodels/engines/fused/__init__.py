@@ -34,6 +34,7 @@ class FusedEngine(Engine):
 
     name = "fused"
     devices = ("cpu",)
+    independent = True
 
     def refuses(
         self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32

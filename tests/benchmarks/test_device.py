@@ -1,0 +1,173 @@
+"""The benchmark of a device: what it counts, what it records, and that the program works where there is no GPU."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))  # benchmarks are in no wheel
+
+from benchmarks import device  # noqa: E402
+from benchmarks.device import Sizes, compare, engines, geometric_means, joined, noting, scale, sides  # noqa: E402
+from benchmarks.device_page import markdown  # noqa: E402
+from benchmarks.peers.recipe import Graphed, Recipe  # noqa: E402
+from benchmarks.roofline import Peaks, Step, measure_peaks  # noqa: E402
+from benchmarks.workload import WORKLOADS, Workload  # noqa: E402
+from toymodels.bottleneck import forward  # noqa: E402
+from toymodels.training.experiment import sampler, start  # noqa: E402
+
+PEAKS = Peaks(flop=1e12, flop_tf32=2e12, bytes=1e11, launch=1e-6)
+SMALL = [w for w in WORKLOADS if w.models <= 64 and w.n <= 100]
+
+
+@pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
+def test_a_step_is_counted_from_the_shapes_that_a_model_has(workload: Workload) -> None:
+    (e,) = workload.experiments(0.1, 2)[:1]
+    data = sampler([e])
+    parameters, x = start([e], data), data.training(0, workload.batch)
+    taps, trained = forward(e.bottleneck, parameters, x), parameters.trained(e.bottleneck)
+    step = Step.of(workload)
+    weights = sum(tensor.numel() for tensor in trained.values())
+    assert step.state_bytes == 6 * 4 * weights * workload.models
+    rows = [x, taps.pre, taps.mid if workload.layer_norm else taps.post, taps.out]
+    assert step.batch_bytes >= 2 * 4 * sum(tensor.numel() for tensor in rows) * workload.models
+    read = x if parameters.E is None else parameters.E @ x
+    with_gradients = [x, taps.pre, taps.pre, taps.post, taps.post, taps.out, taps.out]
+    with_gradients += [] if parameters.E is None else [read]
+    assert step.batch_bytes == 2 * 4 * sum(tensor.numel() for tensor in with_gradients) * workload.models
+    # Two products a sample for each weight of W_in, three for W_out, one for a fixed embedding.
+    products = [2 * parameters.W_in.numel(), 3 * parameters.decoder.numel()]
+    products += [] if parameters.E is None else [parameters.E.numel()]
+    assert step.flop == 2 * sum(products) * workload.batch * workload.models
+
+
+def test_the_bounds_are_arithmetic_or_memory_whichever_is_longer() -> None:
+    step = Step(flop=2e9, state_bytes=1e8, batch_bytes=3e8)
+    assert step.bounds(PEAKS) == {"on chip": 2e-3, "by memory": 4e-3}
+    assert Step(8e9, 1e8, 3e8).bounds(PEAKS) == {"on chip": 8e-3, "by memory": 8e-3}
+    reached = step.reached(PEAKS, 8e-3)
+    assert (reached["flop_per_s"], reached["of peak"]) == (2.5e11, 0.25)
+    assert (reached["of on chip"], reached["of by memory"]) == (0.25, 0.5)
+
+
+def test_peaks_are_measured_and_the_precision_is_put_back() -> None:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        peaks = measure_peaks("cpu", 96, 2**16)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert all(value > 0 for value in vars(peaks).values())
+    assert 1e-8 < peaks.launch < 1e-2
+
+
+def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    device.main(["--device", "cpu", "--tiny", "--engines", "autograd", "--out", str(folder), *arguments])
+    (record,), (page,) = folder.glob("device-*-tiny.json"), folder.glob("device-*-tiny.md")
+    return json.loads(record.read_text()), page.read_text()
+
+
+def test_the_program_works_and_a_record_is_of_several_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        device, "same_learning", lambda makes, *_: [{"workload": "w", "losses": dict.fromkeys(makes, (1, 0))}]
+    )
+    first, _ = run(tmp_path, "--only", "W1,W9", "--parts", "learning,peers")
+    assert [row["workload"].partition(":")[0] for row in first["rows"]] == ["W1", "W1", "W9", "W9"]
+    second, page = run(tmp_path, "--parts", "scale")
+    assert second["rows"] == first["rows"]
+    assert second["learning"] == first["learning"] != []
+    assert [(row["workload"], row["models"]) for row in second["scale"]] == [
+        ("2->1", 1),
+        ("20->5", 1),
+        ("2->1", 10),
+        ("20->5", 10),
+    ]
+    for row in second["rows"]:
+        assert row["seconds"].keys() == {"ours, autograd", "recipe"}
+        assert min(row["seconds"].values()) > 0
+        assert row["failed"] == {}
+    for said in ("nothing follows about speed", "| W1: 2 x 5->2", "| 2->1 | 10 | autograd |", "Same learning"):
+        assert said in page, said
+    assert "Not begun" not in page
+
+
+def test_nothing_is_begun_when_the_time_is_up(tmp_path: Path) -> None:
+    record, page = run(tmp_path, "--minutes", "0", "--parts", "peers,scale", "--only", "W1")
+    assert (record["rows"], record["scale"]) == ([], [])
+    assert record["left_out"][:2] == ["W1", "1 models 2->1 on autograd"]
+    assert "Not begun, as the time was up: W1" in page
+
+
+def test_a_side_that_does_not_work_is_left_out_with_its_reason() -> None:
+    class Broken(Recipe):
+        def run(self, steps: int) -> torch.Tensor:
+            raise RuntimeError("no such thing\nin two lines")
+
+    w, sizes = Workload("W1", 2, 4, 2, 8), Sizes(seconds=1e-4, repeats=1)
+    makes = sides("cpu", ["autograd"]) | {"broken": Broken}
+    rows = list(compare(w, makes, "cpu", sizes, PEAKS))
+    assert [row["failed"] for row in rows] == [{"broken": "RuntimeError: no such thing"}] * 2
+    assert all(row["seconds"].keys() == {"ours, autograd", "recipe"} for row in rows)
+    failed: dict[str, str] = {}
+    with noting("it", failed):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+    assert failed == {"it": "out of memory"}
+    none = scale(w, 3, "no such engine", "cpu", sizes, PEAKS)
+    assert list(none["failed"]) == ["no such engine"]
+    record = {"machine": {"device": "d"}, "peaks": vars(PEAKS), "tiny": False, "rows": rows, "scale": [none]}
+    page = markdown(record | {"left_out": [], "learning": [], "resources": {"k": 1}, "geometric_mean": {"recipe": 2.0}})
+    assert "| broken | RuntimeError: no such thing |" in page
+    assert "Geometric means of all workloads (densities, and kinds of W6, as one): 2.00 x recipe." in page
+
+
+def test_a_million_models_are_told_from_a_step() -> None:
+    row = {"workload": "2->1", "models": 10**6, "engine": "gpu", "seconds": 0.008, "failed": {}}
+    row["reached"] = Step.of(Workload("2->1", 10**6, 2, 1, 64)).reached(PEAKS, 0.008)
+    record = {"machine": {"device": "d"}, "peaks": vars(PEAKS), "tiny": False, "rows": [], "scale": [row]}
+    page = markdown(record | {"left_out": [], "learning": [], "resources": {}})
+    assert "6,000 steps of a million models 2 -> 1, batch 64, on gpu: 48 s, told from a step." in page
+
+
+def test_means_take_the_kinds_of_a_workload_as_one() -> None:
+    def row(name: str, ratio: float) -> dict[str, Any]:
+        return {"workload": name, "ratio": {"recipe": {"median": ratio}}}
+
+    rows = [row("W1: a", 8.0), row("W6 relu: b", 1.0), row("W6 gelu: c", 4.0)]
+    assert geometric_means(rows)["recipe"] == pytest.approx(4.0)
+    assert geometric_means([]) == {}
+
+
+def test_records_of_other_machines_are_not_mixed() -> None:
+    def record(name: str) -> dict[str, Any]:
+        return {"machine": {"device": name}, "rows": [], "scale": [], "learning": [], "resources": {}}
+
+    now, row = record("a"), {"workload": "W1", "density": 0.3}
+    joined(now, record("b") | {"rows": [row]})
+    assert now["rows"] == []
+    joined(now, record("a") | {"rows": [row]})
+    joined(now, record("a") | {"rows": [row]})
+    assert now["rows"] == [row]
+
+
+def test_the_engines_of_a_device_are_those_that_say_so() -> None:
+    assert engines("cpu")[-1] == engines("cuda")[-1] == "autograd"
+    assert "fused" in engines("cpu")
+    assert "fused" not in engines("cuda")
+    assert list(sides("cuda", ["autograd"])) == ["ours, autograd", "recipe", "CUDA graph", "torch.compile"]
+
+
+@pytest.mark.cuda
+def test_the_recipe_as_a_graph_learns_what_it_learns_without_one() -> None:
+    w, last = Workload("graph", 64, 20, 5, 256), {}
+    for make in (Recipe, Graphed):
+        torch.manual_seed(0)
+        losses = make(w, 0.1, "cuda").run(400).double()
+        last[make] = losses.mean(), losses.std() / 8
+    (graph, one), (eager, other) = last[Graphed], last[Recipe]
+    assert (graph - eager).abs() < 4 * (one**2 + other**2).sqrt()
