@@ -47,8 +47,8 @@ def say_scores(
     for sentence in scored.notes:
         say(sentence)
     if len(scored.models) == 1:
-        (of,) = scored.models.to_dict("records")
-        title = f"model {of['model']}, seed {of['seed']}: {of['dictionary']}, read as '{of['architecture']}'"
+        (row,) = scored.models.to_dict("records")
+        title = f"model {row['model']}, seed {row['seed']}: {row['dictionary']}, read as '{row['architecture']}'"
         print_tables({f"{title}, at {tap}, on {samples:,} samples": by_measure(scored)})
     else:
         rows = scored.models[["model", "seed", "latents", "active_features", *IN_BRIEF, "dead_latents"]]

@@ -57,13 +57,20 @@ KINDS = "a kind over all hosts, and minus TopK, over dictionary seeds"
 SEEDS, PILOT = tuple(range(8)), 1000
 """the dictionaries' own; L1's penalty is chosen by one of the seed `PILOT`"""
 BATCH, PASSES = 256, 16
-"""how many samples a step takes, and how often each of ``eval.samples`` is seen"""
+"""how many samples a step takes, and how often each of ``eval.samples`` is seen; half as many are for the scores"""
 TAPS = ("post", "mid")
 AS_MANY, TWICE = "as many", "twice as many"
 """latents as features"""
 REFERENCE = "TopK"
-OF_HOSTS = ("loss_fraction", "affine_substitution")
-"""how well it is trained, and whether its activation has work to do"""
+OF_HOSTS = (
+    "loss_fraction",
+    "affine_substitution",
+    "features_recovered",
+    "features_neuron",
+    "features_hidden",
+    "features_lost",
+)
+"""how well it is trained, whether its activation has work to do, and its features by tier"""
 OF_MODELS = ("mcc", "mcc_by_chance", "mmcs", "uniqueness", "l0", "r2", "shrinkage", "dead_latents")
 OF_TIERS = {"mcc": "cosine", "f1": "f1"}
 """what is said of a tier, by its name, and the score of one feature that it is the mean of"""
@@ -77,23 +84,23 @@ UNIT = (
 
 def answer(run: Run, say: Callable[[str], None]) -> Reply:
     """The scores of every kind on every host. Raises `FolderError` where no model is a host with features to find."""
-    trained = run.models[run.models["status"] == "ok"].set_index("model")
+    trained = run.models[run.models["status"] == "ok"]
     rows: list[dict[str, Any]] = []
     tiers: list[dict[str, Any]] = []
     hosts: list[dict[str, Any]] = []
-    for model in map(int, trained.index):
+    for row in records(trained):
+        model, samples = int(row["model"]), max(8, row["eval.samples"] // 8 * 8)
         loaded = run.model(model)
         host = Models([loaded.experiment], loaded.parameters)
         if not (host.of_features and isinstance(loaded.experiment.features, Features)):
             continue
         of = {"host": name_of(loaded.experiment), "model": model}
-        row = trained.loc[model]
-        hosts.append(of | {name: row[name] for name in OF_HOSTS} | _counts(row) | _undone(host))
+        hosts.append(of | {name: row[name] for name in OF_HOSTS} | _undone(host))
         tier = run.rows("features", [model], ["tier"])["tier"].tolist()
-        for tap, times, kind, dictionary in _dictionaries(host, run_samples(row)):
+        for tap, times, kind, dictionary in _dictionaries(host, samples):
             latents = dictionary.decoder.shape[2]
             key = {**of, "tap": tap, "kind": kind, "latents": latents, "times": times}
-            found, by_tier = _scored(host, tap, dictionary, run_samples(row), tier)
+            found, by_tier = _scored(host, tap, dictionary, samples, tier)
             say(f"{of['host']} (model {model}), {tap}: {kind} of {latents} latents has MCC {found['mcc'].mean():.3f}")
             rows += [key | {"measure": name, "value": values} for name, values in found.items()]
             tiers += [key | each for each in by_tier]
@@ -103,11 +110,6 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
     kinds = pd.DataFrame(_kinds(scores))
     tables = {HOSTS: pd.DataFrame(hosts), KINDS: kinds, SCORES: _over_seeds(scores), TIERS: _over_seeds(of_tiers)}
     return Reply(QUESTION, _sentence(kinds, of_tiers), tables, (UNIT, UNCORRECTED))
-
-
-def run_samples(row: pd.Series) -> int:
-    """How many samples a dictionary is trained on, and half of which it is scored on: a multiple of 8."""
-    return max(8, int(row["eval.samples"]) // 8 * 8)
 
 
 # -------------------------------------------------------------------------------------------------------- dictionaries
@@ -135,7 +137,7 @@ def _trained(host: Models, a: Tensor, kind: Sparsity, latents: int) -> Dictionar
     features = host.first.features
     assert isinstance(features, Features)
     expected = torch.tensor([float(features.probabilities().sum())])
-    training = {"steps": max(1, PASSES * a.shape[2] // BATCH), "batch": BATCH}
+    training: dict[str, Any] = {"steps": max(1, PASSES * a.shape[2] // BATCH), "batch": BATCH}
     told, candidates = kind.tried(expected.expand(len(SEEDS)))
     if candidates > 1:
         held_out = a[:, :, : a.shape[2] // 8]
@@ -179,11 +181,6 @@ def _scored(
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
-
-
-def _counts(row: pd.Series) -> dict[str, Any]:
-    names = ("features_recovered", "features_neuron", "features_hidden", "features_lost")
-    return {name.removeprefix("features_"): row[name] for name in names}
 
 
 def _undone(host: Models) -> dict[str, float]:

@@ -32,9 +32,9 @@ output = "linear"
 steps = 30
 batch = 32
 [eval]
-samples = 512
+samples = 256
 """
-SAMPLES = 512
+SAMPLES = 256
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_the_told_sparsity_is_the_truths() -> None:
 
 
 def test_hosts_of_one_name_are_told_apart_and_what_has_no_features_is_refused(ran: Ran) -> None:
-    two = BODY.replace("samples = 512", "samples = 64") + "[grid]\nseed = [0, 1]\n"
+    two = BODY.replace("samples = 256", "samples = 64") + "[grid]\nseed = [0, 1]\n"
     of_hosts = hosts.answer(ran(two), lambda _: None).tables[hosts.HOSTS]
     assert of_hosts[["host", "model"]].to_numpy().tolist() == [["solu_ln_tree", 0], ["solu_ln_tree", 1]]
     pairs = BODY.replace('firing = { kind = "tree", children = 3, depth = 1, any_child = 0.8 }\n', "")
