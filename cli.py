@@ -5,6 +5,8 @@ Results go to stdout, everything else to stderr. Nothing heavy is imported befor
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from toymodels.sweeps.console import options
@@ -196,7 +198,7 @@ def inspect(
 
 @app.command()
 def score(
-    run: options.OneRun,
+    run: options.RunOrHost,
     dictionary: options.DictionaryPath,
     model: options.ModelOrNone = None,
     tap: options.Tap = "post",
@@ -206,9 +208,10 @@ def score(
 ) -> None:
     """Score a sparse dictionary that another program made against the features that a model is known to have."""
     from toymodels.sweeps.console import scores
-    from toymodels.sweeps.results.reading import load
+    from toymodels.sweeps.results.hosting import run_or_host
 
-    scores.say_scores(load(run, allow_code=allow_code), dictionary, model, tap, samples, as_json=as_json)
+    of = run_or_host(run, allow_code=allow_code)
+    scores.say_scores(of, Path(run), dictionary, model, tap, samples, as_json=as_json)
 
 
 @app.command()
@@ -246,13 +249,14 @@ def report(run: options.OneRun, as_json: options.Json = False) -> None:
 
 @app.command(name="list")
 def list_(as_json: options.Json = False) -> None:
-    """List the shipped sweeps, the studies that a run may be put to, and the figures."""
+    """List the shipped sweeps, the frozen hosts, the studies that a run may be put to, and the figures."""
     from toymodels import figures
     from toymodels.sweeps import studies
     from toymodels.sweeps.console import listing
+    from toymodels.sweeps.spec.frozen import frozen
     from toymodels.sweeps.spec.shipped import listed
 
-    listing.print_shipped(listed(), studies.NAMES, figures.NAMES, as_json)
+    listing.print_shipped(listed(), [*frozen()], studies.NAMES, figures.NAMES, as_json)
 
 
 @app.command()

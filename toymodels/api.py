@@ -214,12 +214,13 @@ def host(
         host.as_module()                                    # taps are submodules that hooks see and change
         host.save("host.safetensors")                       # tm.host("host.safetensors") reads it back
 
-    ``of`` is a run, its folder or one of its models, trained models (or `tm.hosts.Models`), or a file that `save`
-    wrote; ``model`` which of them, where there are several. ``tap`` is ``pre``, ``mid`` or ``post``, which is what the
-    read-out reads and what it is by default, but for a file, which has its own. See `HostedModel`.
+    ``of`` is a run, its folder or one of its models, trained models (or `tm.hosts.Models`), a file that `save` wrote,
+    or the name of a frozen host, such as ``"gelu_tree"`` (docs/HOSTS.md), where a folder of that name is
+    ``"./gelu_tree"``. ``model`` says which of them, where there are several. ``tap`` is ``pre``, ``mid`` or ``post``,
+    which is what the read-out reads and what it is by default, but for a file, which has its own. See `HostedModel`.
 
     Raises ``ValueError`` for a model or a tap that is not there, a `SweepError` for a folder or a file that cannot be
-    read.
+    read, and for a name that no frozen host has.
     """
     if isinstance(of, Trained | Models):
         return hosted(of, model, tap)

@@ -117,10 +117,12 @@ def of_tables(folder: Path, packs: int, packs_done: int) -> Document:
     return {"folder": str(folder), "packs": packs, "packs_done": packs_done}
 
 
-def of_shipped(sweeps: Mapping[str, Shipped], studies: Sequence[str], figures: Sequence[str]) -> Document:
-    """The shipped sweeps, the studies and the figures, which ``toymodels list`` prints."""
+def of_shipped(
+    sweeps: Mapping[str, Shipped], hosts: Sequence[str], studies: Sequence[str], figures: Sequence[str]
+) -> Document:
+    """The shipped sweeps, the frozen hosts, the studies and the figures, which ``toymodels list`` prints."""
     rows = [{"name": name, "models": sweep.models, "question": sweep.question} for name, sweep in sweeps.items()]
-    return {"sweeps": rows, "studies": list(studies), "figures": list(figures)}
+    return {"sweeps": rows, "hosts": list(hosts), "studies": list(studies), "figures": list(figures)}
 
 
 def of_standing(standing: Standing) -> Document:

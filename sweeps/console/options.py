@@ -95,6 +95,13 @@ DrawnBy = Annotated[
 
 # ---------------------------------------------------------------------------------------------------------------- score
 
+RunOrHost = Annotated[
+    str,
+    typer.Argument(
+        help="A run folder, a frozen host such as gelu_tree (see 'toymodels list'), or the file of a host.",
+        show_default=False,
+    ),
+]
 ModelOrNone = Annotated[
     int | None,
     typer.Argument(help="The model's number; without it every model that has a dictionary.", show_default=False),

@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 from rich.markup import escape
 
+from toymodels.hosts.hosted import HostedModel
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.console.printing import stdout
 from toymodels.sweeps.console.replies import print_tables
+from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.results.arms import label
 from toymodels.sweeps.results.reading import Run
-from toymodels.sweeps.results.scoring import ALL, OF_FEATURES, OF_MODELS, ScoredRun, score_run
+from toymodels.sweeps.results.scoring import ALL, OF_FEATURES, OF_MODELS, ScoredRun, score_host, score_run
 from toymodels.sweeps.studies.reply import estimates
 
 IN_BRIEF = ("mcc", "mcc_by_chance", "mmcs", "f1", "precision", "recall", "uniqueness", "l0", "r2", "shrinkage")
@@ -28,18 +30,25 @@ LEGEND = (
 )
 
 
-def say_scores(run: Run, path: Path, model: int | None, tap: str, samples: int, *, as_json: bool) -> None:
-    """Score the dictionary of a model, or those of all models, and print what comes of it."""
-    scored = score_run(run, path, model, tap, samples)
-    means = over_seeds(run, scored)
+def say_scores(
+    of: Run | HostedModel, named: Path, path: Path, model: int | None, tap: str, samples: int, *, as_json: bool
+) -> None:
+    """Score the dictionary of a model, or those of all models of a run, or that of a host; print what comes of it."""
+    if isinstance(of, Run):
+        scored = score_run(of, path, model, tap, samples)
+        means = over_seeds(of, scored)
+    else:
+        if model:
+            raise SpecError(f"MODEL: {named} is a host, which is one model: expected none, got {model}")
+        scored, means = score_host(of, path, tap, samples), pd.DataFrame()
     if as_json:
-        documents.print_document(documents.of_scores(run.path, tap, samples, scored, means))
+        documents.print_document(documents.of_scores(named, tap, samples, scored, means))
         return
     for sentence in scored.notes:
         say(sentence)
     if len(scored.models) == 1:
-        (of,) = scored.models.to_dict("records")
-        title = f"model {of['model']}, seed {of['seed']}: {of['dictionary']}, read as '{of['architecture']}'"
+        (row,) = scored.models.to_dict("records")
+        title = f"model {row['model']}, seed {row['seed']}: {row['dictionary']}, read as '{row['architecture']}'"
         print_tables({f"{title}, at {tap}, on {samples:,} samples": by_measure(scored)})
     else:
         rows = scored.models[["model", "seed", "latents", "active_features", *IN_BRIEF, "dead_latents"]]

@@ -1,7 +1,9 @@
-"""Scoring: somebody's dictionaries of a run's models, held against the features that each model is known to have.
+"""Scoring: somebody's dictionaries of a run's models, or of a host, held against the features that each is known to
+have.
 
 A dictionary is scored on samples of its model's own evaluation stream, from sample `FIRST` on: fresh ones for what was
-trained on the beginning of that stream, or on what ``tm.host`` streams. Tiers are those of the run's table of features.
+trained on the beginning of that stream, or on what ``tm.host`` streams. Tiers are those of the run's table of features;
+those of a host that stands alone are measured.
 A signed feature has two sides, each with a latent of its own (`toymodels.metrics.dictionaries.truth`), and both are of
 its tier.
 """
@@ -18,17 +20,22 @@ from torch import Tensor
 
 from toymodels.engines.moment_table import TAPS
 from toymodels.hosts import Models
+from toymodels.hosts.hosted import HostedModel
+from toymodels.metrics import measure
 from toymodels.metrics.dictionaries import Scores, activations, score
 from toymodels.metrics.dictionaries.scores import BY_FEATURE
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.results.dictionaries import read_dictionary
 from toymodels.sweeps.results.reading import Run
+from toymodels.sweeps.results.tables import TIER_NAMES
 from toymodels.sweeps.spec.wording import one_of
 from toymodels.sweeps.store.sae_files import WEIGHTS, is_folder
 
 FIRST = 2**32
 """The first sample that is scored, of 2^34: far from those that measures are taken on, and from the second half, which
 is for training."""
+TIERS_ON = 32_768
+"""Samples on which tiers of a host are measured: as many as those of the sweep ``hosts``, whose tiers these are."""
 OF_FEATURES: Mapping[str, str] = {
     "mcc": "cosine",
     "mmcs": "max_cosine",
@@ -75,8 +82,7 @@ def score_run(
     Raises `SpecError` for a file or a choice that cannot be, `FolderError` where the run's tables or models are not
     there.
     """
-    if tap not in TAPS:
-        raise SpecError(f"--tap: expected {one_of(TAPS)}, got '{tap}'")
+    _check(tap)
     paths = _paths(run, path, model)
     known = run.models.set_index("model")
     diverged = [each for each in paths if known.loc[each, "status"] != "ok"]
@@ -84,32 +90,51 @@ def score_run(
         raise FolderError(f"{run.path}: model {model} diverged: it has no features to be found")
     notes = [f"left out, as they diverged: models {', '.join(map(str, diverged))}"] if diverged else []
     tier_of = dict(list(run.rows("features", list(paths), ["tier"]).groupby("model")["tier"]))
-    rows: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]] = []
+    parts: list[ScoredRun] = []
     for each in (each for each in paths if each not in diverged):
         loaded = run.model(each)
         host = Models([loaded.experiment], loaded.parameters)
-        read = read_dictionary(paths[each], host.bottleneck.hidden)
-        notes += read.notes
-        say(f"model {each}: {read.path}, read as '{read.architecture}'")
-        a, active = activations(host, tap, FIRST, samples)
-        found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed)
-        features = _features(each, tier_of[each].tolist(), found, host.signed)
-        tiers = _tiers(features)
-        of_model = {
-            "model": each,
-            "seed": loaded.experiment.seed,
-            "dictionary": str(read.path),
-            "architecture": read.architecture,
-            "latents": read.dictionary.decoder.shape[2],
-            "active_features": active.sum().item() / samples,
-            **{name: tiers.iloc[0][name] for name in OF_FEATURES},
-            **{name: _number(getattr(found, name)) for name in OF_MODELS},
-        }
-        rows.append((pd.DataFrame([of_model]), tiers, features))
-    if not rows:
+        parts.append(_scored(each, host, tier_of[each].tolist(), paths[each], tap, samples))
+        (row,) = parts[-1].models.to_dict("records")
+        say(f"model {each}: {row['dictionary']}, read as '{row['architecture']}'")
+    if not parts:
         raise FolderError(f"{run.path}: every model with a dictionary diverged: there is nothing to score")
-    models, tiers, features = (pd.concat(tables, ignore_index=True) for tables in zip(*rows, strict=True))
-    return ScoredRun(models, tiers, features, notes)
+    tables = ([getattr(part, name) for part in parts] for name in ("models", "tiers", "features"))
+    joined = (pd.concat(table, ignore_index=True) for table in tables)
+    return ScoredRun(*joined, [*notes, *(note for part in parts for note in part.notes)])
+
+
+def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> ScoredRun:
+    """Score the dictionary at ``path`` of a host that stands alone, as its model 0. Raises as `score_run` does."""
+    _check(tap)
+    host = hosted.host
+    codes = measure(host.experiments, host.parameters, TIERS_ON).features["tier"][0].tolist()
+    return _scored(0, host, [None if code < 0 else str(TIER_NAMES[code]) for code in codes], path, tap, samples)
+
+
+def _check(tap: str) -> None:
+    if tap not in TAPS:
+        raise SpecError(f"--tap: expected {one_of(TAPS)}, got '{tap}'")
+
+
+def _scored(model: int, host: Models, tier_of: Sequence[str | None], path: Path, tap: str, samples: int) -> ScoredRun:
+    """The scores of the dictionary at ``path`` of a host of one model, which is called by a number."""
+    read = read_dictionary(path, host.bottleneck.hidden)
+    a, active = activations(host, tap, FIRST, samples)
+    found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed)
+    features = _features(model, tier_of, found, host.signed)
+    tiers = _tiers(features)
+    of_model = {
+        "model": model,
+        "seed": host.first.seed,
+        "dictionary": str(read.path),
+        "architecture": read.architecture,
+        "latents": read.dictionary.decoder.shape[2],
+        "active_features": active.sum().item() / samples,
+        **{name: tiers.iloc[0][name] for name in OF_FEATURES},
+        **{name: _number(getattr(found, name)) for name in OF_MODELS},
+    }
+    return ScoredRun(pd.DataFrame([of_model]), tiers, features, read.notes)
 
 
 def _paths(run: Run, path: Path, model: int | None) -> dict[int, Path]:

@@ -12,8 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import toymodels as tm
 from toymodels import Binary, Features, Frequency, Listed, Sampler, Tree, UniformValues
-from toymodels.metrics.dictionaries import Absorption, Dictionary, TopK, absorption, fit, matching
+from toymodels.hosts import Models
+from toymodels.metrics.dictionaries import Absorption, Dictionary, TopK, absorption, beside_parents, fit, matching
 from toymodels.rotations import haar
 from toymodels.values import Values
 
@@ -228,3 +230,21 @@ def test_dictionaries_of_trees_absorb_and_those_of_independent_features_do_not()
     assert (trees.mean > 0.5).all()
     assert (independent.mean < 0.3).all()
     assert (trees.full.nanmean(1) > independent.full.nanmean(1) + 0.3).all()
+
+
+def test_directions_beside_parents_are_what_a_child_adds_to_its_path() -> None:
+    """By hand, of a tree of three levels; where the layer is linear a feature does the same anywhere."""
+    features = tm.Features(7, 0.1, values=tm.UniformValues(), firing=tm.Tree(children=2, depth=2))
+    parents = np.array([-1, 0, 0, 1, 1, 2, 2])
+    assert (tm.Tree(children=2, depth=2).parents(7) == parents).all()
+    for activation in (tm.Linear(), tm.SoLU()):
+        e = tm.Experiment(features, tm.Bottleneck(5, activation), tm.Training(steps=1, batch=4))
+        host = Models([e], tm.train([e]).parameters)
+        found = beside_parents(host, "post", parents)
+        assert torch.allclose(found[:, :, 0], host.directions("post")[:, :, 0], atol=1e-6)
+        x = torch.zeros(1, 7, 2)
+        x[0, [0, 2], :] = 0.5
+        x[0, 5, 1] = 0.5
+        post = host.taps(x).post
+        assert torch.allclose(found[0, :, 5], post[0, :, 1] - post[0, :, 0], atol=1e-6)
+        assert torch.allclose(found, host.directions("post"), atol=1e-5) == (activation == tm.Linear())

@@ -27,7 +27,7 @@ from toymodels.metrics.dictionaries.pairs import Matching, matching, nearest
 from toymodels.metrics.dictionaries.scores import Scores, score
 from toymodels.metrics.dictionaries.sparsity import PENALTIES, Sparsity
 from toymodels.metrics.dictionaries.top_k import TopK
-from toymodels.metrics.dictionaries.truth import activations
+from toymodels.metrics.dictionaries.truth import activations, beside_parents
 
 __all__ = [
     "L1",
@@ -45,6 +45,7 @@ __all__ = [
     "TopK",
     "absorption",
     "activations",
+    "beside_parents",
     "by_chance",
     "choose",
     "fit",

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from toymodels.responses import mean_active_values
 from toymodels.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from toymodels.hosts.host import Host
+    from toymodels.hosts.models import Models
 
 
 @undisturbed
@@ -33,3 +36,24 @@ def activations(host: Host, tap: str, first: int, samples: int) -> tuple[Tensor,
     x = examples.x
     active = torch.cat([x > 0, x < 0], 1) if host.signed else examples.active
     return getattr(host.taps(x), tap), active
+
+
+@undisturbed
+def beside_parents(host: Models, tap: str, parents: np.ndarray) -> Tensor:
+    """What each feature does to a tap beside its parent, and that one's parent and so on: [model, hidden, feature].
+
+        tap(e_i + sum of e_j over the parents j above i) - tap(the same without e_i)
+
+    ``parents [feature]``, -1 for a feature that has none, as `toymodels.firing.Tree.parents` says; of such a feature
+    this is `toymodels.hosts.Host.directions`. Every feature is at its mean active value, and none is signed.
+    """
+    n = len(parents)
+    above = np.zeros((n, n), dtype=np.float32)  # [feature, the feature it is taken beside]
+    for feature, parent in enumerate(parents):
+        while parent >= 0:
+            above[parent, feature] = 1.0
+            parent = parents[parent]
+    without = torch.from_numpy(above).to(host.parameters.W_in)
+    values = mean_active_values(host.experiments, without)[:, :, None]
+    one, other = (getattr(host.taps(x * values), tap) for x in (without + torch.eye(n).to(without), without))
+    return one - other
