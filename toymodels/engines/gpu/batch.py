@@ -127,7 +127,8 @@ class GpuBatch:
         for row, share in enumerate(self.shares):
             if share < 1:
                 for matrix, entries in enumerate((form.d * form.m, form.o * form.m)):
-                    found[row, :, matrix] = [kept(share, entries, t, steps) for t in range(begin, end)]
+                    of_share = torch.tensor([share], dtype=torch.float64)
+                    found[row, :, matrix] = [int(kept(of_share, entries, t, steps)) for t in range(begin, end)]
         return torch.from_numpy(found)
 
     def with_theta(self, theta: Tensor) -> Parameters:
