@@ -99,7 +99,7 @@ DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale
 device: $(addprefix device-,$(DEVICE))
 
 device-parity:
-	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device*.py tests/benchmarks/test_device.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device.py tests/engines/gpu tests/benchmarks/test_device.py
 
 device-learning device-scale: device-%:
 	$(PYTHON) -m benchmarks.device --minutes 8 --parts $*

@@ -54,9 +54,17 @@ class Checkpoints:
         """What keeps the models of a job while they are trained."""
         return Checkpoint(self, job, 0, len(job.keys))
 
-    def begun(self, job: Job) -> bool:
-        """Whether there is a checkpoint of the job's pack."""
-        return any(job.store.unfinished.glob(f"{job.pack.index:08d}-*.safetensors"))
+    def begun(self, job: Job) -> int | None:
+        """How far the job's pack is: the step that its models share, 0 where each has its own; None if it is not begun
+        or nothing can be gone on from."""
+        checkpoint = self.of(job)
+        if not checkpoint.path.exists():
+            return None
+        try:
+            step = deserialise(checkpoint.path, most_bytes(job.like, len(job.keys))).tensors["step"]
+        except (OSError, Damaged, Unreadable, KeyError):
+            return None  # said when it is loaded
+        return int(step) if len(step) < len(job.keys) else 0
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""

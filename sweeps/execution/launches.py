@@ -7,7 +7,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,12 +48,16 @@ class Launch:
 
 
 def launches(
-    jobs: Iterator[Job], engine: Engine, device: str, most_bytes: Callable[[], int | None], begun: Callable[[Job], bool]
+    jobs: Iterator[Job],
+    engine: Engine,
+    device: str,
+    most_bytes: Callable[[], int | None],
+    begun: Callable[[Job], Hashable],
 ) -> Iterator[Launch]:
     """The jobs in launches: as many packs of one structure in a row as keep the device busy and fit into its memory.
 
-    Of an engine that is not `Engine.independent` each is a launch by itself. Packs that are ``begun``, of which a
-    checkpoint is there, are not mixed with others. A job more is asked for than is in the launch.
+    Of an engine that is not `Engine.independent` each is a launch by itself. ``begun`` says of a pack how far it is:
+    packs that can go on from a checkpoint are not mixed with others. A job more is asked for than is in the launch.
     """
     waiting: Job | None = next(jobs, None)
     while waiting is not None:
@@ -72,7 +76,7 @@ def launches(
         waiting = waiting if waiting is not None else next(jobs, None)
 
 
-def _alike(first: Job, other: Job, begun: Callable[[Job], bool]) -> bool:
+def _alike(first: Job, other: Job, begun: Callable[[Job], Hashable]) -> bool:
     """Whether two packs can be trained together."""
     return first.like.structure() == other.like.structure() and begun(first) == begun(other)
 
@@ -92,16 +96,24 @@ class KeptTogether(Keep):
         found = [state for state in states if state is not None]
         if len(found) < len(states) or any(state.keys() != found[0].keys() for state in found):
             return None
-        self._done = [float(state["step"].double().sum()) for state in found]
+        sizes = [last - first for _, first, last in self._cut()]
+        self._done = [state["step"].double().mean().item() * size for state, size in zip(found, sizes, strict=True)]
+        is_shared = any(len(state["step"]) < size for state, size in zip(found, sizes, strict=True))
+        shared = [state.pop("step") for state in found] if is_shared else []
+        if any(not torch.equal(step, shared[0]) for step in shared):
+            return None
         try:
-            return {name: torch.cat([state[name] for state in found]) for name in found[0]}
+            joined = {name: torch.cat([state[name] for state in found]) for name in found[0]}
+            return {**joined, "step": shared[0]} if shared else joined
         except RuntimeError:  # of other shapes: each engine would refuse its own
             return None
 
     def save(self, state: Mapping[str, Tensor]) -> None:
-        """Put away each part's own rows."""
+        """Put away each part's own rows; a step that all models share is each part's."""
+        shared = {"step": state["step"]} if len(state["step"]) < self.edges[-1] else {}
         for part, first, last in self._cut():
-            part.save({name: tensor[first:last].contiguous() for name, tensor in state.items()})
+            rows = {name: tensor[first:last].contiguous() for name, tensor in state.items() if name not in shared}
+            part.save(rows | shared)
 
     def part(self, first: int, last: int) -> Keep:
         """What keeps models ``first`` to ``last - 1`` of the launch."""

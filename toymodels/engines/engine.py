@@ -64,7 +64,8 @@ class Engine(ABC):
     """the kinds of device that it is for: where it refuses something on one of these, that is worth saying"""
     independent: ClassVar[bool] = False
     """whether a model is the same bits whatever is trained beside it, and goes on from where it was kept whoever stands
-    elsewhere; every tensor that it keeps has the model axis first. Then an executor may train several packs at once."""
+    elsewhere; every tensor that it keeps has the model axis first, but for a step that all models share. Then an
+    executor may train several packs at once."""
 
     @abstractmethod
     def refuses(

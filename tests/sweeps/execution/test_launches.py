@@ -240,6 +240,29 @@ def test_a_keep_of_several_is_cut_where_they_are_and_where_it_is_asked_to_be() -
     assert keep.load() is None
 
 
+def test_a_step_that_all_models_share_is_every_packs() -> None:
+    """As of an engine whose models go in step: parts of one step are one, others begin anew."""
+    parts = [InMemory(), InMemory()]
+    keep = KeptTogether(parts, [0, 1, 5])
+    keep.save({"step": torch.tensor([7]), "theta": torch.arange(5.0)})
+    assert [part.state["step"].tolist() for part in parts if part.state] == [[7], [7]]
+    loaded = KeptTogether([InMemory(dict(part.state or {})) for part in parts], [0, 1, 5]).load()
+    assert loaded is not None
+    assert (loaded["step"].tolist(), loaded["theta"].tolist()) == ([7], [0, 1, 2, 3, 4])
+    assert parts[1].state is not None
+    parts[1].state = parts[1].state | {"step": torch.tensor([8])}
+    assert keep.load() is None
+
+
+def test_a_gpu_is_given_so_many_models_that_every_multiprocessor_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, es = ENGINES["gpu"], [mock.Mock()] * 3
+    assert engine.independent
+    assert engine.models_at_once(es, "cpu") == 3
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: mock.Mock(multi_processor_count=132))
+    assert engine.models_at_once(es, "cuda:1") == 32 * 132
+
+
 def test_in_process_is_who_asks() -> None:
     assert InProcess("fused", "cpu")._memory() is not None
     assert InProcess("fused", "cuda")._memory() is None

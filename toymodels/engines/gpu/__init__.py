@@ -31,12 +31,16 @@ from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
 from toymodels.training.trained import Trained
 
+PROGRAMS = 32
+"""models a multiprocessor that are trained at once, where there are so many"""
+
 
 class GpuEngine(Engine):
     """Trains what it has kernels for, on a CUDA device, in float32 throughout."""
 
     name = "gpu"
     devices = ("cuda",)
+    independent = True
     input_precision: ClassVar[str] = "ieee"
     """how products of matrices take their factors: "ieee" as they are, or "tf32" rounded to 10 bits of mantissa"""
 
@@ -53,6 +57,12 @@ class GpuEngine(Engine):
     def judges_by_one(self) -> bool:
         """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
         return KNOWN.every_setting()
+
+    def models_at_once(self, experiments: Sequence[Experiment], device: str = "cpu") -> int:
+        """See `Engine`: `PROGRAMS` for every multiprocessor; a guess, as no GPU has run it."""
+        if not device.startswith("cuda") or not torch.cuda.is_available():
+            return len(experiments)
+        return PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
 
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """See `Engine`; a batch of samples is never in memory."""
