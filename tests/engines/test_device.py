@@ -134,7 +134,7 @@ def test_cuda_in_float64_is_the_cpu_in_float64():
 @pytest.mark.parametrize("optimizer", [None, RotatedAdam()], ids=["adam", "rotated_adam"])
 @pytest.mark.parametrize("arm", arms(), ids=lambda arm: arm[1].activation.name)
 def test_steps_recorded_as_a_graph_are_those_launched_one_by_one(arm, optimizer, monkeypatch):
-    es = experiments(*arm, optimizer)
+    es = experiments(*arm, optimizer=optimizer)
     going = run.TrainingRun(es, "cuda", torch.float32)
     with going.aside():
         for _ in range(10):

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
+from toymodels.engines.autograd import moments as autograd_moments
+from toymodels.engines.autograd import rotated as autograd_rotated
 from toymodels.engines.engine import Engine, OnNote, OnStep, Unsupported, unheard
 from toymodels.engines.fused import moments, rotated
 from toymodels.engines.gpu import batch, run
@@ -89,14 +91,16 @@ class GpuEngine(Engine):
     def moments(
         self, experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
     ) -> list[dict[str, Tensor]]:
-        """See `Engine`; by the kernels of the fused engine, on the CPU."""
-        return moments.sums(experiments, parameters, edges)
+        """See `Engine`; where the parameters are: by the kernels of the fused engine on a CPU, by torch on a GPU."""
+        of = moments if parameters.W_in.device.type == "cpu" else autograd_moments
+        return of.sums(experiments, parameters, edges)
 
     def rotated_r2(
         self, experiments: Sequence[Experiment], parameters: Parameters, rotations: Tensor, first: int, samples: int
     ) -> Tensor:
-        """See `Engine`; by the kernels of the fused engine, on the CPU."""
-        return rotated.r2(experiments, parameters, rotations, first, samples)
+        """See `Engine`; where the parameters are, as `moments`."""
+        of = rotated if parameters.W_in.device.type == "cpu" else autograd_rotated
+        return of.r2(experiments, parameters, rotations, first, samples)
 
     def fingerprint(self) -> Mapping[str, str]:
         """The kernels, what compiles them, the GPU; the kernels that measure, and what makes the starting weights."""
