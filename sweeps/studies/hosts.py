@@ -14,6 +14,7 @@ directions, so that differences of kinds are paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -74,6 +75,15 @@ OF_HOSTS = (
 OF_MODELS = ("mcc", "mcc_by_chance", "mmcs", "uniqueness", "l0", "r2", "shrinkage", "dead_latents")
 OF_TIERS = {"mcc": "cosine", "f1": "f1"}
 """what is said of a tier, by its name, and the score of one feature that it is the mean of"""
+SHARE = (0.0, 1.0)
+ENDS = {
+    "mmcs": (-1.0, 1.0),
+    "l0": (0.0, math.inf),
+    "r2": (-math.inf, 1.0),
+    "shrinkage": (0.0, math.inf),
+    "dead_latents": (0.0, math.inf),
+}
+"""between what a measure can be, where it is not `SHARE`: intervals are cut there"""
 IN_TREES = ("absorption", "absorbed_fully", "children_counted")
 APART = "neuron - hidden"
 UNIT = (
@@ -190,10 +200,19 @@ def _undone(host: Models) -> dict[str, float]:
     return {"neurons_mcc": neurons.cosine.mean().item()}
 
 
+def _estimate(values: Tensor, measure: str, *, apart: bool = False) -> dict[str, float | int]:
+    """The estimate of a measure, or of a difference of two, cut at what that can be."""
+    least, most = ENDS.get(measure, SHARE)
+    if apart:
+        least, most = least - most, most - least
+    return estimate(values.numpy(), least=least, most=most)
+
+
 def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its values, [seed] each, as estimates."""
     return pd.DataFrame(
-        {name: value for name, value in row.items() if name not in ("value", "times")} | estimate(row["value"].numpy())
+        {name: value for name, value in row.items() if name not in ("value", "times")}
+        | _estimate(row["value"], row["measure"], apart=row.get("tier") == APART)
         for row in records(table)
     )
 
@@ -204,9 +223,10 @@ def _kinds(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
         of_kind = {kind: torch.stack([*each["value"]]).mean(0) for kind, each in rows.groupby("kind", sort=False)}
         for kind, values in of_kind.items():
             key = {"tap": tap, "latents": times, "measure": measure, "kind": kind, "hosts": rows["model"].nunique()}
-            yield key | {"minus": ""} | estimate(values.numpy())
+            yield key | {"minus": ""} | _estimate(values, measure)
             if kind != REFERENCE:
-                yield key | {"minus": REFERENCE} | estimate((values - of_kind[REFERENCE]).numpy())
+                apart = _estimate(values - of_kind[REFERENCE], measure, apart=True)
+                yield key | {"minus": REFERENCE} | apart
 
 
 def _in_all_hosts(scores: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:

@@ -13,7 +13,7 @@ from toymodels.metrics.dictionaries import TopK, absorption, activations, beside
 from toymodels.sweeps.errors import FolderError
 from toymodels.sweeps.results.scoring import FIRST
 from toymodels.sweeps.studies import hosts
-from toymodels.sweeps.studies.reply import Reply, estimate
+from toymodels.sweeps.studies.reply import Reply
 
 BODY = """
 [features]
@@ -63,7 +63,8 @@ def test_scores_are_those_of_dictionaries_trained_on_the_stream_and_scored_on_ot
         rows = table[(table["tap"] == tap) & (table["kind"] == "TopK") & (table["latents"] == 8)]
         said = rows.set_index("measure")
         for name in ("mcc", "uniqueness", "r2", "shrinkage", "dead_latents", "l0"):
-            expected = estimate(getattr(found, name).numpy())
+            expected = hosts._estimate(getattr(found, name), name)
+            assert expected["mean"] == getattr(found, name).mean()
             assert said.loc[name, ["mean", "low", "high", "seeds"]].to_dict() == pytest.approx(expected, nan_ok=True)
         assert said.loc["f1", "mean"] == pytest.approx(found.f1.nanmean(1).mean().item())
         assert isinstance(features.firing, tm.Tree)
@@ -104,3 +105,11 @@ def test_hosts_of_one_name_are_told_apart_and_what_has_no_features_is_refused(ra
     pairs = BODY.replace('firing = { kind = "tree", children = 3, depth = 1, any_child = 0.8 }\n', "")
     with pytest.raises(FolderError, match="hosts needs trained models whose targets are features"):
         hosts.answer(ran(pairs + '[task]\ntarget = { kind = "and", pairs = 4 }\n'), lambda _: None)
+
+
+def test_an_interval_ends_where_its_measure_does() -> None:
+    values = torch.tensor([0.0, 0, 0, 0, 0, 0, 0, 1.0], dtype=torch.float64)
+    assert hosts._estimate(values, "dead_latents")["low"] == 0
+    assert hosts._estimate(1 - values, "f1")["high"] <= 1
+    assert -1 <= hosts._estimate(values, "f1", apart=True)["low"] < 0
+    assert hosts._estimate(-values, "r2")["low"] < -0.1
