@@ -64,7 +64,8 @@ def test_every_question_has_a_command_that_is_there_and_an_answer() -> None:
     assert len(rows) > len(studies.NAMES)
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
     told = " ".join(command for _, command, _ in rows)
-    assert set(re.findall(r"`toymodels ([\w-]+)", told)) <= {"sweep", "answer", "verdict", "inspect"}
+    named = {"sweep", "answer", "verdict", "inspect", "measure-transformer"}
+    assert set(re.findall(r"`toymodels ([\w-]+)", told)) <= named
     assert set(re.findall(r"`toymodels sweep (\w+)", told)) <= set(shipped())
     assert set(re.findall(r"`toymodels answer (\w+)", told)) == set(studies.NAMES)
 
