@@ -10,40 +10,39 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from toymodels.checks import Whole
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.store import atomic
 from toymodels.sweeps.store.rights import unreadable, unwritable
-from toymodels.transformers.adapter import NotALayer, architecture_of, native
+from toymodels.sweeps.store.transformer_config import CHECKS, LANGUAGE, hold_against, parse_config
+from toymodels.transformers.adapter import NotALayer, native
 from toymodels.transformers.language import Language
 
-CONFIG, WEIGHTS, LANGUAGE = "config.json", "model.safetensors", "language"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MOST_BYTES = 2**24
 """of a configuration"""
-MOST_SIZE = 2**20
-SIZES = ("d_model", "d_head", "n_heads", "n_layers", "n_ctx", "d_vocab", "d_mlp")
-WRITTEN = (
-    *SIZES,
-    "act_fn",
-    "eps",
-    "normalization_type",
-    "positional_embedding_type",
-    "attn_only",
-    "gated_mlp",
-    "final_rms",
-    "seed",
+MOST_WEIGHTS = 2**35
+TYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
 )
-"""the settings that say what a model computes"""
+"""that tensors can have here"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def write_transformer(folder: Path | str, bridge: Any, language: Language | None
     Raises `FolderError` where it cannot be written.
     """
     folder = Path(folder)
-    config: dict[str, Any] = {name: getattr(bridge.cfg, name) for name in WRITTEN}
+    config: dict[str, Any] = {name: getattr(bridge.cfg, name) for name in CHECKS}
     if language is not None:
         config[LANGUAGE] = dataclasses.asdict(language)
     tensors = {name: each.detach().cpu().clone().contiguous() for name, each in bridge.state_dict().items()}
@@ -82,25 +81,27 @@ def read_transformer(folder: Path) -> StoredTransformer:
     Raises `FolderError` where a file is not there, damaged, or does not fit the other one, `SpecError` where
     TransformerLens is not installed.
     """
-    config = _config(folder / CONFIG)
-    given = config.pop(LANGUAGE, None)
+    config, language = parse_config(folder / CONFIG, _read(folder / CONFIG, MOST_BYTES))
+    tensors = _tensors(folder / WEIGHTS)
     try:
-        language = None if given is None else Language(**given)
+        hold_against(config, tensors)
+    except ValueError as error:
+        raise FolderError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {error}") from None
+    try:
         bridge = native(config)
-        architecture_of(bridge)
     except ModuleNotFoundError as error:
         raise SpecError(
             f"measuring transformers needs TransformerLens ({error.name} is not installed): "
             "pip install 'toymodels[transformers]'"
         ) from None
-    except (NotALayer, TypeError, ValueError, KeyError, NotImplementedError) as error:
+    except (NotALayer, TypeError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         raise FolderError(f"{folder / CONFIG}: no transformer that can be measured: {error}") from None
     try:
-        bridge.load_state_dict(_tensors(folder / WEIGHTS), strict=True)
+        bridge.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise FolderError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from None
-    return StoredTransformer(bridge.eval(), config["act_fn"], config.get("seed"), language)
+    return StoredTransformer(bridge.eval(), config["act_fn"], config["seed"], language)
 
 
 def read_tensor(path: Path, name: str) -> Tensor:
@@ -111,31 +112,17 @@ def read_tensor(path: Path, name: str) -> Tensor:
     return tensors[name]
 
 
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(_read(path, MOST_BYTES))
-    except (ValueError, RecursionError):
-        raise FolderError(f"{path}: no JSON") from None
-    if not isinstance(held, Mapping):
-        raise FolderError(f"{path}: expected an object of settings, got {type(held).__name__}")
-    missing = [name for name in (*SIZES, "act_fn") if held.get(name) is None]
-    if missing:
-        raise FolderError(f"{path}: lacks {', '.join(missing)}")
-    try:
-        return {**held, **{name: Whole(1, MOST_SIZE)(name, held[name]) for name in SIZES}}
-    except (TypeError, ValueError) as error:
-        raise FolderError(f"{path}: {error}") from None
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
-    data = _read(path)
     try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        tensors = load_tensors(_read(path, MOST_WEIGHTS))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         raise FolderError(f"{path}: no safetensors file ({type(error).__name__})") from None
     for name, each in tensors.items():
-        if not bool(each.isfinite().all()):
-            raise FolderError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+        if each.dtype not in TYPES:
+            types = ", ".join(str(kind).removeprefix("torch.") for kind in TYPES)
+            raise FolderError(f"{path}: {name:.60}: expected {types}, got {str(each.dtype).removeprefix('torch.')}")
+        if not bool(each.float().isfinite().all()):
+            raise FolderError(f"{path}: {name:.60}: expected finite numbers of float32, got NaN or infinity")
     return tensors
 
 

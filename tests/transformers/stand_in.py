@@ -39,10 +39,14 @@ class StandIn(nn.Module):
         if cfg.act_fn.endswith(NORMED):
             mlp.add_module("ln", nn.LayerNorm(cfg.d_mlp, eps=cfg.eps))
         mlp.add_module("out", nn.Linear(cfg.d_mlp, cfg.d_model))
-        block = nn.Module()
+        block, attention = nn.Module(), nn.Module()
         block.add_module("mlp", mlp)
+        for each in "qkvo":  # there, as in any transformer, and never used
+            attention.add_module(each, nn.Linear(cfg.d_model, cfg.n_heads * cfg.d_head))
+        block.add_module("attn", attention)
         self.blocks = nn.ModuleList([block])
         self.unembed = nn.Linear(cfg.d_model, cfg.d_vocab)
+        self.pos_embed = nn.Embedding(cfg.n_ctx, cfg.d_model)
         noise = torch.Generator().manual_seed(cfg.seed or 0)
         for each in self.parameters():
             each.data = torch.randn(each.shape, generator=noise) / each.shape[-1] ** 0.5
