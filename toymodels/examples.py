@@ -18,6 +18,8 @@ class Examples:
     """[model, target, batch]"""
     active: Tensor
     """bool [model, feature, batch]; where targets are of features, feature i is target i's"""
+    first: int = 0
+    """which of a `toymodels.hosts.layer.Layer`'s samples the first of these is; other hosts need not know"""
 
 
 Source = Callable[[int, int], Examples]

@@ -91,6 +91,21 @@ def test_what_a_feature_does_is_the_difference_of_means_and_rest_the_mean():
     )
 
 
+def test_responses_and_rest_are_of_the_samples_set_apart():
+    host = models()
+    data, apart = host.examples(0, 2048), host.examples(2048, 1024)
+    taking = Projection(_each(host, 12), torch.zeros(3, 12))
+    layer = Layer(host.bottleneck, host.parameters, data, taking, apart)
+    alone = Layer(host.bottleneck, host.parameters, apart, taking)
+    for tap in ("mid", "post"):
+        assert torch.equal(layer.directions(tap), alone.directions(tap))
+        assert torch.equal(getattr(layer.rest(), tap), getattr(alone.rest(), tap))
+    torch.testing.assert_close(layer[1:2].directions("mid")[0], alone.directions("mid")[1])
+    probe = probed(host.bottleneck, host.parameters, host.examples(0, 3072), taking, 1024)
+    assert probe.apart is not None
+    assert torch.equal(probe.apart.x, host.examples(0, 1024).x)
+
+
 def test_responses_do_not_see_what_layer_norm_deletes():
     host = models(activation=Linear())
     p = host.parameters

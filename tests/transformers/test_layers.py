@@ -10,7 +10,8 @@ import torch
 from tests.transformers.stand_in import StandIn
 from toymodels import GeLU, SoLU
 from toymodels.bottleneck import hidden
-from toymodels.hosts.taking import Counterfactual
+from toymodels.hosts.taking import Counterfactual, Means, Projection
+from toymodels.transformers import training
 from toymodels.transformers.adapter import NotALayer, architecture_of, parameters_of, read_by
 from toymodels.transformers.language import Language
 from toymodels.transformers.layers import of_bigrams, of_directions, of_latents, of_tokens
@@ -34,7 +35,7 @@ def test_a_layer_is_a_bottleneck_of_its_settings():
     assert parameters_of(bridges("gelu")).ln_eps is None
     for change, why in (
         ({"act_fn": "gelu_new"}, "act_fn: expected gelu or gelu_ln, .* got 'gelu_new'"),
-        ({"gated_mlp": True}, "whose are gated"),
+        ({"gated_mlp": True}, "expected MLP layers without gates, got gated ones"),
         ({"attn_only": True}, "of attention alone"),
     ):
         bridge = bridges()[0]
@@ -69,6 +70,29 @@ def test_samples_are_positions_from_the_second_on_and_a_third_is_set_apart():
     pairs = of_bigrams(bridges(), TEXTS, most=5).host.data.active
     assert pairs.shape[1] == 5
     assert (pairs.sum(1) <= 1).all()
+
+
+def test_what_goes_with_a_feature_is_learned_from_the_samples_set_apart():
+    of, apart = bridges(), SEQUENCES * 31 // 3 // 64 * 64
+    x = read_by(of[1], TEXTS[1])[:, 1:].flatten(0, 1)[:apart]
+    found = of_tokens(of, TEXTS)
+    means = found.host.taking
+    assert isinstance(means, Means)
+    for i, name in enumerate(found.names[1][:4]):
+        there = torch.from_numpy(TEXTS[1][:, 1:].ravel()[:apart] == int(name.removeprefix("token ")))
+        torch.testing.assert_close(
+            means.difference[1, :, i], x[there].mean(0) - x[~there].mean(0), rtol=1e-4, atol=1e-5
+        )
+    projection = of_directions(of, TEXTS, torch.eye(6)).host.taking
+    assert isinstance(projection, Projection)
+    torch.testing.assert_close(projection.mean[1], x.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_cross_entropy_is_the_same_however_many_logits_are_held(monkeypatch: pytest.MonkeyPatch):
+    bridge = bridges("gelu")[0]
+    whole = training.cross_entropy(bridge, TEXTS[0])
+    monkeypatch.setattr(training, "LOGITS_AT_ONCE", 5 * 32 * 12)
+    assert training.cross_entropy(bridge, TEXTS[0]) == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_latent_is_taken_away_by_the_text_that_had_been_without_it():

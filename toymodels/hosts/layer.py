@@ -9,7 +9,8 @@ where a toy model can show a feature alone, or nothing at all, there is no such 
     what feature i does to a tap    E[tap | i active] - E[tap | i not active], in place of tap(e_i) - tap(0)
     rest                            E tap, in place of tap(0)
 
-all of it over the layer's own samples. Targets are 0 or 1: whether a feature is active.
+all of it over the samples set apart, so that nothing is judged by what was found on it. Targets are 0 or 1: whether a
+feature is active.
 """
 
 from __future__ import annotations
@@ -34,13 +35,6 @@ from toymodels.metrics.probe import chosen, ridge
 
 
 @dataclass(frozen=True)
-class LayerExamples(Examples):
-    """Examples that know where in their layer's data they begin."""
-
-    first: int = 0
-
-
-@dataclass(frozen=True)
 class Layer(Host):
     """Layers of one architecture, each with samples of its own; see the module. `probed` makes them."""
 
@@ -50,6 +44,8 @@ class Layer(Host):
     """all samples, spread over sequences so that any stretch of them is like any other"""
     taking: Taking
     """what x is without a feature"""
+    apart: Examples | None = None
+    """other samples, of which `directions` and `rest` are; its own where None"""
     loss: Loss = dataclasses.field(default_factory=Squared)
 
     @property
@@ -73,22 +69,21 @@ class Layer(Host):
     def cost(self) -> Loss:
         return self.loss
 
-    def examples(self, first: int, samples: int) -> LayerExamples:
+    def examples(self, first: int, samples: int) -> Examples:
         """See `Host`. Raises ``ValueError`` for more than there are."""
         last = first + samples
         if last > self.samples:
             raise ValueError(f"samples: expected at most {self.samples}, got {last}")
         of = self.data
-        return LayerExamples(of.x[:, :, first:last], of.t[:, :, first:last], of.active[:, :, first:last], first)
+        return Examples(of.x[:, :, first:last], of.t[:, :, first:last], of.active[:, :, first:last], first)
 
     def without(self, examples: Examples, pre: Tensor, feature: Tensor, sample: Tensor) -> Tensor:
-        assert isinstance(examples, LayerExamples)
         return preactivation(self.parameters, self.taking(examples.x[:, :, sample], feature, examples.first + sample))
 
     def directions(self, tap: str) -> Tensor:
         """E[tap | i active] - E[tap | i not active]: [model, hidden, feature]; 0 for a feature that is always or never
         active."""
-        of = self._of_all
+        of = self._at_rest
         covariance = of.tap_target[tap] - of.tap[tap][:, :, None] * of.t[:, None, :]
         variance = of.target_variance[:, None, :]  # of 0 and 1 it is P (1 - P), which makes differences of covariances
         difference = torch.where(variance > 0, covariance / torch.where(variance > 0, variance, 1.0), 0.0)
@@ -99,12 +94,13 @@ class Layer(Host):
         return gauged(self.bottleneck, self.directions("mid")).abs()
 
     def rest(self) -> Hidden:
-        """The mean over all samples: [model, hidden, 1] at each tap."""
-        return Hidden(*(self._of_all.tap[tap][:, :, None].to(self.parameters.W_in) for tap in TAPS))
+        """The mean over the samples set apart: [model, hidden, 1] at each tap."""
+        return Hidden(*(self._at_rest.tap[tap][:, :, None].to(self.parameters.W_in) for tap in TAPS))
 
     @cached_property
-    def _of_all(self) -> Moments:
-        return collect(self, self.samples, folds=1)
+    def _at_rest(self) -> Moments:
+        seen = self if self.apart is None else dataclasses.replace(self, data=self.apart, apart=None)
+        return collect(seen, seen.samples, folds=1)
 
     def changed(
         self,
@@ -114,11 +110,11 @@ class Layer(Host):
         loss: Loss | None = None,
     ) -> Layer:
         other = self.architecture if bottleneck is None else bottleneck(self.architecture)
-        return Layer(other, parameters, self.data, self.taking, self.loss if loss is None else loss)
+        return Layer(other, parameters, self.data, self.taking, self.apart, self.loss if loss is None else loss)
 
     def __getitem__(self, part: slice) -> Layer:
-        data = Examples(self.data.x[part], self.data.t[part], self.data.active[part])
-        return Layer(self.architecture, self.parameters[part], data, self.taking[part], self.loss)
+        data, apart = _of_models(self.data, part), None if self.apart is None else _of_models(self.apart, part)
+        return Layer(self.architecture, self.parameters[part], data, self.taking[part], apart, self.loss)
 
 
 def probed(bottleneck: Bottleneck, parameters: Parameters, data: Examples, taking: Taking, apart: int) -> Layer:
@@ -137,12 +133,18 @@ def probed(bottleneck: Bottleneck, parameters: Parameters, data: Examples, takin
     models, hidden, _ = parameters.W_in.shape
     none = parameters.W_in.new_zeros(models, data.t.shape[1], hidden)
     blank = dataclasses.replace(parameters, W_out=none, b_out=none[:, :, 0])
-    folds = collect(Layer(bottleneck, blank, _stretch(data, 0, apart), taking), apart).folds
+    first = _stretch(data, 0, apart)
+    folds = collect(Layer(bottleneck, blank, first, taking), apart).folds
     probe = chosen(ridge(together(folds[:-1]), "post"), folds[-1])
     W_out, b_out = probe.weights.transpose(1, 2).to(none), probe.bias.to(none)
     fitted = dataclasses.replace(parameters, W_out=W_out, b_out=b_out)
-    return Layer(bottleneck, fitted, _stretch(data, apart, apart + left), taking)
+    return Layer(bottleneck, fitted, _stretch(data, apart, apart + left), taking, first)
+
+
+def _of_models(data: Examples, part: slice) -> Examples:
+    return Examples(data.x[part], data.t[part], data.active[part])
 
 
 def _stretch(data: Examples, first: int, last: int) -> Examples:
-    return Examples(*(each[:, :, first:last].contiguous() for each in (data.x, data.t, data.active)))
+    x, t, active = (each[:, :, first:last].contiguous() for each in (data.x, data.t, data.active))
+    return Examples(x, t, active)

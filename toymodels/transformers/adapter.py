@@ -60,8 +60,8 @@ def architecture_of(bridge: Any) -> Bottleneck:
     """What its MLP layers do to what they read. Raises `NotALayer` where they are gated, or there is none."""
     cfg = bridge.cfg
     if cfg.attn_only or cfg.gated_mlp:
-        lacking = "of attention alone" if cfg.attn_only else "whose are gated"
-        raise NotALayer(f"expected MLP layers without gates, got a transformer {lacking}")
+        got = "a transformer of attention alone" if cfg.attn_only else "gated ones"
+        raise NotALayer(f"expected MLP layers without gates, got {got}")
     activation, normed = _activation(cfg.act_fn)
     return Bottleneck(
         cfg.d_mlp,

@@ -1,8 +1,9 @@
 """What MLP layers of transformers show of a text's features: hosts for the battery, made of bridges and texts.
 
 Each model reads a text of its own, or all the same one. A sample is a position of a sequence, from the second on (the
-first has no token before it), sequence by sequence: so samples that hang together lie side by side, and whatever is
-fitted on some sequences is judged by others. The first third is set apart for the read-outs (`toymodels.hosts.layer`).
+first has no token before it), sequence by sequence: so samples that hang together lie side by side, and what is
+fitted on some and judged by others shares one sequence at most, the one that the cut between them goes through. The
+first third is set apart (`toymodels.hosts.layer`): of it are read-outs, and the means that a feature is taken away by.
 
     of_tokens, of_bigrams   features are exact; one is taken away with whatever goes with it on average
     of_latents              features are true; one is taken away by the text that had been without it
@@ -94,7 +95,7 @@ def of_directions(
     padded = [np.pad(of.reshape(len(d), -1, length - 1), ((0, 0), (0, 0), (1, 0))) for of in active]
 
     def taking(data: Examples, apart: int) -> Taking:
-        of = data.x[:, :, apart:]
+        of = data.x[:, :, :apart]
         return Projection(d.T.expand(len(of), -1, -1), of.mean(2))
 
     return _layers(bridges, texts, layer, [TextFeatures(names, of) for of in padded], taking, x)
@@ -104,7 +105,7 @@ def _of_indicators(
     bridges: Sequence[Any], texts: Sequence[np.ndarray], layer: int, features: Sequence[TextFeatures]
 ) -> TransformerLayers:
     def taking(data: Examples, apart: int) -> Taking:
-        return Means.of(Examples(data.x[:, :, apart:], data.t[:, :, apart:], data.active[:, :, apart:]))
+        return Means.of(Examples(data.x[:, :, :apart], data.t[:, :, :apart], data.active[:, :, :apart]))
 
     return _layers(bridges, texts, layer, features, taking)
 
@@ -118,6 +119,9 @@ def _layers(
     x: Tensor | None = None,
 ) -> TransformerLayers:
     x = _read(bridges, texts, layer) if x is None else x
+    counts = sorted({len(each.names) for each in features})
+    if len(counts) > 1:
+        raise ValueError(f"expected models with equally many features, got from {counts[0]} to {counts[-1]}")
     active = torch.stack([torch.from_numpy(each.active[:, :, 1:].reshape(len(each.active), -1)) for each in features])
     data = Examples(x, active.to(x), active)
     apart = x.shape[2] // APART // EDGE * EDGE
@@ -152,4 +156,8 @@ def _counterfactual(
             place[latent, where.flatten()] = torch.arange(known, known + len(x), dtype=torch.int32)
             known += len(x)
             found.append(x)
+    if not found:
+        raise ValueError(
+            f"expected a language whose latents are on at times, got none on in {place.shape[1]} positions"
+        )
     return torch.cat(found), place[:, apart:]

@@ -22,6 +22,8 @@ from toymodels.transformers.language import Language
 SEQUENCES = 8192
 LENGTH = 32
 """positions of a sequence, in training and after"""
+LOGITS_AT_ONCE = 2**24
+"""64 MB of them"""
 
 
 @undisturbed
@@ -62,8 +64,12 @@ def train_transformer(
 @undisturbed
 def cross_entropy(bridge: Any, tokens: np.ndarray) -> float:
     """The mean of - log P of the next token over ``tokens`` [sequence, position], in nats."""
+    model, total = bridge.original_model, 0.0
+    size = max(1, LOGITS_AT_ONCE // (tokens.shape[1] * bridge.cfg.d_vocab))
     with torch.no_grad():
-        return float(_loss(bridge.original_model, torch.from_numpy(tokens)))
+        for part in torch.from_numpy(tokens).split(size):
+            total += len(part) * float(_loss(model, part))
+    return total / len(tokens)
 
 
 def _loss(model: Any, tokens: Tensor) -> Tensor:
