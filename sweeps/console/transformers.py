@@ -52,7 +52,7 @@ def _tokens(path: Path) -> np.ndarray:
     """int64 [sequence, position], the sequences in an order drawn at random, so that what is fitted on some is judged
     on others like them."""
     tokens = read_tensor(path, "tokens")
-    if tokens.dim() != 2 or tokens.is_floating_point() or not len(tokens):
+    if tokens.dim() != 2 or tokens.is_floating_point() or not tokens.numel():
         raise SpecError(
             f"{path}: tokens: expected whole numbers [sequence, position], got {tokens.dtype} {list(tokens.shape)}"
         )

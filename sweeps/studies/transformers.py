@@ -1,13 +1,12 @@
 """Transformers: what the battery says of one MLP layer of each of some of them, arm by arm, with intervals over seeds.
 
-An arm is the models of one activation and LayerNorm, each of its own seed. Arms that have the same seeds are compared,
-model by model: of one seed they were trained on the same text, or should have been.
+Arms are those of `toymodels.sweeps.studies.transformer_arms`, compared model by model where they are paired.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,14 @@ from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Measured
 from toymodels.hypotheses.in_transformers import Findings
 from toymodels.hypotheses.questions import MARGIN
 from toymodels.hypotheses.statistics.findings import Finding
-from toymodels.hypotheses.statistics.intervals import Interval, against, unanimous
+from toymodels.hypotheses.statistics.intervals import Interval, Status, unanimous
 from toymodels.hypotheses.tiers import FEWEST_FEATURES, Tiers, settings
-from toymodels.metrics.manipulation import ENGAGED
 from toymodels.metrics.tiers import Tier
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.store.transformer_files import StoredTransformer
 from toymodels.sweeps.studies.reply import Reply, columns_of, estimate, more, said
-from toymodels.transformers.adapter import NORMED, NotALayer
+from toymodels.sweeps.studies.transformer_arms import TransformerArm, arms_of, unpaired
+from toymodels.transformers.adapter import NotALayer
 from toymodels.transformers.layers import (
     MOST,
     SEQUENCES,
@@ -49,6 +48,9 @@ OF_ARMS = (
 )
 OF_PREDICTIONS = "a statistic of an arm, by its own tiers"
 BEYOND = "the same of solu + LN minus a LayerNorm-only control, by the tiers of solu + LN"
+SHARES = ("affine share", "effective neurons")
+"""the numbers of `OF_ARMS` that lie between 0 and 1, beside every R²; none of the others can be below 0 but the
+substitution"""
 OF_QUESTIONS = "features of a model of solu + LN minus those of another arm"
 OF_FEATURES = "a feature of a model"
 PROBED = (
@@ -67,39 +69,6 @@ PSEUDO = (
 )
 
 
-@dataclass(frozen=True)
-class TransformerArm:
-    """Models of one activation and LayerNorm, in the order of their seeds."""
-
-    name: str
-    models: tuple[StoredTransformer, ...]
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """Each model's seed; None where its configuration has none."""
-        return tuple(model.seed for model in self.models)
-
-
-def arms_of(models: Sequence[StoredTransformer]) -> list[TransformerArm]:
-    """The arms that models make up. Raises `SpecError` where those of one differ in their sizes."""
-    by_name: dict[str, list[StoredTransformer]] = {}
-    for model in models:
-        name = model.act_fn.removesuffix(NORMED)
-        by_name.setdefault(f"{name} + LN" if name != model.act_fn else name, []).append(model)
-    for name, of in by_name.items():
-        sizes = {(model.bridge.cfg.d_model, model.bridge.cfg.d_mlp) for model in of}
-        if len(sizes) > 1:
-            raise SpecError(f"{name}: expected models of one size, got d_model and d_mlp {sorted(sizes)}")
-    for name, of in by_name.items():
-        known = [model.seed for model in of if model.seed is not None]
-        if len(set(known)) < len(known):
-            raise SpecError(f"{name}: expected a seed of its own for each model, as intervals are over seeds")
-    keyed = {
-        name: sorted(of, key=lambda model: -1 if model.seed is None else model.seed) for name, of in by_name.items()
-    }
-    return [TransformerArm(name, tuple(of)) for name, of in sorted(keyed.items(), key=lambda each: each[0] != MAIN)]
-
-
 def answer_transformers(
     models: Sequence[StoredTransformer],
     features: str | Tensor,
@@ -115,6 +84,10 @@ def answer_transformers(
     every model reads, None for the evaluation text of the language it was trained on. Raises `SpecError` where they do
     not go together with the models.
     """
+    if isinstance(features, Tensor) and len(models) > 1:
+        raise SpecError(
+            f"--features: directions are of one model, as no two have the same residual basis, got {len(models)} models"
+        )
     arms = arms_of(models)
     texts = {arm.name: [_text(model, tokens) for model in arm.models] for arm in arms}
     measured, names = {}, {}
@@ -126,7 +99,7 @@ def answer_transformers(
         except (NotALayer, ValueError) as error:
             raise SpecError(f"{arm.name}: {error}") from None
         names[arm.name] = layers.names
-    paired = len({arm.seeds for arm in arms}) == 1 and None not in arms[0].seeds
+    why_not = unpaired(arms, names)
     entropy = {
         arm.name: [cross_entropy(m.bridge, text) for m, text in zip(arm.models, texts[arm.name], strict=True)]
         for arm in arms
@@ -135,7 +108,7 @@ def answer_transformers(
     tables = {OF_ARMS: pd.DataFrame(_arm_rows(measured, tiers, entropy))}
     asked = {
         OF_PREDICTIONS: in_transformers.own,
-        **({BEYOND: in_transformers.beyond, OF_QUESTIONS: in_transformers.questions} if paired else {}),
+        **({BEYOND: in_transformers.beyond, OF_QUESTIONS: in_transformers.questions} if not why_not else {}),
     }
     found = {title: [ask(measured, setting) for setting in SETTINGS] for title, ask in asked.items()}
     tables |= {title: pd.DataFrame(_rows(title, of)) for title, of in found.items() if of[0]}
@@ -143,7 +116,10 @@ def answer_transformers(
     kind = features if isinstance(features, str) else "directions"
     question = f"Does SoLU with a LayerNorm put {kind} into neurons of layer {layer}, and is there a second tier?"
     reply = Reply(
-        question, _sentence(measured, tiers, questions), tables, tuple(_notes(arms, measured, tiers, features, paired))
+        question,
+        _sentence(measured, tiers, questions),
+        tables,
+        tuple(_notes(arms, measured, tiers, features, why_not)),
     )
     return reply, pd.DataFrame(_feature_rows(arms, measured, tiers, names))
 
@@ -173,7 +149,7 @@ def _layers(
     bridges = [model.bridge for model in arm.models]
     if isinstance(features, Tensor):
         d_model = bridges[0].cfg.d_model
-        if features.dim() != 2 or features.shape[1] != d_model:
+        if features.dim() != 2 or not len(features) or features.shape[1] != d_model:
             raise SpecError(f"--features: expected directions [feature, {d_model}], got {list(features.shape)}")
         return of_directions(bridges, texts, features, layer)
     if features == "latents":
@@ -201,7 +177,9 @@ def _arm_rows(
         }
         for measure, values in numbers.items():
             row: dict[str, Any] = {"arm": name, "measure": measure}
-            yield row | estimate(np.asarray(values, np.float64))
+            share = measure in SHARES or measure.startswith("R²")
+            least = -math.inf if measure == "affine substitution" else 0.0
+            yield row | estimate(np.asarray(values, np.float64), least=least, most=1.0 if share else math.inf)
 
 
 def _rows(title: str, found: Sequence[Findings]) -> Iterator[dict[str, Any]]:
@@ -237,15 +215,18 @@ def _feature_rows(
 
 def _engaged(of: Measured) -> str:
     """Whether an arm is engaged, in words that follow its name."""
-    found = estimate(np.asarray(of[OF_ENGAGEMENT]["affine substitution"], np.float64))
-    status = against(found["low"], found["high"], ENGAGED)
-    word = {"supported": "engaged", "not supported": "does nothing"}.get(status.value, "engaged or not, undetermined")
-    return f"{word} (an affine map in its place costs {said(found)} of the loss)"
+    found = in_transformers.engaged(of)
+    words = {
+        Status.SUPPORTED: "engaged",
+        Status.NOT_SUPPORTED: "not engaged, so every status of its own is undetermined",
+        Status.UNDETERMINED: "not shown to be engaged, so every status of its own is undetermined",
+    }
+    return f"{words[found.status]} (an affine map in its place costs {said(_numbers(found))} of the loss)"
 
 
 def _sentence(arms: Mapping[str, Measured], tiers: Mapping[str, Tiers], questions: Findings) -> str:
     name = MAIN if MAIN in arms else next(iter(arms))
-    sizes = {tier: said(estimate(size.double().numpy()), 1) for tier, size in tiers[name].sizes.items()}
+    sizes = {tier: said(estimate(size.double().numpy(), least=0.0), 1) for tier, size in tiers[name].sizes.items()}
     parts = [
         f"{name}: {_engaged(arms[name])}",
         f"{sizes[Tier.NEURON]} features in neurons, {sizes[Tier.HIDDEN]} hidden",
@@ -266,7 +247,7 @@ def _notes(
     measured: Mapping[str, Measured],
     tiers: Mapping[str, Tiers],
     features: str | Tensor,
-    paired: bool,
+    why_not: str,
 ) -> Iterator[str]:
     for name, of in measured.items():
         yield f"{name}: {_engaged(of)}."
@@ -275,8 +256,8 @@ def _notes(
         if few:
             tier = " and in tier ".join(few)
             yield f"{name}: fewer than {FEWEST_FEATURES} features a model in tier {tier}: P2 and P4 compare little."
-    if len(arms) > 1 and not paired:
-        yield "Arms do not have the same seeds, so they are not compared."
+    if len(arms) > 1 and why_not:
+        yield why_not
     yield PROBED
     yield CUTS
     if len(arms) > 1:

@@ -50,6 +50,23 @@ def test_a_constructed_two_tier_layer_is_one(arms):
     assert sizes.hidden.sum(1).double().mean() >= 3
 
 
+def test_an_arm_that_is_not_engaged_has_no_status(arms):
+    idle = {**arms[MAIN], OF_ENGAGEMENT: {"affine substitution": torch.linspace(0.02, 0.03, 6).double()}}
+    of = {MAIN: idle, "gelu + LN": arms["gelu + LN"]}
+    own = {key: finding for key, finding in in_transformers.own(of, DEFAULT).items() if key[0] == MAIN}
+    for found in (own, in_transformers.beyond(of, DEFAULT), in_transformers.questions(of, DEFAULT)):
+        assert found
+        for finding in found.values():
+            assert finding.status is Status.UNDETERMINED
+            assert finding.reason == "solu + LN is not shown to be engaged"
+
+
+def test_silu_before_a_layer_norm_is_a_control_too(arms):
+    beyond = in_transformers.beyond({MAIN: arms[MAIN], "silu + LN": arms["gelu + LN"]}, DEFAULT)
+    expected = in_transformers.beyond({MAIN: arms[MAIN], "gelu + LN": arms["gelu + LN"]}, DEFAULT)
+    assert {("silu + LN", *key[1:]): finding for key, finding in expected.items()} == beyond
+
+
 def test_and_it_has_more_in_neurons_than_the_same_in_another_basis(arms):
     beyond = in_transformers.beyond(arms, DEFAULT)
     assert beyond["gelu + LN", "P2", "suppressed"].status is Status.SUPPORTED

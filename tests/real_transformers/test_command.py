@@ -86,8 +86,8 @@ def test_what_the_battery_says_of_latents(folders: list[Path]) -> None:
 
 def test_tokens_bigrams_and_directions_are_measured_and_said(folders: list[Path], tmp_path: Path) -> None:
     save_file({"directions": torch.randn(6, 24)}, tmp_path / "directions.safetensors")
-    some = [folders[0], folders[4]]
     for kind in ("tokens", "bigrams", str(tmp_path / "directions.safetensors")):
+        some = folders[:1] if kind.endswith(".safetensors") else [folders[0], folders[4]]
         answer = door(COMMAND, *some, "--features", kind)
         assert answer.code == 0, answer.err
         assert "solu + LN" in answer.out
@@ -120,6 +120,10 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(folders: list[Path], t
         ([first, "--layer", "1"], 2, "layer: expected one from 0 to 0, got 1"),
         ([changed("gelu_new", act_fn="gelu_new")], 4, "act_fn: expected gelu or gelu_ln"),
         ([changed("wider", d_mlp=65)], 4, "model.safetensors: does not fit config.json"),
+        ([*folders[:2], "--features", tmp_path / "short.safetensors"], 2, "directions are of one model"),
+        ([changed("elsewhere", device="cuda")], 4, "config.json: 'device' is not read"),
+        ([changed("large", d_model=2**20, n_heads=1, n_layers=2**10)], 4, "a model of its sizes has more than"),
+        ([changed("rare", language={**config["language"], "density": 1e-9}), "--features", "latents"], 2, "none on in"),
         ([changed("spoken", language=None)], 2, "--tokens: needed for a model whose configuration names no"),
         ([first, changed("smaller", language={"seed": -1})], 4, "seed: expected a whole number"),
     ]

@@ -7,12 +7,15 @@
 Not P3, which adds one feature alone to another alone, and nothing is alone in a text; P1, P6 and P9 are not asked. A
 host's read-out is a probe, so R^2, loss fractions and P4 are of what an affine read-out can say of a feature, not of
 what the transformer makes of it. An arm's *own* numbers are by its own tiers; what SoLU + LN has *beyond* its LN-only
-control is by the tiers of SoLU + LN, feature by feature, in both.
+control is by the tiers of SoLU + LN, feature by feature, in both. Of an arm that is not shown to be engaged every
+status is undetermined, as its activation could be left out; and of SoLU + LN all comparisons. A control may be idle: it
+is then what LayerNorm does alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from toymodels.hosts import Host
 from toymodels.hypotheses import tiers
-from toymodels.hypotheses.arms import LN_ONLY, MAIN
+from toymodels.hypotheses.arms import MAIN
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, Measured, SplitSamples, halves
 from toymodels.hypotheses.numbers import AtSetting
 from toymodels.hypotheses.prediction import Prediction
@@ -30,9 +33,10 @@ from toymodels.hypotheses.predictions.p7_weak_activity import WeakActivity
 from toymodels.hypotheses.questions import QUESTIONS
 from toymodels.hypotheses.statistics.contrasts import defined
 from toymodels.hypotheses.statistics.findings import Finding, from_seeds
+from toymodels.hypotheses.statistics.intervals import Status
 from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
 from toymodels.metrics.linearity import unexplained_by_affine
-from toymodels.metrics.manipulation import affine_substitution, effective_neurons
+from toymodels.metrics.manipulation import ENGAGED, affine_substitution, effective_neurons
 from toymodels.metrics.moments import collect, together
 from toymodels.surroundings import undisturbed
 
@@ -67,6 +71,11 @@ def tiers_of(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str
     return {name: Tiers.of(_evidence(arms), setting, name) for name in arms}
 
 
+def engaged(measured: Measured) -> Finding:
+    """Whether an arm's activation does anything: its affine substitution against `ENGAGED`."""
+    return from_seeds("engaged", measured[OF_ENGAGEMENT]["affine substitution"], ENGAGED)
+
+
 def own(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
     """What each arm says of each prediction, by its own tiers; without LayerNorm nothing of what LayerNorm does."""
     of = tiers_of(arms, setting)
@@ -74,20 +83,20 @@ def own(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
     for name, measured in arms.items():
         for p in ASKED:
             each = _judged(p, p.of_arm(measured[p.key], of[name]), of[name])
-            found |= {(name, *key): finding for key, finding in each.items() if _has(name, key)}
+            found |= {(name, *key): _of(arms, name, finding) for key, finding in each.items() if _has(name, key)}
     return found
 
 
 def beyond(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Findings:
-    """What SoLU + LN has of each prediction beyond each LN-only control that there is, by the tiers of SoLU + LN. The
-    arms must be paired by seed. Nothing where there is no SoLU + LN."""
+    """What SoLU + LN has of each prediction beyond each arm with another activation before a LayerNorm, by the tiers of
+    SoLU + LN. The arms must be paired by seed. Nothing where there is no SoLU + LN."""
     found: Findings = {}
-    for control in (name for name in LN_ONLY if name in arms and MAIN in arms):
+    for control in (name for name in arms if name != MAIN and name.endswith("LN") and MAIN in arms):
         of = tiers_of({MAIN: arms[MAIN]}, setting)[MAIN]
         for p in ASKED:
             main, other = (p.of_arm(arms[name][p.key], of) for name in (MAIN, control))
             each = _judged(p, {kind: defined(main[kind] - other[kind]) for kind in main}, of)
-            found |= {(control, *key): finding for key, finding in each.items()}
+            found |= {(control, *key): _of(arms, MAIN, finding) for key, finding in each.items()}
     return found
 
 
@@ -98,7 +107,7 @@ def questions(arms: Mapping[str, Measured], setting: AnalysisSetting) -> Finding
         return {}
     at = AtSetting(tiers_of(arms, setting), {}, {})
     return {
-        (arm, question.key, question.asks): finding
+        (arm, question.key, question.asks): _of(arms, MAIN, finding)
         for question in QUESTIONS
         for arm, finding in question.findings(at).items()
     }
@@ -113,6 +122,13 @@ def _judged(prediction: Prediction, numbers: Mapping[str, Tensor], of: Tiers) ->
     return {
         (prediction.key, kind): from_seeds(kind, numbers[kind], margin(kind), enough) for kind in prediction.decisive
     }
+
+
+def _of(arms: Mapping[str, Measured], name: str, finding: Finding) -> Finding:
+    """The finding if the arm of this name is engaged; undetermined, with the reason, if that is not shown."""
+    if engaged(arms[name]).status is Status.SUPPORTED:
+        return finding
+    return replace(finding, status=Status.UNDETERMINED, reason=f"{name} is not shown to be engaged")
 
 
 def _has(arm: str, key: tuple[str, str]) -> bool:

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from tests.conftest import Answer, door
 from tests.transformers.stand_in import StandIn
 from toymodels.sweeps.store import transformer_files
-from toymodels.sweeps.store.transformer_files import write_transformer
+from toymodels.sweeps.store.transformer_files import read_transformer, write_transformer
+from toymodels.sweeps.studies.transformer_arms import TransformerArm, unpaired
+from toymodels.sweeps.studies.transformers import SHARES
 from toymodels.transformers.language import Language
 
 SIZES = {"d_model": 6, "d_head": 3, "n_heads": 2, "n_layers": 1, "n_ctx": 32, "d_vocab": 12, "d_mlp": 8}
@@ -70,6 +72,32 @@ def test_arms_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
         assert "minus those of another arm" not in answer.out
 
 
+def test_models_of_one_seed_are_compared_only_where_they_have_one_language_and_the_same_features(
+    tmp_path: Path,
+) -> None:
+    def folder(act_fn: str, **of: int) -> Path:
+        language = Language(**{"seed": 0, "tokens": 12, "latents": 3, "topic": 3, **of})
+        return write_transformer(tmp_path / act_fn, StandIn({**SIZES, "act_fn": act_fn, "seed": 0}), language)
+
+    main = folder("solu_ln")
+    for of in ({"seed": 1}, {"latents": 4}):
+        answer = measured(main, folder("gelu_ln", **of), "--features", "bigrams", "--most", 6)
+        assert answer.code == 0, answer.err
+        assert "Models of one seed were trained on different languages, so arms are not compared." in answer.out
+        assert "minus those of another arm" not in answer.out
+    same = tuple(TransformerArm(name, (read_transformer(main),)) for name in ("a", "b"))
+    assert unpaired(same, {"a": (("token 1",),), "b": (("token 1",),)}) == ""
+    assert "different features" in unpaired(same, {"a": (("token 1",),), "b": (("token 2",),)})
+
+
+def test_intervals_stay_where_the_numbers_can_be(tmp_path: Path) -> None:
+    folders = [written(tmp_path, "gelu", seed) for seed in range(3)]
+    of = {row["measure"]: row for row in rows(measured(*folders, "--json").json(), "an arm")}
+    for name, row in of.items():
+        assert name == "affine substitution" or row["low"] >= 0, name
+        assert row["high"] <= 1 or not (name in SHARES or name.startswith("R²")), name
+
+
 def test_what_is_printed_says_what_it_rests_on(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file({"directions": torch.randn(4, 6)}, tmp_path / "d.safetensors")
@@ -98,7 +126,15 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> Non
     silent = written(tmp_path, "gelu", 2, spoken=False)
     save_file({"tokens": torch.randint(13, (80, 20)) + 1}, tmp_path / "high.safetensors")
     save_file({"tokens": torch.rand(80, 20)}, tmp_path / "real.safetensors")
+    save_file({"tokens": torch.zeros(5, 0, dtype=torch.int64)}, tmp_path / "empty.safetensors")
     save_file({"directions": torch.randn(4, 7)}, tmp_path / "wide.safetensors")
+    save_file({"directions": torch.randn(0, 6)}, tmp_path / "no.safetensors")
+    save_file({"directions": torch.randn(4, 6).to(torch.float8_e4m3fn)}, tmp_path / "small.safetensors")
+    speak = {"tokens": 12, "topic": 3}
+    other, mute = (
+        write_transformer(tmp_path / f"{seed}", StandIn({**SIZES, "act_fn": "gelu", "seed": seed}), language)
+        for seed, language in ((5, Language(5, latents=4, **speak)), (6, Language(6, density=1e-9, **speak)))
+    )
     save_file({"directions": torch.full((4, 6), torch.nan)}, tmp_path / "nan.safetensors")
     (tmp_path / "text.safetensors").write_text("tokens")
     cases: list[tuple[list[object], int, str]] = [
@@ -116,6 +152,12 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> Non
         ([folder, "--tokens", tmp_path / "none.safetensors"], 4, "none.safetensors: not there"),
         ([folder, "--features", tmp_path / "wide.safetensors"], 2, "expected directions [feature, 6], got [4, 7]"),
         ([folder, "--features", tmp_path / "nan.safetensors"], 4, "directions: expected finite numbers"),
+        ([folder, "--tokens", tmp_path / "empty.safetensors"], 2, "expected whole numbers [sequence, position]"),
+        ([folder, "--features", tmp_path / "no.safetensors"], 2, "expected directions [feature, 6], got [0, 6]"),
+        ([folder, "--features", tmp_path / "small.safetensors"], 4, "int64, got float8_e4m3fn"),
+        ([folder, other, "--features", tmp_path / "wide.safetensors"], 2, "directions are of one model"),
+        ([folder, other, "--features", "latents"], 2, "gelu: expected models with equally many features, got from 3"),
+        ([mute, "--features", "latents"], 2, "gelu: expected a language whose latents are on at times, got none"),
         ([folder, "--layer", "3"], 2, "layer: expected one from 0 to 0, got 3"),
         ([tmp_path], 4, "config.json: not there"),
     ]
