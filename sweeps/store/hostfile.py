@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from toymodels.bottleneck import Parameters
@@ -60,7 +61,20 @@ def read_host(path: Path) -> HostedModel:
     except FileNotFoundError:
         raise FolderError(f"{path}: not there") from None
     except Damaged as damage:
+        if _is_dictionary(path):
+            raise FolderError(f"{path}: a dictionary, not a host: toymodels score RUN --dictionary reads it") from None
         raise FolderError(str(damage)) from None
+
+
+def _is_dictionary(path: Path) -> bool:
+    """Whether a file has the directions of a sparse autoencoder."""
+    try:
+        if not path.is_file():  # of anything else the opening may never end
+            return False
+        with safe_open(path, framework="np") as file:
+            return "W_dec" in set(file.keys())
+    except (OSError, SafetensorError):
+        return False
 
 
 def _of_file(file: StoredFile, where: str) -> HostedModel:

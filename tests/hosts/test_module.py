@@ -229,7 +229,8 @@ def test_other_precisions_and_what_is_refused() -> None:
             layer(wrong)
     with pytest.raises(ValueError, match="expected those of one model, got 2"):
         HookedLayer(bottleneck, Parameters(**{k: torch.cat([v, v]) for k, v in parameters.present().items()}))
-    assert "SoLU, 8 features, 6 neurons" in repr(layer)
+    is_normed = bottleneck.layer_norm is not None
+    assert f"SoLU{' and LayerNorm' * is_normed}, 8 features, 6 neurons" in repr(layer)
 
 
 def test_a_changed_layer_is_a_module_too() -> None:

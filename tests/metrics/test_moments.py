@@ -182,3 +182,25 @@ def test_arrays_that_do_not_fit_are_refused():
         Moments.of(torch.zeros(50), {"post": post})
     with pytest.raises(ValueError, match="at least one batch"):
         Moments.of_batches([])
+
+
+@pytest.mark.parametrize("measure", [best_neuron_r2, ridge_r2, Moments.tap_variance])
+def test_a_tap_without_moments_is_refused_with_those_there_are(measure):
+    t, post = torch.zeros(2, 300), torch.zeros(4, 300)
+    moments = Moments.of(t, {"post": post, "mine": post})
+    for each in (moments, together(moments.folds), moments.folds[0]):
+        if measure is not ridge_r2 or each.folds:
+            with pytest.raises(
+                ValueError, match=r"tap: expected one of those with moments here \(post, mine\), got 'mid'"
+            ):
+                measure(each, "mid")
+    with pytest.raises(ValueError, match=r"\(none\), got 'mid'"):
+        measure(Moments.of(t, {}), "mid")
+
+
+def test_they_are_told_in_a_line():
+    t, post = torch.zeros(3, 2, 1200), torch.zeros(3, 4, 1200)
+    moments = Moments.of(t, {"post": post, "mine": post[:, :3]})
+    assert repr(moments) == "Moments: 3 models, 2 targets, 1,200 samples in 4 folds, taps: post (4), mine (3)"
+    alone = repr(Moments.of(t[0, :1], {}).folds[0])
+    assert alone == "Moments: 1 model, 1 target, 320 samples, taps: none"

@@ -125,7 +125,8 @@ class HookedLayer(nn.Module):
 
     def extra_repr(self) -> str:
         b = self.bottleneck
-        return f"{type(b.activation).__name__}, {self._features} features, {b.hidden} neurons"
+        norm = "" if b.layer_norm is None else " and LayerNorm"
+        return f"{type(b.activation).__name__}{norm}, {self._features} features, {b.hidden} neurons"
 
 
 ORDER = (

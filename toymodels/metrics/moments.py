@@ -27,6 +27,13 @@ EDGE = 64
 """Folds begin at multiples of it: whole registers of samples, and whole blocks of the stream."""
 
 
+class ByTap(dict[str, Tensor]):
+    """A number a tap; ``ValueError`` with the taps that there are for any other."""
+
+    def __missing__(self, tap: str) -> Tensor:
+        raise ValueError(f"tap: expected one of those with moments here ({', '.join(self) or 'none'}), got {tap!r:.60}")
+
+
 @dataclass(frozen=True)
 class Moments:
     """Means over samples, float64 unless said otherwise: what is in the table of `toymodels.engines.moment_table`."""
@@ -60,6 +67,18 @@ class Moments:
     """E act(z) z', [model, hidden, hidden]"""
     folds: tuple[Moments, ...] = ()
     """the same of `FOLDS` stretches of these samples, for whatever must be fitted on other data than it is judged by"""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                object.__setattr__(self, name, ByTap(value))
+
+    def __repr__(self) -> str:
+        models, targets = self.t.shape
+        folds = f" in {len(self.folds)} folds" if self.folds else ""
+        taps = ", ".join(f"{tap} ({mean.shape[1]})" for tap, mean in self.tap.items()) or "none"
+        counts = f"{models} model{'s' * (models > 1)}, {targets} target{'s' * (targets > 1)}"
+        return f"Moments: {counts}, {self.samples:,} samples{folds}, taps: {taps}"
 
     @property
     def target_variance(self) -> Tensor:

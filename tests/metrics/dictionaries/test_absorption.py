@@ -209,6 +209,17 @@ def test_parents_of_another_length_or_beyond_the_features_are_refused():
     for parents in (PARENTS[:3], np.array([-1, 0, 0, -1, 3, 6]), np.array([-2, 0, 0, -1, 3, 3])):
         with pytest.raises(ValueError, match="parents: expected a feature or -1 for each of 6"):
             absorption(built(0.0), x, x != 0, directions, parents)
+    for no_numbers in (PARENTS.astype(float), PARENTS > 0):
+        with pytest.raises(ValueError, match="parents: expected a feature or -1 for each of 6"):
+            absorption(built(0.0), x, x != 0, directions, no_numbers)
+
+
+def test_parents_are_a_tensor_an_array_or_a_list():
+    x, of = data(), built([1.0, 0.3, 0.8, 0.0])
+    directions = torch.eye(N).expand(2, -1, -1)
+    for parents in (torch.from_numpy(PARENTS), torch.from_numpy(PARENTS).int(), PARENTS.tolist()):
+        found = absorption(of, x, x != 0, directions, parents)
+        torch.testing.assert_close(found.fraction, scored(of, x).fraction, rtol=0, atol=0, equal_nan=True)
 
 
 def test_dictionaries_of_trees_absorb_and_those_of_independent_features_do_not():
@@ -241,6 +252,7 @@ def test_directions_beside_parents_are_what_a_child_adds_to_its_path() -> None:
         e = tm.Experiment(features, tm.Bottleneck(5, activation), tm.Training(steps=1, batch=4))
         host = Models([e], tm.train([e]).parameters)
         found = beside_parents(host, "post", parents)
+        assert beside_parents(host, "post", torch.from_numpy(parents)).equal(found)
         assert torch.allclose(found[:, :, 0], host.directions("post")[:, :, 0], atol=1e-6)
         x = torch.zeros(1, 7, 2)
         x[0, [0, 2], :] = 0.5

@@ -226,11 +226,22 @@ def test_kinds_without_meaning_are_refused(make):
         make()
 
 
+def test_a_dictionary_is_told_in_a_line():
+    of = Dictionary(torch.ones(2, 4, 3))
+    assert repr(of) == "Dictionary: 2 models, 3 latents, 4 hidden, without an encoder"
+    whole = Dictionary(torch.ones(1, 4, 3), torch.ones(1, 3, 4))
+    assert repr(whole) == "Dictionary: 1 model, 3 latents, 4 hidden, with an encoder"
+
+
 def test_what_does_not_fit_is_refused():
     a = torch.zeros(2, 4, 8)
     with pytest.raises(ValueError, match="seeds: expected one for each of 2 models, got 1"):
         fit(a, TopK(1), 3, [0])
     with pytest.raises(ValueError, match="at least one latent"):
         fit(a, TopK(1), 0, [0, 1])
+    with pytest.raises(
+        ValueError, match=r"activations: expected \[model, hidden, sample\], got shape \[9, 4\].*\.T\[None\]"
+    ):
+        fit(torch.ones(9, 4), TopK(1), 3, [0])
     with pytest.raises(TypeError, match="expected a kind of sparsity"):
         fit(a, "topk", 3, [0, 1])  # pyright: ignore[reportArgumentType]

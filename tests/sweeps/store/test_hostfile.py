@@ -168,6 +168,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(FolderError, match=r"other\.safetensors: "):
             tm.host(other)
     save_file({"W_dec": torch.ones(3, 2)}, other)
+    with pytest.raises(FolderError, match=r"other\.safetensors: a dictionary, not a host: toymodels score RUN"):
+        tm.host(other)
+    save_file({"weight": torch.ones(3, 2)}, other)
     with pytest.raises(FolderError, match=r"other\.safetensors: not a file of this store"):
         tm.host(other)
     with pytest.raises(FolderError, match=r"absent\.safetensors: not there"):

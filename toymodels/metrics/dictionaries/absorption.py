@@ -20,6 +20,7 @@ direction, of all latents above thresholds, as without the truth it must be.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from toymodels.metrics.dictionaries.dictionary import Dictionary
 from toymodels.metrics.dictionaries.pairs import matching
+from toymodels.metrics.moments import Array
 from toymodels.surroundings import undisturbed
 
 CHUNK = 4096
@@ -63,7 +65,7 @@ class Absorption:
 
 @undisturbed
 def absorption(
-    dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor, parents: np.ndarray
+    dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor, parents: Array | Sequence[int]
 ) -> Absorption:
     """`Absorption` on data the dictionary was not trained on; memory does not grow with samples.
 
@@ -74,7 +76,9 @@ def absorption(
     a latent is of one side only.
     """
     n_models, n_features, _ = active.shape
-    if parents.shape != (n_features,) or not ((parents >= -1) & (parents < n_features)).all():
+    parents = np.asarray(parents)
+    whole = parents.shape == (n_features,) and parents.dtype.kind in "iu"
+    if not whole or not ((parents >= -1) & (parents < n_features)).all():
         raise ValueError(f"parents: expected a feature or -1 for each of {n_features}, got {parents.tolist()!s:.60}")
     child = torch.from_numpy(np.flatnonzero(parents >= 0))
     parent = torch.from_numpy(parents.astype(np.int64))[child]

@@ -55,6 +55,11 @@ class Dictionary:
             u_hat = torch.baddbmm(self.decoder_bias[:, :, None], self.decoder, latents)
         return u_hat if self.scale is None else u_hat * self.scale[:, None, None]
 
+    def __repr__(self) -> str:
+        models, hidden, latents = self.decoder.shape
+        encoder = "with an encoder" if self.encoder is not None else "without an encoder"
+        return f"Dictionary: {models} model{'s' * (models > 1)}, {latents} latents, {hidden} hidden, {encoder}"
+
     def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Dictionary:
         """The dictionaries of some of the models."""
         parts = (getattr(self, field.name) for field in fields(self)[1:])

@@ -53,6 +53,11 @@ def fit(
     """
     if not isinstance(kind, Sparsity):
         raise TypeError(f"kind: expected a kind of sparsity, such as TopK(4) or L1(0.1), got {kind!r:.60}")
+    if activations.dim() != 3:
+        raise ValueError(
+            f"activations: expected [model, hidden, sample], got shape {list(activations.shape)}; rows that are "
+            "samples, as `tm.host` gives them, are columns of one model by .T[None]"
+        )
     n_models, _, samples = activations.shape
     if len(seeds) != n_models:
         raise ValueError(f"seeds: expected one for each of {n_models} models, got {len(seeds)}")

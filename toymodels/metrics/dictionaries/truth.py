@@ -10,12 +10,14 @@ takes the place of |cos|.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from toymodels.metrics.moments import Array
 from toymodels.responses import mean_active_values
 from toymodels.surroundings import undisturbed
 
@@ -39,7 +41,7 @@ def activations(host: Host, tap: str, first: int, samples: int) -> tuple[Tensor,
 
 
 @undisturbed
-def beside_parents(host: Models, tap: str, parents: np.ndarray) -> Tensor:
+def beside_parents(host: Models, tap: str, parents: Array | Sequence[int]) -> Tensor:
     """What each feature does to a tap beside its parent, and that one's parent and so on: [model, hidden, feature].
 
         tap(e_i + sum of e_j over the parents j above i) - tap(the same without e_i)
@@ -47,6 +49,7 @@ def beside_parents(host: Models, tap: str, parents: np.ndarray) -> Tensor:
     ``parents [feature]``, -1 for a feature that has none, as `toymodels.firing.Tree.parents` says; of such a feature
     this is `toymodels.hosts.Host.directions`. Every feature is at its mean active value, and none is signed.
     """
+    parents = np.asarray(parents)
     n = len(parents)
     above = np.zeros((n, n), dtype=np.float32)  # [feature, the feature it is taken beside]
     for feature, parent in enumerate(parents):
