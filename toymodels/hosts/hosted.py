@@ -114,7 +114,8 @@ class HostedModel:
         """The host's samples from any first one on, where the stream is drawn by fours."""
         skipped = first % 4
         found = self.host.examples(first - skipped, samples + skipped)
-        return Examples(*(each[:, :, skipped:] for each in (found.x, found.t, found.active)))
+        x, t, active = (each[:, :, skipped:] for each in (found.x, found.t, found.active))
+        return Examples(x, t, active)
 
     def _labelled(self, examples: Examples, activations: Tensor) -> LabelledActivations:
         x, active = examples.x, examples.active
