@@ -107,7 +107,7 @@ def score_run(
 def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> ScoredRun:
     """Score the dictionary at ``path`` of a host that stands alone, as its model 0. Raises as `score_run` does."""
     _check(tap)
-    host = hosted.host
+    host = hosted.models
     codes = measure(host.experiments, host.parameters, TIERS_ON).features["tier"][0].tolist()
     return _scored(0, host, [None if code < 0 else str(TIER_NAMES[code]) for code in codes], path, tap, samples)
 

@@ -37,9 +37,9 @@ DIRECTIONS = "directions."
 def write_host(hosted: HostedModel, path: Path) -> None:
     """Write a host to a file, whole or not at all. Raises `FolderError` or `DiskFull` where that fails, and `SpecError`
     for a host that is made of what no file can say."""
-    settings = settings_of(hosted.host.first, str(path))
+    settings = settings_of(hosted.models.first, str(path))
     found = hosted.directions
-    tensors = {name: tensor[0] for name, tensor in hosted.host.parameters.present().items()}
+    tensors = {name: tensor[0] for name, tensor in hosted.models.parameters.present().items()}
     tensors |= {
         f"{DIRECTIONS}{each.name}": value
         for each in dataclasses.fields(found)
@@ -87,6 +87,13 @@ def _of_file(file: StoredFile, where: str) -> HostedModel:
         got = list(tensors[name].shape) if name in tensors and tensors[name].is_floating_point() else None
         if got != expected.get(name):
             raise FolderError(f"{where}: {name}: expected {_shape(expected.get(name))}, got {_shape(got)}")
+    weights = [tensor for name, tensor in tensors.items() if not name.startswith(DIRECTIONS) and name != "ln_eps"]
+    kinds = sorted({str(tensor.dtype).split(".")[-1] for tensor in weights})
+    if len(kinds) > 1:
+        raise FolderError(f"{where}: expected parameters of one precision, got {', '.join(kinds)}")
+    eps = tensors.get("ln_eps")
+    if eps is not None and not (eps >= 0).all():
+        raise FolderError(f"{where}: ln_eps: expected a number >= 0, got {eps.min().item():g}")
     known = {name.removeprefix(DIRECTIONS): t for name, t in tensors.items() if name.startswith(DIRECTIONS)}
     parameters = {name: tensor[None] for name, tensor in tensors.items() if not name.startswith(DIRECTIONS)}
     found = Directions(tap=about["tap"], up_to_common=about["up_to_common"] is True, **known)

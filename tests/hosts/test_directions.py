@@ -65,7 +65,7 @@ def test_features_in_superposition_are_read_elsewhere_than_they_are_written() ->
 def test_delta_is_the_feature_alone_less_nothing(name: str, tap: str) -> None:
     of = host(name, tap)
     alone = torch.cat([0.5 * torch.eye(8), torch.zeros(8, 1)], 1)[None]
-    response = getattr(tm.forward(of.host.bottleneck, of.host.parameters, alone), tap)[0]
+    response = getattr(tm.forward(of.models.bottleneck, of.models.parameters, alone), tap)[0]
     torch.testing.assert_close(of.directions.delta, (response[:, :-1] - response[:, -1:]).T)
 
 
@@ -86,9 +86,9 @@ def test_what_a_layer_norm_cannot_see_is_said_and_can_be_taken_out() -> None:
 @pytest.mark.parametrize("name", ["affine norm", "untied"])
 def test_permuting_neurons_permutes_the_directions(name: str) -> None:
     of, order = host(name), torch.tensor([3, 1, 5, 0, 2, 4])
-    turned_too = turned(of.host.parameters, torch.eye(6)[order])
+    turned_too = turned(of.models.parameters, torch.eye(6)[order])
     own = {each: turned_too.present()[each][:, order] for each in ("ln_gain", "ln_bias") if name == "affine norm"}
-    permuted = HostedModel(of.host.changed(dataclasses.replace(turned_too, **own))).directions
+    permuted = HostedModel(of.models.changed(dataclasses.replace(turned_too, **own))).directions
     torch.testing.assert_close(permuted.delta, of.directions.delta[:, order])
     torch.testing.assert_close(permuted.ridge_r2, of.directions.ridge_r2, rtol=0, atol=1e-4)
     # After a LayerNorm a combination of neurons is constant: of it a read-out has what rounding gives.
@@ -119,7 +119,7 @@ def test_a_feature_that_is_never_seen_is_undefined_and_not_read() -> None:
 def test_targets_that_are_not_of_features_change_no_direction() -> None:
     of, pairs = host("untied"), host("untied", features=FEATURES, target=tm.And(5))
     parameters = dataclasses.replace(one_model(ARCHITECTURES["untied"]), W_out=torch.rand(1, 5, 6), b_out=None)
-    same = HostedModel(pairs.host.changed(parameters))
+    same = HostedModel(pairs.models.changed(parameters))
     assert torch.equal(same.directions.delta, of.directions.delta)
     assert torch.equal(same.directions.ridge, of.directions.ridge)
 
@@ -128,7 +128,7 @@ def test_they_are_the_same_bytes_on_two_threads() -> None:
     of = host("decoder", "mid")
     one = of.directions
     with torch_threads(2):
-        two = HostedModel(of.host, "mid").directions
+        two = HostedModel(of.models, "mid").directions
         assert torch.get_num_threads() == 2
     assert torch.equal(one.ridge, two.ridge)
     assert torch.equal(one.delta, two.delta)

@@ -31,11 +31,11 @@ def trained() -> tm.Trained:
 def test_a_sample_is_of_the_data_that_measures_are_taken_on(start: int) -> None:
     of = host(tap="mid")
     got = of.sample(50, start=start)
-    a, active = activations(of.host, "mid", start // 4 * 4, 56)
+    a, active = activations(of.models, "mid", start // 4 * 4, 56)
     kept = slice(start % 4, start % 4 + 50)
     torch.testing.assert_close(got.activations, a[0].T[kept])
     assert torch.equal(got.active, active[0].T[kept])
-    taps = tm.forward(of.host.bottleneck, of.host.parameters, got.x.T[None])
+    taps = tm.forward(of.models.bottleneck, of.models.parameters, got.x.T[None])
     torch.testing.assert_close(got.activations, taps.mid[0].T)
     assert torch.equal(got.t, got.x)
     assert len(got) == 50
@@ -60,10 +60,10 @@ def test_targets_are_given_as_they_are() -> None:
 def test_one_of_several_models_is_named(trained: tm.Trained) -> None:
     of = tm.host(trained, 1)
     assert of.tap == "post"
-    assert torch.equal(of.host.parameters.W_in[0], trained.parameters.W_in[1])
+    assert torch.equal(of.models.parameters.W_in[0], trained.parameters.W_in[1])
     again = hosted(Models(trained.experiments, trained.parameters), np.int64(1))  # pyright: ignore[reportArgumentType]
     assert torch.equal(next(again.activations(50)), next(of.activations(50)))
-    assert tm.host(of.host).host.parameters.W_in.shape == (1, 3, 6)
+    assert tm.host(of.models).models.parameters.W_in.shape == (1, 3, 6)
     assert repr(tm.host(trained, 2, "mid")) == "HostedModel: Linear, 3 neurons, tap 'mid'"
     assert of.hidden == 3
 
@@ -88,9 +88,9 @@ def test_a_model_that_diverged_is_refused(trained: tm.Trained) -> None:
     parameters.W_in[0, 0, 0] = torch.inf
     with pytest.raises(ValueError, match="expected a model whose weights are finite, got one that diverged"):
         tm.host(Models(trained.experiments[:1], parameters))
-    with pytest.raises(ValueError, match="host: expected one model, got 3"):
+    with pytest.raises(ValueError, match="models: expected one model, got 3"):
         HostedModel(Models(trained.experiments, trained.parameters[[1, 1, 1]]))
-    with pytest.raises(TypeError, match="host: expected Models, got Trained"):
+    with pytest.raises(TypeError, match="models: expected Models, got Trained"):
         HostedModel(trained)  # pyright: ignore[reportArgumentType]
 
 
@@ -111,7 +111,7 @@ def test_without_transformer_lens_it_is_a_plain_module(monkeypatch: pytest.Monke
     for layer in (of.as_module(), of.as_module(transformer_lens=False)):
         assert type(layer) is HookedLayer
         got = of.sample(100)
-        taps = tm.forward(of.host.bottleneck, of.host.parameters, got.x.T[None])
+        taps = tm.forward(of.models.bottleneck, of.models.parameters, got.x.T[None])
         assert torch.equal(layer(got.x), taps.out[0].T)
     with pytest.raises(ImportError):
         of.as_module(transformer_lens=True)

@@ -58,8 +58,8 @@ def test_a_stream_goes_on_where_another_one_stood() -> None:
 @pytest.mark.parametrize("tap", ["pre", "mid", "post"])
 def test_activations_are_the_tap_of_the_samples_far_beyond_the_measured_ones(name: str, tap: str) -> None:
     hosted = host(name, tap)
-    x = sampler(hosted.host.experiments).evaluation(2**33, 40)
-    expected = getattr(tm.forward(hosted.host.bottleneck, hosted.host.parameters, x), tap)[0].T
+    x = sampler(hosted.models.experiments).evaluation(2**33, 40)
+    expected = getattr(tm.forward(hosted.models.bottleneck, hosted.models.parameters, x), tap)[0].T
     torch.testing.assert_close(next(hosted.activations(40)), expected)
 
 
@@ -88,7 +88,7 @@ def test_nothing_streamed_is_measured_or_trained_on(monkeypatch: pytest.MonkeyPa
     assert all(begin + many <= BEGINS for begin, many in asked)
     # And the numbers differ: of 8 uniform features hardly any two samples are alike.
     streamed = hosted.streamed(500, start=0).x
-    training = sampler(hosted.host.experiments).training(0, 500)[0].T
+    training = sampler(hosted.models.experiments).training(0, 500)[0].T
     for other in (hosted.sample(500).x, training):
         alike = (streamed[:, None] == other[None]).all(2) & streamed.any(1)[:, None]
         assert not alike.any()
@@ -132,7 +132,7 @@ def test_settings_of_the_process_change_nothing(name: str) -> None:
 
 def test_models_in_double_precision_are_streamed_in_single() -> None:
     hosted = host()
-    double = HostedModel(hosted.host.changed(hosted.host.parameters.to("cpu", torch.float64)))
+    double = HostedModel(hosted.models.changed(hosted.models.parameters.to("cpu", torch.float64)))
     got = next(double.activations(32))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, next(hosted.activations(32)), rtol=1e-4, atol=1e-5)
@@ -156,7 +156,7 @@ def test_data_of_ones_own_is_streamed(data: tm.Data) -> None:
 def test_two_models_of_one_seed_see_the_same_features_and_of_two_others() -> None:
     one, same = host("tied"), host("affine norm")
     assert torch.equal(one.streamed(100).x, same.streamed(100).x)
-    other = HostedModel(Models([tm.Experiment(FEATURES, ARCHITECTURES["tied"], seed=8)], one.host.parameters))
+    other = HostedModel(Models([tm.Experiment(FEATURES, ARCHITECTURES["tied"], seed=8)], one.models.parameters))
     assert not torch.equal(one.streamed(100).x, other.streamed(100).x)
 
 

@@ -95,12 +95,12 @@ def test_the_set_is_what_was_frozen() -> None:
 @pytest.mark.parametrize("name", KEPT)
 def test_a_name_opens_a_host_that_answers_as_it_did(name: str) -> None:
     of = tm.host(name)
-    assert (of.tap, of.hidden, of.host.first.features.n) == ("post", 64, 64)
-    assert name_of(of.host.first) == name
+    assert (of.tap, of.hidden, of.models.first.features.n) == ("post", 64, 64)
+    assert name_of(of.models.first) == name
     x = torch.zeros(1, 64, 1)
     x[:, :3] = 1
-    assert of.host.taps(x).out[0, :4, 0].tolist() == pytest.approx(KEPT[name][1], abs=1e-6)
-    torch.testing.assert_close(of.directions.delta.T[None], of.host.directions("post"), atol=1e-5, rtol=1e-5)
+    assert of.models.taps(x).out[0, :4, 0].tolist() == pytest.approx(KEPT[name][1], abs=1e-6)
+    torch.testing.assert_close(of.directions.delta.T[None], of.models.directions("post"), atol=1e-5, rtol=1e-5)
     assert tm.host(name, tap="mid").tap == "mid"
 
 
@@ -134,7 +134,7 @@ def test_the_truth_scores_1_and_random_directions_chance(name: str, tap: str) ->
     of = tm.host(name, tap=tap)
     held_out = of.sample(512)
     a, active = held_out.activations.T[None].contiguous(), held_out.active.T[None]
-    directions = of.host.directions(tap)
+    directions = of.models.directions(tap)
     perfect = score(Dictionary(directions), a, active, directions, draws=1)
     assert perfect.mcc.item() == pytest.approx(1, abs=1e-6)
     assert perfect.mmcs.item() == pytest.approx(1, abs=1e-6)

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from toymodels.hosts.models import Models
 from toymodels.hosts.streaming import rows_of
+from toymodels.metrics.gauge import up_to_common
 from toymodels.metrics.moments import Moments, together
 from toymodels.metrics.probe import chosen, ridge
 from toymodels.surroundings import torch_threads, undisturbed
 
-SAMPLES = 2**16
-"""of which read-outs are fitted on a half, chosen on a quarter, and judged on the last"""
+FIRST, SAMPLES = 2**33 - 2**16, 2**16
+"""The first sample, of the last before those that are streamed, and how many. They are far from the samples that
+measures are taken on; and read-outs are fitted on a half, chosen on a quarter, and judged on the last"""
 CHUNK = 2048
 """of them at once"""
 
@@ -59,7 +61,7 @@ class Directions:
 
 @undisturbed
 def directions_of(host: Models, tap: str) -> Directions:
-    """The directions of a host of one model; those of the read-outs are of samples that measures are taken on.
+    """The directions of a host of one model; those of the read-outs are of samples `FIRST` to `FIRST` + `SAMPLES` - 1.
 
     On one thread, so that they are the same bytes, and a file of them, whatever the threads.
     """
@@ -68,20 +70,19 @@ def directions_of(host: Models, tap: str) -> Directions:
 
 
 def _directions(host: Models, tap: str) -> Directions:
-    batches = host.batches(0, SAMPLES, CHUNK)
+    batches = host.batches(FIRST, SAMPLES, CHUNK)
     moments = Moments.of_batches((_values(host, each.x), {tap: getattr(host.taps(each.x), tap)}) for each in batches)
     *fitted, held_out, judged = moments.folds
     read_out = chosen(ridge(together(fitted), tap), held_out)
     variance = judged.target_variance
     r2 = torch.where(variance > 0, 1 - read_out.squared_error(judged) / variance, torch.nan)
-    before_norm = tap == "mid" or (tap == "pre" and host.bottleneck.linear)
     return Directions(
         tap=tap,
         delta=rows_of(host.directions(tap)),
         ridge=rows_of(read_out.weights),
         ridge_bias=read_out.bias[0].float(),
         ridge_r2=r2[0].float(),
-        up_to_common=before_norm and host.bottleneck.layer_norm is not None,
+        up_to_common=up_to_common(host.bottleneck, tap),
     )
 
 

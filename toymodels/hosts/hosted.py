@@ -57,28 +57,26 @@ class HostedModel:
     features that made them, `directions` what each feature does to the tap, `as_module` the model as a PyTorch module.
     """
 
-    host: Models
-    """of one model"""
+    models: Models
+    """one model, as a `Host`: what measures, surgery and the battery are given"""
     tap: str = "post"
     known: Directions | None = field(default=None, repr=False, compare=False)
     """the directions, where they were read from a file with the model"""
 
     def __post_init__(self) -> None:
-        if not isinstance(
-            self.host, Models
-        ):  # layers of other networks have the samples that were taken, and no stream
-            raise TypeError(f"host: expected Models, got {type(self.host).__name__}")
-        if len(self.host) != 1:
-            raise ValueError(f"host: expected one model, got {len(self.host)}")
+        if not isinstance(self.models, Models):  # layers of other networks have samples that were taken, and no stream
+            raise TypeError(f"models: expected Models, got {type(self.models).__name__}")
+        if len(self.models) != 1:
+            raise ValueError(f"models: expected one model, got {len(self.models)}")
         if self.tap not in TAPS:
             raise ValueError(f"tap: expected one of {', '.join(TAPS)}, got {self.tap!r:.60}")
-        if not all(tensor.isfinite().all() for tensor in self.host.parameters.present().values()):
-            raise ValueError("host: expected a model whose weights are finite, got one that diverged")
+        if not all(tensor.isfinite().all() for tensor in self.models.parameters.present().values()):
+            raise ValueError("models: expected a model whose weights are finite, got one that diverged")
 
     @property
     def hidden(self) -> int:
         """How many neurons the layer has: the width of its activations."""
-        return self.host.bottleneck.hidden
+        return self.models.bottleneck.hidden
 
     def activations(self, batch: int = 1024, *, start: int = 0) -> ActivationStream:
         """Batches of activations, float32 ``[batch, hidden]``, without end, from position ``start`` of the stream on.
@@ -86,7 +84,7 @@ class HostedModel:
         A position's activation is the same in every batch size, process and session. None of them is a sample that
         the model was trained on, or that measures and `sample` are taken on (`toymodels.hosts.streaming`).
         """
-        return ActivationStream(self.host, self.tap, batch, start)
+        return ActivationStream(self.models, self.tap, batch, start)
 
     def __iter__(self) -> Iterator[Tensor]:
         return self.activations()
@@ -96,12 +94,14 @@ class HostedModel:
         """Activations that are not in the stream, with what made them: samples ``start`` to ``start + samples - 1`` of
         those that measures are taken on.
 
-        Train on the stream, and score on these. Raises ``ValueError`` for more than 2^33 of them.
+        Train on the stream, and score on these. The read-outs in `directions` are fitted on the last 2^16 of the 2^33
+        (`toymodels.hosts.directions`), so the others are held out of them too. Raises ``ValueError`` for more than 2^33
+        samples.
         """
         samples = Whole(1, BEGINS)("samples", samples)
         examples = self._examples(Whole(0, BEGINS - samples)("start", start), samples)
         with torch.no_grad():
-            return self._labelled(examples, rows_of(getattr(self.host.taps(examples.x), self.tap)))
+            return self._labelled(examples, rows_of(getattr(self.models.taps(examples.x), self.tap)))
 
     @undisturbed
     def streamed(self, samples: int, *, start: int = 0) -> LabelledActivations:
@@ -113,19 +113,19 @@ class HostedModel:
     def _examples(self, first: int, samples: int) -> Examples:
         """The host's samples from any first one on, where the stream is drawn by fours."""
         skipped = first % 4
-        found = self.host.examples(first - skipped, samples + skipped)
+        found = self.models.examples(first - skipped, samples + skipped)
         x, t, active = (each[:, :, skipped:] for each in (found.x, found.t, found.active))
         return Examples(x, t, active)
 
     def _labelled(self, examples: Examples, activations: Tensor) -> LabelledActivations:
         x, active = examples.x, examples.active
-        active = torch.cat([x > 0, x < 0], 1) if self.host.signed else active
+        active = torch.cat([x > 0, x < 0], 1) if self.models.signed else active
         return LabelledActivations(activations, rows_of(x), active[0].T.contiguous().cpu(), rows_of(examples.t))
 
     @cached_property
     def directions(self) -> Directions:
         """What each feature does to the tap, and how an affine read-out of it sees the feature."""
-        return directions_of(self.host, self.tap) if self.known is None else self.known
+        return directions_of(self.models, self.tap) if self.known is None else self.known
 
     def as_module(self, *, transformer_lens: bool | None = None) -> HookedLayer:
         """The model as a PyTorch module: y ``[batch, target]`` of x ``[batch, feature]``, whose taps are submodules.
@@ -135,7 +135,7 @@ class HostedModel:
         ``run_with_cache`` and ``run_with_hooks``. ``transformer_lens=False`` gives the plain module there too; ``True``
         raises ``ImportError`` where it is not installed. Its weights are a copy.
         """
-        of = (self.host.bottleneck, self.host.parameters)
+        of = (self.models.bottleneck, self.models.parameters)
         if transformer_lens is False:
             return HookedLayer(*of)
         try:
@@ -156,7 +156,7 @@ class HostedModel:
         api.keep_host(self, path)
 
     def __repr__(self) -> str:
-        b = self.host.bottleneck
+        b = self.models.bottleneck
         norm = "" if b.layer_norm is None else " and LayerNorm"
         return f"HostedModel: {type(b.activation).__name__}{norm}, {b.hidden} neurons, tap '{self.tap}'"
 

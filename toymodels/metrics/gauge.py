@@ -28,6 +28,12 @@ from toymodels.layer_norm import about_median, centred
 from toymodels.metrics.moments import Moments
 
 
+def up_to_common(bottleneck: Bottleneck, tap: str) -> bool:
+    """Whether a LayerNorm alone reads the tap, so that it is known up to a number common to all neurons."""
+    before_norm = tap == "mid" or (tap == "pre" and bottleneck.linear)
+    return before_norm and bottleneck.layer_norm is not None
+
+
 def gauged(bottleneck: Bottleneck, values: Tensor) -> Tensor:
     """``values`` at ``mid`` [model, hidden, ...], about their median over neurons where there is a LayerNorm."""
     return values if bottleneck.layer_norm is None else about_median(values)

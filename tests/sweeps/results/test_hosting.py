@@ -18,7 +18,7 @@ def test_a_model_of_a_run_is_hosted_however_it_is_named(tiny: Path) -> None:
     model = run.model(5)
     counted = tm.host(tiny, np.int64(5))  # pyright: ignore[reportArgumentType]
     for of in (tm.host(run, 5), counted, tm.host(str(tiny), 5), tm.host(model), tm.host(model, 0)):
-        assert torch.equal(of.host.parameters.W_in, model.parameters.W_in)
+        assert torch.equal(of.models.parameters.W_in, model.parameters.W_in)
         got = of.sample(20)
         torch.testing.assert_close(got.activations, model(got.x.T).post[0].T)
     assert tm.host(run, 5, "mid").tap == "mid"
@@ -29,7 +29,7 @@ def test_it_is_kept_and_read_back(tiny: Path, tmp_path: Path) -> None:
     of = tm.host(tiny, 7, "mid")
     of.save(str(tmp_path / "seven.safetensors"))
     back = tm.host(tmp_path / "seven.safetensors")
-    assert back.host.first == of.host.first
+    assert back.models.first == of.models.first
     assert torch.equal(next(back.activations(10)), next(of.activations(10)))
 
 

@@ -30,10 +30,10 @@ def saved(path: Path, **given: Any) -> HostedModel:
 
 def same(one: HostedModel, other: HostedModel) -> None:
     assert one.tap == other.tap
-    assert one.host.first == other.host.first
-    for name, tensor in one.host.parameters.present().items():
-        assert torch.equal(other.host.parameters.present()[name], tensor), name
-        assert other.host.parameters.present()[name].dtype == tensor.dtype
+    assert one.models.first == other.models.first
+    for name, tensor in one.models.parameters.present().items():
+        assert torch.equal(other.models.parameters.present()[name], tensor), name
+        assert other.models.parameters.present()[name].dtype == tensor.dtype
     for each in dataclasses.fields(one.directions):
         mine, theirs = getattr(one.directions, each.name), getattr(other.directions, each.name)
         assert mine.equal(theirs) if isinstance(mine, torch.Tensor) else mine == theirs, each.name
@@ -72,7 +72,7 @@ def test_a_file_has_its_own_tap_and_another_can_be_asked_for(tmp_path: Path) -> 
     of = saved(path, tap="mid")
     assert tm.host(str(path)).tap == "mid"
     other = tm.host(path, 0, "pre")
-    torch.testing.assert_close(other.directions.delta, HostedModel(of.host, "pre").directions.delta)
+    torch.testing.assert_close(other.directions.delta, HostedModel(of.models, "pre").directions.delta)
     with pytest.raises(ValueError, match="model: expected a whole number from 0 to 0, got 1"):
         tm.host(path, 1)
 
@@ -88,8 +88,8 @@ def test_what_was_read_is_what_was_computed_when_it_was_written(tmp_path: Path) 
 
 def test_double_precision_and_what_a_surgery_spelled_out_are_kept(tmp_path: Path) -> None:
     of = host("tied")
-    parameters = dataclasses.replace(of.host.parameters, W_out=2 * of.host.parameters.decoder)
-    spelled = HostedModel(of.host.changed(parameters.to("cpu", torch.float64)))
+    parameters = dataclasses.replace(of.models.parameters, W_out=2 * of.models.parameters.decoder)
+    spelled = HostedModel(of.models.changed(parameters.to("cpu", torch.float64)))
     spelled.save(tmp_path / "host")
     same(spelled, tm.host(tmp_path / "host"))
 
@@ -115,6 +115,7 @@ CHANGES: dict[str, Any] = {
     "directions.more: expected no such tensor, got floating": {"directions.more": torch.ones(8, 6)},
     "W_in: expected floating-point numbers of shape [6, 8], got no such": {"W_in": torch.ones(6, 8, dtype=torch.int64)},
     "expected a model whose weights are finite": {"b_in": torch.full((6,), torch.nan)},
+    "expected parameters of one precision, got float32, float64": {"b_in": torch.zeros(6, dtype=torch.float64)},
     "mine: expected no such tensor": {"mine": torch.ones(1)},
 }
 
@@ -129,6 +130,16 @@ def test_a_sealed_file_of_other_tensors_is_refused(words: str, changed: dict[str
     with pytest.raises(FolderError) as refused:
         tm.host(path)
     assert words in str(refused.value)
+
+
+def test_a_negative_eps_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "host.safetensors"
+    saved(path, name="affine norm")
+    file = deserialise(path)
+    changed = file.tensors | {"ln_eps": torch.tensor(-1e-3, dtype=torch.float64)}
+    path.write_bytes(serialise(changed, {"host": file.metadata["host"]}))
+    with pytest.raises(FolderError, match=r"ln_eps: expected a number >= 0, got -0\.001"):
+        tm.host(path)
 
 
 @pytest.mark.parametrize(
