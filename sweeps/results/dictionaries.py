@@ -79,7 +79,7 @@ def read_dictionary(path: Path, hidden: int) -> ReadDictionary:
     where = sae_files.weights_in(path)
     config = sae_files.read_config(where)
     if config is not None:
-        _check_config(where, config)
+        _check_config(where.with_name(sae_files.CONFIG), config)
     found = sae_files.read_tensors(where, hidden)
     if "W_enc" not in found:
         return _decoder_alone(where, config, found)
@@ -123,7 +123,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Path:
     """Write a `Dictionary` of one model as SAELens 6 saves one, so that ``SAE.load_from_disk(folder)`` reads it.
 
     It is in units of the activations there: the dictionary's scale is folded into its tensors. Returns the path of the
-    tensors. Raises ``ValueError`` for another number of models, and where there is no encoder.
+    tensors, float32. Raises ``ValueError`` for another number of models, without an encoder, and for NaN or infinity.
     """
     if len(dictionary.decoder) != 1:
         got = len(dictionary.decoder)
@@ -157,6 +157,10 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Path:
         config["architecture"], tensors["threshold"] = "jumprelu", bias(dictionary.threshold, latents)
     elif dictionary.k is not None:
         config |= {"architecture": "topk", "k": int(dictionary.k[0]), "rescale_acts_by_decoder_norm": False}
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"dictionary: {name}: expected finite numbers in float32, got NaN or infinity")
     return sae_files.write(folder, tensors, config)
 
 
@@ -206,12 +210,14 @@ def _check_tensors(where: Path, architecture: str, config: Mapping[str, Any], fo
 def _flag(where: Path, config: Mapping[str, Any], key: str, *, default: bool) -> bool:
     value = config.get(key, default)
     if not isinstance(value, bool):
-        raise SpecError(f"{where}: {key}: expected true or false, got {short(value, 40)}")
+        raise SpecError(f"{where.with_name(sae_files.CONFIG)}: {key}: expected true or false, got {short(value, 40)}")
     return value
 
 
 def _k(where: Path, config: Mapping[str, Any], latents: int) -> Tensor:
     k = config.get("k")
     if not (type(k) is int and 1 <= k <= latents):
-        raise SpecError(f"{where}: k: expected a whole number from 1 to {latents}, got {short(k, 40)}")
+        raise SpecError(
+            f"{where.with_name(sae_files.CONFIG)}: k: expected a whole number from 1 to {latents}, got {short(k, 40)}"
+        )
     return torch.tensor([k])

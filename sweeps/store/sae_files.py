@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def read_tensors(path: Path, hidden: int) -> dict[str, Tensor]:
             found = load_tensors(file.read())
     except (FileNotFoundError, NotADirectoryError):
         raise SpecError(f"{path}: there is no such file") from None
-    except (SafetensorError, ValueError, MemoryError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise SpecError(f"{path}: not a whole safetensors file ({type(error).__name__})") from None
     except atomic.Irregular as error:
         raise SpecError(f"{path}: cannot be a dictionary: it is {error.strerror}") from None
@@ -105,14 +106,25 @@ def read_tensors(path: Path, hidden: int) -> dict[str, Tensor]:
 def write(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
     """Both files into ``folder``, which is made: what SAELens 6 loads. Returns the path of the tensors.
 
-    The text is written last: a folder that has it is whole. Raises `FolderError` where they cannot be written.
+    Both are on the disk before either takes its name, so that what fails leaves the pair that was there. Weights go
+    before their text and come after it: a kill in between leaves no weights, never those of one with the text of
+    another. Raises `FolderError` where they cannot be written.
     """
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    data, text = save_tensors(own), (json.dumps(config, indent=2) + "\n").encode()
+    weights, words = (folder / f"{atomic.PREFIX}{secrets.token_hex(8)}" for _ in range(2))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).unlink(missing_ok=True)
-        atomic.write(folder / WEIGHTS, save_tensors(contiguous))
-        atomic.write(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        try:
+            atomic.write(weights, data)
+            atomic.write(words, text)
+            (folder / WEIGHTS).unlink(missing_ok=True)
+            os.replace(words, folder / CONFIG)
+            os.replace(weights, folder / WEIGHTS)
+        finally:
+            for path in (weights, words):
+                path.unlink(missing_ok=True)
+        atomic.sync_folder(folder)
     except OSError as error:
         raise unwritable(folder, error) from None
     return folder / WEIGHTS

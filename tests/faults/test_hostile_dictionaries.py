@@ -29,6 +29,11 @@ def lying() -> bytes:
     return with_header(json.dumps({"W_dec": entry}).encode(), b"1234")
 
 
+def of_type(name: str, length: int) -> bytes:
+    entry = {"dtype": name, "shape": [4, HIDDEN], "data_offsets": [0, length]}
+    return with_header(json.dumps({"W_dec": entry}).encode(), bytes(length))
+
+
 def tensors(**named: torch.Tensor) -> Callable[[Path], None]:
     return lambda path: save_file(named, path)
 
@@ -68,6 +73,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tensor": (data(with_header(b'{"W_dec":5}')), "not a whole safetensors file"),
     "lying header": (data(lying()), "not a whole safetensors file"),
     "truncated": (truncated, "not a whole safetensors file"),
+    "four bits": (data(of_type("F4", 4)), "not a whole safetensors file"),
+    "six bits": (data(of_type("F6_E2M3", 6)), "not a whole safetensors file"),
+    "eight bits": (tensors(W_dec=torch.ones(4, HIDDEN).to(torch.float8_e4m3fn)), "expected floating-point numbers"),
+    "eight bits of scale": (data(of_type("F8_E8M0", 8)), ": "),
+    "no type": (data(of_type("F5", 5)), "not a whole safetensors file"),
     "pipe": (os.mkfifo, "not a regular file"),
     "terabyte": (huge, "not a safetensors file"),
     "terabyte after a header": (huge_after_a_header, "more than a dictionary can have"),

@@ -5,18 +5,21 @@ The same is asked of SAELens itself in tests/saelens.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from toymodels.metrics.dictionaries import Dictionary
-from toymodels.sweeps.errors import SpecError
+from toymodels.sweeps.errors import DiskFull, SpecError
 from toymodels.sweeps.results.dictionaries import OWN, read_dictionary, save_dictionary
 from toymodels.sweeps.store.sae_files import CONFIG, SHAPES, WEIGHTS
 
@@ -178,3 +181,78 @@ def test_what_is_not_read_is_refused_by_name(
     with pytest.raises(SpecError, match=said) as refused:
         read_dictionary(saved(tmp_path / "sae", tensors, config), HIDDEN)
     assert str(refused.value).startswith(str(tmp_path / "sae"))
+
+
+@pytest.mark.parametrize(
+    "file, config, said",
+    [
+        (CONFIG, {**STANDARD, "apply_b_dec_to_input": 1}, "apply_b_dec_to_input: expected"),
+        (CONFIG, {"architecture": "topk"}, "k: expected"),
+        (CONFIG, {"architecture": "temporal"}, "architecture 'temporal'"),
+        (WEIGHTS, {"architecture": "jumprelu"}, "without threshold"),
+    ],
+)
+def test_the_file_that_is_wrong_is_the_one_that_is_named(
+    tmp_path: Path, file: str, config: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        read_dictionary(saved(tmp_path / "sae", tensors_of("standard"), config), HIDDEN)
+    assert str(refused.value).startswith(f"{tmp_path / 'sae' / file}: {said}")
+
+
+def one(**changed: Tensor) -> Dictionary:
+    D = torch.randn(1, HIDDEN, LATENTS, generator=torch.Generator().manual_seed(2))
+    return replace(Dictionary(D, D.transpose(1, 2), torch.zeros(1, LATENTS)), **changed)
+
+
+def test_tied_and_double_dictionaries_are_written_in_single_precision(tmp_path: Path) -> None:
+    square = torch.randn(1, HIDDEN, HIDDEN)
+    for number, each in enumerate((one(), Dictionary(square, square), one(decoder=one().decoder.double()))):
+        path = save_dictionary(each, tmp_path / str(number))
+        assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float32}
+        torch.testing.assert_close(read_dictionary(path, HIDDEN).dictionary.decoder, each.decoder.float())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e300])
+def test_what_cannot_be_read_back_is_not_written_and_destroys_nothing(tmp_path: Path, bad: float) -> None:
+    save_dictionary(one(k=torch.tensor([2])), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="b_enc: expected finite numbers in float32"):
+        save_dictionary(one(encoder_bias=torch.full((1, LATENTS), bad, dtype=torch.float64)), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("failing", range(9))
+def test_a_save_that_stops_anywhere_leaves_one_whole_dictionary_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Every call that reaches the disk fails in turn: while the new one is written the old stays, then there is none
+    for two renames."""
+    save_dictionary(one(k=torch.tensor([2])), tmp_path)
+    before, calls = {path.name: path.read_bytes() for path in tmp_path.iterdir()}, []
+
+    def failing_at(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            calls.append(name)
+            if len(calls) == failing + 1:
+                raise OSError(errno.ENOSPC, "full")
+            return real(*given, **named)
+
+        monkeypatch.setattr(f"toymodels.sweeps.store.atomic.os.{name}", call)
+
+    failing_at("fsync")
+    failing_at("replace")
+    with pytest.raises(DiskFull):
+        save_dictionary(one(threshold=torch.ones(1, LATENTS)), tmp_path)
+    there = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    written = ["fsync", "replace", "fsync"]
+    assert calls == [*written, *written, "replace", "replace", "fsync"][: failing + 1]
+    assert there.keys() <= before.keys()
+    if failing < 6:
+        assert there == before
+    elif failing < 8:
+        assert WEIGHTS not in there
+    else:
+        assert read_dictionary(tmp_path, HIDDEN).architecture == "jumprelu"
