@@ -250,6 +250,10 @@ def test_one_level_is_the_base():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: TopK(True), "k: expected a whole number >= 1, got True"),
+        (lambda: TopK((2, True)), "k: expected a whole number >= 1, got True"),
+        (lambda: BatchTopK(True), "k: expected a number > 0, got True"),
+        (lambda: fit(torch.randn(1, 2, 9), TopK((1, 2)), 2, [0]), "one value, or one for each of 1 models, got 2"),
         (lambda: BatchTopK(0.0), "k: expected a number > 0, got 0.0"),
         (lambda: BatchTopK((1.0, float("nan"))), "k: expected a number > 0, got nan"),
         (lambda: JumpReLU(target_l0=0.0), "target_l0: expected a number > 0, got 0.0"),

@@ -82,4 +82,5 @@ def largest_cosine(n_hidden: int, latents: int) -> LargestCosine:
     F = betainc(0.5, (n_hidden - 1) / 2, t**2) if n_hidden > 1 else np.zeros(NODES)
     positive = float(((1 - ((1 + F) / 2) ** latents) * dt).sum())
     negative = float((((1 - F) / 2) ** latents * dt).sum())
-    return LargestCosine(positive - negative, float(((1 - F**latents) * dt).sum()), positive)
+    oriented = positive - negative if latents > 1 else 0.0  # of a single one, whose cosine is as often below 0
+    return LargestCosine(oriented, float(((1 - F**latents) * dt).sum()), positive)

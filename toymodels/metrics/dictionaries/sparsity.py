@@ -77,12 +77,21 @@ class Sparsity(ABC):
 
 def check_numbers(name: str, value: Any, least: float = 0, *, above: bool = False) -> None:
     """Refuse a ``value`` that is neither a finite number >= (or ``above``) ``least`` nor a tuple of such."""
-    for each in np.atleast_1d(value).tolist():
-        number = isinstance(each, int | float) and math.isfinite(each)
+    for each in each_number(value):
+        number = isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each)
         if not (number and (each > least if above else each >= least)):
             raise ValueError(f"{name}: expected a number {'>' if above else '>='} {least:g}, got {each}")
 
 
+def each_number(value: Any) -> list[Any]:
+    """The numbers that a ``value`` is or holds, as Python has them."""
+    held = value if isinstance(value, tuple | list) else (value,)
+    return [number for each in held for number in np.atleast_1d(each).tolist()]
+
+
 def each_model(value: Any, n_models: int) -> Tensor:
-    """A value for all or a value each: [model]."""
-    return torch.tensor(value).expand(n_models)
+    """A value for all or a value each: [model]. Raises ``ValueError`` for another number of them."""
+    values = torch.tensor(value)
+    if values.numel() not in (1, n_models):
+        raise ValueError(f"kind: expected one value, or one for each of {n_models} models, got {values.numel()}")
+    return values.expand(n_models)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
 from toymodels.metrics.dictionaries.dictionary import Dictionary, sparse
-from toymodels.metrics.dictionaries.sparsity import PENALTIES, Selection, Sparsity, each_model
+from toymodels.metrics.dictionaries.sparsity import PENALTIES, Selection, Sparsity, each_model, each_number
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class TopK(Sparsity):
     competing = True
 
     def __post_init__(self) -> None:
-        for k in np.atleast_1d(self.k).tolist():
-            if not (isinstance(k, int) and k >= 1):
+        for k in each_number(self.k):
+            if not (type(k) is int and k >= 1):
                 raise ValueError(f"k: expected a whole number >= 1, got {k}")
 
     def selection(self, n_models: int, latents: int) -> Selection:
