@@ -12,7 +12,7 @@ from torch import Tensor
 
 from toymodels import Bottleneck, LayerNorm, Linear, SoLU, forward
 from toymodels.bottleneck import Parameters, live_norm
-from toymodels.layer_norm import centred, normalise
+from toymodels.layer_norm import apart_from_common, centred, normalise
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -59,3 +59,12 @@ def test_a_whole_model_acts_on_each_example_alone() -> None:
     layer = Bottleneck(5, SoLU(), LayerNorm(affine=False), output_bias=False)
     x = torch.rand(2, 6, 8, generator=generator).double()
     assert company_matters(lambda each: forward(layer, p, each).out, x) <= 1e-12
+
+
+def test_what_is_apart_from_the_common_part_has_the_angles_of_what_is_centred() -> None:
+    a = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    apart = apart_from_common(a + torch.randn(2, 1, 3, 4))
+    assert apart.shape == (2, 4, 3, 4)
+    of_apart, of_centred = (torch.einsum("mkij,mkil->mijl", each, each) for each in (apart, centred(a)))
+    torch.testing.assert_close(of_apart, of_centred)
+    assert apart_from_common(a[:, :1]).shape == (2, 0, 3, 4)

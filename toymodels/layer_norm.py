@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.linalg import helmert
 from torch import Tensor
 
 from toymodels.checks import Flag, Number, NumberOr, setting, settle
@@ -56,6 +57,17 @@ def median(a: Tensor, dim: int = 1) -> Tensor:
     """The median along ``dim``, which is kept with size 1: of an even number the mean of the two in the middle."""
     low, high = _middle(a, dim)
     return low + (high - low) / 2
+
+
+def apart_from_common(values: Tensor) -> Tensor:
+    """``values [model, hidden, ...]`` less what is common to all neurons, in coordinates that have nothing of it:
+    [model, hidden - 1, ...].
+
+    These are of an orthonormal basis (Helmert's) of what has mean 0 over neurons, so lengths and angles are those of
+    the `centred` values, and random directions are as random there.
+    """
+    basis = torch.from_numpy(helmert(values.shape[1])).to(values.device)
+    return (basis @ values.double().flatten(2)).to(values.dtype).unflatten(2, values.shape[2:])
 
 
 def about_median(a: Tensor, dim: int = 1) -> Tensor:

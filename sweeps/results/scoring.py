@@ -10,12 +10,14 @@ its tier.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from torch import Tensor
 
 from toymodels.engines.moment_table import TAPS
@@ -24,18 +26,22 @@ from toymodels.hosts.hosted import HostedModel
 from toymodels.metrics import measure
 from toymodels.metrics.dictionaries import Scores, activations, score
 from toymodels.metrics.dictionaries.scores import BY_FEATURE
+from toymodels.metrics.gauge import up_to_common
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.results.dictionaries import read_dictionary
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.tables import TIER_NAMES
 from toymodels.sweeps.spec.wording import one_of
 from toymodels.sweeps.store.sae_files import WEIGHTS, is_folder
+from toymodels.training.experiment import Experiment
 
 FIRST = 2**32
 """The first sample that is scored, of 2^34: far from those that measures are taken on, and from the second half, which
 is for training."""
 TIERS_ON = 32_768
 """Samples on which tiers of a host are measured: as many as those of the sweep ``hosts``, whose tiers these are."""
+SHARE = 0.7
+"""of the memory that is available, for samples"""
 OF_FEATURES: Mapping[str, str] = {
     "mcc": "cosine",
     "mmcs": "max_cosine",
@@ -56,6 +62,11 @@ OF_MODELS = (
     "dead_latents",
 )
 """The `Scores` of a model's dictionary as a whole, beside the means over all features."""
+GAUGED = (
+    "where a LayerNorm reads the tap, what is common to all neurons changes nothing: there directions, latents and "
+    "reconstructions are compared about their means over neurons"
+)
+"""what is said of scores at such a tap"""
 ALL = "all"
 """where a tier may stand: every feature"""
 
@@ -90,13 +101,19 @@ def score_run(
         raise FolderError(f"{run.path}: model {model} diverged: it has no features to be found")
     notes = [f"left out, as they diverged: models {', '.join(map(str, diverged))}"] if diverged else []
     tier_of = dict(list(run.rows("features", list(paths), ["tier"]).groupby("model")["tier"]))
+    scored = [each for each in paths if each not in diverged]
+    experiments = dict(zip(scored, run.plan.experiments(run.plan.settings(scored)), strict=True))
+    for each, e in experiments.items():  # all of them before any is scored
+        _check_memory(e, samples)
+        read_dictionary(paths[each], e.bottleneck.hidden)
     parts: list[ScoredRun] = []
-    for each in (each for each in paths if each not in diverged):
-        loaded = run.model(each)
-        host = Models([loaded.experiment], loaded.parameters)
+    for each, e in experiments.items():
+        host = Models([e], run.model(each).parameters)
         parts.append(_scored(each, host, tier_of[each].tolist(), paths[each], tap, samples))
         (row,) = parts[-1].models.to_dict("records")
         say(f"model {each}: {row['dictionary']}, read as '{row['architecture']}'")
+    if any(up_to_common(e.bottleneck, tap) for e in experiments.values()):
+        notes.append(GAUGED)
     if not parts:
         raise FolderError(f"{run.path}: every model with a dictionary diverged: there is nothing to score")
     tables = ([getattr(part, name) for part in parts] for name in ("models", "tiers", "features"))
@@ -108,8 +125,11 @@ def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> Score
     """Score the dictionary at ``path`` of a host that stands alone, as its model 0. Raises as `score_run` does."""
     _check(tap)
     host = hosted.models
+    _check_memory(host.first, samples)
     codes = measure(host.experiments, host.parameters, TIERS_ON).features["tier"][0].tolist()
-    return _scored(0, host, [None if code < 0 else str(TIER_NAMES[code]) for code in codes], path, tap, samples)
+    tiers = [None if code < 0 else str(TIER_NAMES[code]) for code in codes]
+    scored = _scored(0, host, tiers, path, tap, samples)
+    return replace(scored, notes=[*scored.notes, GAUGED]) if up_to_common(host.bottleneck, tap) else scored
 
 
 def _check(tap: str) -> None:
@@ -121,7 +141,8 @@ def _scored(model: int, host: Models, tier_of: Sequence[str | None], path: Path,
     """The scores of the dictionary at ``path`` of a host of one model, which is called by a number."""
     read = read_dictionary(path, host.bottleneck.hidden)
     a, active = activations(host, tap, FIRST, samples)
-    found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed)
+    gauged = up_to_common(host.bottleneck, tap)
+    found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed, up_to_common=gauged)
     features = _features(model, tier_of, found, host.signed)
     tiers = _tiers(features)
     of_model = {
@@ -137,11 +158,27 @@ def _scored(model: int, host: Models, tier_of: Sequence[str | None], path: Path,
     return ScoredRun(pd.DataFrame([of_model]), tiers, features, read.notes)
 
 
+def _check_memory(e: Experiment, samples: int) -> None:
+    """Raise `SpecError` where the activations of so many samples, and what is active in them, fill the memory."""
+    sides = 1 + e.features.signed
+    # Twice, as parts are put together; other taps are held of `activations`' chunks only.
+    needed = 2 * samples * (4 * e.bottleneck.hidden + sides * e.features.n)
+    available = psutil.virtual_memory().available
+    if needed > SHARE * available:
+        most = int(samples * SHARE * available / needed)
+        raise SpecError(
+            f"--samples: {samples:,} of {e.bottleneck.hidden} neurons take {needed / 2**30:.1f} GiB, and "
+            f"{available / 2**30:.1f} are available: give at most {most:,}"
+        )
+
+
 def _paths(run: Run, path: Path, model: int | None) -> dict[int, Path]:
     """Where the dictionary of each model is that is to be scored, in the order of the models."""
     planned = len(run.plan)
     if model is not None and not 0 <= model < planned:
         raise SpecError(f"MODEL: expected one from 0 to {planned - 1} of {run.path}, got {model}")
+    if not os.path.lexists(path) and model is None:
+        raise SpecError(f"{path}: there is no such file or folder")
     single = not is_folder(path) or (path / WEIGHTS).exists()
     if single and model is None:
         raise SpecError(f"{path}: one dictionary: say of which MODEL it is, or give a folder with one for each model")

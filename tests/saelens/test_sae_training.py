@@ -82,7 +82,7 @@ class Both:
     """The same SAE on the same samples, there and here."""
 
     def __init__(self, run: Any, folder: Path) -> None:
-        self.host = tm.host(run, 0).host
+        self.host = tm.host(run, 0).models
         self.a, self.active = activations(self.host, "post", FIRST, SAMPLES)
         self.directions = self.host.directions("post")
         self.sae = SAE.load_from_disk(folder)

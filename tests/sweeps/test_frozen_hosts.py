@@ -107,7 +107,7 @@ def test_a_name_opens_a_host_that_answers_as_it_did(name: str) -> None:
 def test_a_name_comes_before_a_folder_and_after_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("gelu_tree").mkdir()
-    assert name_of(tm.host("gelu_tree").host.first) == "gelu_tree"
+    assert name_of(tm.host("gelu_tree").models.first) == "gelu_tree"
     with pytest.raises(tm.SweepError, match="run folder"):
         tm.host("./gelu_tree")
 
@@ -125,7 +125,7 @@ def test_an_unknown_name_lists_the_names() -> None:
 def test_every_host_uses_its_activation() -> None:
     """Trap 17: where it does nothing a dictionary faces a linear map."""
     for name in KEPT:
-        host = tm.host(name).host
+        host = tm.host(name).models
         assert affine_substitution(host, collect(host, 8192)).item() > ENGAGED, name
 
 
@@ -152,8 +152,8 @@ def test_the_sweep_makes_it_again(name: str, plan: Plan, tmp_path: Path) -> None
     (e,) = (each for each in plan.experiments(plan.settings(range(len(plan)))) if name_of(each) == name)
     again = Models([e], ENGINES["fused"].train([e]).parameters)
     kept = tm.host(name)
-    assert kept.host.first == e
-    for one, other in zip(again.parameters.present().values(), kept.host.parameters.present().values(), strict=True):
+    assert kept.models.first == e
+    for one, other in zip(again.parameters.present().values(), kept.models.parameters.present().values(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
     write_host(HostedModel(again, "post"), tmp_path / "again.safetensors")
     here = {each: what for each, what in of_bytes().items() if each in FROZEN_WITH}

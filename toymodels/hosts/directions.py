@@ -22,9 +22,9 @@ from toymodels.metrics.moments import Moments, together
 from toymodels.metrics.probe import chosen, ridge
 from toymodels.surroundings import torch_threads, undisturbed
 
-FIRST, SAMPLES = 2**33 - 2**16, 2**16
-"""The first sample, of the last before those that are streamed, and how many. They are far from the samples that
-measures are taken on; and read-outs are fitted on a half, chosen on a quarter, and judged on the last"""
+SAMPLES = 2**16
+"""The first of those that measures are taken on. Read-outs are fitted on a half, chosen on a quarter, and judged on the
+last"""
 CHUNK = 2048
 """of them at once"""
 
@@ -61,7 +61,7 @@ class Directions:
 
 @undisturbed
 def directions_of(host: Models, tap: str) -> Directions:
-    """The directions of a host of one model; those of the read-outs are of samples `FIRST` to `FIRST` + `SAMPLES` - 1.
+    """The directions of a host of one model; those of the read-outs are of the first `SAMPLES` samples that measures are taken on.
 
     On one thread, so that they are the same bytes, and a file of them, whatever the threads.
     """
@@ -70,7 +70,7 @@ def directions_of(host: Models, tap: str) -> Directions:
 
 
 def _directions(host: Models, tap: str) -> Directions:
-    batches = host.batches(FIRST, SAMPLES, CHUNK)
+    batches = host.batches(0, SAMPLES, CHUNK)
     moments = Moments.of_batches((_values(host, each.x), {tap: getattr(host.taps(each.x), tap)}) for each in batches)
     *fitted, held_out, judged = moments.folds
     read_out = chosen(ridge(together(fitted), tap), held_out)

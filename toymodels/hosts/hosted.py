@@ -94,9 +94,9 @@ class HostedModel:
         """Activations that are not in the stream, with what made them: samples ``start`` to ``start + samples - 1`` of
         those that measures are taken on.
 
-        Train on the stream, and score on these. The read-outs in `directions` are fitted on the last 2^16 of the 2^33
-        (`toymodels.hosts.directions`), so the others are held out of them too. Raises ``ValueError`` for more than 2^33
-        samples.
+        Train on the stream, and score on these. They are held out of the stream, and not of `directions`: its read-outs
+        are fitted on the first 2^16 of them, so that these are judged from ``start=2**16`` on. Raises ``ValueError``
+        for more than 2^33 samples.
         """
         samples = Whole(1, BEGINS)("samples", samples)
         examples = self._examples(Whole(0, BEGINS - samples)("start", start), samples)

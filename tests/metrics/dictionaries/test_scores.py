@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from torch import Tensor
 from toymodels import Binary, Bottleneck, Experiment, Features, GeLU, LayerNorm, Linear, ReLU, SoLU, train
 from toymodels.bottleneck import Parameters
 from toymodels.hosts import Models
-from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, fit, matching, score
+from toymodels.layer_norm import centred
+from toymodels.metrics.dictionaries import Dictionary, Scores, TopK, activations, by_chance, fit, matching, score
 from toymodels.metrics.dictionaries.detection import CHUNK
 from toymodels.metrics.dictionaries.scores import BY_FEATURE
 from toymodels.responses import mean_active_values, responses
@@ -47,6 +49,32 @@ PENTAGON = torch.stack([ANGLE.cos(), ANGLE.sin()])[None]
 
 def permuted(s: Scores, order: Tensor) -> dict[str, Tensor]:
     return {name: getattr(s, name)[:, order] for name in (*BY_FEATURE, "latent")}
+
+
+def test_what_a_layer_norm_cannot_see_changes_no_score() -> None:
+    """W_in + 1 v' is the same model as W_in, and D + 1 w' then the same dictionary."""
+    g = torch.Generator().manual_seed(0)
+    W, v, w = torch.randn(1, 8, 6, generator=g), torch.randn(1, 1, 6, generator=g), torch.randn(1, 1, 6, generator=g)
+    e = Experiment(Features(6, 0.3), Bottleneck(8, layer_norm=LayerNorm(affine=False), output_bias=False))
+    eps = torch.full((1,), 1e-5, dtype=torch.float64)
+
+    def scored(added: float, *, gauged: bool) -> Scores:
+        host = Models([e], Parameters(W + added * v, ln_eps=eps))
+        a, active = activations(host, "mid", 0, 500)
+        delta = host.directions("mid")
+        E = centred(W).transpose(1, 2)  # reads what is about the mean over neurons
+        found = Dictionary(centred(W) + added * w, E, -0.5 * torch.ones(1, 6), 0.1 * torch.randn(1, 8, generator=g))
+        return score(found, a, active, delta, up_to_common=gauged)
+
+    g.manual_seed(1)
+    plain = scored(0, gauged=True)
+    g.manual_seed(1)
+    moved = scored(2, gauged=True)
+    for each in fields(Scores):
+        torch.testing.assert_close(getattr(moved, each.name), getattr(plain, each.name), rtol=1e-4, atol=1e-5)
+    assert plain.mcc.item() == pytest.approx(1, abs=1e-6)
+    assert scored(2, gauged=False).mcc.item() < 0.95
+    assert plain.mmcs_by_chance.item() == pytest.approx(by_chance(W[:, :7], 6).mmcs.item())  # one dimension less
 
 
 def mirrored_pentagon() -> Scores:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.conftest import TINIER
 from toymodels.hosts import Models
@@ -88,7 +90,8 @@ def test_tables_are_what_the_scores_are_and_tiers_their_means(tiered: Run, tmp_p
     for m in (1, 6):
         d = Dictionary(torch.randn(1, 2, 9, generator=g), torch.randn(1, 9, 2, generator=g))
         a, active = activations(host(tiered, m), "mid", FIRST, SAMPLES)
-        truth = score(d, a, active, host(tiered, m).directions("mid"))
+        norm = host(tiered, m).bottleneck.layer_norm is not None
+        truth = score(d, a, active, host(tiered, m).directions("mid"), up_to_common=norm)
         (of_model,) = found.models[found.models["model"] == m].to_dict("records")
         assert of_model["active_features"] == active.double().sum(1).mean().item()
         for name in OF_MODELS:
@@ -105,6 +108,45 @@ def test_tables_are_what_the_scores_are_and_tiers_their_means(tiered: Run, tmp_p
                 assert tiers[tier][name] == pytest.approx(mean, rel=1e-4, nan_ok=True)
         for name in OF_FEATURES:
             assert of_model[name] == pytest.approx(tiers["all"][name], nan_ok=True)
+
+
+def test_before_a_layer_norm_what_is_common_to_all_neurons_counts_for_nothing(tiered: Run, tmp_path: Path) -> None:
+    normed = [m for m in range(8) if host(tiered, m).bottleneck.layer_norm is not None]
+    assert 0 < len(normed) < 8
+    scored = {}
+    for name, added in {"as it is": 0, "moved": 1}.items():
+        (tmp_path / name).mkdir()
+        for m in range(8):
+            D = host(tiered, m).directions("mid") + added * torch.linspace(-1, 1, N)
+            save_file({"W_dec": D[0].T.contiguous()}, tmp_path / name / f"{m}.safetensors")
+        scored[name] = score_run(tiered, tmp_path / name, None, "mid", 64)
+    plain, moved = (each.models["mcc"] for each in scored.values())
+    assert moved[normed].tolist() == pytest.approx(plain[normed].tolist(), abs=1e-5)
+    assert (moved < plain - 0.001).drop(normed).all()
+    (said,) = scored["moved"].notes
+    assert said.startswith("where a LayerNorm reads the tap")
+    assert not score_run(tiered, tmp_path / "moved", None, "post", 64).notes
+
+
+def test_all_files_are_looked_at_before_any_is_scored(tiered: Run, tmp_path: Path) -> None:
+    save_dictionary(perfect(tiered, 0), tmp_path / "0")
+    (tmp_path / "1").mkdir()
+    said: list[str] = []
+    with pytest.raises(SpecError, match=r"1/sae_weights\.safetensors: there is no such file"):
+        score_run(tiered, tmp_path, None, "post", 64, said.append)
+    assert not said
+
+
+def test_more_samples_than_fit_in_memory_are_refused(
+    tiered: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_dictionary(perfect(tiered, 0), tmp_path / "0")
+    memory = SimpleNamespace(available=2**20)
+    monkeypatch.setattr("toymodels.sweeps.results.scoring.psutil.virtual_memory", lambda: memory)
+    with pytest.raises(SpecError, match=r"--samples: 100,000 of 2 neurons take .* give at most 26,") as refused:
+        score_run(tiered, tmp_path, None, "post", 100_000)
+    most = int(str(refused.value).rsplit(" ", 1)[1].replace(",", ""))
+    assert len(score_run(tiered, tmp_path, None, "post", most).models) == 1
 
 
 def test_sides_of_signed_features_are_scored_each(signed: Run, tmp_path: Path) -> None:
@@ -142,6 +184,8 @@ def test_where_the_dictionary_of_a_model_may_be(tiered: Run, tmp_path: Path) -> 
     assert models(folder, None) == [2, 7]
     with pytest.raises(SpecError, match="say of which MODEL it is"):
         models(file, None)
+    with pytest.raises(SpecError, match="nowhere: there is no such file or folder"):
+        models(tmp_path / "nowhere", None)
     with pytest.raises(SpecError, match=r"no dictionary of model 4: expected 4/sae_weights.safetensors"):
         models(folder, 4)
     with pytest.raises(SpecError, match="MODEL: expected one from 0 to 7"):

@@ -5,6 +5,7 @@ Counts are exact, and memory does not grow with samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -80,29 +81,37 @@ class Detection:
         return torch.where(along[0].abs() > NO_EFFECT * size, along[1] / along[0], torch.nan)
 
 
-def detect(dictionary: Dictionary, activations: Tensor, active: Tensor) -> Detection:
+def detect(
+    dictionary: Dictionary, activations: Tensor, active: Tensor, seen_as: Callable[[Tensor], Tensor]
+) -> Detection:
     """`Detection` by a ``dictionary`` with an encoder, of ``activations [model, hidden, sample]`` in which ``active
-    [model, feature, sample]`` are the features."""
-    n_models, n_hidden, samples = activations.shape
+    [model, feature, sample]`` are the features. The encoder reads the activations; they and their reconstruction are
+    compared as ``seen_as`` has them, which is linear."""
+    n_models, _, samples = activations.shape
     n_latents, n_features = dictionary.decoder.shape[2], active.shape[1]
-    mean = activations.mean(2, keepdim=True, dtype=torch.float64)
+    chunks = list(zip(activations.split(CHUNK, dim=2), active.split(CHUNK, dim=2), strict=True))
+    sums = torch.stack([a.sum(2, keepdim=True, dtype=torch.float64) for a, _ in chunks])
+    mean = seen_as(sums.sum(0) / samples)
+    n_hidden = mean.shape[1]
+    seen = torch.zeros(n_models, n_features, dtype=torch.int64)
     together = torch.zeros(n_models, n_features, n_latents, dtype=torch.float64)
     fired = torch.zeros(n_models, n_latents, dtype=torch.int64)
     squares, missed, variance = torch.zeros(3, n_models, dtype=torch.float64)
     lengths = torch.zeros(2, n_models, dtype=torch.float64)
     total = torch.zeros(2, n_models, n_hidden, dtype=torch.float64)
     total_seen = torch.zeros(2, n_models, n_features, n_hidden, dtype=torch.float64)
-    for a, on in zip(activations.split(CHUNK, dim=2), active.split(CHUNK, dim=2), strict=True):
-        f = dictionary.encode(a)
+    for read, on in chunks:
+        f = dictionary.encode(read)
+        a, a_hat = seen_as(read), seen_as(dictionary.decode(f))
         firing = f > 0
+        seen += on.sum(2)
         fired += firing.sum(2)
         together += on.float() @ firing.float().transpose(1, 2)  # whole numbers below 2^24: exact
         squares += a.double().square().sum((1, 2))
-        a_hat = dictionary.decode(f)
         missed += (a.double() - a_hat).square().sum((1, 2))
         variance += (a.double() - mean).square().sum((1, 2))
         for i, each in enumerate((a.float(), a_hat)):
             lengths[i] += torch.linalg.vector_norm(each, dim=1).sum(1, dtype=torch.float64)
             total[i] += each.sum(2, dtype=torch.float64)
             total_seen[i] += on.float() @ each.transpose(1, 2)
-    return Detection(together, fired, active.sum(2), samples, squares, variance, missed, lengths, total, total_seen)
+    return Detection(together, fired, seen, samples, squares, variance, missed, lengths, total, total_seen)

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from toymodels.layer_norm import apart_from_common
 from toymodels.metrics.dictionaries.chance import DRAWS, by_chance
 from toymodels.metrics.dictionaries.detection import detect
 from toymodels.metrics.dictionaries.dictionary import Dictionary
@@ -99,6 +100,7 @@ def score(
     directions: Tensor,
     *,
     signed: bool = False,
+    up_to_common: bool = False,
     draws: int = DRAWS,
 ) -> Scores:
     """`Scores` on data the dictionary was not trained on; counts are exact, memory does not grow with samples.
@@ -107,13 +109,19 @@ def score(
     feature]``, ``signed`` where these are the two sides of signed features; ``draws`` random dictionaries give the
     matching by chance. A latent that fires on none of the samples is dead and matched to nothing. A dictionary without
     an encoder is asked for its directions alone: see `Scores`.
+
+    ``up_to_common`` where a LayerNorm reads the activations (`toymodels.metrics.gauge`): latents, directions,
+    activations and reconstructions are then compared about their means over neurons. What the encoder reads it reads as
+    it is.
     """
+    seen_as = apart_from_common if up_to_common else _as_it_is
+    decoder, directions = seen_as(dictionary.decoder), seen_as(directions)
     n_models, _, n_latents = dictionary.decoder.shape
     with_encoder = dictionary.encoder is not None
-    found = detect(dictionary, activations, active) if with_encoder else None
+    found = detect(dictionary, activations, active, seen_as) if with_encoder else None
     alive = torch.ones(n_models, n_latents, dtype=torch.bool) if found is None else found.fired > 0
-    match = matching(torch.where(alive[:, None, :], dictionary.decoder, 0.0), directions, signed=signed)
-    closest = nearest(dictionary.decoder, directions, signed=signed)
+    match = matching(torch.where(alive[:, None, :], decoder, 0.0), directions, signed=signed)
+    closest = nearest(decoder, directions, signed=signed)
     chance = by_chance(directions, n_latents, signed=signed, draws=draws)
     nothing = partial(torch.full, fill_value=torch.nan, dtype=torch.float64)
     by_feature, by_model = nothing(match.latent.shape), nothing((n_models,))
@@ -141,6 +149,10 @@ def score(
         shrinkage=by_model if found is None else found.lengths[1] / found.lengths[0],
         dead_latents=by_model if found is None else (~alive).sum(1).double(),
     )
+
+
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
 
 
 def _different(closest: Tensor) -> Tensor:

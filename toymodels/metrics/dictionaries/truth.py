@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from toymodels.hosts.models import Models
 
 
+CHUNK = 2**15
+"""samples whose other taps are held at once"""
+
+
 @undisturbed
 def activations(host: Host, tap: str, first: int, samples: int) -> tuple[Tensor, Tensor]:
     """What a dictionary is trained and scored on: ``tap`` one of `moment_table.TAPS`, ``first`` a multiple of 4.
@@ -34,10 +38,13 @@ def activations(host: Host, tap: str, first: int, samples: int) -> tuple[Tensor,
     ``[model, feature, sample]``; of signed features where x_i > 0 and then where x_i < 0, ``[model, 2 x feature,
     sample]``.
     """
-    examples = host.examples(first, samples)
-    x = examples.x
-    active = torch.cat([x > 0, x < 0], 1) if host.signed else examples.active
-    return getattr(host.taps(x), tap), active
+    values: list[Tensor] = []
+    active: list[Tensor] = []
+    for each in host.batches(first, samples, CHUNK):
+        x = each.x
+        active.append(torch.cat([x > 0, x < 0], 1) if host.signed else each.active)
+        values.append(getattr(host.taps(x), tap))
+    return (values[0], active[0]) if len(values) == 1 else (torch.cat(values, 2), torch.cat(active, 2))
 
 
 @undisturbed
