@@ -61,7 +61,7 @@ class Directions:
 
 @undisturbed
 def directions_of(host: Models, tap: str) -> Directions:
-    """The directions of a host of one model; those of the read-outs are of the first `SAMPLES` samples that measures are taken on.
+    """The directions of a host of one model; read-outs are fitted on the first `SAMPLES` that measures are taken on.
 
     On one thread, so that they are the same bytes, and a file of them, whatever the threads.
     """

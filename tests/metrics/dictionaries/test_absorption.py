@@ -15,7 +15,16 @@ from torch import Tensor
 import toymodels as tm
 from toymodels import Binary, Features, Frequency, Listed, Sampler, Tree, UniformValues
 from toymodels.hosts import Models
-from toymodels.metrics.dictionaries import Absorption, Dictionary, TopK, absorption, beside_parents, fit, matching
+from toymodels.metrics.dictionaries import (
+    Absorption,
+    Dictionary,
+    TopK,
+    absorption,
+    beside_parents,
+    fit,
+    matching,
+    of_wrong_parents,
+)
 from toymodels.rotations import haar
 from toymodels.values import Values
 
@@ -200,7 +209,8 @@ def test_what_is_not_there_is_undefined():
     same[:, 1] = same[:, 0]
     assert scored(built(0.0), x, same).fraction[:, 1].isnan().all()
     nothing = scored(built(0.0), torch.zeros_like(x))
-    assert all(torch.isnan(each).all() for each in dataclasses.astuple(nothing))
+    assert nothing.counted.tolist() == [0, 0]
+    assert all(torch.isnan(each).all() for each in dataclasses.astuple(nothing)[:-1])
 
 
 def test_parents_of_another_length_or_beyond_the_features_are_refused():
@@ -222,6 +232,43 @@ def test_parents_are_a_tensor_an_array_or_a_list():
         torch.testing.assert_close(found.fraction, scored(of, x).fraction, rtol=0, atol=0, equal_nan=True)
 
 
+def test_the_null_gives_children_the_parent_of_another_tree():
+    x, of = data(), built(1.0)
+    directions = torch.eye(N).expand(2, -1, -1)
+    found = of_wrong_parents(of, x, x != 0, directions, PARENTS)
+    swapped = absorption(of, x, x != 0, directions, np.array([-1, 3, 3, -1, 0, 0]))
+    for name in ("fraction", "full", "silent", "silent_alone", "mean", "counted"):
+        assert torch.equal(getattr(found, name).nan_to_num(9), getattr(swapped, name).nan_to_num(9)), name
+    assert scored(of, x).mean.tolist() == [1, 1]
+    assert found.mean.tolist() == [0, 0]  # no latent carries a parent of another tree
+    assert found.full[:, CHILDREN].tolist() == [[0] * 4] * 2
+    with pytest.raises(ValueError, match="of 2 parents at depth 0 none is another's after 2 steps"):
+        of_wrong_parents(of, x, x != 0, directions, PARENTS, shift=2)
+    with pytest.raises(ValueError, match="parents: expected a feature or -1"):
+        of_wrong_parents(of, x, x != 0, directions, np.array([-1, 0, 0, -1, 3, 6]))
+    with pytest.raises(ValueError, match="its own ancestor"):
+        of_wrong_parents(of, x, x != 0, directions, np.array([1, 0, 0, -1, 3, 3]))
+
+
+def test_the_null_keeps_to_the_depth_of_a_parent():
+    tree = Tree(children=2, depth=2, any_child=0.7)
+    parents = tree.parents(14)
+    x = Sampler([Features(14, 0.2, values=Binary(), firing=tree)], [0]).evaluation(0, 2_000)
+    eye = torch.eye(14)
+    of = Dictionary(eye[None], eye[None])
+    found = of_wrong_parents(of, x, x != 0, eye[None], parents)
+    assert found.counted.item() == 1
+    assert found.fraction[0, parents < 0].isnan().all()
+
+
+def test_the_share_of_children_that_are_counted():
+    of = built(1.0)
+    assert of.encoder_bias is not None
+    of.encoder_bias[:, 0] = -9  # the first root has no latent: its two children drop out
+    assert scored(of, data()).counted.tolist() == [0.5, 0.5]
+    assert scored(built(0.0), data()).counted.tolist() == [1, 1]
+
+
 def test_dictionaries_of_trees_absorb_and_those_of_independent_features_do_not():
     """Of the same marginals, in the same superposition: 12 features, whose directions are random, in 9 dimensions."""
     n, seeds = 12, [0, 1, 2, 3]
@@ -231,16 +278,18 @@ def test_dictionaries_of_trees_absorb_and_those_of_independent_features_do_not()
     apart = Features(n, 0.1, p, values=Binary())
     noise = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(len(seeds), 9, n, generator=noise), dim=1)
-    found = []
+    found, nulls = [], []
     for features in (on_tree, apart):
         x = Sampler([features] * len(seeds), seeds).evaluation(0, 24_000)
         a = directions @ x
         of = fit(a[:, :, :16_000], TopK(1), n, seeds, steps=600)
         found.append(absorption(of, a[:, :, 16_000:], x[:, :, 16_000:] != 0, directions, tree.parents(n)))
+        nulls.append(of_wrong_parents(of, a[:, :, 16_000:], x[:, :, 16_000:] != 0, directions, tree.parents(n)))
     trees, independent = found
     assert (trees.mean > 0.5).all()
     assert (independent.mean < 0.3).all()
     assert (trees.full.nanmean(1) > independent.full.nanmean(1) + 0.3).all()
+    assert (trees.full.nanmean(1) > nulls[0].full.nanmean(1) + 0.3).all()
 
 
 def test_directions_beside_parents_are_what_a_child_adds_to_its_path() -> None:

@@ -14,7 +14,7 @@ trains them, `choose` gives them the truth's sparsity, `score` holds them agains
 
 from __future__ import annotations
 
-from toymodels.metrics.dictionaries.absorption import Absorption, absorption
+from toymodels.metrics.dictionaries.absorption import Absorption, absorption, of_wrong_parents
 from toymodels.metrics.dictionaries.batch_top_k import BatchTopK
 from toymodels.metrics.dictionaries.chance import Chance, by_chance
 from toymodels.metrics.dictionaries.choosing import Choice, choose, top_k
@@ -51,6 +51,7 @@ __all__ = [
     "fit",
     "matching",
     "nearest",
+    "of_wrong_parents",
     "score",
     "top_k",
 ]

@@ -16,6 +16,13 @@ a rotation of the activations. Latents beyond these two are not asked, as in few
 any direction. At a tap that is not linear in x a child's direction is better taken beside its parent, tap(e_p + e_c) -
 tap(e_p): without it the child is never in the data. Karvonen et al. 2025 (*SAEBench*) have such a fraction of a probe's
 direction, of all latents above thresholds, as without the truth it must be.
+
+What it is no evidence of. ``fraction`` alone is not specific: a parent's latent that is silent with a child and fires
+the rest of the time scores what one does that its children have absorbed; ``full`` carries the claim. Parents that are
+merged with a child, and children without a latent, drop out: `Absorption.counted` is the share that is left. And where
+values are binary, latents for {p alone, p and c_1, p and c_2, ...} are as valid a dictionary as {p, c_1, c_2, ...},
+of a lower L0: absorption is then what its parts are called. A **null** is `of_wrong_parents`: the same dictionary and
+data, the children given the parent of another tree. What it scores is no absorption.
 """
 
 from __future__ import annotations
@@ -61,6 +68,8 @@ class Absorption:
     dictionary misses anyway; NaN without such samples"""
     mean: Tensor
     """mean of ``fraction`` over the children that have one, [model]; NaN without any"""
+    counted: Tensor
+    """the share of all children that have a ``fraction``, [model]; NaN where no feature is a child"""
 
 
 @undisturbed
@@ -76,10 +85,7 @@ def absorption(
     a latent is of one side only.
     """
     n_models, n_features, _ = active.shape
-    parents = np.asarray(parents)
-    whole = parents.shape == (n_features,) and parents.dtype.kind in "iu"
-    if not whole or not ((parents >= -1) & (parents < n_features)).all():
-        raise ValueError(f"parents: expected a feature or -1 for each of {n_features}, got {parents.tolist()!s:.60}")
+    parents = _checked(parents, n_features)
     child = torch.from_numpy(np.flatnonzero(parents >= 0))
     parent = torch.from_numpy(parents.astype(np.int64))[child]
     chunks = list(zip(activations.split(CHUNK, dim=2), active.split(CHUNK, dim=2), strict=True))
@@ -123,7 +129,55 @@ def absorption(
         silent=by_feature(silent_with / seen),
         silent_alone=by_feature(silent_alone / alone),
         mean=fraction.nanmean(1),
+        counted=fraction[:, child].isfinite().double().mean(1),
     )
+
+
+def of_wrong_parents(
+    dictionary: Dictionary,
+    activations: Tensor,
+    active: Tensor,
+    directions: Tensor,
+    parents: Array | Sequence[int],
+    shift: int = 1,
+) -> Absorption:
+    """The null of `absorption`: every child is given the parent of another tree, of the same depth in it.
+
+    The parents that have children are permuted among those of their depth, each giving way to the ``shift``-th after
+    it, so that as many children are asked of each. Samples in which that parent is not active count as well: of them
+    a silent parent is right. Raises ``ValueError`` as `absorption`, and where a parent is the only one of its depth or
+    comes back to its own children.
+    """
+    parents = _checked(parents, active.shape[1])
+    depth = _depths(parents)
+    instead = np.arange(len(parents))
+    having = np.unique(parents[parents >= 0])
+    for level in np.unique(depth[having]):
+        alike = having[depth[having] == level]
+        if shift % len(alike) == 0:
+            raise ValueError(f"shift: of {len(alike)} parents at depth {level} none is another's after {shift} steps")
+        instead[alike] = np.roll(alike, -shift)
+    wrong = np.where(parents >= 0, instead[parents], -1)
+    return absorption(dictionary, activations, active, directions, wrong)
+
+
+def _checked(parents: Array | Sequence[int], n_features: int) -> np.ndarray:
+    parents = np.asarray(parents)
+    whole = parents.shape == (n_features,) and parents.dtype.kind in "iu"
+    if not whole or not ((parents >= -1) & (parents < n_features)).all():
+        raise ValueError(f"parents: expected a feature or -1 for each of {n_features}, got {parents.tolist()!s:.60}")
+    return parents
+
+
+def _depths(parents: np.ndarray) -> np.ndarray:
+    """How many ancestors each feature has. Raises ``ValueError`` where one is its own."""
+    depth, above = np.zeros(len(parents), dtype=np.int64), parents
+    while (above >= 0).any():
+        if depth.max(initial=0) > len(parents):
+            raise ValueError("parents: expected trees, got a feature that is its own ancestor")
+        depth += above >= 0
+        above = np.where(above >= 0, parents[above], -1)
+    return depth
 
 
 def _at(f: Tensor, latent: Tensor) -> Tensor:
