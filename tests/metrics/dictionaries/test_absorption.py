@@ -258,7 +258,7 @@ def test_the_null_keeps_to_the_depth_of_a_parent():
     of = Dictionary(eye[None], eye[None])
     found = of_wrong_parents(of, x, x != 0, eye[None], parents)
     assert found.counted.item() == 1
-    assert found.fraction[0, parents < 0].isnan().all()
+    assert found.fraction[0, torch.from_numpy(parents < 0)].isnan().all()
 
 
 def test_the_share_of_children_that_are_counted():
