@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from toymodels.sweeps.studies.reply import Reply
 
 NOT_STUDIES = ("__init__", "reply", "document", "paired", "blinded", "judgements", "persons", "layers", "transformers")
+NOT_STUDIES += ("transformer_arms",)
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_STUDIES))
 """Read off the files, so that naming them takes no PyTorch."""
 
