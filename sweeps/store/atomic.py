@@ -69,6 +69,26 @@ def write(path: Path, data: bytes) -> None:
             file.write(data)
 
 
+def write_pair(path: Path, data: bytes, text_path: Path, text: bytes) -> None:
+    """Replace a file and, in the same folder, the one that says what it is.
+
+    Both are on the disk before either takes its name, so that what fails leaves the pair that was there. The data go
+    before their text and come after it: a kill in between leaves no data, never those of one pair with the text of
+    another. Raises ``OSError`` where they cannot be written, and leaves no temporary behind.
+    """
+    new, new_text = (path.with_name(f"{PREFIX}{secrets.token_hex(8)}") for _ in range(2))
+    try:
+        write(new, data)
+        write(new_text, text)
+        path.unlink(missing_ok=True)
+        os.replace(new_text, text_path)
+        os.replace(new, path)
+    finally:
+        for temporary in (new, new_text):
+            temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def sweep_temporaries(folder: Path) -> None:
     """Remove what an interrupted `write` left in ``folder``, but for what another user's rights keep there.
 

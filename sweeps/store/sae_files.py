@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,25 +105,13 @@ def read_tensors(path: Path, hidden: int) -> dict[str, Tensor]:
 def write(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
     """Both files into ``folder``, which is made: what SAELens 6 loads. Returns the path of the tensors.
 
-    Both are on the disk before either takes its name, so that what fails leaves the pair that was there. Weights go
-    before their text and come after it: a kill in between leaves no weights, never those of one with the text of
-    another. Raises `FolderError` where they cannot be written.
+    Raises `FolderError` where they cannot be written, and then leaves what was there, or no weights (`write_pair`).
     """
     own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     data, text = save_tensors(own), (json.dumps(config, indent=2) + "\n").encode()
-    weights, words = (folder / f"{atomic.PREFIX}{secrets.token_hex(8)}" for _ in range(2))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            atomic.write(weights, data)
-            atomic.write(words, text)
-            (folder / WEIGHTS).unlink(missing_ok=True)
-            os.replace(words, folder / CONFIG)
-            os.replace(weights, folder / WEIGHTS)
-        finally:
-            for path in (weights, words):
-                path.unlink(missing_ok=True)
-        atomic.sync_folder(folder)
+        atomic.write_pair(folder / WEIGHTS, data, folder / CONFIG, text)
     except OSError as error:
         raise unwritable(folder, error) from None
     return folder / WEIGHTS

@@ -59,7 +59,7 @@ class StoredTransformer:
 def write_transformer(folder: Path | str, bridge: Any, language: Language | None = None) -> Path:
     """Write a bridge into a folder, which is made where it is not there; returns the folder.
 
-    Raises `FolderError` where it cannot be written.
+    Raises `FolderError` where it cannot be written, and then leaves what was there, or no weights.
     """
     folder = Path(folder)
     config: dict[str, Any] = {name: getattr(bridge.cfg, name) for name in CHECKS}
@@ -68,8 +68,8 @@ def write_transformer(folder: Path | str, bridge: Any, language: Language | None
     tensors = {name: each.detach().cpu().clone().contiguous() for name, each in bridge.state_dict().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        atomic.write(folder / WEIGHTS, save_tensors(tensors))
-        atomic.write(folder / CONFIG, json.dumps(config, indent=1).encode() + b"\n")
+        text = json.dumps(config, indent=1).encode() + b"\n"
+        atomic.write_pair(folder / WEIGHTS, save_tensors(tensors), folder / CONFIG, text)
     except OSError as error:
         raise unwritable(folder, error) from None
     return folder

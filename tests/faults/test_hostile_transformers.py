@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import door
 from tests.transformers.stand_in import StandIn
+from toymodels.sweeps.errors import DiskFull
 from toymodels.sweeps.store import transformer_files
 from toymodels.sweeps.store.transformer_files import CONFIG, WEIGHTS, write_transformer
 
@@ -97,3 +100,26 @@ def test_hostile_weights_are_refused(folder: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**40)
     refused(folder, "larger than it can be")
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_a_transformer_written_over_another_never_has_the_others_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Every rename that gives a file its name fails in turn."""
+    before, names = {path.name: path.read_bytes() for path in folder.iterdir()}, []
+    real = os.replace
+
+    def replace(old: Path, new: Path) -> None:
+        if new.name in before:
+            names.append(new.name)
+        if len(names) == failing:
+            raise OSError(errno.ENOSPC, "full")
+        real(old, new)
+
+    monkeypatch.setattr("toymodels.sweeps.store.atomic.os.replace", replace)
+    with pytest.raises(DiskFull):
+        write_transformer(folder, StandIn({**SIZES, "act_fn": "solu_ln", "seed": 1}))
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert there.keys() <= before.keys()
+    assert there == before if failing == 0 else WEIGHTS not in there
