@@ -28,7 +28,7 @@ from toymodels.metrics.dictionaries import Scores, activations, score
 from toymodels.metrics.dictionaries.scores import BY_FEATURE
 from toymodels.metrics.gauge import up_to_common
 from toymodels.sweeps.errors import FolderError, SpecError
-from toymodels.sweeps.results.dictionaries import read_dictionary
+from toymodels.sweeps.results.dictionaries import ReadDictionary, read_dictionary
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.tables import TIER_NAMES
 from toymodels.sweeps.spec.wording import one_of
@@ -103,15 +103,15 @@ def score_run(
     tier_of = dict(list(run.rows("features", list(paths), ["tier"]).groupby("model")["tier"]))
     scored = [each for each in paths if each not in diverged]
     experiments = dict(zip(scored, run.plan.experiments(run.plan.settings(scored)), strict=True))
+    read: dict[int, ReadDictionary] = {}
     for each, e in experiments.items():  # all of them before any is scored
         _check_memory(e, samples)
-        read_dictionary(paths[each], e.bottleneck.hidden)
+        read[each] = read_dictionary(paths[each], e.bottleneck.hidden)
     parts: list[ScoredRun] = []
     for each, e in experiments.items():
         host = Models([e], run.model(each).parameters)
-        parts.append(_scored(each, host, tier_of[each].tolist(), paths[each], tap, samples))
-        (row,) = parts[-1].models.to_dict("records")
-        say(f"model {each}: {row['dictionary']}, read as '{row['architecture']}'")
+        parts.append(_scored(each, host, tier_of[each].tolist(), read[each], tap, samples))
+        say(f"model {each}: {read[each].path}, read as '{read[each].architecture}'")
     if any(up_to_common(e.bottleneck, tap) for e in experiments.values()):
         notes.append(GAUGED)
     if not parts:
@@ -126,9 +126,10 @@ def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> Score
     _check(tap)
     host = hosted.models
     _check_memory(host.first, samples)
+    read = read_dictionary(path, host.bottleneck.hidden)
     codes = measure(host.experiments, host.parameters, TIERS_ON).features["tier"][0].tolist()
     tiers = [None if code < 0 else str(TIER_NAMES[code]) for code in codes]
-    scored = _scored(0, host, tiers, path, tap, samples)
+    scored = _scored(0, host, tiers, read, tap, samples)
     return replace(scored, notes=[*scored.notes, GAUGED]) if up_to_common(host.bottleneck, tap) else scored
 
 
@@ -137,9 +138,10 @@ def _check(tap: str) -> None:
         raise SpecError(f"--tap: expected {one_of(TAPS)}, got '{tap}'")
 
 
-def _scored(model: int, host: Models, tier_of: Sequence[str | None], path: Path, tap: str, samples: int) -> ScoredRun:
-    """The scores of the dictionary at ``path`` of a host of one model, which is called by a number."""
-    read = read_dictionary(path, host.bottleneck.hidden)
+def _scored(
+    model: int, host: Models, tier_of: Sequence[str | None], read: ReadDictionary, tap: str, samples: int
+) -> ScoredRun:
+    """The scores of a dictionary of a host of one model, which is called by a number."""
     a, active = activations(host, tap, FIRST, samples)
     gauged = up_to_common(host.bottleneck, tap)
     found = score(read.dictionary, a, active, host.directions(tap), signed=host.signed, up_to_common=gauged)

@@ -105,7 +105,7 @@ def answer(run: Run, say: Callable[[str], None]) -> Reply:
         if not (host.of_features and isinstance(loaded.experiment.features, Features)):
             continue
         of = {"host": name_of(loaded.experiment), "model": model}
-        hosts.append(of | {name: row[name] for name in OF_HOSTS} | _undone(host))
+        hosts.append(of | {name: row[name] for name in OF_HOSTS} | {"neurons_mcc": _neurons_mcc(host)})
         tier = run.rows("features", [model], ["tier"])["tier"].tolist()
         for tap, times, kind, dictionary in _dictionaries(host, samples):
             latents = dictionary.decoder.shape[2]
@@ -173,9 +173,8 @@ def _scored(
         parents = features.firing.parents(features.n)
         beside = beside_parents(host, tap, parents).expand(len(SEEDS), -1, -1)
         absorbed = absorption(dictionary, a, active, beside, parents)
-        children = torch.from_numpy(parents >= 0)
-        counted = (~absorbed.fraction[:, children].isnan()).double().mean(1)
-        every |= dict(zip(IN_TREES, (absorbed.mean, absorbed.full.nanmean(1), counted), strict=True))
+        of_trees = absorbed.mean, absorbed.full.nanmean(1), absorbed.counted
+        every |= dict(zip(IN_TREES, of_trees, strict=True))
     sides = [*tier] * (directions.shape[2] // len(tier))
     rows: list[dict[str, Any]] = []
     of = {
@@ -193,11 +192,10 @@ def _scored(
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
-def _undone(host: Models) -> dict[str, float]:
+def _neurons_mcc(host: Models) -> float:
     """The MCC of the neurons themselves."""
     D = host.directions(TAPS[0])
-    neurons = matching(torch.eye(D.shape[1])[None], D, signed=host.signed)
-    return {"neurons_mcc": neurons.cosine.mean().item()}
+    return matching(torch.eye(D.shape[1])[None], D, signed=host.signed).cosine.mean().item()
 
 
 def _estimate(values: Tensor, measure: str, *, apart: bool = False) -> dict[str, float | int]:
