@@ -286,7 +286,10 @@ def doctor(clear_cache: options.ClearCache = False, as_json: options.Json = Fals
     """Print versions, device, threads, memory, disk and optional parts."""
     from toymodels.sweeps.console import doctor
 
-    (doctor.say_cleared if clear_cache else doctor.say_facts)(as_json)
+    if clear_cache:
+        doctor.say_cleared(as_json)
+    else:
+        doctor.say_facts(as_json)
 
 
 if __name__ == "__main__":
