@@ -327,6 +327,16 @@ def test_products_in_tf32_are_others_and_near():
     torch.testing.assert_close(exact.curve, rounded.curve, rtol=3e-2, atol=0)
 
 
+@EITHER
+@pytest.mark.parametrize("case", ["5->2", "decoder"])
+def test_a_batch_that_is_shared_out_gives_the_models_of_the_gpu_engine(case, device):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    es, split = of(case, device), ENGINES["gpu_split"]
+    together, whole = split.train(es, device), gpu.train(es, device)
+    same(together, split.train(es[1:2], device), slice(1, 2))
+    torch.testing.assert_close(together.curve, whole.curve, rtol=1e-3, atol=0)
+
+
 @CUDA
 def test_a_hundred_thousand_models_are_each_what_they_are_alone():
     recipe = Training(steps=20, batch=64)

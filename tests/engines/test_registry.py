@@ -40,7 +40,9 @@ def test_no_more_batches_are_asked_for_than_it_takes_to_know() -> None:
 
 
 def test_a_name_that_is_none_lists_those_that_are() -> None:
-    with pytest.raises(ValueError, match="engine: expected auto, autograd, gpu_tf32, gpu or fused, got 'fusd'"):
+    with pytest.raises(
+        ValueError, match="engine: expected auto, autograd, gpu_tf32, gpu_split, gpu or fused, got 'fusd'"
+    ):
         choose("fusd", [PLAIN])
 
 

@@ -10,12 +10,13 @@ import torch
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.engines.engine import Engine, Unsupported
 from toymodels.engines.fused import FusedEngine
-from toymodels.engines.gpu import GpuEngine, Tf32Engine
+from toymodels.engines.gpu import GpuEngine, SplitEngine, Tf32Engine
 from toymodels.training.experiment import Experiment
 
 REFERENCE = AutogradEngine()
 """It refuses nothing."""
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (REFERENCE, Tf32Engine(), GpuEngine(), FusedEngine())}
+NAMED = (REFERENCE, Tf32Engine(), SplitEngine(), GpuEngine(), FusedEngine())
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in NAMED}
 """By name; of those that can train something on a device of theirs, "auto" takes the last."""
 
 

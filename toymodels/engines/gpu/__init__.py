@@ -24,7 +24,7 @@ from toymodels.engines.autograd import moments as autograd_moments
 from toymodels.engines.autograd import rotated as autograd_rotated
 from toymodels.engines.engine import Engine, OnNote, OnStep, Unsupported, unheard
 from toymodels.engines.fused import moments, rotated
-from toymodels.engines.gpu import batch, run
+from toymodels.engines.gpu import batch, run, split
 from toymodels.engines.gpu.availability import interpreted, lacking, triton_version
 from toymodels.engines.gpu.choices import KNOWN, unsupported
 from toymodels.kernels import compiled
@@ -45,6 +45,7 @@ class GpuEngine(Engine):
     independent = True
     input_precision: ClassVar[str] = "ieee"
     """how products of matrices take their factors: "ieee" as they are, or "tf32" rounded to 10 bits of mantissa"""
+    runs: ClassVar[type[run.GpuRun]] = run.GpuRun
 
     def refuses(
         self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
@@ -86,7 +87,7 @@ class GpuEngine(Engine):
         check_one_structure(experiments)
         if reason := self.refuses(experiments, device, dtype):
             raise Unsupported(reason)
-        return run.train(experiments, device, self.input_precision, on_step, keep)
+        return run.train(self.runs(experiments, device, self.input_precision), on_step, keep)
 
     def moments(
         self, experiments: Sequence[Experiment], parameters: Parameters, edges: Sequence[int]
@@ -125,6 +126,25 @@ class Tf32Engine(GpuEngine):
 
     name = "gpu_tf32"
     input_precision = "tf32"
+
+
+class SplitEngine(GpuEngine):
+    """The gpu engine with each step's batch shared out over the GPU, for few models: two kernels a step.
+
+    Sums are those of the gpu engine in the same order, but other kernels: where a compiler orders the sum over a tile
+    otherwise, bits differ, so this is another engine by name.
+    """
+
+    name = "gpu_split"
+    runs = split.SplitRun
+
+    def models_at_once(self, experiments: Sequence[Experiment], device: str = "cpu") -> int:
+        """See `Engine`: as many as have a program on every place that the gpu engine fills with a model."""
+        return max(len(experiments), super().models_at_once(experiments, device) // split.tiles_of(experiments[0]))
+
+    def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
+        """See `Engine`."""
+        return super().bytes_needed(experiments, dtype) + split.bytes_needed(experiments)
 
 
 def digest() -> str:

@@ -24,26 +24,23 @@ MOST_AT_ONCE = 2**14
 model keeps as many numbers"""
 
 
-def train(
-    experiments: Sequence[Experiment], device: str, precision: str, on_step: OnStep | None, keep: Keep | None
-) -> Trained:
-    """Train these models, of one structure, from where ``keep`` has them or from their start.
+def train(run: GpuRun, on_step: OnStep | None, keep: Keep | None) -> Trained:
+    """Train the models of a run, from where ``keep`` has them or from their start.
 
     An interruption saves the last whole stretch into ``keep``.
     """
-    run, steps = GpuRun(experiments, device, precision), experiments[0].training.steps
-    whole: dict[str, Tensor] = {}
+    steps, whole = run.recipe.steps, dict[str, Tensor]()
     if keep:
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
         run.put_back(resume(keep, run.state(), steps, steps - 1))
         whole = run.state()
-    saved, at_once, most = time.monotonic(), 1, MOST_AT_ONCE // len(run.batch.shares)
+    saved, at_once = time.monotonic(), 1
     try:
         while run.t < steps:
             begun, before = time.perf_counter(), run.t
             run.advance(min(steps, run.t + at_once))
             taken = time.perf_counter() - begun
-            at_once = max(1, min(4 * at_once, int(at_once * CALL_SECONDS / max(taken, 1e-6)), most))
+            at_once = max(1, min(4 * at_once, int(at_once * CALL_SECONDS / max(taken, 1e-6)), run.longest_stretch))
             if keep and run.t < steps:
                 whole = run.state()
                 if time.monotonic() - saved >= keep.seconds:
@@ -80,6 +77,11 @@ class GpuRun:
         self.curve = torch.full((models, len(self.curve_step)), torch.nan, device=device)
         self.snapshots = torch.zeros(models, len(self.snapshot_step), theta.shape[1], device=device)
 
+    @property
+    def longest_stretch(self) -> int:
+        """The steps that a stretch has at most."""
+        return MOST_AT_ONCE // len(self.batch.shares)
+
     def advance(self, until: int) -> None:
         """Take the steps from the one after ``t`` to ``until``."""
         from toymodels.engines.gpu.kernels import steps  # Triton is not everywhere, and slow to import
@@ -109,6 +111,7 @@ class GpuRun:
             self.curve.shape[1],
             self.snapshots.shape[1],
         )
+        self.wait()
         (self.stood, self.ceiling, self.diverged_step), self.t = after, until
 
     def judge_last_step(self) -> None:
@@ -131,29 +134,37 @@ class GpuRun:
             self.recipe.batch,
             self.snapshots.shape[1],
         )
+        self.wait()
         self.before, self.diverged_step = outcome, diverged_step
 
-    def _launch(self, kernel: Any, *arguments: Any) -> None:
-        """Run a kernel, a program a model, and wait for it.
+    def _launch(self, kernel: Any, *arguments: Any, parts: int = 1) -> None:
+        """Launch a kernel, so many programs a model.
 
         Raises `Unsupported` where this GPU has less shared memory than a program takes; that of a data centre has not.
         """
         from triton.runtime.errors import OutOfResources
 
-        on_gpu = self.device.type == "cuda"
-        where: AbstractContextManager[Any] = torch.cuda.device(self.device) if on_gpu else nullcontext()
+        where: AbstractContextManager[Any] = torch.cuda.device(self.device) if self.on_gpu else nullcontext()
         form = self.batch.form
         options = {"num_warps": form.warps, "num_stages": 1, "enable_fp_fusion": True}
         with where, np.errstate(all="ignore"):  # interpreted, what overflows is NumPy's
             try:
-                kernel[(len(self.batch),)](*arguments, form=form, **options)
+                kernel[(len(self.batch) * parts,)](*arguments, form=form, **options)
             except OutOfResources as error:
                 raise Unsupported(
                     f"the gpu engine: a multiprocessor of this GPU has too little {error.name} for a "
                     f"model of {form.n} features and {form.m} neurons: use engine autograd"
                 ) from None
-            if on_gpu:
-                torch.cuda.synchronize()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether kernels run on one, and a launch returns before they have."""
+        return self.device.type == "cuda"
+
+    def wait(self) -> None:
+        """Return when the kernels that were launched are done."""
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
 
     def newest_losses(self) -> Tensor:
         """The loss at the last point of the curve that was reached, on the CPU: [model]."""

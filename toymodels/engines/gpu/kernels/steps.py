@@ -1,4 +1,4 @@
-"""Steps: one model's training over a stretch of steps, and the look at what the last step did."""
+"""Steps: one step with its gradient, one model's training over a stretch of them, and what the last of all did."""
 
 from __future__ import annotations
 
@@ -25,6 +25,42 @@ def batch_loss(weights, source, given, step, batch, tiles, form: tl.constexpr):
         loss += part
         gradient = add(gradient, slopes)
     return loss / batch, gradient
+
+
+@triton.jit
+def rotation_of(rotation, model, form: tl.constexpr):
+    """One model's rotation of its neurons, filled up; 0 where its optimizer has none."""
+    R = 0.0
+    if form.optimizer == "rotated_adam":
+        neuron = tl.arange(0, form.M)
+        at = rotation + (model * form.m + neuron[:, None]) * form.m + neuron[None, :]
+        R = tl.load(at, mask=(neuron < form.m)[:, None] & (neuron < form.m)[None, :], other=0.0)
+    return R
+
+
+@triton.jit
+def taken(weights, mean, square, most, lost, loss, gradient, t, own, rule, pace, most_kept, R, form: tl.constexpr):
+    """Step t, counted from 1, with its loss and gradient: the model's (weights, mean, square, most, lost) after it.
+
+    ``most`` is the loss beyond which it diverges, ``lost`` the step at which it did, 0 where it has not.
+    """
+    most = tl.where(t == 1, tl.load(rule + 5) * (loss + most), most)
+    mean, square, updates = propose(weights, mean, square, gradient, own, rule, pace, R, form)
+    moves = (lost == 0) & finite(loss) & (loss <= most) & all_finite(gradient) & all_finite(updates)
+    lost = tl.where((lost == 0) & (moves == 0), t, lost)
+    weights = chosen(moves, _less(weights, updates), weights)
+    if moves & (tl.load(most_kept) >= 0):
+        weights = pruned(weights, most_kept, form)
+    return weights, mean, square, most, lost
+
+
+@triton.jit
+def _less(a, b):
+    """a - b, parameter by parameter."""
+    rest = ()
+    for i in tl.static_range(len(a)):
+        rest = rest + (a[i] - b[i],)
+    return rest
 
 
 @triton.jit(do_not_specialize=["begin", "end", "last", "points_kept", "snapshots_kept", "batch"])
@@ -70,11 +106,7 @@ def train(
     own = numbers + model * NUMBERS
     source = source_of(seeds, low, high, divisor, member, pairs, model, form)
     given = given_of(importance, own, embedding, model, form)
-    R = 0.0
-    if form.optimizer == "rotated_adam":
-        neuron = tl.arange(0, form.M)
-        at = rotation + (model * form.m + neuron[:, None]) * form.m + neuron[None, :]
-        R = tl.load(at, mask=(neuron < form.m)[:, None] & (neuron < form.m)[None, :], other=0.0)
+    R = rotation_of(rotation, model, form)
     theta = state + model * 3 * form.size
     weights = load_weights(theta, form)
     mean = load_weights(theta + form.size, form)
@@ -87,16 +119,12 @@ def train(
         shot = tl.load(points + 2 * (t - begin) + 1)
         tiles = tl.where((lost == 0) | (point >= 0), tl.cdiv(batch, form.tile), 0)
         loss, gradient = batch_loss(weights, source, given, t - 1, batch, tiles, form)
-        most = tl.where(t == 1, tl.load(rule + 5) * (loss + most), most)
-        mean, square, updates = propose(weights, mean, square, gradient, own, rule, pace + 3 * (t - begin), R, form)
-        moves = (lost == 0) & finite(loss) & (loss <= most) & all_finite(gradient) & all_finite(updates)
-        lost = tl.where((lost == 0) & (moves == 0), t, lost)
         if t == last:
             store_weights(before + model * form.size, weights, form)
-        weights = chosen(moves, _less(weights, updates), weights)
-        most_kept = shares + 2 * (t - begin)
-        if moves & (tl.load(most_kept) >= 0):
-            weights = pruned(weights, most_kept, form)
+        row = t - begin
+        weights, mean, square, most, lost = taken(
+            weights, mean, square, most, lost, loss, gradient, t, own, rule, pace + 3 * row, shares + 2 * row, R, form
+        )
         tl.store(curve + model * points_kept + point, loss, mask=point >= 0)
         if shot >= 0:
             store_weights(snapshots + (model * snapshots_kept + shot) * form.size, weights, form)
@@ -106,15 +134,6 @@ def train(
     store_weights(after + 2 * form.size, square, form)
     tl.store(next_ceiling + model, most)
     tl.store(next_diverged_step + model, lost)
-
-
-@triton.jit
-def _less(a, b):
-    """a - b, parameter by parameter."""
-    rest = ()
-    for i in tl.static_range(len(a)):
-        rest = rest + (a[i] - b[i],)
-    return rest
 
 
 @triton.jit(do_not_specialize=["last", "snapshots_kept", "batch"])
