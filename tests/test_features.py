@@ -111,7 +111,7 @@ def test_numba_and_torch_draw_the_same_x(values, signed, firing, density, seed):
     spec = features(values, signed, firing, density=density)
     sampler = Sampler([spec, spec], [seed, seed + 1])
     where = (3, 50, 8, Domain.DATA, Domain.FIRING)
-    assert torch.equal(sampler._on_cpu(*where), sampler._in_torch(*where))
+    assert torch.equal(sampler._on_cpu(*where), sampler._elsewhere.in_torch(*where))
 
 
 def test_x_is_word_over_threshold():
@@ -275,7 +275,9 @@ def test_thousands_of_features_are_drawn_too():
     features = Features(4000, 0.05)
     ours, reference = Sampler([features], [1]), Sampler([features], [1])
     x = ours.training(0, 64)
-    assert torch.equal(x, reference.values.from_uniform(reference._in_torch(0, 64, 0, Domain.DATA, Domain.FIRING)))
+    assert torch.equal(
+        x, reference.values.from_uniform(reference._elsewhere.in_torch(0, 64, 0, Domain.DATA, Domain.FIRING))
+    )
 
 
 def test_a_sampler_has_a_seed_a_model():

@@ -75,7 +75,7 @@ def operated_on() -> dict[str, Any]:
 def drawn() -> dict[str, Any]:
     sampler = tm.Sampler([FEATURES] * 3, [0, 1, 2])
     as_elsewhere = tm.Sampler([FEATURES] * 3, [0, 1, 2])
-    vars(as_elsewhere)["_on_cpu"] = as_elsewhere._in_torch  # as on a device that is no CPU
+    vars(as_elsewhere)["_on_cpu"] = as_elsewhere._elsewhere.in_torch  # as on a device that is no CPU
     return {
         "training": sampler.training(3, 64),
         "evaluation": sampler.evaluation(64, 64),

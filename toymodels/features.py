@@ -21,6 +21,7 @@ from torch import Tensor
 
 from toymodels import random
 from toymodels.checks import SEED, Flag, Number, OrNone, Part, Whole, expect_frozen, setting, settle
+from toymodels.drawing import Drawing
 from toymodels.firing import FIRINGS, SCALE, Firing, Independent
 from toymodels.kernels import draw
 from toymodels.kernels.draw import Source, whole_tiles
@@ -227,7 +228,7 @@ class Sampler:
     def _draw(self, step: int | Tensor, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         if self.device.type == "cpu":
             return self.values.from_uniform(self._on_cpu(int(step), samples, first_sample, data, firing))
-        return self.values.from_uniform(self._in_torch(step, samples, first_sample, data, firing))
+        return self.values.from_uniform(self._elsewhere.draw(step, samples, first_sample, data, firing))
 
     def _on_cpu(self, step: int, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
         random.check_range(self.n, samples, step, first_sample)
@@ -236,43 +237,6 @@ class Sampler:
         draw.fill_x(out, self.source, first_sample, step, int(data), int(firing), room)
         return torch.from_numpy(out)[:, :, :samples].contiguous()
 
-    def _in_torch(self, step: int | Tensor, samples: int, first_sample: int, data: Domain, firing: Domain) -> Tensor:
-        """`_on_cpu` in torch operations on ``device``: its reference, and the version for other devices."""
-        on = self._on_device
-        words = random.words_torch(self._keys, self.n, samples, step, data, first_sample)
-        if not len(on["member"]):
-            active = words <= on["high"]
-            r = words.double() / on["divisor"]
-        else:
-            group = random.words_torch(self._keys, self._groups, samples, step, firing, first_sample)
-            group = group.index_select(1, on["member"])
-            active = (on["low"] <= group) & (group <= on["high"])
-            r = words.double() / SCALE
-        value = 2 * r - 1 if self.signed else r
-        if self.values.binary:
-            value = torch.where(value >= 0, 1.0, -1.0)
-        return torch.where(active, value, 0.0).float()
-
     @cached_property
-    def _on_device(self) -> dict[str, Tensor]:
-        """What `_in_torch` needs, copied to the device once."""
-
-        def column(edges: np.ndarray, dtype: type) -> Tensor:
-            return torch.from_numpy(edges.astype(dtype)).to(self.device)[:, :, None]
-
-        source = self.source
-        return {
-            "low": column(source.low, np.int64),
-            "high": column(source.high, np.int64),
-            "divisor": column(source.divisor, np.float64),
-            "member": torch.from_numpy(source.member).to(self.device),
-        }
-
-    @cached_property
-    def _keys(self) -> random.RoundKeys:
-        return random.seed_keys(torch.from_numpy(self.seeds).to(self.device))
-
-    @cached_property
-    def _groups(self) -> int:
-        """How many words a sample has that say which groups fire."""
-        return int(self.source.member.max()) + 1
+    def _elsewhere(self) -> Drawing:
+        return Drawing(self.source, self.device)

@@ -8,8 +8,8 @@ A word is addressed, not drawn: Philox-4x32-10 (Salmon, Moraes, Dror, Shaw 2011,
 
 so a model sees the same data alone, in a batch, in any order, on any engine and after any interruption.
 
-Two versions give equal words: `toymodels.kernels.draw`, with which every CPU engine draws, and torch operations, its
-readable reference and the version for other devices.
+Three versions give equal words: `toymodels.kernels.draw`, with which every CPU engine draws, torch operations, its
+readable reference, and `toymodels.kernels.on_gpu.stream`.
 """
 
 from __future__ import annotations

@@ -92,10 +92,11 @@ def experiments(features, bottleneck, optimizer=None):
 
 @EITHER
 @pytest.mark.parametrize("spec", specs(), ids=lambda s: f"{s.values.name}-{s.firing.name}-{s.signed}")
-def test_the_torch_draw_is_the_numba_draw(spec, device):
+def test_the_draws_on_a_device_are_the_numba_draw(spec, device):
     on_cpu = Sampler([spec] * 2, [3, 4])._on_cpu(*DATA)
-    elsewhere = Sampler([spec] * 2, [3, 4], device)._in_torch(*DATA).cpu()
-    assert torch.equal(on_cpu, elsewhere)
+    elsewhere = Sampler([spec] * 2, [3, 4], device)._elsewhere
+    assert torch.equal(on_cpu, elsewhere.in_torch(*DATA).cpu())
+    assert torch.equal(on_cpu, elsewhere.by_kernel(*DATA).cpu())
 
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=CUDA)])

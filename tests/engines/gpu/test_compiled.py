@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from toymodels.engines.gpu.availability import SWITCH
+from toymodels.kernels.on_gpu.availability import SWITCH
 
 KERNELS = ["train", "judge"]
 A100, H100 = 80, 90

@@ -11,7 +11,8 @@ import torch
 
 from toymodels import Bottleneck, Experiment, Features, Training, measure, train
 from toymodels.engines import ENGINES, Unsupported, choose
-from toymodels.engines.gpu import Tf32Engine, availability
+from toymodels.engines.gpu import Tf32Engine
+from toymodels.kernels.on_gpu import availability
 
 PLAIN = [Experiment(Features(5, 0.2), Bottleneck(2), Training(steps=3, batch=16), seed=seed) for seed in range(2)]
 gpu = ENGINES["gpu"]

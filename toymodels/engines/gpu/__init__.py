@@ -25,9 +25,9 @@ from toymodels.engines.autograd import rotated as autograd_rotated
 from toymodels.engines.engine import Engine, OnNote, OnStep, Unsupported, unheard
 from toymodels.engines.fused import moments, rotated
 from toymodels.engines.gpu import batch, run, split
-from toymodels.engines.gpu.availability import interpreted, lacking, triton_version
 from toymodels.engines.gpu.choices import KNOWN, unsupported
-from toymodels.kernels import compiled
+from toymodels.kernels import compiled, on_gpu
+from toymodels.kernels.on_gpu.availability import interpreted, lacking, triton_version
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
@@ -150,5 +150,5 @@ class SplitEngine(GpuEngine):
 def digest() -> str:
     """Of the sources of the kernels and of the forms that they are compiled for: 16 hexadecimal digits."""
     here = Path(__file__).parent
-    paths = sorted([*here.glob("kernels/*.py"), here / "form.py"])
+    paths = sorted([*here.glob("kernels/*.py"), *Path(on_gpu.__file__).parent.glob("*.py"), here / "form.py"])
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in paths)).hexdigest()[:16]

@@ -81,6 +81,11 @@ class Form:
     optimizer: str
 
     @property
+    def binary(self) -> bool:
+        """Whether an active feature is 1, or -1."""
+        return self.values == "binary"
+
+    @property
     def held_throughout(self) -> int:
         """How many numbers a program holds from tile to tile: weights and their gradient, what is fixed beside them."""
         shapes = zip(self.filled_rows, self.filled_columns, strict=True)

@@ -15,11 +15,11 @@ A sum over a batch is the sum over tiles of sums over samples, tile by tile. The
 of a model alone, programs that run at once never speak, and none of the numbers that a call differs by changes the
 code: so a model's bits are the same alone, in a batch, and however its run is cut into stretches.
 
-From the bottom up: `elementary` (functions), `stream` (words and x), `weights` (a model's parameters as a tuple),
-`hidden` (activations, LayerNorm), `objective` (targets, losses), `tile` (one model on one tile), `update` (optimizers),
-`pruning`, `steps` (training), `split` (training again, a step by two kernels). What they are compiled for is a
-`toymodels.engines.gpu.form.Form`, which every function takes; a word that it holds and a kernel does not know gives
-NaN.
+From the bottom up: `elementary` (functions), `values` and `toymodels.kernels.on_gpu.stream` (x), `weights` (a model's
+parameters as a tuple), `hidden` (activations, LayerNorm), `objective` (targets, losses), `tile` (one model on one
+tile), `update` (optimizers), `pruning`, `steps` (training), `split` (training again, a step by two kernels). What they
+are compiled for is a `toymodels.engines.gpu.form.Form`, which every function takes; a word that it holds and a kernel
+does not know gives NaN.
 
 These files import Triton and each other, when training begins and not before: elsewhere it need not be installed.
 With TRITON_INTERPRET=1 in the environment they are run by NumPy, on the CPU, operation by operation.

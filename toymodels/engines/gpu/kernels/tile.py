@@ -7,8 +7,9 @@ import triton.language as tl
 
 from toymodels.engines.gpu.kernels.hidden import activate, activate_backward, normalise, normalise_backward
 from toymodels.engines.gpu.kernels.objective import error, target_of
-from toymodels.engines.gpu.kernels.stream import draw, drawn_from
+from toymodels.engines.gpu.kernels.values import shaped
 from toymodels.engines.gpu.kernels.weights import product
+from toymodels.kernels.on_gpu.stream import draw, drawn_from
 
 DATA, FIRING = tl.constexpr(0), tl.constexpr(1)
 """Domains of the stream, as in `toymodels.random.Domain`."""
@@ -51,10 +52,10 @@ def loss_and_gradient(weights, source, given, step, tile, batch, form: tl.conste
     block = tile * (form.tile // 4)
     valid = tile * form.tile + tl.arange(0, form.tile) < batch
     counts = tl.where(valid, 1.0, 0.0)
-    x = tl.where(valid[None, :], draw(seed, features, block, step, DATA, FIRING, form), 0.0)
+    x = tl.where(valid[None, :], shaped(draw(seed, features, block, step, DATA, FIRING, form), form), 0.0)
     if form.target == "and":
-        one = draw(seed, first, block, step, DATA, FIRING, form)
-        t = target_of(one, draw(seed, second, block, step, DATA, FIRING, form), form)
+        one = shaped(draw(seed, first, block, step, DATA, FIRING, form), form)
+        t = target_of(one, shaped(draw(seed, second, block, step, DATA, FIRING, form), form), form)
     else:
         t = target_of(x, x, form)
     u = x

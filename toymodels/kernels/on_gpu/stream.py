@@ -1,14 +1,14 @@
-"""The stream: words of `toymodels.random`, and x of `toymodels.features`, drawn where they are used.
+"""The stream: words of `toymodels.random`, and x of `toymodels.features` before its values are shaped.
 
 A word is addressed by its feature, so x of any features is drawn in any order: of the members of pairs once more.
+``form`` is whatever a kernel was compiled for, of which these take ``n`` (features), ``tile`` (samples), ``grouped``
+(whether a word decides for several features), ``binary`` and ``signed``.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-from toymodels.engines.gpu.kernels.elementary import LARGEST_BELOW_ONE, erfinv, log1p, nan_like
 
 
 @triton.jit
@@ -50,7 +50,7 @@ def drawn_from(low, high, divisor, member, model, feature, there, form: tl.const
 
 @triton.jit
 def draw(seed, drawn, first_block, step, data, firing, form: tl.constexpr):
-    """x, float32 [feature, sample], of a tile of the domains ``data`` and ``firing``."""
+    """x, float32 [feature, sample], of a tile of the domains ``data`` and ``firing``; values are 1 or uniform."""
     feature, low, high, divisor, group = drawn
     own = words(seed, feature, first_block, step, data, form)
     deciding = own
@@ -64,28 +64,11 @@ def draw(seed, drawn, first_block, step, data, firing, form: tl.constexpr):
 def _values(own, divisor, form: tl.constexpr):
     """The value of each word, were it active; u / T in float64, as the reference has it."""
     u = own.to(tl.float64)
-    if form.values == "binary":
+    if form.binary:
         if form.signed:
             return tl.where(2 * u >= divisor, 1.0, -1.0)
-        else:
-            return tl.full(own.shape, 1.0, tl.float32)
-    else:
-        r = u / divisor
-        if form.signed:
-            r = 2 * r - 1
-        return _shaped(r.to(tl.float32), form)
-
-
-@triton.jit
-def _shaped(v, form: tl.constexpr):
-    """The value law's function of v; NaN for a law that is not listed here."""
-    if form.values == "uniform":
-        return v
-    elif form.values == "folded_normal":
-        return 1.4142135623730951 * erfinv(v)
-    elif form.values == "exponential":
-        size = tl.abs(v)
-        value = log1p(-tl.where(size > LARGEST_BELOW_ONE, LARGEST_BELOW_ONE, size))
-        return tl.where(v > 0, -value, value)
-    else:
-        return nan_like(v)
+        return tl.full(own.shape, 1.0, tl.float32)
+    r = u / divisor
+    if form.signed:
+        r = 2 * r - 1
+    return r.to(tl.float32)
