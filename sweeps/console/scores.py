@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,9 @@ from toymodels.sweeps.studies.reply import estimates
 IN_BRIEF = ("mcc", "mcc_by_chance", "mmcs", "f1", "precision", "recall", "uniqueness", "l0", "r2", "shrinkage")
 """the measures that a row of the table of several models has room for"""
 SHARES = ("mcc", "mcc_by_chance", "f1", "precision", "recall", "uniqueness", "classification_f1")
-"""the measures that lie between 0 and 1"""
+COSINES = ("mmcs", "mmcs_by_chance")
+ENDS = dict.fromkeys(SHARES, (0.0, 1.0)) | dict.fromkeys(COSINES, (-1.0, 1.0)) | {"r2": (-math.inf, 1.0)}
+"""the least and the largest that measures can be"""
 LEGEND = (
     "mcc: mean |cosine| of each feature's direction and the latent matched to it, one to one, and what random "
     "directions have; mmcs: mean largest cosine with any latent that fires; f1, precision, recall: of the matched "
@@ -81,8 +84,8 @@ def over_seeds(run: Run, scored: ScoredRun) -> pd.DataFrame:
     )
     by, tiers = ["arm", "tier"], tiers[tiers["tier"] != ALL]
     means = [
-        estimates(whole, by, [*OF_FEATURES, *OF_MODELS], SHARES),
-        estimates(tiers, by, list(OF_FEATURES), SHARES),
+        estimates(whole, by, [*OF_FEATURES, *OF_MODELS], ENDS),
+        estimates(tiers, by, list(OF_FEATURES), ENDS),
     ]
     order = {arm: place for place, arm in enumerate(arms.values())}
     return pd.concat(means).sort_values("arm", key=lambda arm: arm.map(order), kind="stable", ignore_index=True)

@@ -83,15 +83,17 @@ def read_dictionary(path: Path, hidden: int) -> ReadDictionary:
     found = sae_files.read_tensors(where, hidden)
     if "W_enc" not in found:
         return _decoder_alone(where, config, found)
-    notes = ()
+    notes = list[str]()
     if config is None:
         config = {"architecture": _by_tensors(found)}
-        notes = (
+        notes.append(
             f"{where}: no {sae_files.CONFIG} beside it: read as '{config['architecture']}', with b_dec taken off the "
-            "activations",
+            "activations"
         )
     architecture = _architecture(config)
     _check_tensors(where, architecture, config, found)
+    if lacking := [name for name in _biases(architecture) if name not in found]:
+        notes.append(f"{where}: without {' and '.join(lacking)}: read as 0")
     tensors = {name: tensor.double() for name, tensor in found.items()}
     decoder, encoder = tensors["W_dec"], tensors["W_enc"].T
     b_dec, b_enc = (tensors.get(name, torch.zeros(1, dtype=torch.float64)) for name in ("b_dec", "b_enc"))
@@ -116,7 +118,7 @@ def read_dictionary(path: Path, hidden: int) -> ReadDictionary:
     D, E, c, d, theta = single
     k = _k(where, config, len(bias)) if architecture == "topk" else None
     assert D is not None
-    return ReadDictionary(where, architecture, Dictionary(D, E, c, d, k=k, threshold=theta), notes)
+    return ReadDictionary(where, architecture, Dictionary(D, E, c, d, k=k, threshold=theta), tuple(notes))
 
 
 def save_dictionary(dictionary: Dictionary, folder: Path) -> Path:
@@ -183,6 +185,11 @@ def _architecture(config: Mapping[str, Any]) -> str:
     return str(config.get("architecture", "standard"))
 
 
+def _biases(architecture: str) -> tuple[str, ...]:
+    """Those that may be left out, and are 0 then."""
+    return ("b_dec",) if architecture == "gated" else ("b_dec", "b_enc")
+
+
 def _check_config(where: Path, config: Mapping[str, Any]) -> None:
     """Raise `SpecError` for an architecture that is not read, or with something about it that is not."""
     if _architecture(config) not in OWN:
@@ -195,9 +202,8 @@ def _check_config(where: Path, config: Mapping[str, Any]) -> None:
 def _check_tensors(where: Path, architecture: str, config: Mapping[str, Any], found: Mapping[str, Tensor]) -> None:
     """Raise `SpecError` where these are not the tensors of the architecture, or not of the sizes that are said."""
     own = OWN[architecture]
-    biases = ("b_dec",) if architecture == "gated" else ("b_dec", "b_enc")
     missing = [name for name in own if name not in found]
-    extra = sorted(found.keys() - {"W_dec", "W_enc", *biases, *own})
+    extra = sorted(found.keys() - {"W_dec", "W_enc", *_biases(architecture), *own})
     if missing or extra:
         wrong = f"without {', '.join(missing)}" if missing else f"with {', '.join(extra)}"
         raise SpecError(f"{where}: {wrong}, which is not how the architecture '{architecture}' is saved")

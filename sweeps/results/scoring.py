@@ -69,6 +69,9 @@ GAUGED = (
 """what is said of scores at such a tap"""
 ALL = "all"
 """where a tier may stand: every feature"""
+IN_ORDER = (ALL, *reversed(TIER_NAMES))
+LITTLE = 0.2
+"""R^2 of a reconstruction below which it is asked whether the dictionary is of these activations"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def score_run(
         raise FolderError(f"{run.path}: every model with a dictionary diverged: there is nothing to score")
     tables = ([getattr(part, name) for part in parts] for name in ("models", "tiers", "features"))
     joined = (pd.concat(table, ignore_index=True) for table in tables)
-    return ScoredRun(*joined, [*notes, *(note for part in parts for note in part.notes)])
+    scores = ScoredRun(*joined, [*notes, *(note for part in parts for note in part.notes)])
+    return replace(scores, notes=[*scores.notes, *_doubts(scores.models, tap)])
 
 
 def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> ScoredRun:
@@ -130,7 +134,8 @@ def score_host(hosted: HostedModel, path: Path, tap: str, samples: int) -> Score
     codes = measure(host.experiments, host.parameters, TIERS_ON).features["tier"][0].tolist()
     tiers = [None if code < 0 else str(TIER_NAMES[code]) for code in codes]
     scored = _scored(0, host, tiers, read, tap, samples)
-    return replace(scored, notes=[*scored.notes, GAUGED]) if up_to_common(host.bottleneck, tap) else scored
+    gauged = [GAUGED] if up_to_common(host.bottleneck, tap) else []
+    return replace(scored, notes=[*scored.notes, *gauged, *_doubts(scored.models, tap)])
 
 
 def _check(tap: str) -> None:
@@ -158,6 +163,17 @@ def _scored(
         **{name: _number(getattr(found, name)) for name in OF_MODELS},
     }
     return ScoredRun(pd.DataFrame([of_model]), tiers, features, read.notes)
+
+
+def _doubts(models: pd.DataFrame, tap: str) -> list[str]:
+    """A sentence where dictionaries may be of other models or of another tap, which nothing in their files tells."""
+    doubtful = models[models["r2"] < LITTLE]["model"].tolist()
+    which = ", ".join(map(str, doubtful))
+    sentence = (
+        f"model{'s' * (len(doubtful) > 1)} {which}: less than {LITTLE:.0%} of the variance of the activations at {tap} "
+        "is in the reconstruction (r2): is the dictionary of this model and this tap?"
+    )
+    return [sentence] if doubtful else []
 
 
 def _check_memory(e: Experiment, samples: int) -> None:
@@ -226,7 +242,8 @@ def _tiers(features: pd.DataFrame) -> pd.DataFrame:
     means = {name: (column, "mean") for name, column in OF_FEATURES.items()}
     parts = [features.assign(tier=ALL), features[features["tier"].notna()]]
     tables = [part.groupby(["model", "tier"], sort=False).agg(features=("feature", "size"), **means) for part in parts]
-    return pd.concat([each.reset_index() for each in tables if len(each)], ignore_index=True)
+    joined = pd.concat([each.reset_index() for each in tables if len(each)], ignore_index=True)
+    return joined.sort_values("tier", key=lambda tier: tier.map(IN_ORDER.index), kind="stable", ignore_index=True)
 
 
 def _number(of_model: Tensor) -> float:

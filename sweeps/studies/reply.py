@@ -9,7 +9,7 @@ spread whose t is anything; a single seed has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +69,19 @@ def estimate(
 
 
 def estimates(
-    numbers: pd.DataFrame, by: Sequence[str], measures: Sequence[str], shares: Collection[str] = ()
+    numbers: pd.DataFrame,
+    by: Sequence[str],
+    measures: Sequence[str],
+    ends: Mapping[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """`estimate` of each of some ``measures``, columns of a table with a row a model, for models that are alike in the
-    columns ``by``: a row a measure of these, named in the column ``measure``. ``shares`` are those from 0 to 1."""
-    ends = {measure: (0.0, 1.0) if measure in shares else (-math.inf, math.inf) for measure in measures}
+    columns ``by``: a row a measure of these, named in the column ``measure``. ``ends`` are the least and the largest
+    that a measure can be, where there are any: no interval reaches beyond."""
     return pd.DataFrame(
         dict(zip(by, key, strict=True)) | {"measure": measure} | estimate(alike[measure], least=least, most=most)
         for key, alike in numbers.groupby(list(by), sort=False)
-        for measure, (least, most) in ends.items()
+        for measure in measures
+        for least, most in [(ends or {}).get(measure, (-math.inf, math.inf))]
     )
 
 

@@ -138,6 +138,7 @@ def test_a_file_alone_is_read_by_its_tensors_and_that_is_said(tmp_path: Path) ->
         torch.testing.assert_close(latents(read.dictionary)[0].T.double(), f, atol=1e-5, rtol=1e-5)
     few = {name: tensors_of("standard")[name] for name in ("W_dec", "W_enc")}
     read = read_dictionary(saved(tmp_path / "few", few, None), HIDDEN)
+    assert read.notes[1].endswith(": without b_dec and b_enc: read as 0")
     torch.testing.assert_close(latents(read.dictionary)[0].T, (X @ few["W_enc"]).relu(), atol=1e-5, rtol=1e-5)
     directions = {"W_dec": few["W_dec"]}
     read = read_dictionary(saved(tmp_path / "directions", directions, None), HIDDEN)

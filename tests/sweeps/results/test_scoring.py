@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,35 @@ def test_before_a_layer_norm_what_is_common_to_all_neurons_counts_for_nothing(ti
     assert not score_run(tiered, tmp_path / "moved", None, "post", 64).notes
 
 
+def test_a_dictionary_that_says_little_of_the_activations_is_asked_where_it_is_from(
+    tiered: Run, tmp_path: Path
+) -> None:
+    """Of the model's own activations it explains them; of another tap, or another model's, nothing in it tells."""
+    a, _ = activations(host(tiered, 0), "post", 0, 512)
+    basis, _, _ = torch.linalg.svd((a - a.mean(2, keepdim=True))[0].double(), full_matrices=False)
+    both = torch.cat([basis, -basis], 1).float()[None]
+    own = Dictionary(both, both.transpose(1, 2), -(both * a.mean(2)[:, :, None]).sum(1), a.mean(2))
+    for m, scale in ((0, 1), (1, 0.1), (2, 3)):
+        save_dictionary(dataclasses.replace(own, decoder=scale * own.decoder), tmp_path / str(m))
+    found = score_run(tiered, tmp_path, 0, "post", 512)
+    assert found.models["r2"].item() == pytest.approx(1, abs=1e-4)
+    assert found.notes == []
+    (note,) = score_run(tiered, tmp_path, None, "pre", 512).notes
+    assert note.startswith("models 1, 2: less than 20% of the variance of the activations at pre is in")
+
+
+def test_tiers_stand_in_their_own_order(tiered: Run, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiered.path, tmp_path / "run"))
+    features = pd.read_parquet(folder / "features.parquet")
+    features.assign(tier=["lost", "hidden", None, "neuron", "hidden", "lost"] * (len(features) // N)).to_parquet(
+        folder / "features.parquet"
+    )
+    save_dictionary(perfect(tiered, 0), tmp_path / "sae")
+    tiers = score_run(load(folder), tmp_path / "sae", 0, "post", 64).tiers
+    assert tiers["tier"].tolist() == ["all", "neuron", "hidden", "lost"]
+    assert tiers["features"].tolist() == [6, 1, 2, 2]
+
+
 def test_all_files_are_looked_at_before_any_is_scored(tiered: Run, tmp_path: Path) -> None:
     save_dictionary(perfect(tiered, 0), tmp_path / "0")
     (tmp_path / "1").mkdir()
@@ -213,7 +243,7 @@ def test_a_diverged_model_has_nothing_to_be_found(tiered: Run, tmp_path: Path) -
     for m in (4, 5):
         save_dictionary(perfect(tiered, m), tmp_path / "sae" / str(m))
     found = score_run(load(folder), tmp_path / "sae", None, "post", 64)
-    assert (found.models["model"].tolist(), found.notes) == ([4], ["left out, as they diverged: models 5"])
+    assert (found.models["model"].tolist(), found.notes[0]) == ([4], "left out, as they diverged: models 5")
     with pytest.raises(FolderError, match="model 5 diverged"):
         score_run(load(folder), tmp_path / "sae", 5, "post", 64)
     shutil.rmtree(tmp_path / "sae" / "4")
