@@ -178,7 +178,7 @@ def _arm_rows(
         for measure, values in numbers.items():
             row: dict[str, Any] = {"arm": name, "measure": measure}
             share = measure in SHARES or measure.startswith("R²")
-            least = -math.inf if measure == "affine substitution" else 0.0
+            least = -math.inf if measure.startswith("affine substitution") else 0.0
             yield row | estimate(np.asarray(values, np.float64), least=least, most=1.0 if share else math.inf)
 
 
@@ -221,7 +221,9 @@ def _engaged(of: Measured) -> str:
         Status.NOT_SUPPORTED: "not engaged, so every status of its own is undetermined",
         Status.UNDETERMINED: "not shown to be engaged, so every status of its own is undetermined",
     }
-    return f"{words[found.status]} (an affine map in its place costs {said(_numbers(found))} of the loss)"
+    by_chance = said(estimate(of[OF_ENGAGEMENT][in_transformers.BY_CHANCE].numpy()))
+    cost = f"an affine map in its place costs {said(_numbers(found))} of the loss; where W_in is random, {by_chance}"
+    return f"{words[found.status]} ({cost})"
 
 
 def _sentence(arms: Mapping[str, Measured], tiers: Mapping[str, Tiers], questions: Findings) -> str:

@@ -50,6 +50,20 @@ def test_a_constructed_two_tier_layer_is_one(arms):
     assert sizes.hidden.sum(1).double().mean() >= 3
 
 
+def test_beside_it_stands_what_random_neurons_that_are_as_long_would_cost(two_tiers, arms):
+    parameters = two_tiers.arms[MAIN].parameters
+    random = in_transformers.random_neurons(parameters, 0)
+    torch.testing.assert_close(random.W_in.norm(dim=2), parameters.W_in.norm(dim=2))
+    cosine = (random.W_in * parameters.W_in).sum(2) / (random.W_in.norm(dim=2) * parameters.W_in.norm(dim=2))
+    assert cosine.abs().mean() < 0.3
+    assert not torch.equal(random.W_in[0], random.W_in[1])
+    assert torch.equal(in_transformers.random_neurons(parameters, 0).W_in, random.W_in)
+    assert not torch.equal(in_transformers.random_neurons(parameters, 1).W_in, random.W_in)
+    assert torch.equal(random.decoder, parameters.decoder)
+    engagement = arms[MAIN][OF_ENGAGEMENT]
+    assert (engagement[in_transformers.BY_CHANCE] < engagement["affine substitution"]).all()
+
+
 def test_an_arm_that_is_not_engaged_has_no_status(arms):
     idle = {**arms[MAIN], OF_ENGAGEMENT: {"affine substitution": torch.linspace(0.02, 0.03, 6).double()}}
     of = {MAIN: idle, "gelu + LN": arms["gelu + LN"]}

@@ -1,6 +1,7 @@
 """The battery on layers of transformers: of it what can be asked of a layer whose features cannot be shown alone.
 
-    engaged?    affine substitution, the affine share and effective neurons, of every arm
+    engaged?    affine substitution, the affine share and effective neurons, of every arm; beside them the affine
+                substitution of neurons that read random directions, which no training made use of
     tiers       functional alignment with its null, as of toy models; recovered means by the ridge probe of `post`
     P2, P4, P7  and the questions Q1 more neurons and Q2 more hidden
 
@@ -38,6 +39,7 @@ from toymodels.hypotheses.tiers import FEWEST_FEATURES, AnalysisSetting, Tiers
 from toymodels.metrics.linearity import unexplained_by_affine
 from toymodels.metrics.manipulation import ENGAGED, affine_substitution, effective_neurons
 from toymodels.metrics.moments import collect, together
+from toymodels.parameters import Parameters
 from toymodels.surroundings import undisturbed
 
 ASKED = (Rescaled(), NeedsNorm(), WeakActivity())
@@ -46,6 +48,7 @@ OF_NORM = (("P2", RESCALED), *(("P4", kind) for kind in NeedsNorm.decisive))
 """what is 0 by definition where no LayerNorm follows"""
 Findings = dict[tuple[str, str, str], Finding]
 """by arm, the key of a prediction or question, and the kind of statistic or what is asked"""
+BY_CHANCE = "affine substitution, W_in random"
 EPS = "1e-05"
 """the LayerNorm eps of transformers, which no setting of the analysis changes"""
 
@@ -58,12 +61,23 @@ def measure(name: str, host: Host, samples: int, null_seed: int = 0) -> Measured
     first_half, second_half = together(moments.folds[:2]), together(moments.folds[2:])
     on = SplitSamples(name, middle, last, first_half, second_half)
     found = {OF_TIERS: tiers.measure(host, first_half, null_seed)}
+    random = host.changed(random_neurons(host.parameters, null_seed))
     found[OF_ENGAGEMENT] = {
         "affine substitution": affine_substitution(host, moments),
+        BY_CHANCE: affine_substitution(random, collect(random, last)),
         "affine share": 1 - unexplained_by_affine(moments),
         "effective neurons": effective_neurons(host, last),
     }
     return found | {prediction.key: prediction.measure(host, on) for prediction in ASKED}
+
+
+def random_neurons(parameters: Parameters, seed: int) -> Parameters:
+    """The parameters with every row of W_in in a random direction, as long as it was: Gaussian, of (seed, model)."""
+    W_in = parameters.W_in
+    drawn = [np.random.default_rng([seed, model]).standard_normal(W_in.shape[1:]) for model in range(len(W_in))]
+    rows = torch.from_numpy(np.stack(drawn)).to(W_in.device)
+    rows *= torch.linalg.vector_norm(W_in.double(), dim=2, keepdim=True) / rows.norm(dim=2, keepdim=True)
+    return replace(parameters, W_in=rows.to(W_in.dtype), W_out=parameters.decoder)
 
 
 def tiers_of(arms: Mapping[str, Measured], setting: AnalysisSetting) -> dict[str, Tiers]:
