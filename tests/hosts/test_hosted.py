@@ -49,6 +49,14 @@ def test_a_signed_feature_is_two_to_a_dictionary() -> None:
     assert len(of.directions) == 16
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_its_l0_is_how_many_features_are_active(signed: bool) -> None:
+    of = host("untied", features=tm.Features(8, 0.3, tm.Frequency(tm.Zipf(0.7)), signed=signed))
+    counts = of.sample(20_000).active.sum(1).double()
+    assert of.l0 == pytest.approx(2.4)
+    assert abs(counts.mean().item() - of.l0) < 5 * counts.std().item() / 20_000**0.5
+
+
 def test_targets_are_given_as_they_are() -> None:
     of = host("untied", features=tm.Features(8, 0.4), target=tm.And(5))
     got = of.sample(100)

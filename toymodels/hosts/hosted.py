@@ -78,6 +78,11 @@ class HostedModel:
         """How many neurons the layer has: the width of its activations."""
         return self.models.bottleneck.hidden
 
+    @property
+    def l0(self) -> float:
+        """How many features are active in a sample, on average: the L0 of a dictionary that errs in none."""
+        return float(self.models.first.features.probabilities().sum())
+
     def activations(self, batch: int = 1024, *, start: int = 0) -> ActivationStream:
         """Batches of activations, float32 ``[batch, hidden]``, without end, from position ``start`` of the stream on.
 
