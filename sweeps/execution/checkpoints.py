@@ -43,6 +43,10 @@ def tidy(store: Store) -> None:
         store.unfinished.rmdir()
 
 
+class Unfit(Exception):
+    """A checkpoint from which its models cannot go on, and why."""
+
+
 class Checkpoints:
     """The checkpoints of a run, made by one engine; a pack's own is asked for by whoever trains it."""
 
@@ -55,16 +59,13 @@ class Checkpoints:
         return Checkpoint(self, job, 0, len(job.keys))
 
     def begun(self, job: Job) -> int | None:
-        """How far the job's pack is: the step that its models share, 0 where each has its own; None if it is not begun
-        or nothing can be gone on from."""
-        checkpoint = self.of(job)
-        if not checkpoint.path.exists():
-            return None
+        """How far the job's pack is: the step at which its models were kept, 0 where that is not the same of all; None
+        if nothing can be gone on from."""
         try:
-            step = deserialise(checkpoint.path, most_bytes(job.like, len(job.keys))).tensors["step"]
-        except (OSError, Damaged, Unreadable, KeyError):
+            step = self.of(job).read()["step"]
+        except (OSError, Unfit, KeyError):
             return None  # said when it is loaded
-        return int(step) if len(step) < len(job.keys) else 0
+        return int(step[0]) if (step == step[:1]).all() else 0
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""
@@ -91,16 +92,22 @@ class Checkpoint(Keep):
     def load(self) -> dict[str, Tensor] | None:
         """What was written last, if that was of these models, this engine and this version."""
         try:
-            stored = deserialise(self.path, most_bytes(self.job.like, self.last - self.first))
+            return self.read()
         except FileNotFoundError:
             return None
-        except (Damaged, Unreadable) as damage:
-            self.refused(str(damage).removeprefix(f"{self.path}: "))
+        except Unfit as refusal:
+            self.refused(str(refusal))
             return None
+
+    def read(self) -> dict[str, Tensor]:
+        """The same. Raises `Unfit` for what is damaged or foreign, `FileNotFoundError` where there is nothing."""
+        try:
+            stored = deserialise(self.path, most_bytes(self.job.like, self.last - self.first))
+        except (Damaged, Unreadable) as damage:
+            raise Unfit(str(damage).removeprefix(f"{self.path}: ")) from None
         foreign = [name for name, value in self._metadata.items() if stored.metadata.get(name) != value]
         if foreign:
-            self.refused(f"it has other {', '.join(foreign)}")
-            return None
+            raise Unfit(f"it has other {', '.join(foreign)}")
         return stored.tensors
 
     def save(self, state: Mapping[str, Tensor]) -> None:

@@ -96,24 +96,16 @@ class KeptTogether(Keep):
         found = [state for state in states if state is not None]
         if len(found) < len(states) or any(state.keys() != found[0].keys() for state in found):
             return None
-        sizes = [last - first for _, first, last in self._cut()]
-        self._done = [state["step"].double().mean().item() * size for state, size in zip(found, sizes, strict=True)]
-        is_shared = any(len(state["step"]) < size for state, size in zip(found, sizes, strict=True))
-        shared = [state.pop("step") for state in found] if is_shared else []
-        if any(not torch.equal(step, shared[0]) for step in shared):
-            return None
         try:
-            joined = {name: torch.cat([state[name] for state in found]) for name in found[0]}
-            return {**joined, "step": shared[0]} if shared else joined
-        except RuntimeError:  # of other shapes: each engine would refuse its own
+            self._done = [state["step"].sum().item() for state in found]
+            return {name: torch.cat([state[name] for state in found]) for name in found[0]}
+        except (KeyError, RuntimeError):  # of other shapes: each engine would refuse its own
             return None
 
     def save(self, state: Mapping[str, Tensor]) -> None:
-        """Put away each part's own rows; a step that all models share is each part's."""
-        shared = {"step": state["step"]} if len(state["step"]) < self.edges[-1] else {}
+        """Put away each part's own rows."""
         for part, first, last in self._cut():
-            rows = {name: tensor[first:last].contiguous() for name, tensor in state.items() if name not in shared}
-            part.save(rows | shared)
+            part.save({name: tensor[first:last].contiguous() for name, tensor in state.items()})
 
     def part(self, first: int, last: int) -> Keep:
         """What keeps models ``first`` to ``last - 1`` of the launch."""

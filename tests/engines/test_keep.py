@@ -393,3 +393,14 @@ def test_the_layout_of_weights_is_that_of_the_start_wherever_training_was_contin
         assert {name: tensor.stride() for name, tensor in run.state().items()} == start
         run.put_back({name: tensor.detach().clone() for name, tensor in run.state().items()})
         assert {name: tensor.stride() for name, tensor in run.state().items()} == start
+
+
+def test_models_that_are_trained_in_step_do_not_go_on_from_steps_of_their_own():
+    es, keep = experiments(rates=RATES[::2]), InMemory(saves=9, killed=True)
+    with pytest.raises(Stop):
+        autograd.train(es, keep=keep)
+    state = keep.load()
+    state["step"] -= torch.arange(3)
+    again = InMemory(1000.0, parts={keep.place: state})
+    same(autograd.train(es, keep=again), autograd.train(es))
+    assert again.reasons == ["step: expected the same of every model, got 7 to 9"]

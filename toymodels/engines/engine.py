@@ -63,9 +63,9 @@ class Engine(ABC):
     devices: ClassVar[tuple[str, ...]]
     """the kinds of device that it is for: where it refuses something on one of these, that is worth saying"""
     independent: ClassVar[bool] = False
-    """whether a model is the same bits whatever is trained beside it, and goes on from where it was kept whoever stands
-    elsewhere; every tensor that it keeps has the model axis first, but for a step that all models share. Then an
-    executor may train several packs at once."""
+    """whether a model is the same bits whatever is trained beside it, and every tensor that it keeps has the model axis
+    first. Then an executor may train several packs at once, keep each by itself, and go on with those that were kept at
+    one step."""
 
     @abstractmethod
     def refuses(

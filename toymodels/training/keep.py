@@ -1,8 +1,8 @@
 """Keeping: where unfinished models stand, put away now and then, so that an interruption costs seconds of training.
 
-A *state* is tensors by name: everything that training changes, and ``step``, how many steps are done. Whoever wants it
-kept hands an engine a `Keep`; the engine saves into it, and begins where it left off. The models come out bit for bit
-as they do undisturbed.
+A *state* is tensors by name: everything that training changes, and ``step`` [model], how many steps are done. Whoever
+wants it kept hands an engine a `Keep`; the engine saves into it, and begins where it left off. The models come out bit
+for bit as they do undisturbed.
 """
 
 from __future__ import annotations
@@ -50,23 +50,25 @@ class Keep(ABC):
         return min(WORTH_SECONDS, self.seconds)
 
 
-def resume(keep: Keep | None, start: Mapping[str, Tensor], steps: int, most: int) -> dict[str, Tensor] | None:
+def resume(
+    keep: Keep | None, start: Mapping[str, Tensor], steps: int, most: int, in_step: bool = False
+) -> dict[str, Tensor] | None:
     """What ``keep`` has, if training can begin there; None if it begins at the start.
 
     It can at a state like the one at the ``start``, after ``most`` steps or fewer; the whole training has ``steps``.
+    Models that are trained ``in_step`` must all have done the same number of them.
     """
     state = keep.load() if keep is not None else None
     if keep is None or state is None:
         return None
-    if reason := _misfit(state, start, most):
+    if reason := _misfit(state, start, most, in_step):
         keep.refused(reason)
         return None
-    done = state["step"].clamp(max=steps).double().mean().item() / steps
-    keep.resumed(done * len(start["diverged_step"]))
+    keep.resumed(state["step"].clamp(max=steps).sum().item() / steps)
     return state
 
 
-def _misfit(state: Mapping[str, Tensor], start: Mapping[str, Tensor], most: int) -> str | None:
+def _misfit(state: Mapping[str, Tensor], start: Mapping[str, Tensor], most: int, in_step: bool) -> str | None:
     """Why training cannot begin at a state, or None."""
     if state.keys() != start.keys():
         return f"expected {', '.join(sorted(start))}, got {', '.join(sorted(state))}"
@@ -78,4 +80,5 @@ def _misfit(state: Mapping[str, Tensor], start: Mapping[str, Tensor], most: int)
     for name in ("step", "diverged_step"):
         if not ((state[name] >= 0) & (state[name] <= most)).all():
             return f"{name}: expected 0 to {most}"
-    return None
+    first, last = state["step"].aminmax()
+    return f"step: expected the same of every model, got {first} to {last}" if in_step and first < last else None

@@ -53,12 +53,23 @@ def test_an_interruption_within_a_stretch_saves_the_last_whole_one(monkeypatch: 
             gpu.train(es, keep=keep)
     kept = keep.load()
     assert kept is not None
-    assert 0 < kept["step"].item() < 6
+    assert kept["step"].shape == (len(es),)
+    assert 0 < kept["step"][0] == kept["step"][-1] < 6
     same(gpu.train(es, keep=keep), whole)
 
 
-@pytest.mark.parametrize("change", [{"step": torch.tensor([8])}, {"stood": torch.zeros(2, 3, 1)}])
-def test_what_does_not_fit_is_refused_and_training_begins_at_the_start(change: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"step": torch.tensor([8, 8])}, "step: expected 0 to 7"),
+        ({"step": torch.tensor([2, 4])}, "step: expected the same of every model, got 2 to 4"),
+        ({"step": torch.tensor([4])}, "step: expected shape torch.Size([2]), got torch.Size([1])"),
+        ({"stood": torch.zeros(2, 3, 1)}, "stood: expected shape torch.Size([2, 3, 18]), got torch.Size([2, 3, 1])"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_training_begins_at_the_start(
+    change: dict[str, torch.Tensor], reason: str
+) -> None:
     es = experiments(bottleneck=Bottleneck(2), **OF)
     whole, keep = gpu.train(es), InMemory(saves=2)
     with contextlib.suppress(Stop):
@@ -66,4 +77,4 @@ def test_what_does_not_fit_is_refused_and_training_begins_at_the_start(change: d
     keep.parts[keep.place] |= change
     keep.saves = 10**9
     same(gpu.train(es, keep=keep), whole)
-    assert len(keep.reasons) == 1
+    assert keep.reasons == [reason]

@@ -240,18 +240,79 @@ def test_a_keep_of_several_is_cut_where_they_are_and_where_it_is_asked_to_be() -
     assert keep.load() is None
 
 
-def test_a_step_that_all_models_share_is_every_packs() -> None:
-    """As of an engine whose models go in step: parts of one step are one, others begin anew."""
-    parts = [InMemory(), InMemory()]
-    keep = KeptTogether(parts, [0, 1, 5])
-    keep.save({"step": torch.tensor([7]), "theta": torch.arange(5.0)})
-    assert [part.state["step"].tolist() for part in parts if part.state] == [[7], [7]]
-    loaded = KeptTogether([InMemory(dict(part.state or {})) for part in parts], [0, 1, 5]).load()
-    assert loaded is not None
-    assert (loaded["step"].tolist(), loaded["theta"].tolist()) == ([7], [0, 1, 2, 3, 4])
-    assert parts[1].state is not None
-    parts[1].state = parts[1].state | {"step": torch.tensor([8])}
-    assert keep.load() is None
+def test_parts_that_do_not_go_together_are_none() -> None:
+    """Each engine would refuse its own; no checkpoint that was written here is like that."""
+    fits = {"step": torch.tensor([7]), "theta": torch.zeros(1)}
+    for other in ({"step": fits["step"]}, {**fits, "theta": torch.zeros(1, 2)}, None):
+        assert KeptTogether([InMemory(fits), InMemory(other)], [0, 1, 2]).load() is None
+    assert KeptTogether([InMemory({"theta": fits["theta"]})] * 2, [0, 1, 2]).load() is None
+
+
+IN_STEP = """
+question = "Do packs of one model go on together?"
+[features]
+n = 4
+density = 0.3
+[model]
+hidden = 2
+[train]
+steps = 6
+batch = 16
+[eval]
+samples = 64
+[grid]
+seed = { range = [0, 3] }
+"""
+"""three models, interpreted"""
+
+
+@pytest.mark.parametrize("engine", ["gpu", "gpu_split"])
+def test_packs_of_one_model_go_on_together_on_an_engine_whose_models_are_in_step(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So are those that a shard, or a kill, left at the same step; one that was left at another goes on by itself."""
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    from toymodels.engines import gpu
+
+    sizes: list[int] = []
+    train, at_once = gpu.run.train, [1000]
+
+    def counted(of: gpu.run.GpuRun, *rest: Any) -> Any:
+        sizes.append(len(of.batch))
+        return train(of, *rest)
+
+    monkeypatch.setattr(plans, "PACK_MODELS", 1)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    monkeypatch.setattr(gpu.run, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(gpu.run, "train", counted)
+    monkeypatch.setattr(type(ENGINES[engine]), "models_at_once", lambda *_: at_once[0])
+
+    def go(folder: Path, on_progress: Callable[[float], None] = lambda _: None) -> list[str]:
+        notes: list[str] = []
+        sizes.clear()
+        run(make_plan(parse(IN_STEP, "tiny", "tiny.toml")), folder, engine, "cpu", Reporter(notes.append, on_progress))
+        return notes
+
+    at_once[0] = 1
+    go(tmp_path / "alone")
+    assert sizes == [1, 1, 1]
+    at_once[0] = 1000
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "run", After(0.9))
+    assert sizes == [3]
+    kept = {path: path.read_bytes() for path in (tmp_path / "run" / "unfinished").iterdir()}
+    assert len(kept) == 3
+    assert sum("goes on where it was interrupted" in note for note in go(tmp_path / "run")) == 3
+    assert sizes == [3]
+    assert listing(tmp_path / "run") == listing(tmp_path / "alone")
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "again", After(1.9))
+    for path in sorted(kept)[1:]:  # the first is further
+        (tmp_path / "again" / "unfinished" / path.name).write_bytes(kept[path])
+    assert sum("goes on where it was interrupted" in note for note in go(tmp_path / "again")) == 3
+    assert sizes == [1, 2]
+    assert listing(tmp_path / "again") == listing(tmp_path / "alone")
 
 
 def test_a_gpu_is_given_so_many_models_that_every_multiprocessor_has_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def _train(run: TrainingRun, on_step: OnStep | None, keep: Keep | None) -> Train
     whole: dict[str, Tensor] = {}
     if keep:
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
-        run.put_back(resume(keep, run.state(), steps, steps - 1))
+        run.put_back(resume(keep, run.state(), steps, steps - 1, in_step=True))
         whole = run.state()
     reported, saved = run.t, time.monotonic()
     said = saved

@@ -194,7 +194,8 @@ class TrainingRun:
         if self.in_place:
             changing = {name: tensor.detach().clone() for name, tensor in changing.items()}
         snapshots = {f"snapshot.{name}": kept for name, kept in self.snapshots.items()}
-        return {"step": torch.tensor([self.t]), "curve": self.curve, **changing, **snapshots}
+        step = torch.full((len(self.experiments),), self.t)
+        return {"step": step, "curve": self.curve, **changing, **snapshots}
 
     def _changing(self) -> dict[str, Tensor]:
         """Of a `state` what `advance` replaces."""
@@ -233,7 +234,7 @@ class TrainingRun:
         now = self.state()
         # Into tensors like those at the start: laid out otherwise, products would round otherwise.
         state = {name: torch.empty_like(now[name]).copy_(tensor) for name, tensor in state.items()}
-        self.t, self.curve = int(state["step"]), state["curve"]
+        self.t, self.curve = int(state["step"][0]), state["curve"]
         self.done = torch.full_like(self.done, self.t)
         self.snapshots = {name: state[f"snapshot.{name}"] for name in self.snapshots}
         self._put(state)

@@ -32,7 +32,7 @@ def train(run: GpuRun, on_step: OnStep | None, keep: Keep | None) -> Trained:
     steps, whole = run.recipe.steps, dict[str, Tensor]()
     if keep:
         # The last step and the look at what it did are one: a run that can be continued has a step to go.
-        run.put_back(resume(keep, run.state(), steps, steps - 1))
+        run.put_back(resume(keep, run.state(), steps, steps - 1, in_step=True))
         whole = run.state()
     saved, at_once = time.monotonic(), 1
     try:
@@ -174,7 +174,7 @@ class GpuRun:
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a stretch changes, by name: what is kept of an unfinished run, and put back."""
         return {
-            "step": torch.tensor([self.t]),
+            "step": torch.full((len(self.batch),), self.t),
             "stood": self.stood,
             "ceiling": self.ceiling,
             "diverged_step": self.diverged_step,
@@ -186,7 +186,7 @@ class GpuRun:
         """Go on from a `state`, if there is one."""
         if state is None:
             return
-        self.t = int(state["step"])
+        self.t = int(state["step"][0])
         for name in ("stood", "ceiling", "diverged_step", "curve", "snapshots"):
             setattr(self, name, state[name].to(self.device, copy=True).contiguous())
 
