@@ -21,7 +21,7 @@ from tests.conftest import IN_FRONT, TINY, door, finish, listing, process
 from toymodels import figures
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.hypotheses.answers import Answer
-from toymodels.sweeps.execution import choosing, job, local
+from toymodels.sweeps.execution import choosing, job, local, machines
 from toymodels.sweeps.spec.sweep import shipped
 from toymodels.sweeps.store.locks import Lock
 
@@ -100,7 +100,7 @@ def test_a_numbered_device_is_recorded_as_its_kind(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choosing.resolve_device("cuda:1", {}) == "cuda:1"
-    assert choosing.kind_of("cuda:1") == choosing.resolve_device("auto", {"device": "cuda"}) == "cuda"
+    assert machines.kind_of("cuda:1") == choosing.resolve_device("auto", {"device": "cuda"}) == "cuda"
     answer = door("sweep", "tiny.toml", "--device", "cuda:2")
     assert (answer.code, "cuda:0 to cuda:1" in answer.err) == (2, True)
     answer = door("sweep", "tiny.toml", "--device", "cuda:1", "--workers", "2")

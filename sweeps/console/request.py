@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from toymodels.sweeps.errors import SpecError
-from toymodels.sweeps.execution.choosing import choose_executor, resolve_device, resolve_engine
-from toymodels.sweeps.execution.devices import why_automatic
+from toymodels.sweeps.execution.choosing import (
+    check_options,
+    choose_executor,
+    machines_to_ask,
+    resolve_device,
+    resolve_engine,
+)
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import models_of, own_packs
@@ -111,17 +116,18 @@ def resolve(
     """
     if extend and shard is not None:
         raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
-    folder = out if out is not None else Path("runs") / sweep.stem
     own = Shard.parse(shard) if shard is not None else None
+    check_options(device, workers, scheduler, own)
+    folder = out if out is not None else Path("runs") / sweep.stem
     recorded = recorded_choice(folder)
     sweep = with_choices_of(folder, sweep)
-    if device == "auto" and scheduler is None and not (chosen := why_automatic(recorded)).expected:
-        reporter.note(str(chosen))
-    device, plan = resolve_device(device, recorded, here=scheduler is None), Store(folder).plan_for(sweep, extend)
+    plan = Store(folder).plan_for(sweep, extend)
     trials = to_be_tuned(folder, plan, extend)
     # The tuning has every arm with every candidate, so whatever trains it can train what will be chosen.
     recorded = recorded or (recorded_choice(tuning_folder(folder)) if trials is not None else {})
-    engine = resolve_engine(engine, device, plan if trials is None else trials, recorded, reporter)
+    machines = machines_to_ask(scheduler, recorded, reporter)
+    device = resolve_device(device, recorded, reporter, machines)
+    engine = resolve_engine(engine, device, plan if trials is None else trials, recorded, reporter, machines)
     if plan.repeated:
         reporter.note(
             f"{plan.repeated:,} models have no LayerNorm and differ from others only in its settings: they train "
@@ -129,7 +135,7 @@ def resolve(
         )
     for note in (*plan.notes, *sweep.code.said()):
         reporter.note_once(note)
-    executor = choose_executor(engine, device, workers, scheduler, own)
+    executor = choose_executor(engine, device, workers, scheduler)
     part = "sweep" if sweep.tuning is not None else ""
     asked = Request(sweep, plan, folder, engine, device, own, executor, extend, part)
     if trials is None:

@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-import torch
-
-from toymodels.engines import ENGINES, Unsupported, choices, choose
+from toymodels.engines import ENGINES, Engine, Unsupported, choices, choose
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.devices import automatic
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.local import InProcess
-from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.machines import DEVICES, Machine
+from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store.locks import Shard
 
-DEVICES = ("cpu", "cuda")
+
+def check_options(device: str, workers: int | None, scheduler: str | None, shard: Shard | None) -> None:
+    """Raise `SpecError` for options that say who trains and do not go together, and where Dask is not installed."""
+    given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SpecError(f"{' and '.join(named)}: choose one of them")
+    if workers is None and scheduler is None:
+        return
+    if device.startswith("cuda:"):
+        raise SpecError(f"--device: {device} is one device, and {named[0]} is for several: choose cuda")
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers: expected 1 or more, got {workers}")
+    if find_spec("distributed") is None:
+        raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
 
 
-def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, str], reporter: Reporter) -> str:
+def machines_to_ask(scheduler: str | None, recorded: Mapping[str, str], reporter: Reporter) -> Sequence[Machine]:
+    """Those that will train, where an engine and a device are to be chosen for them: this machine, or every worker of
+    the scheduler.
+
+    Nobody where workers go on with a run folder: that is finished, or they are asked when they are to train.
+    """
+    if scheduler is None:
+        return [Machine.here()]
+    if recorded:
+        return []
+    from toymodels.sweeps.execution.dask import workers_of  # Dask is an optional part, and slow to import
+
+    return workers_of(scheduler, reporter)
+
+
+def resolve_engine(
+    engine: str,
+    device: str,
+    plan: Plan,
+    recorded: Mapping[str, str],
+    reporter: Reporter,
+    machines: Sequence[Machine] | None = None,
+) -> str:
     """The engine named; for ``auto`` the run folder's, or the fastest that can train every model of the plan.
 
-    Raises `SpecError` for one that this version lacks, or that cannot train this plan.
+    On each of the ``machines``, where that is not this one alone. Raises `SpecError` for one that this version lacks,
+    or that cannot train this plan.
     """
+    those = [Machine.here()] if machines is None else machines
+
+    def lacks(engine: Engine) -> str | None:
+        return next((reason for machine in those if (reason := machine.without_engine(engine.name, device))), None)
+
     if engine == "auto":
         engine = recorded.get("engine", "auto")
     if engine not in ("auto", *ENGINES):
@@ -31,7 +72,7 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
     some = slice(1) if all(each.judges_by_one() for each in ENGINES.values()) else slice(None)
     batches = (plan.experiments(plan.settings(pack.models[some])) for pack in plan.packs)
     try:
-        chosen = choose(engine, batches, device)
+        chosen = choose(engine, batches, device, lacks=lacks)
     except Unsupported as refusal:
         raise SpecError(f"--engine: {refusal}") from None
     if chosen.passed_over:
@@ -40,55 +81,44 @@ def resolve_engine(engine: str, device: str, plan: Plan, recorded: Mapping[str, 
     return chosen.engine.name
 
 
-def resolve_device(device: str, recorded: Mapping[str, str], here: bool = True) -> str:
-    """The device named, or for ``auto`` the run folder's or the best there is; raises `SpecError` for none of these.
+def resolve_device(
+    device: str,
+    recorded: Mapping[str, str],
+    reporter: Reporter = SILENT,
+    machines: Sequence[Machine] | None = None,
+) -> str:
+    """The device named, or for ``auto`` the run folder's or the best there is, which is said where it is news.
 
-    One CUDA device of several is named by its number, ``cuda:1``. Where training is not to be ``here``, a CUDA device
-    may be named that this machine lacks.
+    One CUDA device of several is named by its number, ``cuda:1``. Raises `SpecError` for none of these, and for one
+    that any of the ``machines`` lacks, this one if others are not given.
     """
+    those = [Machine.here()] if machines is None else machines
     if device == "auto":
-        device = automatic(recorded)
+        chosen = automatic(recorded, those)
+        if not chosen.expected:
+            reporter.note(str(chosen))
+        device = chosen.device
     kind, colon, number = device.partition(":")
     numbered = kind == "cuda" and number.isascii() and number.isdecimal()
     if kind not in DEVICES or (colon and not numbered):
         raise SpecError(
             f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
         )
-    if kind == "cuda" and here:
-        if not torch.cuda.is_available():
-            raise SpecError("--device: this machine has no CUDA device that torch can use (choose auto or cpu)")
-        there = torch.cuda.device_count()
-        if numbered and int(number) >= there:
+    for machine in those:
+        if reason := machine.without_device(kind):
+            raise SpecError(f"--device: {reason} (choose auto or cpu)")
+        if numbered and int(number) >= machine.gpus:
             raise SpecError(
-                f"--device: this machine has {there} CUDA devices, cuda:0 to cuda:{there - 1}, got '{device}'"
+                f"--device: {machine} has {machine.gpus} CUDA devices, cuda:0 to cuda:{machine.gpus - 1}, "
+                f"got '{device}'"
             )
     return f"{kind}:{int(number)}" if numbered else kind
 
 
-def kind_of(device: str) -> str:
-    """``cuda`` of ``cuda:1``: what a run folder records, as the number changes nothing."""
-    return device.partition(":")[0]
-
-
-def choose_executor(
-    engine: str, device: str, workers: int | None = None, scheduler: str | None = None, shard: Shard | None = None
-) -> Executor:
-    """Who trains: this process, so many ``workers`` on this machine, or those of the ``scheduler`` at an address.
-
-    Raises `SpecError` for options that do not go together, and where Dask is not installed.
-    """
-    given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise SpecError(f"{' and '.join(named)}: choose one of them")
+def choose_executor(engine: str, device: str, workers: int | None = None, scheduler: str | None = None) -> Executor:
+    """Who trains: this process, so many ``workers`` on this machine, or those of the ``scheduler`` at an address."""
     if workers is None and scheduler is None:
         return InProcess(engine, device)
-    if ":" in device:
-        raise SpecError(f"--device: {device} is one device, and {named[0]} is for several: choose cuda")
-    if workers is not None and workers < 1:
-        raise SpecError(f"--workers: expected 1 or more, got {workers}")
-    if find_spec("distributed") is None:
-        raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
     from toymodels.sweeps.execution.dask import Cluster  # Dask is an optional part, and slow to import
 
     return Cluster(engine, device, scheduler, workers or 0)

@@ -25,9 +25,18 @@ from toymodels.engines import ENGINES
 from toymodels.sweeps.errors import GO_ON, SweepError
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
-from toymodels.sweeps.execution.processes import local_cluster
+from toymodels.sweeps.execution.machines import Machine
+from toymodels.sweeps.execution.processes import local_cluster, visible_gpus
 from toymodels.sweeps.execution.reporter import Reporter
-from toymodels.sweeps.execution.workers import CarriedOut, VersionsDiffer, carry_out, differing, order_of, refusal
+from toymodels.sweeps.execution.workers import (
+    CarriedOut,
+    VersionsDiffer,
+    carry_out,
+    check_able,
+    differing,
+    order_of,
+    refusal,
+)
 from toymodels.sweeps.store.manifest import versions
 
 TRIES = 2
@@ -61,7 +70,8 @@ class Cluster(Executor):
         if first is None:
             return  # nothing to train: no cluster is begun
         with self._client(reporter) as client:
-            _check_versions(client, reporter)
+            for machine in _machines(client, reporter):
+                check_able(machine, self.engine, self.device)
             reporter.trained(0.0)  # training begins: the first packs end much later, and all at once
             yield from _finish_on(client, self.engine, self.device, chain([first], jobs), reporter)
 
@@ -71,17 +81,37 @@ class Cluster(Executor):
         _quieten()
         if self.scheduler is None:
             ENGINES[self.engine].prepare(reporter.note)  # once here, so that the workers only load it
+            gpus = len(visible_gpus()) if self.device == "cuda" else self.workers
+            if gpus < self.workers:
+                reporter.note(f"--workers {self.workers} on {gpus} CUDA devices: workers share them, and their memory")
             with local_cluster(self.workers, self.device) as cluster, Client(cluster) as client:
                 yield client
             return
-        try:
-            client = Client(self.scheduler, timeout=ANSWER_SECONDS)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise ClusterLost(f"--scheduler: no Dask scheduler answers at {self.scheduler} ({error})") from None
-        try:
+        with _client_of(self.scheduler) as client:
             yield client
-        finally:
-            client.close(timeout=1)
+
+
+def workers_of(scheduler: str, reporter: Reporter) -> list[Machine]:
+    """What every worker of the scheduler at an address says that it has, those that are there when the first is.
+
+    Raises `ClusterLost` where there is no scheduler or no worker comes, `VersionsDiffer`.
+    """
+    _quieten()
+    with _client_of(scheduler) as client:
+        return _machines(client, reporter)
+
+
+@contextmanager
+def _client_of(scheduler: str) -> Iterator[Client]:
+    """A client of the scheduler at an address. Raises `ClusterLost` where none answers."""
+    try:
+        client = Client(scheduler, timeout=ANSWER_SECONDS)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ClusterLost(f"--scheduler: no Dask scheduler answers at {scheduler} ({error})") from None
+    try:
+        yield client
+    finally:
+        client.close(timeout=1)
 
 
 def _quieten() -> None:
@@ -91,8 +121,8 @@ def _quieten() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _check_versions(client: Client, reporter: Reporter) -> None:
-    """Raise `VersionsDiffer` before anything is submitted, `ClusterLost` where no worker comes."""
+def _machines(client: Client, reporter: Reporter) -> list[Machine]:
+    """What every worker says that it has. Raises `ClusterLost` where none comes, `VersionsDiffer` before it asks."""
     if not _workers(client):
         reporter.note(f"waiting for a worker at {client.scheduler_info()['address']}")
     end = time.monotonic() + PATIENCE_SECONDS
@@ -108,6 +138,13 @@ def _check_versions(client: Client, reporter: Reporter) -> None:
         others = differing(mine, packages)
         if others:
             raise VersionsDiffer(refusal(f"at {address}", others))
+    try:
+        said = cast("dict[str, Machine]", client.run(Machine.here))
+    except (OSError, CommClosedError) as error:
+        raise ClusterLost(f"a worker is gone that was asked what it has ({error}); {GO_ON}") from error
+    if not said:
+        raise ClusterLost(f"no worker is left; {GO_ON}")
+    return [replace(machine, worker=address) for address, machine in sorted(said.items())]
 
 
 def _finish_on(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from toymodels.sweeps.execution.machines import Machine
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """where NVIDIA's driver lists its GPUs, on Linux, whether or not PyTorch can use them"""
@@ -26,21 +28,34 @@ class ChosenDevice:
         return f"device {self.device}: {self.why}"
 
 
-def automatic(recorded: Mapping[str, str]) -> str:
-    """What ``auto`` means: the device of the run folder, where it has one, or else CUDA where PyTorch can use it."""
-    return recorded.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+def automatic(recorded: Mapping[str, str], machines: Sequence[Machine]) -> ChosenDevice:
+    """What ``auto`` means: the device of the run folder, where it has one, or else the best of those that train.
 
-
-def why_automatic(recorded: Mapping[str, str]) -> ChosenDevice:
-    """The same with its reason."""
+    That is CUDA where every one of them has it. Where some workers have, it is the CPU, which all have: none is refused
+    or idle for what nobody asked for, and who would rather train on the GPUs is told how. Of a run folder that is gone
+    on with, workers need not be asked: then there are no ``machines``.
+    """
+    best = "cuda" if all(machine.gpus for machine in machines) else "cpu"
     if device := recorded.get("device"):
-        return ChosenDevice(device, "this run folder was begun on it", expected=device == automatic({}))
-    return best_here()
+        return ChosenDevice(device, "this run folder was begun on it", expected=not machines or device == best)
+    return _best_of(machines) if any(machine.worker for machine in machines) else best_here()
+
+
+def _best_of(workers: Sequence[Machine]) -> ChosenDevice:
+    """The best device that all of these workers have."""
+    without = [machine.worker for machine in workers if not machine.gpus]
+    shares = f"workers with a CUDA device: {len(workers) - len(without)} of {len(workers)}"
+    if 0 < len(without) < len(workers):
+        shares += (
+            f", not {without[0]}; a run is on one kind of device: to have it on GPUs, stop such workers and choose "
+            "--device cuda"
+        )
+    return ChosenDevice("cpu" if without else "cuda", shares, expected=len(without) == len(workers))
 
 
 def best_here() -> ChosenDevice:
     """The best device of this machine."""
-    if automatic({}) == "cuda":
+    if torch.cuda.is_available():
         count = torch.cuda.device_count()
         others = "" if count == 1 else f", one of {count}: --workers {count} trains on all of them"
         return ChosenDevice("cuda", f"{torch.cuda.get_device_name(0)}{others}")

@@ -14,9 +14,11 @@ import numpy as np
 
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.glance import html_page, html_table
+from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.burst import burst
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.costs import NOISE, Costs
+from toymodels.sweeps.execution.machines import Machine
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store.contents import least_bytes
 from toymodels.training.experiment import Experiment
@@ -76,7 +78,12 @@ def span(seconds: float) -> str:
 
 
 def estimate(plan: Plan, engine: str, device: str) -> Estimate:
-    """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up."""
+    """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up.
+
+    Raises `SpecError` where this machine, on which they are timed, cannot train by the engine on the device.
+    """
+    if reason := Machine.here().cannot(engine, device):
+        raise SpecError(f"--dry-run: models are timed here: {reason}")
     _, firsts, counts = np.unique(plan.groups, return_index=True, return_counts=True)
     settings = plan.settings(firsts.tolist())
     likes, samples = plan.experiments(settings), [each["eval.samples"] for each in settings]

@@ -24,7 +24,7 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
 
     On CUDA every worker sees one GPU, in turn; each has its share of the cores that this process may use.
     """
-    gpus = _gpus() if device == "cuda" else []
+    gpus = visible_gpus() if device == "cuda" else []
     threads = max(1, usable() // workers)
     memory = int(psutil.virtual_memory().total / workers)
 
@@ -47,7 +47,10 @@ def local_cluster(workers: int, device: str) -> SpecCluster:
     return SpecCluster({index: worker(index) for index in range(workers)}, scheduler, loop=runner.loop)
 
 
-def _gpus() -> list[str]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+def visible_gpus() -> list[str]:
+    """The GPUs that this process can use, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Of names that are given there CUDA takes those before the first that it does not know.
+    """
+    given, there = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    return given.split(",")[:there] if given else [str(index) for index in range(there)]

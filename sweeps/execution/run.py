@@ -16,12 +16,12 @@ from pathlib import Path
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.errors import DiskFull, InUse, Unreadable
 from toymodels.sweeps.execution import checkpoints
-from toymodels.sweeps.execution.choosing import kind_of
 from toymodels.sweeps.execution.deriving import derive, say_unmeasured
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.heartbeat import Heartbeat
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.local import InProcess
+from toymodels.sweeps.execution.machines import kind_of
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.store.contents import least_bytes

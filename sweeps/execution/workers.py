@@ -18,6 +18,7 @@ from toymodels.sweeps.errors import FolderError, SweepError
 from toymodels.sweeps.execution.executor import Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.local import InProcess
+from toymodels.sweeps.execution.machines import Machine
 from toymodels.sweeps.execution.memory import SHARE
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack
@@ -78,6 +79,7 @@ def carry_out(order: Order) -> CarriedOut:
     others = differing(dict(order.versions), versions_of_packs())
     if others:
         raise VersionsDiffer(refusal("that came later", others))
+    check_able(Machine.here(_address()), order.engine, order.device)
     code = order.settings[0].code
     if isinstance(code, Imported):
         code.check_same()
@@ -112,6 +114,14 @@ def _teller(order: Order) -> Callable[[float], None]:
     return tell
 
 
+def _address() -> str:
+    """Where this worker is reached."""
+    try:
+        return get_worker().address
+    except ValueError:  # no worker
+        return ""
+
+
 def _worker_bytes() -> int | None:
     """What a batch may take in this worker, which Dask kills where it takes much more than its limit."""
     try:
@@ -138,6 +148,20 @@ class VersionsDiffer(SweepError):
     """A worker has other versions than the client: its packs would be other bytes."""
 
     exit_code = 2
+
+
+class WorkerLacks(SweepError):
+    """A worker that cannot train by the engine of the run on its device."""
+
+    exit_code = 2
+
+
+def check_able(machine: Machine, engine: str, device: str) -> None:
+    """Raise `WorkerLacks` where a worker lacks what the engine, or the device, takes."""
+    if reason := machine.cannot(engine, device):
+        raise WorkerLacks(
+            f"{reason}; every worker of this run must train by engine {engine} on {device}: stop this one"
+        )
 
 
 def differing(mine: dict[str, str], theirs: dict[str, Any]) -> str:

@@ -25,7 +25,25 @@ def test_auto_is_the_last_engine_that_refuses_no_batch_and_says_why_not_the_one_
     assert chosen.passed_over == ENGINES["fused"].refuses(OWN_LOSS)
     elsewhere = choose("auto", [PLAIN], "cuda:1")
     assert elsewhere.engine is ENGINES["autograd"]
-    assert elsewhere.passed_over == ENGINES["gpu"].refuses(PLAIN, "cuda:1")
+    assert elsewhere.passed_over == ENGINES["gpu"].lacks("cuda:1")
+
+
+def test_what_a_machine_lacks_is_asked_of_the_one_that_trains() -> None:
+    """Which may have a GPU where this one has none: what an engine has code for is the same on both."""
+
+    def lacks(engine: Engine) -> str | None:
+        return "no Triton there" if engine.name == "gpu" else None
+
+    assert choose("auto", [PLAIN], "cuda", lacks=lambda _: None).engine is ENGINES["gpu"]
+    assert choose("gpu", [PLAIN], "cuda", lacks=lambda _: None).engine is ENGINES["gpu"]
+    assert choose("auto", [PLAIN], "cuda", lacks=lacks).passed_over == "no Triton there"
+    with pytest.raises(Unsupported, match=r"^no Triton there$"):
+        choose("gpu", [], "cuda", lacks=lacks)
+    with pytest.raises(Unsupported, match="no kernel for loss 'power'"):
+        choose("gpu", [PLAIN, OWN_LOSS], "cuda", lacks=lambda _: None)
+    assert ENGINES["gpu"].lacks("cuda")
+    assert not ENGINES["gpu"].refuses(PLAIN, "cuda")
+    assert [ENGINES[name].lacks("cuda") for name in ("autograd", "fused")] == [None, None]
 
 
 def test_no_more_batches_are_asked_for_than_it_takes_to_know() -> None:

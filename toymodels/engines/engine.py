@@ -71,7 +71,17 @@ class Engine(ABC):
     def refuses(
         self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> str | None:
-        """Why it cannot train these experiments of one structure there, in a sentence; None if it can."""
+        """Why it cannot train these experiments of one structure there, in a sentence; None if it can.
+
+        A question about its code, which every machine answers alike. What a machine must have is asked of `lacks`.
+        """
+
+    def lacks(self, device: str = "cpu") -> str | None:
+        """What this machine lacks for the engine to train on its device, in a sentence; None if nothing.
+
+        The device itself is there. To be asked where models are trained, which need not be where a run is begun.
+        """
+        return None
 
     def judges_by_one(self) -> bool:
         """Whether it refuses all experiments of a structure where it refuses one: so that one may stand for all."""
@@ -105,7 +115,8 @@ class Engine(ABC):
         """Train models of one structure at once; the result is on the CPU, in the order given.
 
         An interruption saves where they stand into ``keep``. Raises ``ValueError`` for experiments of several
-        structures, `Unsupported` for what it `refuses`, and whatever a refused allocation raises.
+        structures, `Unsupported` for what it `refuses` or this machine `lacks`, and whatever a refused allocation
+        raises.
         """
 
     @abstractmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -36,22 +37,29 @@ class EngineChoice:
 
 
 def choose(
-    name: str, batches: Iterable[Sequence[Experiment]], device: str = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    batches: Iterable[Sequence[Experiment]],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    lacks: Callable[[Engine], str | None] | None = None,
 ) -> EngineChoice:
-    """The engine of this name; for "auto" the last of those for this kind of device that refuses none of the batches.
+    """The engine of this name; for "auto" the last of those for this kind of device that can train all of the batches.
 
-    Raises ``ValueError`` for a name that is none, `Unsupported` where the engine named refuses a batch. No more batches
-    are asked for than it takes to know.
+    It can where its machine has what it takes and it refuses none of them. ``lacks`` says what the machine lacks that
+    will train, where that is not this one (`Engine.lacks`). Raises ``ValueError`` for a name that is none,
+    `Unsupported` where the engine named cannot. No more batches are asked for than it takes to know.
     """
     if name not in ("auto", *ENGINES):
         raise ValueError(f"engine: expected {choices()}, got '{name}'")
     kind = device.partition(":")[0]
     fit = [engine for engine in ENGINES.values() if engine is REFERENCE or kind in engine.devices]
     left = fit if name == "auto" else [ENGINES[name]]
-    passed_over, asked = None, iter(batches)
-    while left != [REFERENCE] and (experiments := next(asked, None)) is not None:
+    machine = lacks or (lambda engine: engine.lacks(device))
+    refusals = (lambda engine, some=some: engine.refuses(some, device, dtype) for some in batches)
+    passed_over, asked = None, chain([machine], refusals)
+    while left != [REFERENCE] and (why_not := next(asked, None)) is not None:
         for engine in reversed([*left]):
-            reason = engine.refuses(experiments, device, dtype)
+            reason = why_not(engine)
             if reason and left == [engine]:
                 raise Unsupported(reason)
             if reason:

@@ -19,11 +19,8 @@ gpu = ENGINES["gpu"]
 
 
 def test_interpreted_it_is_for_the_cpu_alone_and_never_preferred_there() -> None:
-    assert gpu.refuses(PLAIN) is None
-    assert (
-        gpu.refuses(PLAIN, "cuda:1")
-        == "with TRITON_INTERPRET=1 the gpu engine is interpreted on cpu, not run on cuda:1"
-    )
+    assert gpu.lacks() is gpu.refuses(PLAIN) is None
+    assert gpu.lacks("cuda:1") == "with TRITON_INTERPRET=1 the gpu engine is interpreted on cpu, not run on cuda:1"
     assert choose("auto", [PLAIN]).engine is ENGINES["fused"]
     assert torch.equal(train(PLAIN, engine="gpu").parameters.W_in, gpu.train(PLAIN).parameters.W_in)
 
@@ -34,7 +31,8 @@ def test_without_a_gpu_it_says_why_not_in_one_sentence(monkeypatch: pytest.Monke
     with pytest.raises(Unsupported, match=r"^the gpu engine runs on a CUDA device, not on cpu$"):
         train(PLAIN, engine="gpu")
     sentence = "the gpu engine runs on a CUDA device, and this machine has none that torch can use"
-    assert gpu.refuses(PLAIN, "cuda") == sentence
+    assert gpu.lacks("cuda") == sentence
+    assert gpu.refuses(PLAIN, "cuda") is None
     assert choose("auto", [PLAIN]).engine is ENGINES["fused"]
 
 
@@ -53,7 +51,7 @@ def test_with_a_gpu_it_is_the_one_that_auto_takes(monkeypatch: pytest.MonkeyPatc
 
 def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda name: None)
-    reason = gpu.refuses(PLAIN, "cuda")
+    reason = gpu.lacks("cuda")
     assert reason is not None
     assert "pip install triton" in reason
 

@@ -10,7 +10,8 @@ import torch
 from tests.conftest import TINIER, door
 from toymodels.sweeps.execution import devices
 from toymodels.sweeps.execution.choosing import resolve_device
-from toymodels.sweeps.execution.devices import best_here, why_automatic
+from toymodels.sweeps.execution.devices import automatic, best_here
+from toymodels.sweeps.execution.machines import Machine
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def test_a_gpu_is_chosen_and_named(gpus: list[str]) -> None:
 
 
 def test_a_folder_that_was_begun_elsewhere_is_followed_and_that_is_said(gpus: list[str]) -> None:
-    assert str(why_automatic({"device": "cpu"})) == "device cpu: this run folder was begun on it"
-    assert not why_automatic({"device": "cpu"}).expected
-    assert why_automatic({"device": "cuda"}).expected
+    assert str(automatic({"device": "cpu"}, [Machine.here()])) == "device cpu: this run folder was begun on it"
+    assert not automatic({"device": "cpu"}, [Machine.here()]).expected
+    assert automatic({"device": "cuda"}, [Machine.here()]).expected
     assert resolve_device("auto", {"device": "cpu"}) == "cpu"
 
 
@@ -50,7 +51,7 @@ def test_a_folder_that_was_begun_elsewhere_is_followed_and_that_is_said(gpus: li
 def test_a_machine_without_a_gpu_is_no_news() -> None:
     assert best_here().expected
     assert str(best_here()) == "device cpu: there is no NVIDIA GPU"
-    assert why_automatic({"device": "cpu"}).expected
+    assert automatic({"device": "cpu"}, [Machine.here()]).expected
 
 
 def test_a_gpu_that_cannot_be_used_is_said_with_the_reason(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -550,7 +550,7 @@ def test_one_of_several_gpus_is_named_by_its_number(monkeypatch: pytest.MonkeyPa
     assert [resolve_device(f"cuda{which}", {}) for which in ("", ":0", ":1")] == ["cuda", "cuda:0", "cuda:1"]
     with pytest.raises(SpecError, match="--device: this machine has 2 CUDA devices, cuda:0 to cuda:1, got 'cuda:2'"):
         resolve_device("cuda:2", {})
-    assert resolve_device("cuda:2", {}, here=False) == "cuda:2"
+    assert resolve_device("cuda:2", {}, machines=[]) == "cuda:2"
     for nonsense in ("cuda:", "cuda:x", "cuda:-1", "cuda:1:1", "cpu:0", "True", "CUDA:1"):
         with pytest.raises(
             SpecError, match=f"expected auto, cpu, cuda or a numbered one such as cuda:1, got '{nonsense}'"

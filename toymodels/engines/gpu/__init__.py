@@ -50,12 +50,14 @@ class GpuEngine(Engine):
     def refuses(
         self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> str | None:
-        """See `Engine`."""
-        if reason := lacking(device):
-            return reason
+        """See `Engine`. The same on every device: what its kernels run on is what a machine has or `lacks`."""
         if dtype != torch.float32:
             return f"the gpu engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
         return unsupported(experiments)
+
+    def lacks(self, device: str = "cpu") -> str | None:
+        """See `Engine`: Triton, and a CUDA device or Triton's interpreter."""
+        return lacking(device)
 
     def judges_by_one(self) -> bool:
         """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
@@ -85,7 +87,7 @@ class GpuEngine(Engine):
     ) -> Trained:
         """See `Engine`. An interruption saves the last whole stretch of steps into ``keep``."""
         check_one_structure(experiments)
-        if reason := self.refuses(experiments, device, dtype):
+        if reason := self.lacks(device) or self.refuses(experiments, device, dtype):
             raise Unsupported(reason)
         return run.train(self.runs(experiments, device, self.input_precision), on_step, keep)
 

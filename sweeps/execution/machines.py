@@ -1,0 +1,53 @@
+"""Machines: what those that train models have, as each says of itself: this machine, or the workers of a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from toymodels.engines import ENGINES
+
+DEVICES = ("cpu", "cuda")
+"""the kinds of device"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that is to train."""
+
+    gpus: int
+    """CUDA devices that its PyTorch can use"""
+    lacking: Mapping[tuple[str, str], str]
+    """what it lacks, in a sentence, to train by an engine on a kind of device; no entry where it lacks nothing"""
+    worker: str = ""
+    """the address of the Dask worker that says this, if it is one"""
+
+    @staticmethod
+    def here(worker: str = "") -> Machine:
+        """The machine of this process."""
+        asked = {(name, kind): engine.lacks(kind) for name, engine in ENGINES.items() for kind in DEVICES}
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return Machine(gpus, {what: reason for what, reason in asked.items() if reason}, worker)
+
+    def __str__(self) -> str:
+        return f"the worker at {self.worker}" if self.worker else "this machine"
+
+    def without_device(self, device: str) -> str | None:
+        """That it has no such device, in a sentence; None if it has one."""
+        return f"{self} has no CUDA device that torch can use" if kind_of(device) == "cuda" and not self.gpus else None
+
+    def without_engine(self, engine: str, device: str) -> str | None:
+        """What it lacks for the engine, given the device, in a sentence; None if nothing."""
+        reason = self.lacking.get((engine, kind_of(device)))
+        return f"{self}: {reason}" if reason and self.worker else reason
+
+    def cannot(self, engine: str, device: str) -> str | None:
+        """Why it cannot train by the engine on the device, in a sentence; None if it can."""
+        return self.without_device(device) or self.without_engine(engine, device)
+
+
+def kind_of(device: str) -> str:
+    """``cuda`` of ``cuda:1``: what a run folder records, as the number changes nothing."""
+    return device.partition(":")[0]
