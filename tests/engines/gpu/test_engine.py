@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,26 @@ def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     reason = gpu.lacks("cuda")
     assert reason is not None
     assert "pip install triton" in reason
+
+
+def test_without_a_compiler_or_pythons_header_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(availability.SWITCH)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(availability.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    header = f"the gpu engine needs Python.h for Triton, and {tmp_path} has none: install Python's development files"
+    assert gpu.lacks("cuda") == header
+    (tmp_path / "Python.h").touch()
+    assert gpu.lacks("cuda") is None
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(availability.shutil, "which", lambda name: None)
+    assert gpu.lacks("cuda") == (
+        "the gpu engine needs a C compiler for Triton, gcc or clang on the path or another named by CC"
+    )
+    assert choose("auto", [PLAIN], "cuda").engine is ENGINES["autograd"]
+    monkeypatch.setenv("CC", "tcc")
+    assert gpu.lacks("cuda") is None
 
 
 def test_a_gpu_with_too_little_shared_memory_is_told_of_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -28,6 +31,17 @@ def lacking(device: str) -> str | None:
         return f"the gpu engine runs on a CUDA device, not on {device}"
     if not torch.cuda.is_available():
         return "the gpu engine runs on a CUDA device, and this machine has none that torch can use"
+    return _without_compiler()
+
+
+def _without_compiler() -> str | None:
+    """Why nothing can be compiled here: Triton makes a small C module for every kernel, with Python's own header."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "the gpu engine needs a C compiler for Triton, gcc or clang on the path or another named by CC"
+    scheme = sysconfig.get_default_scheme()
+    headers = sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"]
+    if not Path(headers, "Python.h").exists():
+        return f"the gpu engine needs Python.h for Triton, and {headers} has none: install Python's development files"
     return None
 
 
