@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from toymodels.kernels.largest import keep_largest
+from toymodels.metrics.dictionaries.largest import keep_largest_of_examples
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ class Dictionary:
         return Dictionary(self.decoder[models], *(None if part is None else part[models] for part in parts))
 
 
-def sparse(f: Tensor, k: Tensor | None) -> Tensor:
-    """ReLU of f ``[model, latent, batch]``, in place; with ``k [model]`` only the k largest latents of each example."""
+def sparse(f: Tensor, k: Tensor | None, most: int | None = None) -> Tensor:
+    """ReLU of f ``[model, latent, batch]``, in place; with ``k [model]`` only the k largest latents of each example.
+    ``most`` is the largest k, where that is known without asking the device."""
     if k is None:
         return f.relu_()
-    keep_largest(f.numpy(), k.numpy())
+    keep_largest_of_examples(f, k, most)
     return f
