@@ -135,7 +135,7 @@ def _scored(arm: Models, tap: str, middle: int, last: int) -> dict[str, Quantiti
     }
     found = {}
     for kind, dictionary in trained.items():
-        of = score(dictionary, judged, active, truth, signed=signed)
+        of = score(dictionary, judged, active, truth, signed=signed, draws=0)  # what chance gives is said once, below
         found[kind] = {name: getattr(of, name) for name in SCORES if hasattr(of, name)} | {
             "f1": of.f1.nanmean(1),
             "f1 by feature": of.f1.unflatten(1, (-1, e.features.n)).nanmean(1),  # over sides
