@@ -6,7 +6,7 @@ is too small, on the CPU, from which what was measured differs by rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -15,7 +15,9 @@ import torch
 from toymodels.engines.engine import OnNote, unheard
 from toymodels.parameters import Parameters
 from toymodels.sweeps.errors import GO_ON, DeviceLost
+from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.store.manifest import Manifest
+from toymodels.training.experiment import Experiment
 from toymodels.training.memory import is_lost, is_out_of_memory
 
 T = TypeVar("T")
@@ -41,6 +43,16 @@ def where_it_fits(device: str, work: Callable[[str], T], what: str = "what is me
     torch.cuda.empty_cache()
     say(f"{what} did not fit in the memory of {device}: measured on the CPU")
     return work("cpu")
+
+
+def where_trained(
+    run: Run, models: Sequence[int], work: Callable[[list[Experiment], Parameters], T], say: OnNote = unheard
+) -> T:
+    """What ``work`` makes of these models of a run, of one structure, with their parameters on `device_of` its folder;
+    or, where these have no room there, on the CPU, which is said."""
+    experiments, parameters = run.batch(models)
+    what = f"models {min(models)} to {max(models)}"
+    return where_it_fits(device_of(run.manifest), lambda device: work(experiments, on(device, parameters)), what, say)
 
 
 @contextmanager

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import TINIER
-from tests.elsewhere import LOST
+from tests.elsewhere import LOST, Elsewhere
+from toymodels.parameters import Parameters
 from toymodels.sweeps.errors import DeviceLost
 from toymodels.sweeps.execution import measuring
+from toymodels.sweeps.execution.run import run as run_sweep
 from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.results.reading import load
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.manifest import Manifest
+from toymodels.training.experiment import Experiment
 
 
 @pytest.mark.parametrize(
@@ -64,3 +70,21 @@ def test_other_errors_stay_what_they_are() -> None:
         work("cuda")
     with pytest.raises(DeviceLost, match="cuda no longer answers"), measuring.naming_the_lost("cuda"):
         raise torch.AcceleratorError(LOST)
+
+
+def test_models_of_a_run_are_there_with_their_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sweep(make_plan(parse(TINIER, "tiny", "tiny.toml")), tmp_path, "autograd", "cpu")
+    run, said = load(tmp_path), list[str]()
+
+    def work(experiments: Sequence[Experiment], parameters: Parameters) -> tuple[str, list[int], float]:
+        x = torch.ones_like(parameters.W_in[:, :1])
+        device, seeds = parameters.W_in.device.type, [e.seed for e in experiments]
+        return device, seeds, float((parameters.W_in * x).sum().cpu())
+
+    here = measuring.where_trained(run, [0, 1], work)
+    with Elsewhere() as elsewhere:
+        monkeypatch.setattr(measuring, "device_of", lambda manifest: "meta")
+        assert measuring.where_trained(run, [0, 1], work, said.append) == ("meta", *here[1:])
+        elsewhere.most = 2
+        assert measuring.where_trained(run, [0, 1], work, said.append) == here == ("cpu", [0, 1], here[2])
+    assert said == ["models 0 to 1 did not fit in the memory of meta: measured on the CPU"]
