@@ -40,7 +40,7 @@ KINDS: list[Sparsity] = [
     Matryoshka(BatchTopK((1.3, 2.5)), (4, 9)),
     Matryoshka(L1(0.1), (4,)),
 ]
-STEPS = 40
+STEPS = 20
 REVIVALS = 10
 
 
