@@ -13,7 +13,6 @@ from toymodels.hypotheses.measuring import gather
 from toymodels.metrics.dictionaries import (
     L1,
     BatchTopK,
-    Dictionary,
     JumpReLU,
     Matryoshka,
     Sparsity,
@@ -80,9 +79,7 @@ def test_a_dictionary_trained_on_cuda_finds_what_one_of_the_cpu_finds(kind: Spar
 def test_a_dictionary_of_the_cpu_scores_on_cuda_what_it_scores_here() -> None:
     a, active, directions = codes()
     dictionary = fit(a, TopK((2, 3)), 16, [3, 4], 200)
-    parts = {name: each.cuda() for name, each in vars(dictionary).items() if each is not None}
-    there = Dictionary(**parts)
-    data = a.cuda(), active.cuda(), directions.cuda()
+    there, data = dictionary.to("cuda"), (a.cuda(), active.cuda(), directions.cuda())
     mine, theirs = score(there, *data), score(dictionary, a, active, directions)
     for name in ("cosine", "precision", "recall", "f1", "kept", "l0", "unexplained", "shrinkage", "dead_latents"):
         one, other = getattr(mine, name), getattr(theirs, name)

@@ -70,6 +70,8 @@ def test_every_kind_trains_and_is_scored_there_as_on_the_cpu(kind: Sparsity, els
     here = fit(a, kind, 20, [3, 4], STEPS, 128)
     there = fit(a.to(DEVICE), kind, 20, [3, 4], STEPS, 128)
     same(there, here, "meta")
+    same(there.to("cpu"), here, "cpu")
+    same(here.to(DEVICE)[1:], here[1:], "meta")
     data = a.to(DEVICE), active.to(DEVICE), directions.to(DEVICE)
     same(score(there, *data), score(here, a, active, directions), "cpu")
     same(score(there, *data, up_to_common=True), score(here, a, active, directions, up_to_common=True), "cpu")
