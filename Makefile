@@ -95,14 +95,17 @@ bench: $(VENV)/installed-bench
 
 # On a machine with CUDA and a Python that has torch and pytest: nothing is installed, only `toymodels` is imported. Each
 # part takes less than ten minutes, so that one can be run by itself where a machine is lent for no longer.
-DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale
+DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale shares
 device: $(addprefix device-,$(DEVICE))
 
 device-parity:
-	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device.py tests/engines/gpu tests/benchmarks/test_device.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device.py tests/engines/gpu tests/benchmarks/test_device.py tests/hypotheses/test_device.py
 
 device-learning device-scale: device-%:
 	$(PYTHON) -m benchmarks.device --minutes 8 --parts $*
+
+device-shares:
+	$(PYTHON) -m benchmarks.shares
 
 device-W%:
 	$(PYTHON) -m benchmarks.device --minutes 8 --parts peers --only W$*

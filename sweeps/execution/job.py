@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from toymodels.hosts import Models
 from toymodels.metrics import Measures, evaluate, evaluated_loss, measure
 from toymodels.metrics.moments import Moments
 from toymodels.metrics.own import fingerprints, registered
-from toymodels.parameters import Parameters
+from toymodels.sweeps.execution import measuring
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.spec.code import Code
@@ -25,8 +23,6 @@ from toymodels.sweeps.store.store import Store
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile
 from toymodels.training.experiment import Experiment
 from toymodels.training.trained import Trained
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -120,11 +116,11 @@ class Job:
         samples = self.settings[0]["eval.samples"]
 
         def evaluated(device: str) -> tuple[list[Moments], Tensor]:
-            models = Models(self.experiments, _on(device, trained.parameters))
+            models = Models(self.experiments, measuring.on(device, trained.parameters))
             moments = evaluate(models, samples)
             return moments, evaluated_loss(models, moments)
 
-        moments, loss = _where_it_fits(device, evaluated)
+        moments, loss = measuring.where_it_fits(device, evaluated)
         stored = self.store.write(
             self.store.pack_path(self.pack),
             packing.pack_tensors(self.like, self.pack.models, trained, loss),
@@ -142,8 +138,7 @@ class Job:
 
     def _again(self, stored: StoredFile, before: StoredFile | None, reporter: Reporter) -> StoredFile:
         """Measure a stored pack again, and say which columns of one's own it had ``before`` and has no more."""
-        there = self.store.manifest.device == "cuda" and torch.cuda.is_available()
-        measured = self._measure(stored, "cuda" if there else "cpu")
+        measured = self._measure(stored, measuring.device_of(self.store.manifest))
         gone = sorted(_own(before).keys() - _own(measured).keys()) if before is not None else []
         if gone:
             reporter.note_once(
@@ -157,10 +152,10 @@ class Job:
         parameters, samples = packing.parameters(stored.tensors, self.experiments[0]), self.settings[0]["eval.samples"]
 
         def measured(device: str) -> Measures:
-            return measure(self.experiments, _on(device, parameters), samples, moments)
+            return measure(self.experiments, measuring.on(device, parameters), samples, moments)
 
         with self._code.measuring():
-            measures = _where_it_fits(device, measured)
+            measures = measuring.where_it_fits(device, measured)
             own = {each.column: each for each in registered()}
         path = self.store.measures_path(self.pack)
         said: dict[str, object] = {"unmeasured": measures.failed} if measures.failed else {}
@@ -178,19 +173,6 @@ class Job:
             digests=pack.metadata["digest"] + measured.metadata["digest"],
             unmeasured=measured.metadata.get("unmeasured", {}),
         )
-
-
-def _on(device: str, parameters: Parameters) -> Parameters:
-    return parameters.to(device, parameters.W_in.dtype)
-
-
-def _where_it_fits(device: str, work: Callable[[str], T]) -> T:
-    """What ``work`` makes on the device; on the CPU where the device's memory is too small for it."""
-    try:
-        return work(device)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-    return work("cpu")
 
 
 def _own(measured: StoredFile) -> dict[str, str]:

@@ -8,16 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from toymodels.engines import ENGINES, Keep
-from toymodels.sweeps.errors import GO_ON, DeviceLost
 from toymodels.sweeps.execution.checkpoints import Checkpoints, forget
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.launches import Launch, keep_of, launches
+from toymodels.sweeps.execution.measuring import naming_the_lost
 from toymodels.sweeps.execution.memory import memory_budget
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.training.experiment import Experiment
-from toymodels.training.memory import OutOfMemory, is_lost
+from toymodels.training.memory import OutOfMemory
 from toymodels.training.trained import Trained
 
 
@@ -34,13 +34,8 @@ class InProcess(Executor):
 
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
         """Every job with what became of it, in the order of the jobs. Raises `DeviceLost` where the GPU is."""
-        try:
+        with naming_the_lost(self.device):
             yield from self._finish(jobs, reporter)
-        except RuntimeError as error:
-            if not is_lost(error):
-                raise
-            said = str(error).splitlines()[0].rstrip(".")
-            raise DeviceLost(f"{self.device} no longer answers ({said}); {GO_ON}") from error
 
     def _finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
         engine, waiting = ENGINES[self.engine], deque[Launch]()

@@ -26,16 +26,19 @@ def answer(name: str, run: Run, say: Callable[[str], None]) -> Reply:
     """What study ``name`` says of ``run``, and how many of its models have learned nothing; ``say`` is told, a sentence
     at a time, what takes long.
 
-    Raises `SpecError` for a name that no study has, `FolderError` for a run that the study cannot be asked of.
+    Raises `SpecError` for a name that no study has, `FolderError` for a run that the study cannot be asked of,
+    `DeviceLost` where a GPU on which models are measured is.
     """
     from toymodels.sweeps.errors import FolderError, SpecError
+    from toymodels.sweeps.execution import measuring
     from toymodels.sweeps.spec.wording import did_you_mean
 
     if name not in NAMES:
         raise SpecError(f"no study is called '{name}'{did_you_mean(name, NAMES)}")
     if (run.models["status"] != "ok").all():
         raise FolderError(f"{run.path}: every model diverged: there is nothing to answer from")
-    reply = importlib.import_module(f"toymodels.sweeps.studies.{name}").answer(run, say)
+    with measuring.naming_the_lost(measuring.device_of(run.manifest)):
+        reply = importlib.import_module(f"toymodels.sweeps.studies.{name}").answer(run, say)
     idle = int((run.models["loss_fraction"] >= 1).sum())
     note = (
         f"{idle:,} of {len(run.models):,} models lose no less than the best constant: they have learned nothing, and "

@@ -23,6 +23,7 @@ from toymodels.hypotheses.linearisation.asked import Answers
 from toymodels.hypotheses.linearisation.coverage import SHARE
 from toymodels.metrics.manipulation import ENGAGED
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.execution import measuring
 from toymodels.sweeps.results.arms import HIDDEN_LAYER, SEED_ALONE, layers_by_regime
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.studies.reply import Reply, estimate, said
@@ -90,8 +91,8 @@ def _layers(run: Run, models: pd.DataFrame, say: Callable[[str], None]) -> Itera
     regimes = run.arms(models, over=(*SEED_ALONE, *HIDDEN_LAYER, *run.tuned))
     for where, name, arm in layers_by_regime(regimes):
         say(f"{name}, {where}" if where else name)
-        experiments, parameters = run.batch(arm["model"].tolist())
-        yield _Layer(where, name, asked.ask(Models(experiments, parameters)), arm)
+        found = measuring.where_trained(run, arm["model"].tolist(), lambda *of: asked.ask(Models(*of)), say)
+        yield _Layer(where, name, found, arm)
 
 
 def _keyed(

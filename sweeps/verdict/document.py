@@ -31,6 +31,7 @@ def document(judgement: Judgement) -> dict[str, Any]:
         "null_seed": judgement.null_seed,
         "tuned": list(judgement.tuned),
         "notes": list(judgement.notes),
+        **({} if judgement.measured_on == "cpu" else {"measured_on": judgement.measured_on}),
         "regimes": [
             {
                 "name": verdict.regime,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from toymodels.hypotheses.numbers import Statistics
 from toymodels.hypotheses.side_by_side import each
 from toymodels.surroundings import undisturbed
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.execution import measuring
 from toymodels.sweeps.results.reading import Run, load
 from toymodels.sweeps.verdict import evidence
 from toymodels.sweeps.verdict.regimes import RunRegime, regimes
@@ -47,6 +48,8 @@ class Judgement:
     null_seed: int = 0
     """of the rotations which the null of alignment was drawn from"""
     notes: tuple[str, ...] = field(default=())
+    measured_on: str = "cpu"
+    """the kind of device that the arms were measured on; what did not fit there is in the notes"""
 
 
 @undisturbed
@@ -60,25 +63,33 @@ def judge(
 ) -> Judgement:
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
-    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Seeds are measured in so many
+    ``null_seed`` is that of the rotations which the null of alignment is drawn from. Seeds are measured on the device
+    of `toymodels.sweeps.execution.measuring`: on a GPU by this process, which has it to itself, on a CPU in so many
     ``processes``, begun anew, or a core each if None. Raises `FolderError` where the run holds no regime that can be
-    judged.
+    judged, `DeviceLost` where the GPU is.
     """
     found, notes = regimes(run)
+    device = measuring.device_of(run.manifest)
     for regime in found:
         _enough_samples(run, regime)
-    processes = torch.get_num_threads() if processes is None else processes
+    if device != "cpu":
+        processes = 1
+        on_note(f"the arms are measured on {device}, on which they were trained")
+    elif processes is None:
+        processes = torch.get_num_threads()
     parts: list[list[SomeSeeds]] = []
     for regime in found:
         wanted = with_dictionaries == "all" or (with_dictionaries == "primary" and regime.primary)
         parts.append(_parts(run, regime, wanted, null_seed, processes))
-    every = [part for of_regime in parts for part in of_regime]
+    every, unfit = [part for of_regime in parts for part in of_regime], list[str]()
     if processes == 1:
-        measured: Iterator[Measurement] = (_measure(run, part) for part in every)
+        measured: Iterator[Measurement] = (
+            measuring.where_it_fits(device, partial(_measure, run, part), part.named, unfit.append) for part in every
+        )
     else:
         measured = each(measure, every, processes)
     of_all: list[list[Statistics]] = []
-    with evidence.writing(run.path) as tables:
+    with measuring.naming_the_lost(device), evidence.writing(run.path) as tables:
         for place, (regime, of_regime) in enumerate(zip(found, parts, strict=True)):
             on_note(f"regime {place + 1} of {len(found)}: {regime.name}, {len(regime.seeds)} seeds")
             of_parts: list[list[Statistics]] = []
@@ -90,7 +101,7 @@ def judge(
     first = found[0].primary
     verdicts = battery.judge(of_all[0] if first else [], of_all[1:] if first else of_all)
     verdicts = [replace(v, notes=(*v.notes, *r.notes)) for v, r in zip(verdicts, found, strict=True)]
-    return Judgement(verdicts, found, tuple(run.tuned), null_seed, notes)
+    return Judgement(verdicts, found, tuple(run.tuned), null_seed, (*notes, *unfit), device)
 
 
 def untuned_beside(run: Run, untuned: Run) -> dict[str, Any]:
@@ -118,6 +129,12 @@ class SomeSeeds:
     dictionaries: bool
     null_seed: int
 
+    @property
+    def named(self) -> str:
+        """Which they are, as a sentence names them."""
+        seeds = self.regime.seeds[self.some]
+        return f"{self.regime.name}, seeds {seeds[0]} to {seeds[-1]}"
+
 
 Measurement = list[tuple[Statistics, list[tuple[str, pa.Table]]]]
 """By eps: what some seeds are judged by, and their rows of the tables of evidence."""
@@ -133,17 +150,18 @@ def _parts(run: Run, regime: RunRegime, dictionaries: bool, null_seed: int, proc
 
 def measure(part: SomeSeeds) -> Measurement:
     """What is measured of a part, in a process that has only that."""
-    return _measure(_loaded(part.run), part)
+    return _measure(_loaded(part.run), part, "cpu")
 
 
-def _measure(run: Run, part: SomeSeeds) -> Measurement:
+def _measure(run: Run, part: SomeSeeds, device: str) -> Measurement:
     regime, found = part.regime, []
     known: dict[str, Measured] = {}  # without LayerNorm it is the same models at every eps
     for eps, arms in regime.arms.items():
         models = {name: of[part.some] for name, of in arms.items()}
-        loaded = Regime(regime.name, {name: Models(*run.batch(numbers)) for name, numbers in models.items()})
+        loaded = {name: run.batch(numbers) for name, numbers in models.items()}
+        there = {name: Models(of, measuring.on(device, parameters)) for name, (of, parameters) in loaded.items()}
         measured = gather(
-            loaded,
+            Regime(regime.name, there),
             eps,
             regime.settings["eval.samples"],
             dictionaries=part.dictionaries,

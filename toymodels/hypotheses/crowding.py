@@ -25,10 +25,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from toymodels.bottleneck import forward
 from toymodels.hosts import Models
 from toymodels.hypotheses.evidence import Quantities
-from toymodels.training.experiment import sampler, target_of
+from toymodels.training.experiment import target_of
 
 NUMBERS = 2**19
 """How many squared errors of one model are kept, for any tiers to be asked about: 8,192 samples of 64 features."""
@@ -49,18 +48,17 @@ Cell = Callable[[Tensor, Tensor], Tensor]
 def observe(arm: Models, first: int, last: int) -> Quantities:
     """By sample, [model, feature, sample] each, of as many samples from ``first`` to ``last`` as make up `NUMBERS`:
     ``squared_error`` (t - y)^2, ``target`` t minus what it is where the feature is inactive, and ``present``, where it
-    is active; and ``crowd`` [model, sample], how many are."""
+    is active; and ``crowd`` [model, sample], how many are. On the CPU."""
     samples = max(1, min(NUMBERS // arm.experiments[0].features.n, last - first))
     parts = [_observe(part, first, samples) for part in arm.slices(samples)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
 def _observe(arm: Models, first: int, samples: int) -> Quantities:
-    e, p, target = arm.experiments[0], arm.parameters, target_of(arm.experiments)
-    x = sampler(arm.experiments).evaluation(first, samples).to(p.W_in.dtype)
-    t, y = target(x), e.cost.prediction(forward(e.bottleneck, p, x).out)
-    at_rest = target(torch.zeros_like(x[:, :, :1]))
-    present = x != 0
+    examples = arm.examples(first, samples)
+    x, t, present = examples.x, examples.t, examples.active
+    y = arm.cost.prediction(arm.taps(x).out)
+    at_rest = target_of(arm.experiments)(torch.zeros_like(x[:, :, :1]))
     return {
         "squared_error": (t - y).square().float(),
         "target": (t - at_rest).float(),

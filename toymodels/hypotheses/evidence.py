@@ -42,7 +42,7 @@ class SplitSamples:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured of a regime at one LayerNorm eps."""
+    """All that was measured of a regime at one LayerNorm eps, on the CPU wherever it was measured."""
 
     regime: str
     eps: str

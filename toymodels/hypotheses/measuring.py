@@ -48,14 +48,15 @@ def gather(
 
 @undisturbed
 def measure(name: str, arm: Models, samples: int, *, dictionaries: bool, null_seed: int = 0) -> Measured:
-    """What the tiers and the predictions ask of the arm of this name."""
+    """What the tiers and the predictions ask of the arm of this name: measured where its parameters are, and returned
+    on the CPU."""
     halves(samples)
     e = arm.experiments[0]
     at_once = max(1, WEIGHTS_AT_ONCE // (e.features.n * max(e.bottleneck.hidden, e.features.n)))
     starts = range(0, len(arm), at_once)
     parts = [_measure(name, arm[start : start + at_once], samples, dictionaries, null_seed) for start in starts]
     return {
-        key: {name: torch.cat([part[key][name] for part in parts]) for name in quantities}
+        key: {name: torch.cat([part[key][name].cpu() for part in parts]) for name in quantities}
         for key, quantities in parts[0].items()
     }
 

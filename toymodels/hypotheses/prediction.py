@@ -62,7 +62,7 @@ class Prediction(ABC):
 
     def measure(self, arm: Models, samples: SplitSamples) -> Quantities:
         """What it asks of one arm, by name, the first axis of each the model; nothing, where what tiers are made of is
-        enough."""
+        enough. It is computed where the arm's parameters are, and may be returned there."""
         del arm, samples
         return {}
 

@@ -23,7 +23,7 @@ from toymodels.metrics.dictionaries import (
     fit,
     score,
 )
-from toymodels.metrics.dictionaries.batch_top_k import keep_largest_of_all
+from toymodels.metrics.dictionaries.largest import keep_largest_of_all
 from toymodels.metrics.dictionaries.learning import START, Learner
 
 OF_THREE: list[Sparsity] = [

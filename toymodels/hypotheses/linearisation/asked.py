@@ -12,6 +12,7 @@ from torch import Tensor
 
 from toymodels.activations import GeLU, ReLU
 from toymodels.bottleneck import Taps, forward
+from toymodels.data import Samples
 from toymodels.features import Features
 from toymodels.firing import Independent
 from toymodels.hosts import Models
@@ -67,7 +68,8 @@ class Answers:
 
 @undisturbed
 def ask(arm: Models) -> Answers:
-    """All of it, of models of one structure. Raises ``ValueError`` where more than the activation multiplies z."""
+    """All of it, of models of one structure, run where their parameters are. Raises ``ValueError`` where more than the
+    activation multiplies z."""
     b = arm.experiments[0].bottleneck
     if b.top_k or b.gated or b.experts:
         raise ValueError(
@@ -90,19 +92,20 @@ def ask(arm: Models) -> Answers:
 
 def _frozen(arm: Models) -> tuple[Numbers, Numbers]:
     b, p = arm.experiments[0].bottleneck, arm.parameters
-    at, near = neighbours(arm.experiments, PAIRS)
+    at, near = neighbours(arm.experiments, PAIRS, device=p.W_in.device)
     variance = readout_variance(b, p, torch.cat([at, near["other"]], 2))
     # Switched off or on, as often either: a mask that is shut at x0 and one that is open there fail in different ways.
-    near["one switched"] = torch.where(torch.arange(PAIRS) % 2 == 0, near["off"], near["on"])
+    even = torch.arange(PAIRS, device=at.device) % 2 == 0
+    near["one switched"] = torch.where(even, near["off"], near["on"])
     found: dict[tuple[object, ...], np.ndarray] = {}
     errors: list[Tensor] = []
     for name, what in freezes(b).items():
         for kind, x in near.items():
             pairs = pair_errors(b, p, at, x, what)
-            found[name, kind, "lost"] = pairs.lost(variance).numpy()
-            found[name, kind, "explained"] = pairs.explained().numpy()
-            found[name, kind, "nearer"] = pairs.nearer().numpy()
-            found["the read-out", kind, "lost"] = (pairs.change.nanmean(1) / variance).numpy()
+            found[name, kind, "lost"] = pairs.lost(variance).cpu().numpy()
+            found[name, kind, "explained"] = pairs.explained().cpu().numpy()
+            found[name, kind, "nearer"] = pairs.nearer().cpu().numpy()
+            found["the read-out", kind, "lost"] = (pairs.change.nanmean(1) / variance).cpu().numpy()
             if name == affine_freeze(b) and kind != "one switched":
                 errors.append(pairs.error / variance[:, None])
     apart = [x for kind, x in near.items() if kind != "one switched"]
@@ -113,7 +116,7 @@ def _frozen(arm: Models) -> tuple[Numbers, Numbers]:
     }
     for by, (error, distance, edges) in far.items():
         for edge, value in zip(edges.tolist(), by_distance(error, distance, edges).T, strict=False):
-            curves[by, edge] = value.numpy()
+            curves[by, edge] = value.cpu().numpy()
     return found, curves
 
 
@@ -131,8 +134,8 @@ def _replaced(arm: Models) -> Numbers:
 
 def _in_levels(arm: Models) -> Quantised:
     first, target = arm.experiments[0], target_of(arm.experiments)
-    importance = torch.from_numpy(importances(arm.experiments))
-    x = sampler(arm.experiments).evaluation(0, 2 * LEVELS_ON)
+    importance = torch.from_numpy(importances(arm.experiments)).to(arm.parameters.W_in.device)
+    x = _data(arm).evaluation(0, 2 * LEVELS_ON)
     judged = x[:, :, LEVELS_ON:].to(arm.parameters.W_in)
     t = target(judged)
 
@@ -144,7 +147,7 @@ def _in_levels(arm: Models) -> Quantised:
 
 def _codes(arm: Models, quantised: Quantised) -> tuple[np.ndarray, np.ndarray | None]:
     """Digests of `CODED` examples: of masks, and of scales, [model, sample]."""
-    data, found = sampler(arm.experiments), []
+    data, found = _data(arm), []
     for first in range(0, CODED, CHUNK):
         found.append(quantised.codes(arm.experiments[0].bottleneck, arm.parameters, data.evaluation(first, CHUNK)))
     mask = np.concatenate([counted.digests(each) for each, _ in found], 1)
@@ -153,16 +156,16 @@ def _codes(arm: Models, quantised: Quantised) -> tuple[np.ndarray, np.ndarray | 
 
 
 def _bits(arm: Models, quantised: Quantised, codes: Mapping[str, np.ndarray]) -> Numbers:
-    data = sampler(arm.experiments)
+    data = _data(arm)
     active = [counted.digests((data.evaluation(k, CHUNK) != 0).long()) for k in range(0, CODED, CHUNK)]
     found: dict[tuple[object, ...], np.ndarray] = {
-        ("mask", "levels"): quantised.mask.count.double().numpy(),
-        ("mask", "rise"): quantised.mask_rise.numpy(),
-        ("mask", "rise of two levels"): quantised.binary_rise.numpy(),
+        ("mask", "levels"): quantised.mask.count.double().cpu().numpy(),
+        ("mask", "rise"): quantised.mask_rise.cpu().numpy(),
+        ("mask", "rise of two levels"): quantised.binary_rise.cpu().numpy(),
     }
     if quantised.scale is not None and quantised.scale_rise is not None:
-        found["scale", "levels"] = quantised.scale.count.double().numpy()
-        found["scale", "rise"] = quantised.scale_rise.numpy()
+        found["scale", "levels"] = quantised.scale.count.double().cpu().numpy()
+        found["scale", "rise"] = quantised.scale_rise.cpu().numpy()
     for of, each in {**codes, "active set": np.concatenate(active, 1)}.items():
         growing = [counted.growing(row) for row in each]
         for place, part in enumerate(("at a quarter", "at a half", "bits")):
@@ -184,8 +187,8 @@ def _crowd(arm: Models, quantised: Quantised, codes: np.ndarray) -> Numbers:
     """Bits of the map given how many features are active: listed for independent binary features, else estimated."""
     found: dict[tuple[object, ...], np.ndarray] = {}
     e, models = arm.experiments[0], range(len(arm))
-    data = sampler(arm.experiments)
-    size = torch.cat([(data.evaluation(k, CHUNK) != 0).sum(1) for k in range(0, CODED, CHUNK)], 1).numpy()
+    data = _data(arm)
+    size = torch.cat([(data.evaluation(k, CHUNK) != 0).sum(1) for k in range(0, CODED, CHUNK)], 1).cpu().numpy()
     for active in CROWDS:
         if _binary(arm) and _independent(arm) and comb(e.features.n, active) <= LISTED:
             p = [each.features.probabilities() for each in arm.experiments]
@@ -217,20 +220,21 @@ def _of_map(arm: Models, quantised: Quantised, x: Tensor) -> np.ndarray:
 def _maps(arm: Models, codes: np.ndarray) -> Numbers:
     """What the most common masks meet, and what the best maps keep."""
     b = arm.experiments[0].bottleneck
-    x = sampler(arm.experiments).evaluation(0, CODED)
+    x = _data(arm).evaluation(0, CODED)
     first = CODED - SUITED  # the candidates are the most common masks, which come early
     numbers: dict[tuple[object, ...], list[float]] = {}
     for k in range(len(arm)):
         p, own, suited = arm.parameters[k : k + 1], x[k : k + 1].to(arm.parameters.W_in), x[k : k + 1, :, first:]
-        candidates = torch.from_numpy(coverage.most_common(codes[k, :first], CANDIDATES))
-        errors = coverage.map_errors(b, p, own[:, :, candidates], suited)[0]
-        y = forward(b, p, suited.to(own)).readout[0]
+        candidates = torch.from_numpy(coverage.most_common(codes[k, :first], CANDIDATES)).to(x.device)
+        # Maps are chosen one by one, and affine ones fitted by singular values: on the CPU.
+        errors = coverage.map_errors(b, p, own[:, :, candidates], suited)[0].cpu()
+        y = forward(b, p, suited.to(own)).readout[0].cpu()
         half = SUITED // 2
         shares = coverage.kept(errors[:, half:], y[:, half:], coverage.greedy(errors[:, :half]))
         met = coverage.met(codes[k])
-        whole = forward(b, p, own).readout[0]
+        whole = forward(b, p, own).readout[0].cpu()
         said = {("to meet", 0): coverage.fewest(met), ("to keep", 0): coverage.fewest(shares)}
-        affine = coverage.kept_affine(own[0, :, : 2 * LEVELS_ON], whole[:, : 2 * LEVELS_ON], LEVELS_ON)
+        affine = coverage.kept_affine(own[0, :, : 2 * LEVELS_ON].cpu(), whole[:, : 2 * LEVELS_ON], LEVELS_ON)
         said |= {("affine", 0): affine, ("to match it", 0): coverage.fewest(shares, affine)}
         for many in (2**power for power in range(CANDIDATES.bit_length())):
             said["met", many] = float(met[min(many, len(met)) - 1])
@@ -238,6 +242,11 @@ def _maps(arm: Models, codes: np.ndarray) -> Numbers:
         for key, value in said.items():
             numbers.setdefault(key, []).append(value)
     return {key: np.array(values) for key, values in numbers.items()}
+
+
+def _data(arm: Models) -> Samples:
+    """The arm's own examples, on the device of its parameters."""
+    return sampler(arm.experiments, arm.parameters.W_in.device)
 
 
 def _independent(arm: Models) -> bool:

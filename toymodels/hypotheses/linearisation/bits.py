@@ -49,8 +49,8 @@ class Bits:
 
 def digests(codes: Tensor) -> np.ndarray:
     """A number for every code, equal where all its rows are: uint64 [model, batch] of int64 [model, row, batch]."""
-    factors = torch.from_numpy(MULTIPLIERS[: codes.shape[1]].view(np.int64).copy())
-    return (codes * factors[:, None]).sum(1).numpy().view(np.uint64)
+    factors = torch.from_numpy(MULTIPLIERS[: codes.shape[1]].view(np.int64).copy()).to(codes.device)
+    return (codes * factors[:, None]).sum(1).cpu().numpy().view(np.uint64)
 
 
 def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:

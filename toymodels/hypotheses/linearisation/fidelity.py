@@ -77,7 +77,7 @@ def by_distance(values: Tensor, distance: Tensor, edges: Tensor) -> Tensor:
     place = torch.bucketize(distance, edges.to(distance), right=True) - 1
     counted = values.isfinite() & (place >= 0) & (place < len(edges) - 1)
     place = torch.where(counted, place, 0)
-    sums, counts = torch.zeros(2, len(values), len(edges) - 1, dtype=torch.float64)
+    sums, counts = torch.zeros(2, len(values), len(edges) - 1, dtype=torch.float64, device=values.device)
     sums.scatter_add_(1, place, torch.where(counted, values, 0.0).double())
     counts.scatter_add_(1, place, counted.double())
     return torch.where(counts >= FEWEST, sums / counts.clamp(min=1), torch.nan)

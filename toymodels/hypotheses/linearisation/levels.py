@@ -128,13 +128,14 @@ def fewest_levels(
     def in_bins(count: Tensor) -> Levels:
         return fitted(s, pre.square(), count)
 
-    mask, mask_rise = _fewest(len(fit), in_bins, lambda levels: rise(levels, None))
-    binary_rise = rise(in_bins(torch.full((len(fit),), 2)), None)
+    one = torch.full((len(fit),), COUNTS[0], device=s.device)
+    mask, mask_rise = _fewest(one, in_bins, lambda levels: rise(levels, None))
+    binary_rise = rise(in_bins(torch.full((len(fit),), 2, device=s.device)), None)
     if bottleneck.layer_norm is None:
         return Quantised(mask, mask_rise, None, None, binary_rise)
     r, power = log_scale(bottleneck, parameters, mid), centred(mid).square().mean(1, keepdim=True)
     scale, scale_rise = _fewest(
-        len(fit), lambda count: fitted(r, power, count, values=r.exp()), lambda levels: rise(None, levels)
+        one, lambda count: fitted(r, power, count, values=r.exp()), lambda levels: rise(None, levels)
     )
     return Quantised(mask, mask_rise, scale, scale_rise, binary_rise)
 
@@ -156,10 +157,10 @@ def fitted(u: Tensor, weights: Tensor, count: Tensor, values: Tensor | None = No
     return Levels(low, width, count, table)
 
 
-def _fewest(models: int, fit: Callable[[Tensor], Levels], rise: Callable[[Levels], Tensor]) -> tuple[Levels, Tensor]:
-    """Of each of so many models the levels of the smallest of `COUNTS` at which the ``rise`` is at most `RISE`, or of
-    the largest; and the rise there."""
-    levels = fit(torch.full((models,), COUNTS[0]))
+def _fewest(least: Tensor, fit: Callable[[Tensor], Levels], rise: Callable[[Levels], Tensor]) -> tuple[Levels, Tensor]:
+    """Of each model the levels of the smallest of `COUNTS`, the ``least`` [model] to begin with, at which the ``rise``
+    is at most `RISE`, or of the largest; and the rise there."""
+    levels = fit(least)
     risen = rise(levels)
     for count in COUNTS[1:]:
         enough = risen <= RISE

@@ -26,9 +26,11 @@ VALUES, OFF, ON = 1, 2, 3
 KINDS = ("values", "off", "on", "first", "other")
 
 
-def neighbours(experiments: Sequence[Experiment], pairs: int, first: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-    """Evaluation examples ``first`` to ``first + pairs - 1``, and neighbours of theirs by `KINDS`; ``values`` is left
-    out where an active feature has but one value. ``other`` are the ``pairs`` examples that follow.
+def neighbours(
+    experiments: Sequence[Experiment], pairs: int, first: int = 0, device: str | torch.device = "cpu"
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Evaluation examples ``first`` to ``first + pairs - 1``, and neighbours of theirs by `KINDS`, on the device;
+    ``values`` is left out where an active feature has but one value. ``other`` are the ``pairs`` examples that follow.
 
     Raises ``TypeError`` unless x is drawn from `Features`: other data have no law of values.
     """
@@ -36,7 +38,7 @@ def neighbours(experiments: Sequence[Experiment], pairs: int, first: int = 0) ->
     if not isinstance(features, Features):
         raise TypeError(f"neighbours: expected data drawn from Features, got {type(features).__name__}")
     seeds = np.array([e.seed for e in experiments], np.int64)
-    both = sampler(experiments).evaluation(first, 2 * pairs)
+    both = sampler(experiments, device).evaluation(first, 2 * pairs)
     x, other = both[:, :, :pairs], both[:, :, pairs:]
     empty = (x == 0).all(1, keepdim=True)
     on = switched(x, _drawn(seeds, x, ON), on=True, value=features.values.mean)
@@ -74,4 +76,4 @@ def differing(at: Tensor, x: Tensor) -> Tensor:
 
 
 def _drawn(seeds: np.ndarray, x: Tensor, step: int) -> Tensor:
-    return torch.from_numpy(uniforms(seeds, x.shape[1], x.shape[2], step, Domain.EVALUATION))
+    return torch.from_numpy(uniforms(seeds, x.shape[1], x.shape[2], step, Domain.EVALUATION)).to(x.device)

@@ -26,7 +26,7 @@ from toymodels.surgery import refit
 
 @dataclass(frozen=True)
 class Replacement:
-    """What it costs a model to run with another activation, float64 [model] each: see the module."""
+    """What it costs a model to run with another activation, float64 [model] each, on the CPU: see the module."""
 
     added: Tensor
     refitted: Tensor
@@ -52,4 +52,4 @@ def _kept(before: Models, after: Models, samples: int) -> Tensor:
     if before.bottleneck.layer_norm is not None:
         own, other = centred(own), centred(other)
     variance = own.var(2, correction=0).sum(1)
-    return torch.where(variance > 0, 1 - (other - own).square().mean(2).sum(1) / variance, torch.nan)
+    return torch.where(variance > 0, 1 - (other - own).square().mean(2).sum(1) / variance, torch.nan).cpu()

@@ -62,19 +62,20 @@ class Rescaled(Prediction):
 
 
 def changes(host: Host, first: int, last: int) -> Quantities:
-    """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature]; NaN for a feature never active."""
+    """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature], on the CPU; NaN for a feature never
+    active."""
     parts = [_changes(part, first, last) for part in host.slices(last - first)]
-    return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
+    return {tap: torch.cat([part[tap].cpu() for part in parts]) for tap in parts[0]}
 
 
 def _changes(host: Host, first: int, last: int) -> Quantities:
     active = host.examples(first, last - first).active
-    features = active.shape[1]
+    features, device = active.shape[1], active.device
     model, feature, sample = active.nonzero(as_tuple=True)
     counted = torch.bincount(model * features + feature, minlength=len(host) * features)
-    rank = torch.arange(len(sample)) - (counted.cumsum(0) - counted).repeat_interleave(counted)
+    rank = torch.arange(len(sample), device=device) - (counted.cumsum(0) - counted).repeat_interleave(counted)
     model, feature, sample = model[rank < EXAMPLES], feature[rank < EXAMPLES], sample[rank < EXAMPLES]
-    found = {"mid": torch.full(active.shape[:2], torch.nan), "post": torch.full(active.shape[:2], torch.nan)}
+    found = {tap: torch.full(active.shape[:2], torch.nan, device=device) for tap in ("mid", "post")}
     for k in range(len(host)):
         own, of = host[k : k + 1], model == k
         i, s = feature[of], sample[of]
@@ -85,8 +86,9 @@ def _changes(host: Host, first: int, last: int) -> Quantities:
         moved = {"mid": with_i.mid - without_i.mid, "post": with_i.post - without_i.post}
         if own.bottleneck.layer_norm is not None:
             moved["mid"] = centred(moved["mid"])
-        counts = torch.zeros(features).index_add_(0, i, torch.ones(len(i)))
+        zeros = torch.zeros(features, device=device)
+        counts = zeros.index_add(0, i, torch.ones(len(i), device=device))
         for tap in found:
             change = torch.linalg.vector_norm(moved[tap][0], dim=0).float()
-            found[tap][k] = torch.zeros(features).index_add_(0, i, change) / counts
+            found[tap][k] = zeros.index_add(0, i, change) / counts
     return found

@@ -108,9 +108,9 @@ class Gated(Prediction):
 
 def effects(arm: Models) -> Quantities:
     """``alone``: a_i [model, feature], of a signed feature the smaller of its sides' by size; ``gated``: 1 - a_ij / a_i
-    [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side."""
+    [model, feature i, feature j], the mean over sides, NaN where i = j or |a_i| < .05 on any side. On the CPU."""
     parts = [_effects(arm, k) for k in range(len(arm))]
-    return {name: torch.stack([part[name] for part in parts]).float() for name in parts[0]}
+    return {name: torch.stack([part[name].cpu() for part in parts]).float() for name in parts[0]}
 
 
 def _effects(arm: Models, k: int) -> Quantities:

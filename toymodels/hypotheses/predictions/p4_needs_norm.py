@@ -110,7 +110,7 @@ def drops(host: Host, live: Moments, middle: int, last: int) -> Quantities:
     """The drops by kind, and as ``live`` the rescaled R^2 they start from: [model, feature] each.
 
     Constants come from samples before ``middle``, R^2 from those up to ``last``, whose moments ``live`` are. Without
-    LayerNorm nothing drops when it is held.
+    LayerNorm nothing drops when it is held. On the CPU.
     """
     before = rescaled_r2(live)
     found = {"live": before} | {kind: torch.zeros_like(before) for kind in (*DECISIVE, AS_IT_IS)}
@@ -125,7 +125,7 @@ def drops(host: Host, live: Moments, middle: int, last: int) -> Quantities:
     samples = min(SAMPLES, last - middle)
     samples -= samples % STRETCH if samples > STRETCH else 0
     parts = [_kept(part, middle, samples) for part in host.slices(samples)]
-    return found | {name: torch.cat([part[name] for part in parts]) for name in KEEPING}
+    return found | {name: torch.cat([part[name].cpu() for part in parts]) for name in KEEPING}
 
 
 def _kept(host: Host, first: int, samples: int) -> Quantities:

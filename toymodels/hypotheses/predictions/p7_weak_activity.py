@@ -63,10 +63,10 @@ class WeakActivity(Prediction):
 
 
 def shares(host: Host, first: int, last: int) -> Quantities:
-    """S_k by tap, [model, hidden, class] from the weakest to the strongest; NaN for a dead neuron."""
+    """S_k by tap, [model, hidden, class] from the weakest to the strongest, on the CPU; NaN for a dead neuron."""
     samples = min(SAMPLES, last - first)
     parts = [_shares(part, first, samples) for part in host.slices(samples)]
-    return {tap: torch.cat([part[tap] for part in parts]) for tap in TAPS}
+    return {tap: torch.cat([part[tap].cpu() for part in parts]) for tap in TAPS}
 
 
 def _shares(host: Host, first: int, samples: int) -> Quantities:
@@ -79,7 +79,7 @@ def _shares(host: Host, first: int, samples: int) -> Quantities:
         moved = getattr(taps, tap) - getattr(rest, tap)
         u, order = (gauged(host.bottleneck, moved) if tap == "mid" else moved).abs().sort(dim=2)
         still = (u <= UNMOVED * u[:, :, -1:]).sum(2, keepdim=True)
-        edges = still + (samples - still) * torch.arange(CLASSES + 1) // CLASSES
+        edges = still + (samples - still) * torch.arange(CLASSES + 1, device=u.device) // CLASSES
         whole, other = (_between(edges, values) for values in (u, torch.where(inactive.gather(2, order), u, 0.0)))
         found[tap] = torch.where((whole > 0) & (main >= 0)[:, :, None], (other / whole).clamp(0, 1), torch.nan).float()
     return found

@@ -30,7 +30,7 @@ from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.statistics.findings import Finding
 from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
-from toymodels.metrics.dictionaries import activations, choose, fit, matching, score, top_k
+from toymodels.metrics.dictionaries import PENALTIES, activations, choose, fit, matching, score, top_k
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
 
@@ -43,7 +43,10 @@ directions."""
 FITTED, HELD_OUT, SCORED = 20_480, 4096, 16_384
 """The most samples that dictionaries are fitted on, chosen on and scored on."""
 ABREAST = 8
-"""How many models' dictionaries train together, each at every penalty: more take more memory."""
+"""How many models' dictionaries train together on a CPU, each at every penalty: more take more memory."""
+NUMBERS_ABREAST = 2**30
+"""How many activations may be trained on together elsewhere: a step of few dictionaries takes as long there as a step
+of many, that of its launches."""
 
 
 class HarderToFind(Prediction):
@@ -100,7 +103,10 @@ def dictionaries(arm: Models, middle: int, last: int) -> Quantities:
     """What dictionaries of either kind find: by kind, the F1 of each feature at ``post`` [model, feature]; and as
     ``scores`` [model, dictionary, score] all `SCORES` of all `DICTIONARIES`, NaN at ``post`` without LayerNorm: it is
     ``mid``."""
-    parts = [_dictionaries(arm[k : k + ABREAST], middle, last) for k in range(0, len(arm), ABREAST)]
+    abreast, numbers = ABREAST, FITTED * arm.bottleneck.hidden * len(PENALTIES)
+    if arm.parameters.W_in.device.type != "cpu":
+        abreast = max(abreast, NUMBERS_ABREAST // numbers)
+    parts = [_dictionaries(arm[k : k + abreast], middle, last) for k in range(0, len(arm), abreast)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -135,7 +141,7 @@ def _scored(arm: Models, tap: str, middle: int, last: int) -> dict[str, Quantiti
     }
     found = {}
     for kind, dictionary in trained.items():
-        of = score(dictionary, judged, active, truth, signed=signed)
+        of = score(dictionary, judged, active, truth, signed=signed, draws=0)  # what chance gives is said once, below
         found[kind] = {name: getattr(of, name) for name in SCORES if hasattr(of, name)} | {
             "f1": of.f1.nanmean(1),
             "f1 by feature": of.f1.unflatten(1, (-1, e.features.n)).nanmean(1),  # over sides

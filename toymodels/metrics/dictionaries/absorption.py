@@ -76,7 +76,8 @@ class Absorption:
 def absorption(
     dictionary: Dictionary, activations: Tensor, active: Tensor, directions: Tensor, parents: Array | Sequence[int]
 ) -> Absorption:
-    """`Absorption` on data the dictionary was not trained on; memory does not grow with samples.
+    """`Absorption` on data the dictionary was not trained on; memory does not grow with samples. It is done where
+    dictionary and data are, and returned on the CPU.
 
     ``activations [model, hidden, sample]``, ``active [model, feature, sample]`` bool, ``directions [model, hidden,
     feature]``, each as long as what its feature does at a mean active value, and ``parents [feature]``, -1 for a
@@ -86,23 +87,26 @@ def absorption(
     """
     n_models, n_features, _ = active.shape
     parents = _checked(parents, n_features)
-    child = torch.from_numpy(np.flatnonzero(parents >= 0))
-    parent = torch.from_numpy(parents.astype(np.int64))[child]
+    device, here = activations.device, np.flatnonzero(parents >= 0)
+    child, parent = (torch.from_numpy(each).to(device) for each in (here, parents.astype(np.int64)[here]))
     chunks = list(zip(activations.split(CHUNK, dim=2), active.split(CHUNK, dim=2), strict=True))
-    alive = torch.zeros(dictionary.decoder.shape[::2], dtype=torch.bool)
+    alive = torch.zeros(dictionary.decoder.shape[::2], dtype=torch.bool, device=device)
     for a, _ in chunks:
         alive |= (dictionary.encode(a) > 0).any(2)
     decoder = torch.where(alive[:, None, :], dictionary.decoder, 0.0).double()
     match = matching(decoder, directions)
 
-    of_both = match.latent[:, parent], match.latent[:, child]
-    said = torch.zeros(2, n_models, len(child), dtype=torch.float64)
-    counts = torch.zeros(5, n_models, len(child), dtype=torch.float64)
+    latent, cosine = match.latent.to(device), match.cosine.to(device)
+    of_both = latent[:, parent], latent[:, child]
+    said = torch.zeros(2, n_models, len(child), dtype=torch.float64, device=device)
+    counts = torch.zeros(5, n_models, len(child), dtype=torch.float64, device=device)
     for a, on in chunks:
         f = dictionary.encode(a)
         f_parent, f_child = (_at(f, each) for each in of_both)
         with_child = on[:, child]
-        some_child = torch.zeros(on.shape, dtype=torch.int64).index_add_(1, parent, with_child.long()) > 0
+        some_child = (
+            torch.zeros(on.shape, dtype=torch.int64, device=device).index_add_(1, parent, with_child.long()) > 0
+        )
         alone = (on & ~some_child)[:, parent]
         silent = f_parent <= 0
         said += torch.stack([(each * with_child).sum(2, dtype=torch.float64) for each in (f_parent, f_child)])
@@ -115,11 +119,11 @@ def absorption(
     there_is = torch.maximum(by_parent + by_child, said[1] * own)
     seen, silent_with, full, alone, silent_alone = counts
     carries = (own > 0) & (of_child >= CARRIED * own)
-    defined = apart & (match.cosine[:, parent] >= FOUND) & (of_both[1] >= 0) & (seen > 0)
+    defined = apart & (cosine[:, parent] >= FOUND) & (of_both[1] >= 0) & (seen > 0)
 
     def by_feature(numbers: Tensor) -> Tensor:
         table = torch.full((n_models, n_features), torch.nan, dtype=torch.float64)
-        table[:, child] = torch.where(defined, numbers, torch.nan)
+        table[:, here] = torch.where(defined, numbers, torch.nan).cpu()
         return table
 
     fraction = by_feature(torch.where(by_child > 0, by_child / there_is, 0.0))
@@ -129,7 +133,7 @@ def absorption(
         silent=by_feature(silent_with / seen),
         silent_alone=by_feature(silent_alone / alone),
         mean=fraction.nanmean(1),
-        counted=fraction[:, child].isfinite().double().mean(1),
+        counted=fraction[:, here].isfinite().double().mean(1),
     )
 
 

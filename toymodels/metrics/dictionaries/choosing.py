@@ -63,10 +63,11 @@ def choose(
         **training,
     )
     chunks = held_out.split(AT_ONCE, dim=2)
-    active = sum((side_by_side.encode(c.repeat_interleave(n, 0)) > 0).sum((1, 2)) for c in chunks)
-    l0 = (torch.as_tensor(active).double() / held_out.shape[2]).view(n_models, n)
-    index = (l0 - target_l0.double()[:, None]).abs().argmin(1)
-    return Choice(side_by_side[torch.arange(n_models) * n + index], index, l0)
+    active = torch.stack([(side_by_side.encode(c.repeat_interleave(n, 0)) > 0).sum((1, 2)) for c in chunks]).sum(0)
+    l0 = (active.cpu().double() / held_out.shape[2]).view(n_models, n)
+    index = (l0 - target_l0.cpu().double()[:, None]).abs().argmin(1)
+    chosen = (torch.arange(n_models) * n + index).to(activations.device)
+    return Choice(side_by_side[chosen], index, l0)
 
 
 def top_k(target_l0: Tensor) -> TopK:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ NO_EFFECT = 1e-6
 
 @dataclass(frozen=True)
 class Detection:
-    """Sums over samples, from `detect`."""
+    """Sums over samples, from `detect`, on the CPU."""
 
     together: Tensor
     """float64 [model, feature, latent]: how often both were active"""
@@ -85,21 +86,20 @@ def detect(
     dictionary: Dictionary, activations: Tensor, active: Tensor, seen_as: Callable[[Tensor], Tensor]
 ) -> Detection:
     """`Detection` by a ``dictionary`` with an encoder, of ``activations [model, hidden, sample]`` in which ``active
-    [model, feature, sample]`` are the features. The encoder reads the activations; they and their reconstruction are
-    compared as ``seen_as`` has them, which is linear."""
+    [model, feature, sample]`` are the features, all on one device. The encoder reads the activations; they and their
+    reconstruction are compared as ``seen_as`` has them, which is linear."""
     n_models, _, samples = activations.shape
     n_latents, n_features = dictionary.decoder.shape[2], active.shape[1]
     chunks = list(zip(activations.split(CHUNK, dim=2), active.split(CHUNK, dim=2), strict=True))
     sums = torch.stack([a.sum(2, keepdim=True, dtype=torch.float64) for a, _ in chunks])
     mean = seen_as(sums.sum(0) / samples)
     n_hidden = mean.shape[1]
-    seen = torch.zeros(n_models, n_features, dtype=torch.int64)
-    together = torch.zeros(n_models, n_features, n_latents, dtype=torch.float64)
-    fired = torch.zeros(n_models, n_latents, dtype=torch.int64)
-    squares, missed, variance = torch.zeros(3, n_models, dtype=torch.float64)
-    lengths = torch.zeros(2, n_models, dtype=torch.float64)
-    total = torch.zeros(2, n_models, n_hidden, dtype=torch.float64)
-    total_seen = torch.zeros(2, n_models, n_features, n_hidden, dtype=torch.float64)
+    zeros = partial(torch.zeros, dtype=torch.float64, device=activations.device)
+    seen, fired = zeros(n_models, n_features, dtype=torch.int64), zeros(n_models, n_latents, dtype=torch.int64)
+    together = zeros(n_models, n_features, n_latents)
+    squares, missed, variance = zeros(3, n_models)
+    lengths, total = zeros(2, n_models), zeros(2, n_models, n_hidden)
+    total_seen = zeros(2, n_models, n_features, n_hidden)
     for read, on in chunks:
         f = dictionary.encode(read)
         a, a_hat = seen_as(read), seen_as(dictionary.decode(f))
@@ -114,4 +114,7 @@ def detect(
             lengths[i] += torch.linalg.vector_norm(each, dim=1).sum(1, dtype=torch.float64)
             total[i] += each.sum(2, dtype=torch.float64)
             total_seen[i] += on.float() @ each.transpose(1, 2)
+    together, fired, seen = (each.cpu() for each in (together, fired, seen))
+    squares, variance, missed = (each.cpu() for each in (squares, variance, missed))
+    lengths, total, total_seen = (each.cpu() for each in (lengths, total, total_seen))
     return Detection(together, fired, seen, samples, squares, variance, missed, lengths, total, total_seen)

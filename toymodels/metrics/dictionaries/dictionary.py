@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from toymodels.kernels.largest import keep_largest
+from toymodels.metrics.dictionaries.largest import keep_largest_of_examples
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,21 @@ class Dictionary:
 
     def __getitem__(self, models: slice | Tensor | Sequence[int]) -> Dictionary:
         """The dictionaries of some of the models."""
+        return self._each(lambda part: part[models])
+
+    def to(self, device: str | torch.device) -> Dictionary:
+        """The same dictionaries on a device."""
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Dictionary:
         parts = (getattr(self, field.name) for field in fields(self)[1:])
-        return Dictionary(self.decoder[models], *(None if part is None else part[models] for part in parts))
+        return Dictionary(change(self.decoder), *(None if part is None else change(part) for part in parts))
 
 
-def sparse(f: Tensor, k: Tensor | None) -> Tensor:
-    """ReLU of f ``[model, latent, batch]``, in place; with ``k [model]`` only the k largest latents of each example."""
+def sparse(f: Tensor, k: Tensor | None, most: int | None = None) -> Tensor:
+    """ReLU of f ``[model, latent, batch]``, in place; with ``k [model]`` only the k largest latents of each example.
+    ``most`` is the largest k, where that is known without asking the device."""
     if k is None:
         return f.relu_()
-    keep_largest(f.numpy(), k.numpy())
+    keep_largest_of_examples(f, k, most)
     return f

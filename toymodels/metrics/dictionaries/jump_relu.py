@@ -42,9 +42,9 @@ class JumpReLU(Sparsity):
         if self.target_l0 is not None:
             check_numbers("target_l0", self.target_l0, above=True)
 
-    def selection(self, n_models: int, latents: int) -> Selection:
+    def selection(self, n_models: int, latents: int, device: torch.device) -> Selection:
         """Thresholds in training."""
-        return Jumps(self, n_models, latents)
+        return Jumps(self, n_models, latents, device)
 
     def tried(self, target_l0: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[JumpReLU, int]:
         """``target_l0`` as the target."""
@@ -58,19 +58,19 @@ class Jumps(Selection):
     step took 1.3 times as long.
     """
 
-    def __init__(self, kind: JumpReLU, n_models: int, latents: int) -> None:
-        super().__init__(n_models)
+    def __init__(self, kind: JumpReLU, n_models: int, latents: int, device: torch.device) -> None:
+        super().__init__(n_models, device)
         self.bandwidth = kind.bandwidth
-        self.penalty = each_model(kind.penalty, n_models).float()
-        self.target = None if kind.target_l0 is None else each_model(kind.target_l0, n_models).float()
-        self.threshold = torch.full((n_models, latents), START)
+        self.penalty = each_model(kind.penalty, n_models).float().to(device)
+        self.target = None if kind.target_l0 is None else each_model(kind.target_l0, n_models).float().to(device)
+        self.threshold = torch.full((n_models, latents), START, device=device)
         self.parameters = (self.threshold,)
         self.z = self.f = self.above = self.near = torch.empty(0)
 
     def select(self, z: Tensor) -> Tensor:
         """The latents above their threshold."""
         if self.f.shape != z.shape:
-            self.f, self.above, self.near = torch.empty(3, *z.shape)
+            self.f, self.above, self.near = z.new_empty(3, *z.shape)
         self.z = z
         torch.gt(z, self.threshold[:, :, None], out=self.above)
         return torch.mul(z, self.above, out=self.f)
@@ -98,8 +98,8 @@ class Jumps(Selection):
 
     def revive(self, dead: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Thresholds of the dead start anew."""
-        self.threshold[dead] = START
-        optimizer.state[self.threshold]["exp_avg"][dead] = 0
+        self.threshold.masked_fill_(dead, START)
+        optimizer.state[self.threshold]["exp_avg"].masked_fill_(dead, 0)
 
     def finish(self, dictionary: Dictionary, answers: Iterable[Tensor]) -> Dictionary:
         """The thresholds as they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from toymodels.metrics.dictionaries.sparsity import PENALTIES, Selection, Sparsity, check_numbers, each_model
@@ -25,10 +26,10 @@ class L1(Sparsity):
     def __post_init__(self) -> None:
         check_numbers("penalty", self.penalty)
 
-    def selection(self, n_models: int, latents: int) -> Selection:
+    def selection(self, n_models: int, latents: int, device: torch.device) -> Selection:
         """ReLU, and the penalty."""
-        found = Selection(n_models)
-        found.half_penalty = each_model(self.penalty, n_models)[:, None, None] / 2
+        found = Selection(n_models, device)
+        found.half_penalty = each_model(self.penalty, n_models)[:, None, None].to(device) / 2
         return found
 
     def tried(self, target_l0: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[L1, int]:

@@ -28,6 +28,8 @@ BETAS = (0.0, 0.999)
 """Adam's. No momentum: more latents live, as one that has stopped firing does not drift on."""
 DECAY = 0.2
 """the share of the steps over which the rate falls to 0"""
+FUSED = ("cpu", "cuda")
+"""where Adam is one kernel"""
 LOOKED_AT = 64
 """the most batches of what it was trained on that a kind looks at to say how its latents answer afterwards"""
 
@@ -49,7 +51,9 @@ def fit(
     times hidden / latents where latents do not compete (`L1`, `JumpReLU`). `REVIVALS` times in the first half, latents
     that fire on none of the latest `POOL` samples are *revived*: pointed at what their model (in `Matryoshka` their own
     level of it) still misses of an example, drawn in proportion to its squared error squared, with an encoder of norm
-    .2 or, where latents compete, 1. After Bricken et al. 2023, who point at the example itself. float32, on the CPU.
+    .2 or, where latents compete, 1. After Bricken et al. 2023, who point at the example itself.
+
+    float32, on the device of the ``activations``, which only a revival waits for: its words are drawn on the CPU.
     """
     if not isinstance(kind, Sparsity):
         raise TypeError(f"kind: expected a kind of sparsity, such as TopK(4) or L1(0.1), got {kind!r:.60}")
@@ -65,7 +69,8 @@ def fit(
         got = f"{latents}, {samples}, {steps}, {batch}"
         raise ValueError(f"expected at least one latent, sample, step and example a batch, got {got}")
     learner = Learner(activations, kind, latents, np.asarray(seeds, dtype=np.int64), min(batch, samples))
-    optimizer = torch.optim.Adam(learner.parameters, lr=learning_rate, betas=BETAS, fused=True)
+    fused = activations.device.type in FUSED or None
+    optimizer = torch.optim.Adam(learner.parameters, lr=learning_rate, betas=BETAS, fused=fused)
     every = max(1, steps // (2 * REVIVALS))
     for step in range(steps):
         learner.differentiate(learner.slice(step, batch))
@@ -86,27 +91,28 @@ class Learner:
 
     def __init__(self, activations: Tensor, kind: Sparsity, latents: int, seeds: np.ndarray, batch: int) -> None:
         n_models, n_hidden, samples = activations.shape
+        device = activations.device
         self.seeds, self.n_hidden = seeds, n_hidden
         rms = activations.float().square().sum(1).mean(1).sqrt()
         self.scale = torch.where(rms > 0, rms, 1.0)
         # A last coordinate that is always 1 makes the encoder's bias a column of its weights.
-        self.u = torch.ones(n_models, n_hidden + 1, samples)
+        self.u = torch.ones(n_models, n_hidden + 1, samples, device=device)
         torch.div(activations, self.scale[:, None, None], out=self.u[:, :n_hidden])
         start = ndtri(random.uniforms(seeds, latents, n_hidden, START, Domain.INITIALISATION))
-        self.D = torch.from_numpy(start).transpose(1, 2).float().contiguous()
-        self.selection, self.levels = kind.selection(n_models, latents), kind.levels(latents)
+        self.D = torch.from_numpy(start).transpose(1, 2).float().contiguous().to(device)
+        self.selection, self.levels = kind.selection(n_models, latents, device), kind.levels(latents)
         self.normalise()
         norm, self.revived_norm, self.revived_memory = (
             (1.0, 1.0, 0.0) if kind.competing else (min(1.0, n_hidden / latents), 0.2, 1.0)
         )
-        self.E = torch.cat([norm * self.D.transpose(1, 2), torch.zeros(n_models, latents, 1)], dim=2)
-        self.d = torch.zeros(n_models, n_hidden)
+        self.E = torch.cat([norm * self.D.transpose(1, 2), self.D.new_zeros(n_models, latents, 1)], dim=2)
+        self.d = self.D.new_zeros(n_models, n_hidden)
         self.parameters = [self.E, self.D, self.d, *self.selection.parameters]
         for parameter in self.parameters:
             parameter.grad = torch.empty_like(parameter)
         self.half_penalty = self.selection.half_penalty * len(self.levels)
-        self.z, self.g = torch.empty(2, n_models, latents, batch)
-        self.errors = torch.empty(len(self.levels), n_models, n_hidden, batch)
+        self.z, self.g = self.D.new_empty(2, n_models, latents, batch)
+        self.errors = self.D.new_empty(len(self.levels), n_models, n_hidden, batch)
 
     def slice(self, step: int, size: int) -> Tensor:
         """A batch of neighbours, wandering so that every sample is seen."""
@@ -140,8 +146,9 @@ class Learner:
     def revive(self, u: Tensor, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Point latents that fire on no sample of ``u`` at what is missed; see `fit`."""
         f = self.selection.select(self.E @ u)
-        drawn = random.uniforms(self.seeds, f.shape[1], 1, step, Domain.INITIALISATION)[:, :, 0]
-        direction = torch.cat([self._missed(u, f, level, torch.from_numpy(drawn)) for level in self.levels], 2)
+        words = random.uniforms(self.seeds, f.shape[1], 1, step, Domain.INITIALISATION)[:, :, 0]
+        drawn = torch.from_numpy(words).to(u.device)
+        direction = torch.cat([self._missed(u, f, level, drawn) for level in self.levels], 2)
         norm = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
         # Where nothing is missed there is nothing to point at, and the latent may stay dead.
         dead = (f.amax(2) <= 0) & (norm[:, 0] > 0)
@@ -155,8 +162,8 @@ class Learner:
         living = (f.amax(2) > 0).float()
         living = torch.where(living.any(1, keepdim=True), living, 1.0)
         living *= self.revived_memory / living.sum(1, keepdim=True)
-        optimizer.state[self.E]["exp_avg"][dead] = 0
-        optimizer.state[self.D]["exp_avg"].transpose(1, 2)[dead] = 0
+        optimizer.state[self.E]["exp_avg"].masked_fill_(dead[:, :, None], 0)
+        optimizer.state[self.D]["exp_avg"].masked_fill_(dead[:, None, :], 0)
         of_E, of_D = (optimizer.state[parameter]["exp_avg_sq"] for parameter in (self.E, self.D))
         of_E.copy_(torch.where(dead[:, :, None], living[:, None, :] @ of_E, of_E))
         of_D.copy_(torch.where(dead[:, None, :], of_D @ living[:, :, None], of_D))

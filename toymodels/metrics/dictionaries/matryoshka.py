@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from toymodels.metrics.dictionaries.batch_top_k import BatchTopK
@@ -38,9 +39,9 @@ class Matryoshka(Sparsity):
         """As in ``base``."""
         return self.base.competing
 
-    def selection(self, n_models: int, latents: int) -> Selection:
+    def selection(self, n_models: int, latents: int, device: torch.device) -> Selection:
         """That of ``base``."""
-        return self.base.selection(n_models, latents)
+        return self.base.selection(n_models, latents, device)
 
     def tried(self, target_l0: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[Matryoshka, int]:
         """As in ``base``."""

@@ -76,8 +76,9 @@ def has_direction(directions: Tensor) -> Tensor:
 
 
 def _units(columns: Tensor) -> Tensor:
-    """Columns at norm 1, float64; zeros where a column is negligible or not finite."""
-    columns = columns.double()
+    """Columns at norm 1, float64, on the CPU, where SciPy matches them; zeros where a column is negligible or not
+    finite."""
+    columns = columns.to("cpu", torch.float64)
     norm = torch.linalg.vector_norm(columns, dim=1, keepdim=True)
     longest = torch.where(norm.isfinite(), norm, 0.0).amax(2, keepdim=True)
     usable = norm.isfinite() & (norm > UNMOVED * longest)

@@ -113,9 +113,11 @@ def score(
     ``up_to_common`` where a LayerNorm reads the activations (`toymodels.metrics.gauge`): latents, directions,
     activations and reconstructions are then compared about their means over neurons. What the encoder reads it reads as
     it is.
+
+    Dictionary and data are on one device, where it is done but for the matching; what is returned is on the CPU.
     """
     seen_as = apart_from_common if up_to_common else _as_it_is
-    decoder, directions = seen_as(dictionary.decoder), seen_as(directions)
+    decoder, directions = seen_as(dictionary.decoder).cpu(), seen_as(directions).cpu()
     n_models, _, n_latents = dictionary.decoder.shape
     with_encoder = dictionary.encoder is not None
     found = detect(dictionary, activations, active, seen_as) if with_encoder else None

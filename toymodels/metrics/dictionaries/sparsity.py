@@ -27,8 +27,8 @@ class Selection:
     parameters: Sequence[Tensor] = ()
     """what is trained beside encoder and decoder, [model, latent] each"""
 
-    def __init__(self, n_models: int) -> None:
-        self.half_penalty = torch.zeros(n_models, 1, 1)
+    def __init__(self, n_models: int, device: torch.device) -> None:
+        self.half_penalty = torch.zeros(n_models, 1, 1, device=device)
         """half of what the loss grows by with the sum of the latents, [model, 1, 1]"""
 
     def select(self, z: Tensor) -> Tensor:
@@ -61,8 +61,8 @@ class Sparsity(ABC):
     fast."""
 
     @abstractmethod
-    def selection(self, n_models: int, latents: int) -> Selection:
-        """This kind at work on so many models."""
+    def selection(self, n_models: int, latents: int, device: torch.device) -> Selection:
+        """This kind at work on so many models, on the device. A step should not wait for it."""
 
     @abstractmethod
     def tried(self, target_l0: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[Self, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from toymodels.metrics.dictionaries.dictionary import Dictionary, sparse
@@ -27,9 +28,9 @@ class TopK(Sparsity):
             if not (type(k) is int and k >= 1):
                 raise ValueError(f"k: expected a whole number >= 1, got {k}")
 
-    def selection(self, n_models: int, latents: int) -> Selection:
+    def selection(self, n_models: int, latents: int, device: torch.device) -> Selection:
         """The k largest."""
-        return Largest(each_model(self.k, n_models).clamp(max=latents).contiguous())
+        return Largest(each_model(self.k, n_models).clamp(max=latents).contiguous(), device)
 
     def tried(self, target_l0: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[TopK, int]:
         """k = max(1, round(``target_l0``))."""
@@ -39,13 +40,13 @@ class TopK(Sparsity):
 class Largest(Selection):
     """The ``k`` largest latents of every example, [model]."""
 
-    def __init__(self, k: Tensor) -> None:
-        super().__init__(len(k))
-        self.k = k
+    def __init__(self, k: Tensor, device: torch.device) -> None:
+        super().__init__(len(k), device)
+        self.k, self.most = k.to(device), int(k.max())
 
     def select(self, z: Tensor) -> Tensor:
         """The k largest."""
-        return sparse(z, self.k)
+        return sparse(z, self.k, self.most)
 
     def finish(self, dictionary: Dictionary, answers: Iterable[Tensor]) -> Dictionary:
         """The k largest from now on too."""

@@ -1,0 +1,37 @@
+"""What measuring takes beside training: that the program works where there is no GPU, and what its shares are of."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))  # benchmarks are in no wheel
+
+from benchmarks import shares  # noqa: E402
+from toymodels.hypotheses.predictions import p9_harder_to_find  # noqa: E402
+from toymodels.metrics.dictionaries import choose, fit  # noqa: E402
+
+
+def test_shares_are_of_training_and_measuring_together() -> None:
+    found = shares.shares({"training": 6.0, "battery": 2.0}, {"battery": 18.0})
+    assert found["there"] == pytest.approx({"training": 0.75, "battery": 0.25})
+    assert found["cpu"] == pytest.approx({"training": 0.25, "battery": 0.75})
+
+
+def test_the_program_works_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(p9_harder_to_find, "fit", partial(fit, steps=20))
+    monkeypatch.setattr(p9_harder_to_find, "choose", partial(choose, steps=20))
+    shares.main(["--device", "cpu", "--tiny", "--engine", "autograd", "--out", str(tmp_path)])
+    (record,), (page,) = tmp_path.glob("shares-*-tiny.json"), tmp_path.glob("shares-*-tiny.md")
+    seconds = json.loads(record.read_text())["seconds"]
+    assert seconds["there"].keys() == {"training", *seconds["cpu"]}
+    assert len(seconds["cpu"]) == 4
+    assert min(*seconds["there"].values(), *seconds["cpu"].values()) > 0
+    said = page.read_text()
+    for each in ("nothing follows about speed", "| dictionaries | ", "All but training: "):
+        assert each in said, each
