@@ -32,7 +32,7 @@ from benchmarks.device_page import markdown
 from benchmarks.engines import LEARNING, LEARNING_STEPS, Make, same_learning
 from benchmarks.peers.recipe import Compiled, Graphed, Recipe
 from benchmarks.roofline import Peaks, Step, measure_peaks
-from benchmarks.timing import RESULTS, Ours, Side, machine, per_step, spread, steps_for, write
+from benchmarks.timing import RESULTS, Ours, Side, machine, per_step, spread, stem, steps_for, write
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.training.memory import is_out_of_memory
@@ -234,12 +234,11 @@ def main(arguments: list[str] | None = None) -> None:
             record["left_out"].append(f"{models:,} models {w.name} on {name}")
             continue
         record["scale"].append(scale(w, models, name, device, sizes, peaks))
-    name = re.sub(r"\W+", "-", record["machine"]["device"]).strip("-").lower()
-    stem = f"device-{name}-tiny" if asked.tiny else f"device-{name}"
-    if (kept := asked.out / f"{stem}.json").exists():
+    called = stem("device", record)
+    if (kept := asked.out / f"{called}.json").exists():
         joined(record, json.loads(kept.read_text()))
     record["geometric_mean"] = geometric_means(record["rows"])
-    write(asked.out, stem, markdown(record), record)
+    write(asked.out, called, markdown(record), record)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from toymodels.engines.gpu.occupancy import CAPABILITIES, KIB, RESERVED, Multiprocessor, Occupancy
 
@@ -84,6 +87,22 @@ def test_it_is_what_nvidias_calculator_says(tmp_path: Path) -> None:
 )
 def test_of_an_h100_by_hand(warps: int, registers: int, shared: int, programs: int, share: float, limit: str) -> None:
     assert Occupancy.of(H100, warps=warps, registers=registers, shared=shared) == Occupancy(programs, share, limit)
+
+
+def test_a_gpu_tells_of_itself_what_the_table_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch names it, of an H200; and one that shares less than its capability has is believed."""
+    told = SimpleNamespace(
+        major=9,
+        minor=0,
+        warp_size=32,
+        max_threads_per_multi_processor=2048,
+        regs_per_multiprocessor=65536,
+        shared_memory_per_multiprocessor=233_472,
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    assert Multiprocessor.of_device("cuda") == H100
+    told.shared_memory_per_multiprocessor = 164 * KIB
+    assert Multiprocessor.of_device("cuda") == replace(H100, shared=164 * KIB)
 
 
 def test_a_capability_that_is_not_listed_is_refused_with_those_that_are() -> None:
