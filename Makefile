@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel lowest saelens transformers docs bench device device-parity device-learning device-scale clean
+.PHONY: demo test faults slow lint types wheel lowest saelens transformers docs bench device device-parity device-learning device-scale device-tune clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -95,17 +95,23 @@ bench: $(VENV)/installed-bench
 
 # On a machine with CUDA and a Python that has torch and pytest: nothing is installed, only `toymodels` is imported. Each
 # part takes less than ten minutes, so that one can be run by itself where a machine is lent for no longer.
-DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale shares
+DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale shares tune
 device: $(addprefix device-,$(DEVICE))
 
 device-parity:
-	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device.py tests/engines/gpu tests/benchmarks/test_device.py tests/hypotheses/test_device.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider --noconftest -m cuda tests/engines/test_device.py tests/engines/gpu \
+	    tests/hypotheses/test_device.py tests/benchmarks/test_device.py tests/benchmarks/test_tuning.py
 
 device-learning device-scale: device-%:
 	$(PYTHON) -m benchmarks.device --minutes 8 --parts $*
 
+# What measuring takes beside training.
 device-shares:
 	$(PYTHON) -m benchmarks.shares
+
+# Which tile, warps and models a launch are best, of those that the gpu engine could take.
+device-tune:
+	$(PYTHON) -m benchmarks.tuning --minutes 8
 
 device-W%:
 	$(PYTHON) -m benchmarks.device --minutes 8 --parts peers --only W$*

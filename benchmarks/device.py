@@ -7,7 +7,7 @@
 * *scale*: 1 to 10^6 models of two sizes, on every engine of ours.
 
 A call begins nothing after ``--minutes``: the same call with others in ``--only`` adds to the record of a device of
-that name. What an engine tells of its kernels (registers, spills, occupancy) is in the record where it has `resources`.
+that name. What the kernels of an engine take of the device (registers, spills, occupancy) is in the record, too.
 ``--tiny`` has sizes that any CPU finishes in seconds: it shows that the program works and says nothing of speed.
 """
 
@@ -19,7 +19,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -32,7 +32,7 @@ from benchmarks.device_page import markdown
 from benchmarks.engines import LEARNING, LEARNING_STEPS, Make, same_learning
 from benchmarks.peers.recipe import Compiled, Graphed, Recipe
 from benchmarks.roofline import Peaks, Step, measure_peaks
-from benchmarks.timing import RESULTS, Ours, Side, machine, per_step, spread, steps_for, write
+from benchmarks.timing import RESULTS, Ours, Side, machine, per_step, spread, stem, steps_for, write
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.training.memory import is_out_of_memory
@@ -164,17 +164,14 @@ def noting(name: str, failed: dict[str, str]) -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def resources(names: list[str], workloads: tuple[Workload, ...]) -> dict[str, Any]:
-    """What engines tell of the kernels that they train each workload with: registers, spills, occupancy."""
-    found: dict[str, Any] = {}
+def resources(names: list[str], workload: Workload, device: str) -> dict[str, Any]:
+    """By engine and workload, what each kernel takes of the device, or why it cannot be told."""
+    found, failed = dict[str, Any](), dict[str, str]()
     for name in names:
-        tell: Callable[..., Any] | None = getattr(ENGINES[name], "resources", None)
-        for workload in workloads if tell else ():
-            failed: dict[str, str] = {}
-            with noting(name, failed):
-                found[f"{name}, {workload.name}"] = tell(workload.experiments(0.05, 2)[:1])  # type: ignore[misc]
-            found |= {f"{name}, {workload.name}": reason for reason in failed.values()}
-    return found
+        of = f"{name}, {workload.name}"
+        with noting(of, failed):
+            found[of] = ENGINES[name].resources(replace(workload, models=1).experiments(0.05, 2), device)
+    return {of: told for of, told in found.items() if told} | failed
 
 
 def geometric_means(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -223,25 +220,25 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": [],
         "scale": [],
         "left_out": [],
-        "resources": resources(ours, tuple(chosen)),
+        "resources": {},
     }
     for workload in chosen if "peers" in parts else ():
         if time.monotonic() > end:
             record["left_out"].append(workload.name)
             continue
         record["rows"] += compare(workload, makes, device, sizes, peaks)
+        record["resources"] |= resources(ours, workload, device)
         print(workload, *(f"{row['density']:g} {row['seconds']}" for row in record["rows"][-2:]), flush=True)
     for models, w, name in product(sizes.models, SCALED, ours) if "scale" in parts else ():
         if time.monotonic() > end:
             record["left_out"].append(f"{models:,} models {w.name} on {name}")
             continue
         record["scale"].append(scale(w, models, name, device, sizes, peaks))
-    name = re.sub(r"\W+", "-", record["machine"]["device"]).strip("-").lower()
-    stem = f"device-{name}-tiny" if asked.tiny else f"device-{name}"
-    if (kept := asked.out / f"{stem}.json").exists():
+    called = stem("device", record)
+    if (kept := asked.out / f"{called}.json").exists():
         joined(record, json.loads(kept.read_text()))
     record["geometric_mean"] = geometric_means(record["rows"])
-    write(asked.out, stem, markdown(record), record)
+    write(asked.out, called, markdown(record), record)
 
 
 if __name__ == "__main__":

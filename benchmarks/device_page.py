@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 MILLION_STEPS = 6000
 """of the run whose length is told from a step of a million models 2 -> 1"""
+TAKEN = (
+    "registers a thread",
+    "spilled, bytes a thread",
+    "shared, bytes a program",
+    "programs at once",
+    "of the warps",
+    "limited by",
+)
+"""of a multiprocessor, by a kernel: see `toymodels.engines.gpu.resources`"""
 RATES = ("TFLOP/s", "of peak", "on chip", "by memory")
 
 
@@ -21,16 +31,16 @@ def markdown(record: dict[str, Any]) -> str:
     if record["tiny"]:
         lines += ["", "**Tiny sizes: a trial of the program, of which nothing follows about speed.**"]
     if record["rows"]:
-        lines += _table("workload", "density", "side", "ms a step", "x ours", *RATES)
+        lines += table("workload", "density", "side", "ms a step", "x ours", *RATES)
         lines += [line for row in record["rows"] for line in _compared(row)]
         means = ", ".join(f"{mean:.2f} x {peer}" for peer, mean in record["geometric_mean"].items())
         lines += ["", f"Geometric means of all workloads (densities, and kinds of W6, as one): {means}."]
     if record["scale"]:
-        lines += _table("sizes", "models", "engine", "µs a step", "models x steps / s", *RATES)
+        lines += table("sizes", "models", "engine", "µs a step", "models x steps / s", *RATES)
         lines += [_scaled(row) for row in record["scale"]]
         lines += [said for row in record["scale"] if (said := _million(row))]
     if record["resources"]:
-        lines += ["", *(f"* {of}: {told}" for of, told in record["resources"].items())]
+        lines += _resources(record["resources"])
     if record["left_out"]:
         lines += ["", f"Not begun, as the time was up: {', '.join(record['left_out'])}."]
     for row in record["learning"]:
@@ -49,12 +59,33 @@ def _measured(peaks: dict[str, float]) -> str:
     )
 
 
-def _table(*titles: str) -> list[str]:
-    return ["", _row(titles), "|" + "---|" * len(titles)]
+def table(*titles: str) -> list[str]:
+    """The head of a table."""
+    return ["", line_of(titles), "|" + "---|" * len(titles)]
 
 
-def _row(cells: tuple[str, ...] | list[str]) -> str:
+def line_of(cells: Sequence[str]) -> str:
+    """A line of one."""
     return f"| {' | '.join(cells)} |"
+
+
+def taken(kernel: dict[str, Any]) -> list[str]:
+    """What a kernel takes of a multiprocessor, a cell for each of `TAKEN`."""
+    occupancy = kernel["occupancy"]
+    fits = [f"{occupancy['programs']}", f"{occupancy['share']:.1%}", occupancy["limit"]]
+    return [*(f"{kernel[what]:,}" for what in ("registers", "spilled", "shared")), *fits]
+
+
+def _resources(told: dict[str, Any]) -> list[str]:
+    """A line a kernel; of what cannot be told why."""
+    lines = table("engine, workload", "kernel", "tile", "warps", *TAKEN)
+    for of, kernels in told.items():
+        if isinstance(kernels, str):
+            lines.append(line_of([of, kernels, *[""] * (2 + len(TAKEN))]))
+            continue
+        for name, kernel in kernels.items():
+            lines.append(line_of([of, name, f"{kernel['tile']}", f"{kernel['warps']}", *taken(kernel)]))
+    return lines
 
 
 def _compared(row: dict[str, Any]) -> list[str]:
@@ -63,16 +94,16 @@ def _compared(row: dict[str, Any]) -> list[str]:
     for side, seconds in row["seconds"].items():
         ratio = row["ratio"].get(side)
         times = f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})" if ratio else ""
-        lines.append(_row([*where, side, f"{1e3 * seconds:.4g}", times, *_rates(row["reached"].get(side))]))
-    return lines + [_row([*where, side, why, "", *_rates(None)]) for side, why in row["failed"].items()]
+        lines.append(line_of([*where, side, f"{1e3 * seconds:.4g}", times, *_rates(row["reached"].get(side))]))
+    return lines + [line_of([*where, side, why, "", *_rates(None)]) for side, why in row["failed"].items()]
 
 
 def _scaled(row: dict[str, Any]) -> str:
     which = [row["workload"], f"{row['models']:,}", row["engine"]]
     if "seconds" not in row:
-        return _row([*which, *row["failed"].values(), "", *_rates(None)])
+        return line_of([*which, *row["failed"].values(), "", *_rates(None)])
     speed = [f"{1e6 * row['seconds']:.4g}", f"{row['models'] / row['seconds']:,.0f}"]
-    return _row([*which, *speed, *_rates(row["reached"])])
+    return line_of([*which, *speed, *_rates(row["reached"])])
 
 
 def _million(row: dict[str, Any]) -> str:

@@ -141,6 +141,12 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def stem(what: str, record: dict[str, Any]) -> str:
+    """What a record of a device is called, without its ending."""
+    name = re.sub(r"\W+", "-", record["machine"]["device"]).strip("-").lower()
+    return f"{what}-{name}-tiny" if record["tiny"] else f"{what}-{name}"
+
+
 def write(out: Path, stem: str, page: str, record: dict[str, Any]) -> None:
     """One Markdown and one JSON record."""
     print(page)

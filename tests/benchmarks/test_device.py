@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,17 @@ from benchmarks.peers.recipe import Graphed, Recipe  # noqa: E402
 from benchmarks.roofline import Peaks, Step, measure_peaks  # noqa: E402
 from benchmarks.workload import WORKLOADS, Workload  # noqa: E402
 from toymodels.bottleneck import forward  # noqa: E402
+from toymodels.engines.gpu.occupancy import Occupancy  # noqa: E402
+from toymodels.engines.gpu.resources import Resources  # noqa: E402
 from toymodels.training.experiment import sampler, start  # noqa: E402
 
 PEAKS = Peaks(flop=1e12, flop_tf32=2e12, bytes=1e11, launch=1e-6)
+TOLD: dict[str, Any] = {
+    "gpu, W9": {
+        "train": asdict(Resources(16, 4, 255, 1024, 51200, Occupancy(programs=2, share=0.125, limit="registers")))
+    },
+    "gpu, W7": "Unsupported: too large",
+}
 SMALL = [w for w in WORKLOADS if w.models <= 64 and w.n <= 100]
 
 
@@ -121,9 +130,20 @@ def test_a_side_that_does_not_work_is_left_out_with_its_reason() -> None:
     none = scale(w, 3, "no such engine", "cpu", sizes, PEAKS)
     assert list(none["failed"]) == ["no such engine"]
     record = {"machine": {"device": "d"}, "peaks": vars(PEAKS), "tiny": False, "rows": rows, "scale": [none]}
-    page = markdown(record | {"left_out": [], "learning": [], "resources": {"k": 1}, "geometric_mean": {"recipe": 2.0}})
+    page = markdown(record | {"left_out": [], "learning": [], "resources": TOLD, "geometric_mean": {"recipe": 2.0}})
     assert "| broken | RuntimeError: no such thing |" in page
+    assert "| gpu, W9 | train | 16 | 4 | 255 | 1,024 | 51,200 | 2 | 12.5% | registers |" in page
+    assert "| gpu, W7 | Unsupported: too large | | | | | | | | |" in page.replace("  ", " ")
     assert "Geometric means of all workloads (densities, and kinds of W6, as one): 2.00 x recipe." in page
+
+
+def test_what_kernels_take_is_told_by_engine_and_workload_or_why_not() -> None:
+    w = SMALL[0]
+    told = device.resources(["autograd", "gpu", "no such engine"], w, "cpu")
+    assert told == {
+        f"gpu, {w.name}": "Unsupported: the gpu engine: interpreted kernels are not compiled, and take no registers",
+        f"no such engine, {w.name}": "KeyError: 'no such engine'",
+    }
 
 
 def test_a_million_models_are_told_from_a_step() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -91,6 +91,11 @@ class Engine(ABC):
         """How many models like these it takes to keep the device busy: where a pack has fewer, and the engine is
         `independent`, several are trained in one batch."""
         return len(experiments)
+
+    def resources(self, experiments: Sequence[Experiment], device: str = "cpu") -> Mapping[str, Any]:
+        """What each of its kernels for one structure takes of a device, by the kernel's name, plain for a record; of an
+        engine without kernels that a GPU runs nothing."""
+        return {}
 
     @abstractmethod
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:

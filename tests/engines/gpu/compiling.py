@@ -1,24 +1,15 @@
 """The kernels compiled for a GPU that need not be there: `python -m tests.engines.gpu.compiling CAPABILITY CASE ...`.
 
-One line of JSON a kernel: its case, how much shared memory it takes, and what the assembler says of registers and
-spills. Triton must not have been told to interpret; a file of its own, as that is settled when it is imported.
+One line of JSON a kernel: its case, how many numbers its program holds, and what it takes of a multiprocessor. Triton
+must not have been told to interpret; a file of its own, as that is settled when it is imported.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
-
-import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
-from triton.compiler import ASTSource
 
 from toymodels import (
     ELU,
@@ -45,7 +36,9 @@ from toymodels import (
     Training,
     XExp,
 )
+from toymodels.engines.gpu.resources import compile_for, of_run
 from toymodels.engines.gpu.run import GpuRun
+from toymodels.engines.gpu.split import SplitRun
 
 BITS = Features(8, 0.2, values=Binary())
 EXCLUSIVE = Features(8, 1 / 8, values=Binary(), firing=One())
@@ -86,52 +79,17 @@ CASES: dict[str, dict[str, Any]] = {
     "128->64": {"features": Features(128, 0.1), "bottleneck": Bottleneck(64, SoLU(), LayerNorm(), tied=False)},
 }
 """every kernel path once; from "20->5" on by matrix units, the last two nearly as large as they may be"""
-TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
-
-
-def compiled(run: GpuRun, kernel: Any, arguments: tuple[Any, ...], capability: int) -> dict[str, Any]:
-    """What comes of a launch that is only compiled."""
-    form = run.batch.form
-    kinds = [TYPES[each.dtype] if isinstance(each, torch.Tensor) else "i32" for each in arguments]
-    signature = dict(zip(kernel.arg_names, [*kinds, "constexpr"], strict=True))
-    source = ASTSource(fn=kernel, signature=signature, constexprs={"form": form})
-    options = {"num_warps": form.warps, "num_stages": 1, "enable_fp_fusion": True}
-    binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.ptx"
-        path.write_text(binary.asm["ptx"], encoding="utf-8")
-        command = [
-            get_ptxas(capability).path,
-            "-v",
-            f"-arch=sm_{capability}{'a' if capability >= 90 else ''}",
-            str(path),
-            "-o",
-            str(path) + ".bin",
-        ]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    return {
-        "kernel": kernel.__name__,
-        "held": form.held,
-        "tile": form.tile,
-        "warps": form.warps,
-        "shared": binary.metadata.shared,
-        "registers": max(map(int, re.findall(r"Used (\d+) registers", said))),
-        "spilled": max(map(int, re.findall(r"(\d+) bytes spill stores", said))),
-    }
 
 
 def main(capability: int, cases: list[str]) -> None:
-    """Compile the cases and say what came of each."""
+    """Compile the cases and say what came of each kernel, of whole models and of a shared batch."""
+    compile_for(capability)
     for case in cases or CASES:
-        run = GpuRun([Experiment(**{"training": Training(steps=9), **CASES[case]})], "cpu")
-        found: list[dict[str, Any]] = []
-        run._launch = lambda kernel, *arguments, run=run, found=found: found.append(  # pyright: ignore
-            compiled(run, kernel, arguments, capability)
-        )
-        run.advance(3)
-        run.judge_last_step()
-        for each in found:
-            print(json.dumps({"case": case, **each}), flush=True)
+        one = [Experiment(**{"training": Training(steps=9), **CASES[case]})]
+        whole, split = GpuRun(one, "cpu"), SplitRun(one, "cpu")
+        for kernel, each in (of_run(whole) | of_run(split)).items():
+            told = {"case": case, "kernel": kernel, "held": whole.batch.form.held, **asdict(each)}
+            print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

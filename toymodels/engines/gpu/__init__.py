@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from toymodels.engines.autograd import moments as autograd_moments
 from toymodels.engines.autograd import rotated as autograd_rotated
 from toymodels.engines.engine import Engine, OnNote, OnStep, Unsupported, unheard
 from toymodels.engines.fused import moments, rotated
-from toymodels.engines.gpu import batch, run, split
+from toymodels.engines.gpu import batch, resources, run, split
 from toymodels.engines.gpu.choices import KNOWN, unsupported
 from toymodels.kernels import compiled, on_gpu
 from toymodels.kernels.on_gpu.availability import interpreted, lacking, triton_version
@@ -68,6 +69,18 @@ class GpuEngine(Engine):
         if not device.startswith("cuda") or not torch.cuda.is_available():
             return len(experiments)
         return PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
+
+    def resources(self, experiments: Sequence[Experiment], device: str = "cuda") -> Mapping[str, Any]:
+        """See `Engine`; of each kernel a `toymodels.engines.gpu.resources.Resources` as a dictionary.
+
+        Compiles what was not compiled yet. Raises `Unsupported` where it refuses to train, and where it is interpreted.
+        """
+        if reason := self.refuses(experiments, device):
+            raise Unsupported(reason)
+        if interpreted():
+            raise Unsupported("the gpu engine: interpreted kernels are not compiled, and take no registers")
+        of = resources.of_run(self.runs(experiments[:1], device, self.input_precision))
+        return {name: asdict(each) for name, each in of.items()}
 
     def bytes_needed(self, experiments: Sequence[Experiment], dtype: torch.dtype = torch.float32) -> int:
         """See `Engine`; a batch of samples is never in memory."""

@@ -45,6 +45,8 @@ class Form:
     O: int  # noqa: E741 - the capital of o, no zero
     tile: int
     """samples"""
+    warps: int
+    """of 32 threads, that share a program"""
     small: bool
     """whether products are taken number by number"""
     precision: str
@@ -109,14 +111,6 @@ class Form:
         """How many numbers a program holds while it goes through a tile, at least."""
         return self.held_throughout + self.tile * self.rows_of_tile
 
-    @property
-    def warps(self) -> int:
-        """Warps of 32 threads that share a program: where 8 are not too many, a thread holds 80 numbers at most.
-
-        It has 255 registers, and what is on the way takes the rest.
-        """
-        return next((warps for warps in (1, 2, 4) if self.held <= warps * 32 * 80), 8)
-
 
 def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
     """The form of an experiment's structure."""
@@ -144,6 +138,7 @@ def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
         M=filled["hidden"],
         O=filled["target"],
         tile=LEAST_TILE,
+        warps=1,
         small=small,
         precision=precision,
         begins=tuple(sum(lengths[:i]) for i in range(len(lengths))),
@@ -173,9 +168,18 @@ def form_of(experiment: Experiment, precision: str = "ieee") -> Form:
     )
     fits = SMALL_TILE if small else (ROOM - form.held_throughout) // form.rows_of_tile
     tile = min(MOST_TILE, _power(recipe.batch), 1 << max(0, fits).bit_length() >> 1)
-    return replace(form, tile=max(LEAST_TILE, tile))
+    form = replace(form, tile=max(LEAST_TILE, tile))
+    return replace(form, warps=_warps(form.held))
 
 
 def _power(size: int) -> int:
     """The least power of two that is not below a size."""
     return 1 << max(0, size - 1).bit_length()
+
+
+def _warps(held: int) -> int:
+    """Warps for a program that holds so many numbers: where 8 are not too many, a thread holds 80 of them at most.
+
+    It has 255 registers, and what is on the way takes the rest.
+    """
+    return next((warps for warps in (1, 2, 4) if held <= warps * 32 * 80), 8)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from toymodels.engines.engine import Advance, OnStep, Unsupported
 from toymodels.engines.gpu.batch import GpuBatch
+from toymodels.engines.gpu.form import Form
 from toymodels.training.experiment import Experiment
 from toymodels.training.keep import Keep, resume
 from toymodels.training.trained import Trained
@@ -144,12 +145,10 @@ class GpuRun:
         """
         from triton.runtime.errors import OutOfResources
 
-        where: AbstractContextManager[Any] = torch.cuda.device(self.device) if self.on_gpu else nullcontext()
         form = self.batch.form
-        options = {"num_warps": form.warps, "num_stages": 1, "enable_fp_fusion": True}
-        with where, np.errstate(all="ignore"):  # interpreted, what overflows is NumPy's
+        with self.where(), np.errstate(all="ignore"):  # interpreted, what overflows is NumPy's
             try:
-                kernel[(len(self.batch) * parts,)](*arguments, form=form, **options)
+                kernel[(len(self.batch) * parts,)](*arguments, **options(form))
             except OutOfResources as error:
                 raise Unsupported(
                     f"the gpu engine: a multiprocessor of this GPU has too little {error.name} for a "
@@ -160,6 +159,10 @@ class GpuRun:
     def on_gpu(self) -> bool:
         """Whether kernels run on one, and a launch returns before they have."""
         return self.device.type == "cuda"
+
+    def where(self) -> AbstractContextManager[Any]:
+        """Within it Triton's kernels are this device's."""
+        return torch.cuda.device(self.device) if self.on_gpu else nullcontext()
 
     def wait(self) -> None:
         """Return when the kernels that were launched are done."""
@@ -202,6 +205,11 @@ class GpuRun:
             snapshots=self.batch.unpacked(self.snapshots) if len(self.snapshot_step) else {},
             sub_batches=(len(self.batch),),
         )
+
+
+def options(form: Form) -> dict[str, Any]:
+    """What a kernel is compiled with, beside the types of what it is given."""
+    return {"form": form, "num_warps": form.warps, "num_stages": 1, "enable_fp_fusion": True}
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
