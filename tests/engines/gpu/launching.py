@@ -11,11 +11,11 @@ import json
 from typing import Any
 
 import torch
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from toymodels import Bottleneck, Experiment, Features, Sampler, Training
 from toymodels.engines.gpu.kernels import split, steps
+from toymodels.engines.gpu.resources import NoDriver
 from toymodels.engines.gpu.run import GpuRun
 from toymodels.engines.gpu.split import SplitRun
 from toymodels.kernels.on_gpu import fill
@@ -49,19 +49,10 @@ class Launcher:
         print(json.dumps({"kernel": self.name, "programs": x * y * z, "compiled": compiled}), flush=True)
 
 
-class Nowhere:
-    """The driver of a GPU that is not there."""
+class Noting(NoDriver):
+    """A driver of a GPU that is not there, which loads kernels and notes their launches."""
 
     utils, launcher_cls = Utilities(), Launcher
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", H100, 32)
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
 
     def get_active_torch_device(self) -> torch.device:
         return torch.device("cpu")
@@ -69,7 +60,7 @@ class Nowhere:
 
 def main() -> None:
     """Launch every kernel as runs of both engines and a sampler do, more than once."""
-    driver.set_active(Nowhere())  # pyright: ignore[reportArgumentType]
+    driver.set_active(Noting(H100))  # pyright: ignore[reportArgumentType]
     for models in (1, 3):
         experiments = [
             Experiment(Features(2, 0.3), Bottleneck(1), Training(steps=9, batch=130), seed=s) for s in range(models)

@@ -72,22 +72,27 @@ def of_run(run: GpuRun) -> dict[str, Resources]:
 
 def compile_for(capability: int) -> None:
     """From here on this process compiles for GPUs of this compute capability (90 is 9.0), and can launch nothing."""
-    from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 
-    class NoDriver:
-        """As much of a driver as compiling asks for."""
+    driver.set_active(NoDriver(capability))  # pyright: ignore[reportArgumentType]
 
-        def get_current_target(self) -> GPUTarget:
-            return GPUTarget("cuda", capability, 32)
 
-        def get_current_device(self) -> int:
-            return 0
+class NoDriver:
+    """As much of a driver as compiling asks for, of a GPU of this compute capability."""
 
-        def get_current_stream(self, device: int) -> int:
-            return 0
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
 
-    driver.set_active(NoDriver())  # pyright: ignore[reportArgumentType]
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
 
 
 def _usage(cubin: bytes, name: str) -> tuple[int, int]:
