@@ -400,6 +400,7 @@ def test_models_that_are_trained_in_step_do_not_go_on_from_steps_of_their_own():
     with pytest.raises(Stop):
         autograd.train(es, keep=keep)
     state = keep.load()
+    assert state is not None
     state["step"] -= torch.arange(3)
     again = InMemory(1000.0, parts={keep.place: state})
     same(autograd.train(es, keep=again), autograd.train(es))
