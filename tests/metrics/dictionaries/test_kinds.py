@@ -24,7 +24,7 @@ from toymodels.metrics.dictionaries import (
     score,
 )
 from toymodels.metrics.dictionaries.largest import keep_largest_of_all
-from toymodels.metrics.dictionaries.learning import START, Learner
+from toymodels.metrics.dictionaries.learning import START_STEP, Learner
 
 OF_THREE: list[Sparsity] = [
     L1((0.3, 0.1, 0.2)),
@@ -211,7 +211,7 @@ def test_revived_thresholds_start_anew():
     threshold = learner.parameters[3]
     threshold[:, 4:] = 100.0  # none fires there
     before = threshold[:, :4].clone()
-    learner.revive(learner.u, START + 1, optimizer)
+    learner.revive(learner.u, START_STEP + 1, optimizer)
     assert torch.equal(threshold[:, :4], before)
     assert (threshold[:, 4:] < 1).all()
     assert ((learner.dictionary().encode(a) > 0).sum(2)[:, 4:] > 0).float().mean() > 0.8

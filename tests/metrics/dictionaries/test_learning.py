@@ -22,7 +22,7 @@ from toymodels.metrics.dictionaries import (
     score,
     top_k,
 )
-from toymodels.metrics.dictionaries.learning import START, Learner
+from toymodels.metrics.dictionaries.learning import START_STEP, Learner
 
 KINDS = [L1(0.1), TopK(2), BatchTopK(1.28), JumpReLU(1.28)]
 TENSORS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "scale")
@@ -117,7 +117,7 @@ def test_dead_latents_are_revived_toward_what_is_missed(kind):
     before = learner.dictionary()
     kept = before.decoder[:, :, :4].clone()
     assert ((before.encode(a) > 0).sum(2)[:, 4:] == 0).all()
-    learner.revive(learner.u, START + 1, optimizer)
+    learner.revive(learner.u, START_STEP + 1, optimizer)
     revived = learner.dictionary()
     assert ((revived.encode(a) > 0).sum(2)[:, 4:] > 0).float().mean() > 0.8
     assert torch.equal(revived.decoder[:, :, :4], kept)

@@ -11,7 +11,7 @@ from torch import Tensor
 from toymodels.metrics.dictionaries.dictionary import Dictionary
 from toymodels.metrics.dictionaries.sparsity import PENALTIES, Selection, Sparsity, check_numbers, each_model
 
-START = 0.05
+FIRST_THRESHOLD = 0.05
 """where thresholds start, and those of revived latents"""
 
 
@@ -63,7 +63,7 @@ class Jumps(Selection):
         self.bandwidth = kind.bandwidth
         self.penalty = each_model(kind.penalty, n_models).float().to(device)
         self.target = None if kind.target_l0 is None else each_model(kind.target_l0, n_models).float().to(device)
-        self.threshold = torch.full((n_models, latents), START, device=device)
+        self.threshold = torch.full((n_models, latents), FIRST_THRESHOLD, device=device)
         self.parameters = (self.threshold,)
         self.z = self.f = self.above = self.near = torch.empty(0)
 
@@ -98,7 +98,7 @@ class Jumps(Selection):
 
     def revive(self, dead: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Thresholds of the dead start anew."""
-        self.threshold.masked_fill_(dead, START)
+        self.threshold.masked_fill_(dead, FIRST_THRESHOLD)
         optimizer.state[self.threshold]["exp_avg"].masked_fill_(dead, 0)
 
     def finish(self, dictionary: Dictionary, answers: Iterable[Tensor]) -> Dictionary:

@@ -1,8 +1,8 @@
 """Learning: dictionaries trained side by side, one a model, with gradients by hand and dead latents revived.
 
-Words come from domain ``INITIALISATION``, whose step 0 is the models' own start: step `START` is a dictionary's, and
-the r-th revival of dead latents is step `START` + r. Dictionaries of one seed share them, as at several penalties or
-several taps of one model.
+Words come from domain ``INITIALISATION``, whose step 0 is the models' own start: step `START_STEP` is a dictionary's,
+and the r-th revival of dead latents is step `START_STEP` + r. Dictionaries of one seed share them, as at several
+penalties or several taps of one model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from toymodels.metrics.dictionaries.sparsity import Sparsity
 from toymodels.random import Domain
 from toymodels.surroundings import undisturbed
 
-START = 1
+START_STEP = 1
 REVIVALS = 10
 POOL = 4096
 """samples on none of which a latent fires that is dead"""
@@ -79,7 +79,7 @@ def fit(
         learner.normalise()
         revival, due = divmod(step + 1, every)
         if due == 0 and 2 * (step + 1) <= steps:
-            learner.revive(learner.slice(step, POOL), START + revival, optimizer)
+            learner.revive(learner.slice(step, POOL), START_STEP + revival, optimizer)
     return learner.dictionary()
 
 
@@ -98,7 +98,7 @@ class Learner:
         # A last coordinate that is always 1 makes the encoder's bias a column of its weights.
         self.u = torch.ones(n_models, n_hidden + 1, samples, device=device)
         torch.div(activations, self.scale[:, None, None], out=self.u[:, :n_hidden])
-        start = ndtri(random.uniforms(seeds, latents, n_hidden, START, Domain.INITIALISATION))
+        start = ndtri(random.uniforms(seeds, latents, n_hidden, START_STEP, Domain.INITIALISATION))
         self.D = torch.from_numpy(start).transpose(1, 2).float().contiguous().to(device)
         self.selection, self.levels = kind.selection(n_models, latents, device), kind.levels(latents)
         self.normalise()
