@@ -6,8 +6,8 @@ TF32 has float32's exponent and 10 bits of its 23 of mantissa; products are summ
 Core GPU Architecture*). The decoder 64 -> 16 -> 64 of `toymodels` (density .04, batch 256) is trained by the autograd
 engine with the factors of every matrix product, forward and backward, *rounded* to the nearest such number, ties away
 from 0, or *cut* to it, as hardware does with factors that nobody rounded. Beside them what differences look like: those
-of the fused engine, which sums in another order, and of factors rounded to bfloat16, 7 bits of mantissa. Differences
-are paired by seed, with Student's interval.
+of the fused engine, which sums in another order, and of factors rounded to bfloat16 (7 bits of mantissa) and to 4 bits.
+Differences are paired by seed, with Student's interval; how products are summed on a GPU is not emulated.
 """
 
 from __future__ import annotations
@@ -42,15 +42,13 @@ from toymodels.hypotheses.statistics.intervals import student_interval
 
 aten = torch.ops.aten
 PRODUCTS = (aten.mm.default, aten.bmm.default, aten.baddbmm.default, aten.addmm.default)
-TF32, BFLOAT16 = 13, 16
+TF32, BFLOAT16, COARSE = 13, 16, 19
 """bits of float32's mantissa that these have not"""
 SAMPLES = 50_000
-MEASURED = {
-    "loss fraction": "loss_fraction",
-    "features recovered": "features_recovered",
-    "features in one neuron": "best_neuron_recovered_post",
-}
-"""of each model, and the column of its table"""
+CUT = 0.5
+"""the R^2 above which a feature is recovered, or in one neuron"""
+SETS = {"features recovered": "r2", "features in one neuron": "best_neuron_r2_post"}
+"""sets of features, and the column of the table of features that says which are in"""
 
 
 def cut(x: Tensor, bits: int = TF32) -> Tensor:
@@ -108,20 +106,25 @@ def arms(seeds: int, steps: int) -> dict[str, list[Experiment]]:
 def learnt(
     experiments: list[Experiment], engine: str, made: Callable[[Tensor], Tensor] | None
 ) -> dict[str, np.ndarray]:
-    """Loss fraction, recovered features and features in a neuron of every model."""
+    """The loss fraction of every model, [model], and which features are in each of `SETS`, bool [model, feature]."""
     products = Products(made) if made else None
     with products or nullcontext():
         parameters = train(experiments, engine=engine).parameters
     assert products is None or products.count > experiments[0].training.steps
-    found = measure(experiments, parameters, SAMPLES).models
-    return {of: found[column].double().numpy() for of, column in MEASURED.items()}
+    found = measure(experiments, parameters, SAMPLES)
+    return {"loss fraction": found.models["loss_fraction"].double().numpy()} | {
+        of: (found.features[column] > CUT).numpy() for of, column in SETS.items()
+    }
 
 
-def difference(paired: np.ndarray) -> str:
-    """The mean of differences paired by seed, with its interval."""
-    found = student_interval(paired)
-    assert found is not None
-    return f"{found.mean:+.4g} ({found.low:+.2g} to {found.high:+.2g})"
+def apart(exact: np.ndarray, other: np.ndarray) -> str:
+    """The mean difference, paired by seed, with its interval; of sets, of their sizes, and how many came and went."""
+    if exact.dtype != bool:
+        found = student_interval(other - exact)
+        assert found is not None
+        return f"{found.mean:+.2g} ({found.low:+.2g} to {found.high:+.2g})"
+    came, went = int((other & ~exact).sum()), int((exact & ~other).sum())
+    return f"{came} in, {went} out of {exact.size}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -135,24 +138,25 @@ def main(arguments: list[str] | None = None) -> None:
         "tf32, rounded": ("autograd", rounded),
         "tf32, cut": ("autograd", cut),
         "bfloat16": ("autograd", partial(rounded, bits=BFLOAT16)),
+        "4 bits": ("autograd", partial(rounded, bits=COARSE)),
         "fused": ("fused", None),
     }
-    rows, lines = [], ["| arm | of | float32 | " + " | ".join(f"{way} less that" for way in ways) + " |"]
-    lines.append("|" + "---|" * (3 + len(ways)))
+    rows, lines = [], ["| arm | of | float32 | " + " | ".join(ways) + " |", "|" + "---|" * (3 + len(ways))]
     for arm, experiments in arms(asked.seeds, asked.steps).items():
         exact = learnt(experiments, "autograd", None)
         others = {way: learnt(experiments, engine, made) for way, (engine, made) in ways.items()}
         for of, values in exact.items():
-            rows.append(
-                {"arm": arm, "of": of, "float32": values.tolist(), **{w: o[of].tolist() for w, o in others.items()}}
-            )
-            cells = " | ".join(difference(other[of] - values) for other in others.values())
-            lines.append(f"| {arm} | {of} | {values.mean():.4g} ± {values.std(ddof=1):.2g} | {cells} |")
+            of_models = values if values.ndim == 1 else values.sum(1)
+            each = {way: other[of].tolist() for way, other in others.items()}
+            rows.append({"arm": arm, "of": of, "float32": values.tolist(), **each})
+            cells = " | ".join(apart(values, other[of]) for other in others.values())
+            lines.append(f"| {arm} | {of} | {of_models.mean():.4g} ± {of_models.std(ddof=1):.2g} | {cells} |")
             print(lines[-1], flush=True)
     head = (
         f"# Products in TF32, emulated\n\nDecoders 64 -> 16 -> 64, density .04, {asked.steps:,} steps of 256, "
-        f"{asked.seeds} seeds; mean ± standard deviation over seeds, and paired differences with 95 % intervals. "
-        "Emulated on a CPU: no GPU did this.\n"
+        f"{asked.seeds} seeds: float32's mean ± standard deviation over seeds; of the others what the loss fraction is "
+        "more, paired by seed, with 95 % intervals, and how many features came into a set and left it. All are "
+        "measured in float32. Emulated on a CPU: no GPU did this.\n"
     )
     write(asked.out, "tf32-emulated", head + "\n" + "\n".join(lines) + "\n", {"machine": machine(), "rows": rows})
 
