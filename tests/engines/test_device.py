@@ -53,6 +53,7 @@ from toymodels.engines.gpu.batch import GpuBatch
 from toymodels.objectives import losses
 from toymodels.random import Domain
 from toymodels.training.experiment import importances, sampler, target_of
+from toymodels.training.keep import Keep
 from toymodels.training.memory import train_within
 
 autograd, gpu = ENGINES["autograd"], ENGINES["gpu"]
@@ -249,7 +250,7 @@ def same(a, b, models=slice(None)):
     """Bit for bit."""
     for name, tensor in a.parameters[models].present().items():
         assert torch.equal(tensor, b.parameters.present()[name]), name
-    assert torch.equal(a.curve[models], b.curve)
+    torch.testing.assert_close(a.curve[models], b.curve, rtol=0, atol=0, equal_nan=True)
     for name, tensor in a.snapshots.items():
         assert torch.equal(tensor[models], b.snapshots[name]), name
 
@@ -336,6 +337,48 @@ def test_a_batch_that_is_shared_out_gives_the_models_of_the_gpu_engine(case, dev
     together, whole = split.train(es, device), gpu.train(es, device)
     same(together, split.train(es[1:2], device), slice(1, 2))
     torch.testing.assert_close(together.curve, whole.curve, rtol=1e-3, atol=0)
+
+
+class Kept(Keep):
+    """Keeps the state of a run in memory after every stretch, and stops the run after so many."""
+
+    seconds = 0.0
+
+    def __init__(self):
+        self.state, self.left = None, 2
+
+    def load(self):
+        self.left = 2
+        return self.state
+
+    def save(self, state):
+        self.state = {name: tensor.clone() for name, tensor in state.items()}
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def part(self, first, last):
+        raise NotImplementedError
+
+
+@EITHER
+@pytest.mark.parametrize("name", ["gpu", "gpu_split"])
+def test_stopped_and_continued_it_is_the_undisturbed_run(name, device, monkeypatch):
+    """One of three models diverges; stretches begin and end within what was recorded."""
+    pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
+    engine, es = ENGINES[name], of("5->2", device)
+    es[1] = dataclasses.replace(es[1], training=dataclasses.replace(es[1].training, learning_rate=1e30))
+    whole, keep, stopped = engine.train(es, device), Kept(), 0
+    assert whole.diverged.tolist() == [False, True, False]
+    monkeypatch.setattr(gpu_run, "MOST_AT_ONCE", 37 if device == "cuda" else 1)
+    while True:
+        try:
+            continued = engine.train(es, device, keep=keep)
+            break
+        except KeyboardInterrupt:
+            stopped += 1
+    assert stopped > 0
+    same(continued, whole)
 
 
 @CUDA

@@ -18,7 +18,7 @@ def test_a_kernel_is_compiled_once_a_form(tmp_path: Path) -> None:
     depend on these."""
     pytest.importorskip("triton", reason="Triton has wheels for Linux alone")
     environment = {name: value for name, value in os.environ.items() if name != SWITCH}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "error"}
     command, root = [sys.executable, "-m", "tests.engines.gpu.launching"], Path(__file__).parents[3]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,11 @@ from tests.engines.test_fused import batch_of, same
 from tests.engines.test_keep import InMemory, Stop
 from toymodels import Bottleneck, Experiment, Features, Training
 from toymodels.engines import ENGINES, choose
-from toymodels.engines.gpu import run, split
+from toymodels.engines.gpu import GpuEngine, run, split
 
 gpu, shared_out = ENGINES["gpu"], ENGINES["gpu_split"]
+assert isinstance(gpu, GpuEngine)
+assert isinstance(shared_out, GpuEngine)
 MANY_TILES = 130
 """samples, of which the last tile has a few"""
 PLAIN = [
@@ -150,6 +153,71 @@ def test_steps_that_are_replayed_are_those_launched_one_by_one(recorded: int, mo
     assert going.t == before["step"].max() + 8
 
 
+def test_a_run_that_is_put_back_goes_on_from_there_whatever_was_recorded() -> None:
+    whole, going = split.SplitRun(PLAIN, "cpu"), split.SplitRun(PLAIN, "cpu")
+    going.recorder = Recorder(going)
+    for until in (1, 5, 8):
+        whole.advance(until)
+    going.advance(1)
+    there = going.state()
+    going.advance(8)
+    going.put_back(there)
+    assert going.t == 1
+    going.advance(5)
+    going.advance(8)
+    for each in (whole, going):
+        each.judge_last_step()
+    same(going.trained(), whole.trained())
+
+
+def test_steps_that_cannot_be_recorded_are_launched_one_by_one_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, going = shared_out.train(PLAIN), split.SplitRun(PLAIN, "cpu")
+    going.recorder = Recorder(going)
+
+    def refuse(work: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(going.recorder, "record", refuse)
+    with pytest.warns(RuntimeWarning, match="kernel by kernel, as it cannot be recorded: CUDA error: operation not"):
+        going.advance(3)
+    going.advance(8)
+    going.judge_last_step()
+    same(going.trained(), whole)
+
+
+@pytest.mark.parametrize("snapshots", [0, 20])
+@pytest.mark.parametrize("engine", [gpu, shared_out], ids=["gpu", "gpu_split"])
+def test_what_it_needs_is_no_less_than_what_it_has_while_it_is_kept(
+    engine: GpuEngine, snapshots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels take no memory, so none is launched; what there is when a state is made while one is kept is counted."""
+    recipe = Training(steps=200, batch=16, snapshots=snapshots, curve_points=3)
+    es = [Experiment(Features(20, 0.1), Bottleneck(10), recipe, seed=seed) for seed in range(100)]
+    before, most = bytes_there(), 0
+
+    class Counting(engine.runs):
+        def _launch(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def state(self) -> dict[str, torch.Tensor]:
+            nonlocal most
+            made = super().state()
+            most = max(most, bytes_there() - before)
+            return made
+
+    run.train(Counting(es, "cpu"), None, InMemory(seconds=1e9))
+    assert 0.5 * engine.bytes_needed(es) < most <= engine.bytes_needed(es)
+
+
+def bytes_there() -> int:
+    """Of the memory of all tensors that can be reached."""
+    gc.collect()
+    tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+    return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}.values())
+
+
 def test_what_it_needs_counts_the_gradient_of_every_tile() -> None:
     one, long = (
         [Experiment(Features(20, 0.1), Bottleneck(5), Training(steps=9, batch=batch))] for batch in (16, 16 * 500)
@@ -162,6 +230,12 @@ def test_what_it_needs_counts_the_gradient_of_every_tile() -> None:
 
 def test_auto_does_not_take_it_and_a_launch_needs_fewer_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_out.fingerprint()["engine"] == "gpu_split"
+    assert (
+        shared_out.lacks("cuda")
+        == "with TRITON_INTERPRET=1 the gpu_split engine is interpreted on cpu, not run on cuda"
+    )
+    large = [Experiment(Features(512, 0.05), Bottleneck(256, tied=False))]
+    assert (shared_out.refuses(large) or "").startswith("the gpu_split engine holds a model in one multiprocessor")
     assert choose("gpu_split", [PLAIN]).engine is shared_out
     monkeypatch.setattr(type(gpu), "models_at_once", lambda self, experiments, device="cpu": 1000)
     assert shared_out.models_at_once(PLAIN, "cuda") == 1000 // split.tiles_of(PLAIN[0])

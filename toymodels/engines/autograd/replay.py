@@ -62,6 +62,18 @@ class CudaRecorder:
         return graph.replay
 
 
+def recorded(recorder: Recorder, work: Callable[[], None]) -> Callable[[], None] | None:
+    """What runs the kernels of ``work``; None where they cannot be recorded, which is said as a ``RuntimeWarning``."""
+    try:
+        return recorder.record(work)
+    except RuntimeError as error:
+        if is_lost(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"a step runs kernel by kernel, as it cannot be recorded: {reason}", RuntimeWarning, 3)
+        return None
+
+
 def recorder_for(device: torch.device) -> Recorder | None:
     """Who records on this device; None where nobody does."""
     return CudaRecorder(device) if device.type == "cuda" else None
@@ -110,12 +122,5 @@ class Replayed:
                     for name in some:
                         buffers[name].copy_(after[name])
 
-        try:
-            self.replay = self.recorder.record(work)
-        except RuntimeError as error:
-            if is_lost(error):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            warnings.warn(f"a step runs kernel by kernel, as it cannot be recorded: {reason}", RuntimeWarning, 2)
-            buffers = before
-        self.put(buffers)
+        self.replay = recorded(self.recorder, work)
+        self.put(buffers if self.replay else before)

@@ -53,12 +53,12 @@ class GpuEngine(Engine):
     ) -> str | None:
         """See `Engine`. The same on every device: what its kernels run on is what a machine has or `lacks`."""
         if dtype != torch.float32:
-            return f"the gpu engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
-        return unsupported(experiments)
+            return f"the {self.name} engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
+        return unsupported(experiments, self.name)
 
     def lacks(self, device: str = "cpu") -> str | None:
         """See `Engine`: Triton, and a CUDA device or Triton's interpreter."""
-        return lacking(device)
+        return lacking(device, f"the {self.name} engine")
 
     def judges_by_one(self) -> bool:
         """See `Engine`. It does where it knows every setting: of others it must see that each model has the default."""
@@ -75,10 +75,10 @@ class GpuEngine(Engine):
 
         Compiles what was not compiled yet. Raises `Unsupported` where it refuses to train, and where it is interpreted.
         """
-        if reason := self.refuses(experiments, device):
+        if reason := self.lacks(device) or self.refuses(experiments, device):
             raise Unsupported(reason)
         if interpreted():
-            raise Unsupported("the gpu engine: interpreted kernels are not compiled, and take no registers")
+            raise Unsupported(f"the {self.name} engine: interpreted kernels are not compiled, and take no registers")
         of = resources.of_run(self.runs(experiments[:1], device, self.input_precision))
         return {name: asdict(each) for name, each in of.items()}
 
@@ -165,5 +165,5 @@ class SplitEngine(GpuEngine):
 def digest() -> str:
     """Of the sources of the kernels and of the forms that they are compiled for: 16 hexadecimal digits."""
     here = Path(__file__).parent
-    paths = sorted([*here.glob("kernels/*.py"), *Path(on_gpu.__file__).parent.glob("*.py"), here / "form.py"])
+    paths = sorted([*here.glob("kernels/*.py"), Path(on_gpu.__file__).with_name("stream.py"), here / "form.py"])
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in paths)).hexdigest()[:16]

@@ -6,6 +6,7 @@ The kernels know a choice by its name, which only stands for the class listed he
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from toymodels.activations import ELU, GeLU, Linear, ReLU, SiLU, SoLU, XExp
 from toymodels.bottleneck import Bottleneck
@@ -53,15 +54,15 @@ KNOWN = Known(
 )
 
 
-def unsupported(experiments: Sequence[Experiment]) -> str | None:
-    """Why the gpu engine cannot train these experiments of one structure, in a sentence, or None if it can."""
-    if reason := KNOWN.unsupported(experiments):
+def unsupported(experiments: Sequence[Experiment], engine: str = KNOWN.engine) -> str | None:
+    """Why a gpu engine of this name cannot train these experiments of one structure, in a sentence; None if it can."""
+    if reason := replace(KNOWN, engine=engine).unsupported(experiments):
         return reason
     form = form_of(experiments[0])
     if form.held <= MOST:
         return None
     sizes = f"{form.n} features, {form.m} neurons"
     return (
-        f"the gpu engine holds a model in one multiprocessor, and one of {sizes} with a tile of {form.tile} samples is "
-        f"{form.held:,} numbers, of {MOST:,} that fit: use engine autograd"
+        f"the {engine} engine holds a model in one multiprocessor, and one of {sizes} with a tile of {form.tile} samples "
+        f"is {form.held:,} numbers, of {MOST:,} that fit: use engine autograd"
     )

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from toymodels.engines.autograd.replay import recorder_for
+from toymodels.engines.autograd.replay import recorded, recorder_for
 from toymodels.engines.gpu.form import form_of
 from toymodels.engines.gpu.run import MOST_AT_ONCE, GpuRun
 from toymodels.training.experiment import Experiment
@@ -28,9 +28,10 @@ def tiles_of(experiment: Experiment) -> int:
 
 
 def bytes_needed(experiments: Sequence[Experiment]) -> int:
-    """What it needs beside a run of whole models: the gradient of every tile, and the tables of a stretch."""
-    size = 1 + form_of(experiments[0]).size
-    return 4 * (len(experiments) * tiles_of(experiments[0]) * size + 8 * MOST_AT_ONCE)
+    """What it needs beside a run of whole models: the gradient of every tile; theta and two moments once more, as a
+    `state` is made while the one before is there; the tables of a stretch."""
+    size = form_of(experiments[0]).size
+    return 4 * (len(experiments) * (tiles_of(experiments[0]) * (1 + size) + 3 * size) + 8 * MOST_AT_ONCE)
 
 
 class SplitRun(GpuRun):
@@ -65,7 +66,8 @@ class SplitRun(GpuRun):
         """Launch the next ones; how many. The first is not recorded, as it compiles the kernels."""
         if self.replay is None:
             self._step()
-            self.replay = self.recorder.record(self._steps) if self.recorder else None
+            if self.recorder:
+                self.replay = recorded(self.recorder, self._steps) or self._steps
             return 1
         self.replay()
         return RECORDED
@@ -120,10 +122,12 @@ class SplitRun(GpuRun):
         )
 
     def state(self) -> dict[str, Tensor]:
-        """See `GpuRun`; copies, as the next step changes what is here."""
-        return {name: tensor.clone() for name, tensor in super().state().items()}
+        """See `GpuRun`; copies of what the next step changes."""
+        state = super().state()
+        return state | {name: state[name].clone() for name in ("stood", "ceiling", "diverged_step")}
 
     def put_back(self, state: Mapping[str, Tensor] | None) -> None:
         """See `GpuRun`."""
         super().put_back(state)
         self.done.fill_(self.t)
+        self.replay = None  # it reads and writes the tensors that were there

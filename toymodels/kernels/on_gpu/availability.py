@@ -20,28 +20,27 @@ def interpreted() -> bool:
     return os.environ.get(SWITCH) == "1"
 
 
-def lacking(device: str) -> str | None:
-    """Why kernels cannot run on a device, in a sentence; None if they can."""
+def lacking(device: str, what: str = "a kernel in Triton") -> str | None:
+    """Why ``what`` cannot run on a device, in a sentence; None if it can."""
     if find_spec("triton") is None:
-        return "the gpu engine needs Triton, which comes with PyTorch for CUDA: pip install triton"
+        return f"{what} needs Triton, which comes with PyTorch for CUDA: pip install triton"
     if interpreted():
-        only = f"with {SWITCH}=1 the gpu engine is interpreted on cpu, not run on {device}"
-        return None if device == "cpu" else only
+        return None if device == "cpu" else f"with {SWITCH}=1 {what} is interpreted on cpu, not run on {device}"
     if device.partition(":")[0] != "cuda":
-        return f"the gpu engine runs on a CUDA device, not on {device}"
+        return f"{what} runs on a CUDA device, not on {device}"
     if not torch.cuda.is_available():
-        return "the gpu engine runs on a CUDA device, and this machine has none that torch can use"
-    return _without_compiler()
+        return f"{what} runs on a CUDA device, and this machine has none that torch can use"
+    return _without_compiler(what)
 
 
-def _without_compiler() -> str | None:
+def _without_compiler(what: str) -> str | None:
     """Why nothing can be compiled here: Triton makes a small C module for every kernel, with Python's own header."""
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        return "the gpu engine needs a C compiler for Triton, gcc or clang on the path or another named by CC"
+        return f"{what} needs a C compiler for Triton, gcc or clang on the path or another named by CC"
     scheme = sysconfig.get_default_scheme()
     headers = sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"]
     if not Path(headers, "Python.h").exists():
-        return f"the gpu engine needs Python.h for Triton, and {headers} has none: install Python's development files"
+        return f"{what} needs Python.h for Triton, and {headers} has none: install Python's development files"
     return None
 
 

@@ -44,7 +44,8 @@ def launch(
     models, _, samples = out.shape
     programs = models * triton.cdiv(block.n, block.rows) * triton.cdiv(samples, block.tile)
     kernel: Any = fill_x
-    kernel[(programs,)](*source, step, out, first_sample // 4, samples, data, firing, block=block)
+    of_block = {"block": block, "enable_fp_fusion": True}  # changes no bit, and Triton asks for an answer
+    kernel[(programs,)](*source, step, out, first_sample // 4, samples, data, firing, **of_block)
 
 
 @triton.jit(do_not_specialize=["first_block", "samples", "data", "firing"])

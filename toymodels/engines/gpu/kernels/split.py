@@ -89,9 +89,10 @@ def step(
         weights = load_weights(theta, form)
         loss = 0.0
         gradient = zeros(form)
-        for tile in range(0, tiles):
-            loss += tl.load(own + tile * (1 + form.size))
-            gradient = add(gradient, load_weights(own + tile * (1 + form.size) + 1, form))
+        for _ in range(0, tiles):
+            loss += tl.load(own)
+            gradient = add(gradient, load_weights(own + 1, form))
+            own += 1 + form.size
         loss = loss / batch
         if t == last:
             store_weights(before + model * form.size, weights, form)
