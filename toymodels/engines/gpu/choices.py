@@ -63,6 +63,6 @@ def unsupported(experiments: Sequence[Experiment], engine: str = KNOWN.engine) -
         return None
     sizes = f"{form.n} features, {form.m} neurons"
     return (
-        f"the {engine} engine holds a model in one multiprocessor, and one of {sizes} with a tile of {form.tile} samples "
-        f"is {form.held:,} numbers, of {MOST:,} that fit: use engine autograd"
+        f"the {engine} engine holds a model in one multiprocessor, and one of {sizes} with a tile of {form.tile} "
+        f"samples is {form.held:,} numbers, of {MOST:,} that fit: use engine autograd"
     )
