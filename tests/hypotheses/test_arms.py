@@ -14,6 +14,8 @@ from toymodels.hypotheses import battery
 from toymodels.hypotheses.arms import ARMS, MAIN, PLAIN, Regime
 from toymodels.hypotheses.evidence import OF_ENGAGEMENT, OF_TIERS, Evidence, halves
 from toymodels.hypotheses.measuring import gather
+from toymodels.hypotheses.predictions import PREDICTIONS
+from toymodels.hypotheses.tiers import Tiers, settings
 from toymodels.metrics.moments import EDGE
 from toymodels.training.experiment import sampler
 
@@ -96,6 +98,22 @@ def test_arms_may_come_in_any_order(make_arm):
                     assert torch.equal(values.nan_to_num(), again.nan_to_num())
                 else:
                     assert values == again
+
+
+def test_what_is_said_at_a_setting_is_of_its_own_tiers(make_arm):
+    evidence = gather(small(make_arm), "1e-05", 1024)
+    drawn = torch.Generator().manual_seed(0)
+    for name in ("r2", "alignment", "r2_ungated everywhere"):  # so that tiers hang on the setting
+        evidence.arms[MAIN][OF_TIERS][name].uniform_(generator=drawn)
+    found = battery.statistics(evidence)
+    assert list(found.at) == settings("1e-05")
+    for setting, at in found.at.items():
+        own = Tiers.of(evidence, setting)
+        assert torch.equal(at.own.each, own.each)
+        for prediction in PREDICTIONS:
+            (alone,) = prediction.numbers(evidence, [own])
+            assert repr(at.numbers[prediction.key]) == repr(alone)
+    assert len({repr(at.numbers["P9"]) for at in found.at.values()}) > 3
 
 
 def test_other_rotations_change_the_percentile_alone(make_arm):

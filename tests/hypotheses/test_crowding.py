@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from toymodels import Binary, Bottleneck, LayerNorm, Linear, ReLU, SoLU, UniformValues, forward
+from toymodels.hypotheses import crowding
 from toymodels.hypotheses.crowding import (
     COMPANY,
     FEWEST,
@@ -156,6 +157,24 @@ def test_what_is_observed_is_what_the_models_say(make_arm, values, signed):
     assert torch.equal(found["crowd"], (x != 0).sum(1))
     torch.testing.assert_close(found["target"], t)
     torch.testing.assert_close(found["squared_error"], (t - y).square())
+
+
+def test_gates_asked_together_are_those_asked_alone_to_the_bit(monkeypatch):
+    """Two models, one of them diverged, and five gates, of which each model has three that differ."""
+    error, target, present, gates = made_by_hand(600)
+    one, other = observed(error, target, present), observed(np.full_like(error, np.nan), target[::-1].copy(), ~present)
+    both = {name: torch.cat([one[name], other[name]]) for name in one}
+    g = torch.from_numpy(gates)
+    asked = torch.stack([torch.stack(of) for of in ((g, ~g), (~g, g), (g, ~g), (g, g), (g & False, g & False))])
+    alone = [drops(both, of) for of in asked]
+    calls, sums = [], crowding._Samples.sums
+    monkeypatch.setattr(crowding._Samples, "sums", lambda *of: calls.append(1) or sums(*of))
+    together = drops(both, asked)
+    assert together.shape == asked.shape
+    assert together.numpy().tobytes() == torch.stack(alone).numpy().tobytes()
+    assert together[:4, 0].isfinite().any(1).all()
+    assert not torch.equal(together[0, 0], together[1, 0])
+    assert len(calls) == 6
 
 
 def at_equal_company_by_definition(error, target, present, gates, of, k):

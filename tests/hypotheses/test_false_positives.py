@@ -47,10 +47,9 @@ def test_labels_without_meaning_are_rarely_supported(evidence):
     """Of SoLU + LN alone, beyond all of its controls, and beyond one: three times must it be supported, or once."""
     tiers, rng = Tiers.of(evidence, AnalysisSetting("1e-05")), np.random.default_rng(21)
     found: dict[tuple[str, str], int] = {}
-    for _ in range(REPEATS):
-        drawn = permuted(tiers, rng)
-        for prediction in PREDICTIONS:
-            numbers = prediction.numbers(evidence, drawn)
+    drawn = [permuted(tiers, rng) for _ in range(REPEATS)]
+    for prediction in PREDICTIONS:
+        for numbers in prediction.numbers(evidence, drawn):
             for kind in prediction.decisive:
                 values = numbers[kind]
                 assert isinstance(values, torch.Tensor)

@@ -69,11 +69,14 @@ class Verdict:
 @undisturbed
 def statistics(evidence: Evidence) -> Statistics:
     """The tiers, and the numbers of every prediction, at every setting of the analysis at this eps."""
-    at = {}
-    for setting in settings(evidence.eps):
-        tiers = {arm: Tiers.of(evidence, setting, arm) for arm in evidence.arms}
-        numbers = {prediction.key: prediction.numbers(evidence, tiers[MAIN]) for prediction in PREDICTIONS}
-        at[setting] = AtSetting(tiers, numbers, _marks(evidence, tiers[MAIN]))
+    every = settings(evidence.eps)
+    tiers = [{arm: Tiers.of(evidence, setting, arm) for arm in evidence.arms} for setting in every]
+    own = [of[MAIN] for of in tiers]
+    numbers = {prediction.key: prediction.numbers(evidence, own) for prediction in PREDICTIONS}
+    at = {
+        setting: AtSetting(tiers[k], {key: of[k] for key, of in numbers.items()}, _marks(evidence, own[k]))
+        for k, setting in enumerate(every)
+    }
     engagement = evidence.arms[MAIN][OF_ENGAGEMENT]["affine substitution"]
     losses = {arm: of[OF_TIERS]["loss fraction"] for arm, of in evidence.arms.items()}
     return Statistics(evidence.regime, evidence.eps, evidence.covariates, engagement, losses, at)

@@ -21,6 +21,7 @@ A feature needs `FEWEST` examples in which it is active in either group; else it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -68,15 +69,25 @@ def _observe(arm: Models, first: int, samples: int) -> Quantities:
 
 
 def drops(observed: Quantities, gates: Tensor) -> Tensor:
-    """drop_i for the features ``gates``, bool [model, feature], as the ones in question: float64 [model, feature]."""
-    sizes = int(observed["crowd"].max()) + 1
-    sums = _sums(observed, gates, 2 * sizes, lambda c, u: 2 * c + (u > 0)).unflatten(3, (sizes, 2))[:, :, :, 1:]
-    samples = sums[0]  # [model, feature, c, group]
-    rarer = samples.amin(3, keepdim=True)
-    weights = torch.where(samples > 0, rarer / samples.clamp(min=1), 0.0)
-    enough = torch.where(weights > 0, sums[4], 0.0).sum(2) >= FEWEST
-    r2 = _r2((sums * weights).sum(3), enough)
-    return r2[:, :, 0] - r2[:, :, 1]
+    """drop_i for the features ``gates``, bool [..., model, feature], as the ones in question: float64, shaped as they
+    are. A model's samples are laid out once for all its gates, and gates that are alike are asked once."""
+    sizes, found = int(observed["crowd"].max()) + 1, []
+    for k, of in enumerate(gates.unbind(-2)):
+        samples = _Samples.of(observed, k)
+        distinct, place = torch.unique(of.reshape(-1, of.shape[-1]), dim=0, return_inverse=True)
+        found.append(torch.stack([_drop(samples, each, sizes) for each in distinct])[place.reshape(of.shape[:-1])])
+    return torch.stack(found, -2)
+
+
+def _drop(samples: _Samples, gates: Tensor, sizes: int) -> Tensor:
+    """drop_i of one model, [feature], for gates [feature]; ``sizes`` of company are told apart."""
+    sums = samples.sums(gates, 2 * sizes, lambda c, u: 2 * c + (u > 0)).unflatten(2, (sizes, 2))[:, :, 1:]
+    number = sums[0]  # [feature, c, group]
+    rarer = number.amin(2, keepdim=True)
+    weights = torch.where(number > 0, rarer / number.clamp(min=1), 0.0)
+    enough = torch.where(weights > 0, sums[4], 0.0).sum(1) >= FEWEST
+    r2 = _r2((sums * weights).sum(2), enough)
+    return r2[:, 0] - r2[:, 1]
 
 
 def explained_in_company(observed: Quantities, of: Tensor) -> Tensor:
@@ -122,26 +133,49 @@ def equal_company(sums: Tensor, of: Tensor) -> Tensor:
 
 def _sums(observed: Quantities, gates: Tensor, cells: int, cell: Cell) -> Tensor:
     """Sums over the samples of each cell, float64 [`ROWS`, model, feature, cell]."""
-    return torch.stack([_of_model(observed, k, of, cells, cell) for k, of in enumerate(gates)], 1)
+    return torch.stack([_Samples.of(observed, k).sums(of, cells, cell) for k, of in enumerate(gates)], 1)
 
 
-def _of_model(observed: Quantities, k: int, gates: Tensor, cells: int, cell: Cell) -> Tensor:
-    present, error, target, c = (observed[name][k] for name in ("present", "squared_error", "target", "crowd"))
-    i, s = present.nonzero(as_tuple=True)
-    u = present[gates].sum(0)
-    out = torch.zeros(ROWS, len(present), cells, dtype=torch.float64)
-    # Where a feature is inactive all others are as many as there are; and few cells have any sample at all.
-    there, of_sample = torch.unique(cell(c, u), return_inverse=True)
-    member = torch.nn.functional.one_hot(of_sample, len(there)).to(error.dtype)
-    out[0][:, there] = member.sum(0).double()
-    out[1][:, there] = (torch.where(present, 0.0, error) @ member).double()
-    places, others = i * cells, cell(c[s] - 1, u[s] - gates[i].long())
-    flat, one = out.view(ROWS, -1), torch.ones(len(i), dtype=torch.float64)
-    flat[0].index_add_(0, places + there[of_sample[s]], -one)
-    t = target[i, s].double()
-    for row, values in enumerate((one, error[i, s].double(), t, t.square(), one)):
-        flat[row].index_add_(0, places + others, values)
-    return out
+@dataclass(frozen=True)
+class _Samples:
+    """The samples of one model, and what of them is the same whichever features are in question."""
+
+    present: Tensor
+    """bool [feature, sample]"""
+    crowd: Tensor
+    """how many features are active, [sample]"""
+    error: Tensor
+    """the squared error where a feature is inactive, 0 where it is active: [feature, sample]"""
+    active: tuple[Tensor, Tensor]
+    """the feature and the sample of each example in which one is active, [example] each"""
+    rows: tuple[Tensor, ...]
+    """what is summed over these, `ROWS` of them, float64 [example] each"""
+
+    @staticmethod
+    def of(observed: Quantities, k: int) -> _Samples:
+        """Those of the k-th model."""
+        present, error, target, crowd = (observed[name][k] for name in ("present", "squared_error", "target", "crowd"))
+        i, s = present.nonzero(as_tuple=True)
+        t, one = target[i, s].double(), torch.ones(len(i), dtype=torch.float64)
+        rows = (one, error[i, s].double(), t, t.square(), one)
+        return _Samples(present, crowd, torch.where(present, 0.0, error), (i, s), rows)
+
+    def sums(self, gates: Tensor, cells: int, cell: Cell) -> Tensor:
+        """Sums over the samples of each cell, float64 [`ROWS`, feature, cell]."""
+        c, u, (i, s) = self.crowd, self.present[gates].sum(0), self.active
+        out = torch.zeros(ROWS, len(self.present), cells, dtype=torch.float64)
+        # Where a feature is inactive all others are as many as there are; and few cells have any sample at all.
+        whole = cell(c, u)
+        there, of_sample, samples = torch.unique(whole, return_inverse=True, return_counts=True)
+        member = (of_sample[:, None] == torch.arange(len(there))).to(self.error.dtype)
+        out[0][:, there] = samples.double()
+        out[1][:, there] = (self.error @ member).double()
+        flat, first = out.view(ROWS, -1), i * cells
+        flat[0].index_add_(0, first + whole[s], -self.rows[0])
+        others = first + cell(c[s] - 1, u[s] - gates[i].long())
+        for row, values in zip(flat, self.rows, strict=True):
+            row.index_add_(0, others, values)
+        return out
 
 
 def _r2(sums: Tensor, enough: Tensor) -> Tensor:

@@ -223,11 +223,10 @@ def permuted_labels(evidence: Evidence, permutations: int) -> dict[str, int]:
     """
     tiers, rng = Tiers.of(evidence, AnalysisSetting(evidence.eps)), np.random.default_rng(21)
     found = {f"{p.key} {kind}": 0 for p in JUDGED for kind in p.decisive}
-    for _ in range(permutations):
-        drawn = _permuted(tiers, rng)
-        enough = (drawn.sizes[Tier.NEURON] >= FEWEST_FEATURES) & (drawn.sizes[Tier.HIDDEN] >= FEWEST_FEATURES)
-        for p in JUDGED:
-            numbers = p.of_arm(evidence.arms[MAIN][p.key], drawn)
+    drawn = [_permuted(tiers, rng) for _ in range(permutations)]
+    for p in JUDGED:
+        for of, numbers in zip(drawn, p.of_arm_for_each(evidence.arms[MAIN][p.key], drawn), strict=True):
+            enough = (of.sizes[Tier.NEURON] >= FEWEST_FEATURES) & (of.sizes[Tier.HIDDEN] >= FEWEST_FEATURES)
             for kind in p.decisive:
                 said = from_seeds(kind, numbers[kind], 0.0, enough)
                 found[f"{p.key} {kind}"] += said.status is Status.SUPPORTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -72,11 +72,18 @@ class Prediction(ABC):
         del measured, tiers
         return {}
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
-        """Its statistics, by kind, for these tiers: a number a seed and arm, or a reason why there is none."""
+    def of_arm_for_each(self, measured: Quantities, tiers: Sequence[Tiers]) -> Sequence[Mapping[str, Tensor]]:
+        """`of_arm` for each of these tiers, for a prediction to override that has work in common for them."""
+        return [self.of_arm(measured, each) for each in tiers]
+
+    def numbers(self, evidence: Evidence, tiers: Sequence[Tiers]) -> Sequence[Numbers]:
+        """Its statistics for each of these tiers, by kind: a number a seed and arm, or a reason why there is none."""
         measured = evidence.of(self.key)
-        each = [self.of_arm(measured[name], tiers) for name in (MAIN, *LN_ONLY) if name in measured]
-        return {kind: torch.stack([of[kind] for of in each], 1) for kind in (each[0] if each else {})}
+        arms = [self.of_arm_for_each(measured[name], tiers) for name in (MAIN, *LN_ONLY) if name in measured]
+        by_tiers = [[of[k] for of in arms] for k in range(len(tiers))]
+        return [
+            {kind: torch.stack([of[kind] for of in each], 1) for kind in (each[0] if each else {})} for each in by_tiers
+        ]
 
     def margin_of(self, kind: str) -> float:
         """The margin of one kind of its statistics."""

@@ -203,6 +203,16 @@ def test_matched_company_by_hand(make_tiers):
     assert found["each itself"][MATCHED].item() < -Gated.margins[MATCHED]
 
 
+def test_tiers_asked_together_are_those_asked_alone(make_tiers):
+    measured = company(lambda u, v: 0.02 * (u + v) + 0.1 * (TWO.T & (u > 0)))
+    measured["gated"] = torch.arange(float(N_MADE * N_MADE)).view(1, N_MADE, N_MADE)
+    tiers = [make_tiers(ONE, TWO), make_tiers(TWO, ONE), make_tiers(ONE, TWO), make_tiers(ONE, ONE & False)]
+    found = Gated().of_arm_for_each(measured, tiers)
+    assert len({of[GATING].item() for of in found[:2]}) == len({of[MATCHED].item() for of in found[:2]}) == 2
+    for of, each in zip(found, tiers, strict=True):
+        torch.testing.assert_close(of, dict(Gated().of_arm(measured, each)), rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_linear_layer_has_no_gate(split, make_tiers):
     _, measured = made(Linear(), None, 1.5, split)
     found = Gated().of_arm(measured, make_tiers(ONE, TWO))

@@ -43,7 +43,7 @@ def test_it_is_gelu_minus_solu_with_norm_over_its_tier_two(kind, make_tiers):
         [[0.5, 0.6, 0.0, 0.0], [0.5, nan, 0.5, 0.0], [0.9] * 4, [0.3, 0.5, 0.9, 0.9]],
     )
     two = torch.cat([TWO, TWO[:1]])
-    found = HarderToFind().numbers(of, make_tiers(~two, two))[kind]
+    found = HarderToFind().numbers(of, [make_tiers(~two, two)])[0][kind]
     assert isinstance(found, torch.Tensor)
     assert found.shape == (4, 1)
     assert found[0].item() == pytest.approx(0.55 - 0.3)
@@ -54,9 +54,9 @@ def test_it_is_gelu_minus_solu_with_norm_over_its_tier_two(kind, make_tiers):
 
 def test_what_one_arm_lacks_is_not_measured(make_tiers):
     tiers = make_tiers(~TWO, TWO)
-    both = HarderToFind().numbers(evidence(KINDS[0], [[0.1] * 4] * 3, [[0.2] * 4] * 3), tiers)
+    (both,) = HarderToFind().numbers(evidence(KINDS[0], [[0.1] * 4] * 3, [[0.2] * 4] * 3), [tiers])
     assert both[KINDS[1]] == both[KINDS[2]] == "not measured"
-    alone = HarderToFind().numbers(evidence(KINDS[0], [[0.1] * 4] * 3), tiers)
+    (alone,) = HarderToFind().numbers(evidence(KINDS[0], [[0.1] * 4] * 3), [tiers])
     assert set(alone.values()) == {"no gelu"}
 
 

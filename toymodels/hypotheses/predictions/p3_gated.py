@@ -31,7 +31,7 @@ both sides of i and both of j, and a feature is left out where either side's |a_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -82,13 +82,21 @@ class Gated(Prediction):
 
     def of_arm(self, measured: Quantities, tiers: Tiers) -> Mapping[str, Tensor]:
         """G, M, and M both ways: [model] each."""
-        by_neuron, by_hidden = drops(measured, tiers.neuron), drops(measured, tiers.hidden)
-        of_hidden = mean_over(by_neuron, tiers.hidden)
-        return {
-            GATING: gating(measured["gated"], tiers.neuron, tiers.hidden),
-            MATCHED: of_hidden - mean_over(by_neuron, tiers.neuron),
-            BOTH_WAYS: of_hidden - mean_over(by_hidden, tiers.neuron),
-        }
+        return self.of_arm_for_each(measured, [tiers])[0]
+
+    def of_arm_for_each(self, measured: Quantities, tiers: Sequence[Tiers]) -> Sequence[Mapping[str, Tensor]]:
+        """The same for each of these tiers; at many settings those of a model are alike."""
+        found, gates = [], torch.stack([torch.stack([each.neuron, each.hidden]) for each in tiers])
+        for each, (by_neuron, by_hidden) in zip(tiers, drops(measured, gates), strict=True):
+            of_hidden = mean_over(by_neuron, each.hidden)
+            found.append(
+                {
+                    GATING: gating(measured["gated"], each.neuron, each.hidden),
+                    MATCHED: of_hidden - mean_over(by_neuron, each.neuron),
+                    BOTH_WAYS: of_hidden - mean_over(by_hidden, each.neuron),
+                }
+            )
+        return found
 
     def marks(self, evidence: Evidence, tiers: Tiers) -> Mapping[str, Tensor]:
         """How many features of the tiers are left out in SoLU + LN."""

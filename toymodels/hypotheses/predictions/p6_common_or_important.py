@@ -19,7 +19,7 @@ elsewhere undetermined. Most published work confounds the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.special import expit
@@ -47,10 +47,10 @@ class CommonOrImportant(Prediction):
     margin = 0.25
     decisive = ("difference", "frequency")
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+    def numbers(self, evidence: Evidence, tiers: Sequence[Tiers]) -> Sequence[Numbers]:
         """None: the fit is of all seeds together."""
-        del evidence, tiers
-        return {}
+        del evidence
+        return [{} for _ in tiers]
 
     def pooled(self, statistics: Statistics, at: AtSetting) -> Mapping[str, Finding]:
         """The `coefficients` over all seeds, or why there are none."""

@@ -74,8 +74,11 @@ class HarderToFind(Prediction):
         """How well features of the hidden tier are found in one arm, [model], by every way that was tried."""
         return {kind: mean_over(measured[kind], tiers.hidden) for kind in KINDS if kind in measured}
 
-    def numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
+    def numbers(self, evidence: Evidence, tiers: Sequence[Tiers]) -> Sequence[Numbers]:
         """The statistic of every seed, [seed, 1], by every way of finding a feature; it compares two arms."""
+        return [self._numbers(evidence, each) for each in tiers]
+
+    def _numbers(self, evidence: Evidence, tiers: Tiers) -> Numbers:
         found = {arm: self.of_arm(measured, tiers) for arm, measured in evidence.of(self.key).items()}
         both, lacking = (found.get(MAIN, {}), found.get(PLAIN, {})), "not measured" if PLAIN in found else f"no {PLAIN}"
         return {
