@@ -173,6 +173,7 @@ def test_gates_asked_together_are_those_asked_alone_to_the_bit(monkeypatch):
     assert together.shape == asked.shape
     assert together.numpy().tobytes() == torch.stack(alone).numpy().tobytes()
     assert together[:4, 0].isfinite().any(1).all()
+    assert together[:, 1].isnan().all()
     assert not torch.equal(together[0, 0], together[1, 0])
     assert len(calls) == 6
 
