@@ -2,8 +2,9 @@
 
 Where there is no GPU it stands for one in all but speed and rounding. PyTorch knows its type, "meta", as one without
 data; here the data are kept. What CUDA refuses is refused: mixing tensors of two devices, NumPy, and, while kernels are
-recorded, waiting for the device or bringing it numbers. Kernels that were recorded are replayed one by one, each into
-the memory that it wrote when it was recorded, so whatever a recording took for constant stays so.
+recorded, waiting for the device or bringing it numbers. So is what CUDA adds up in another order every time, though it
+would not refuse. Kernels that were recorded are replayed one by one, each into the memory that it wrote when it was
+recorded, so whatever a recording took for constant stays so.
 """
 
 from __future__ import annotations
@@ -19,8 +20,42 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("meta")
 aten = torch.ops.aten
-WAITS = (aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default, aten.masked_select.default)
+WAITS = (
+    aten._local_scalar_dense.default,
+    aten.equal.default,
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.bincount.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+    aten.unique_consecutive.default,
+)
 """what cannot return before the device has computed"""
+INDEXES = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
+"""what waits where it is told by truth values which: how many they are is not known before"""
+REPEATS = (aten.repeat_interleave.Tensor, aten.repeat_interleave.self_Tensor)
+"""what waits where nobody says how many there will be"""
+UNORDERED = (
+    aten.index_add.default,
+    aten.index_add_.default,
+    aten.scatter_add.default,
+    aten.scatter_add_.default,
+    aten.scatter_reduce.two,
+    aten.scatter_reduce_.two,
+    aten.scatter.reduce,
+    aten.scatter_.reduce,
+    aten.index_reduce.default,
+    aten.index_reduce_.default,
+    aten.cumsum.default,
+    aten.cumsum_.default,
+    aten.cumprod.default,
+    aten.cumprod_.default,
+    aten.logcumsumexp.default,
+    aten.histc.default,
+    aten.embedding_dense_backward.default,
+)
+"""what CUDA adds up in any order, as it does where told to accumulate or of weights: the same twice only of whole
+numbers (PyTorch, *torch.use_deterministic_algorithms*)"""
 LOST = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other call."
 """what PyTorch says where a GPU is lost"""
 
@@ -109,11 +144,14 @@ class Elsewhere(TorchDispatchMode):
         if not there and not made:
             return func(*args, **kwargs)
         comes, goes = func is aten._to_copy.default and not there, there and asked is not None and not made
+        told = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | kwargs
         crosses = comes or goes or (func is aten.copy_.default and len({type(each) for each in given}) > 1)
-        if crosses or func in WAITS:
+        if crosses or _waits(func, told):
             self._waits(str(func))
         elif others := [each for each in given if not isinstance(each, There) and each.dim()]:
             raise RuntimeError(f"{func}: expected all tensors on one device, got one of {others[0].shape} on the CPU")
+        if _unordered(func, told):
+            raise RuntimeError(f"{func} does not have a deterministic implementation on CUDA")
         if self.lost_after is not None and self.kernels >= self.lost_after:
             raise torch.AcceleratorError(LOST)
         kwargs = {**kwargs, "device": torch.device("cpu")} if asked is not None else kwargs
@@ -186,6 +224,19 @@ class Elsewhere(TorchDispatchMode):
                     kernel()
 
         return replay
+
+
+def _waits(func: Any, told: dict[str, Any]) -> bool:
+    """Whether an operation, told so by the names of its arguments, cannot return before the device has computed."""
+    if func in INDEXES:
+        return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in told["indices"])
+    return func in WAITS or (func in REPEATS and told.get("output_size") is None)
+
+
+def _unordered(func: Any, told: dict[str, Any]) -> bool:
+    """Whether CUDA rounds what an operation, told so, makes in another order every time."""
+    adds = func in UNORDERED or told.get("accumulate") or told.get("weights") is not None
+    return bool(adds) and any(isinstance(t, torch.Tensor) and t.is_floating_point() for t in tree_leaves(told))
 
 
 def _here(value: Any) -> Any:

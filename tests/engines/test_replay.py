@@ -185,10 +185,43 @@ def test_the_device_that_is_not_there_refuses_what_cuda_refuses(elsewhere: Elsew
         _ = there + torch.ones(3)
     with pytest.raises((TypeError, RuntimeError)):
         there.numpy()
-    for waits in (there.sum().item, there.cpu, lambda: torch.ones(3).to("meta"), lambda: bool(there.any())):
+    some = there > 0
+    for waits in (
+        there.sum().item,
+        there.cpu,
+        lambda: torch.ones(3).to("meta"),
+        lambda: bool(there.any()),
+        lambda: there[some],
+        lambda: there.index_put_((some,), there.new_zeros(0)),
+        lambda: there.long().bincount(),
+        lambda: there.repeat_interleave(there.long()),
+        there.unique,
+    ):
         waits()
         with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
             elsewhere.record(waits)  # type: ignore[arg-type]
+
+
+def test_what_cuda_adds_up_in_any_order_is_refused_there_but_of_whole_numbers(elsewhere: Elsewhere) -> None:
+    there, place = torch.ones(3, device="meta"), torch.zeros(3, device="meta", dtype=torch.int64)
+    for adds in (
+        lambda of: of.index_add(0, place, of),
+        lambda of: of.scatter_add(0, place, of),
+        lambda of: of.scatter_reduce(0, place, of, "sum"),
+        lambda of: of.index_put((place,), of, accumulate=True),
+        lambda of: of.put(place, of, accumulate=True),
+        lambda of: of.cumsum(0),
+    ):
+        with pytest.raises(RuntimeError, match="does not have a deterministic implementation on CUDA"):
+            adds(there)
+        adds(there.long())
+    with pytest.raises(RuntimeError, match="deterministic"):
+        place.bincount(there)
+    leaf = torch.ones(3, device="meta", requires_grad=True)
+    for gathered in (lambda: leaf.index_select(0, place), lambda: leaf.gather(0, place), lambda: leaf[place]):
+        with pytest.raises(RuntimeError, match="deterministic"):
+            gathered().sum().backward()
+    assert there.index_put((place,), there).tolist() == there.tolist()
 
 
 def test_a_recording_runs_nothing_and_keeps_what_it_took_for_constant(elsewhere: Elsewhere) -> None:

@@ -70,14 +70,15 @@ def moved(bottleneck: Bottleneck, parameters: Parameters, at: Tensor, x: Tensor)
 
 
 def by_distance(values: Tensor, distance: Tensor, edges: Tensor) -> Tensor:
-    """The mean of ``values`` [model, pair] at distances in [edge, next edge): float64 [model, bin].
+    """The mean of ``values`` [model, pair] at distances in [edge, next edge): float64 [model, bin], on the CPU, where
+    it is rounded the same every time.
 
     NaN where fewer than `FEWEST` pairs are; pairs without a value are left out.
     """
     place = torch.bucketize(distance, edges.to(distance), right=True) - 1
     counted = values.isfinite() & (place >= 0) & (place < len(edges) - 1)
-    place = torch.where(counted, place, 0)
-    sums, counts = torch.zeros(2, len(values), len(edges) - 1, dtype=torch.float64, device=values.device)
-    sums.scatter_add_(1, place, torch.where(counted, values, 0.0).double())
-    counts.scatter_add_(1, place, counted.double())
+    place, added = torch.where(counted, place, 0).cpu(), torch.where(counted, values, 0.0).double().cpu()
+    sums, counts = torch.zeros(2, len(values), len(edges) - 1, dtype=torch.float64)
+    sums.scatter_add_(1, place, added)
+    counts.scatter_add_(1, place, counted.double().cpu())
     return torch.where(counts >= FEWEST, sums / counts.clamp(min=1), torch.nan)

@@ -148,10 +148,12 @@ def fitted(u: Tensor, weights: Tensor, count: Tensor, values: Tensor | None = No
     most = int(count.max())
     middle = low + (torch.arange(most, device=u.device) + 0.5) * width / count[:, None, None]
     codes = Levels(low, width, count, middle).codes(u)
-    sums, total = torch.zeros(2, *middle.shape, dtype=torch.float64, device=u.device)
     held = u if values is None else values
-    sums.scatter_add_(2, codes, (weights * held).double())
-    total.scatter_add_(2, codes, weights.double())
+    # Added up on the CPU, one after the other: a GPU would do it in another order every time.
+    codes, on_cpu = codes.cpu(), torch.zeros(2, *middle.shape, dtype=torch.float64)
+    for bins, added in zip(on_cpu, (weights * held, weights), strict=True):
+        bins.scatter_add_(2, codes, added.cpu().double())
+    sums, total = on_cpu.to(u.device)
     centre = middle if values is None else middle.exp()
     table = torch.where(total > 0, (sums / total.where(total > 0, 1.0)).to(u.dtype), centre)
     return Levels(low, width, count, table)

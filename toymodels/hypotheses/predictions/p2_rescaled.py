@@ -65,7 +65,7 @@ def changes(host: Host, first: int, last: int) -> Quantities:
     """r_i at mid and post, on samples from ``first`` to ``last``: [model, feature], on the CPU; NaN for a feature never
     active."""
     parts = [_changes(part, first, last) for part in host.slices(last - first)]
-    return {tap: torch.cat([part[tap].cpu() for part in parts]) for tap in parts[0]}
+    return {tap: torch.cat([part[tap] for part in parts]) for tap in parts[0]}
 
 
 def _changes(host: Host, first: int, last: int) -> Quantities:
@@ -75,7 +75,7 @@ def _changes(host: Host, first: int, last: int) -> Quantities:
     counted = torch.bincount(model * features + feature, minlength=len(host) * features)
     rank = torch.arange(len(sample), device=device) - (counted.cumsum(0) - counted).repeat_interleave(counted)
     model, feature, sample = model[rank < EXAMPLES], feature[rank < EXAMPLES], sample[rank < EXAMPLES]
-    found = {tap: torch.full(active.shape[:2], torch.nan, device=device) for tap in ("mid", "post")}
+    found = {tap: torch.full(active.shape[:2], torch.nan) for tap in ("mid", "post")}
     for k in range(len(host)):
         own, of = host[k : k + 1], model == k
         i, s = feature[of], sample[of]
@@ -86,9 +86,10 @@ def _changes(host: Host, first: int, last: int) -> Quantities:
         moved = {"mid": with_i.mid - without_i.mid, "post": with_i.post - without_i.post}
         if own.bottleneck.layer_norm is not None:
             moved["mid"] = centred(moved["mid"])
-        zeros = torch.zeros(features, device=device)
-        counts = zeros.index_add(0, i, torch.ones(len(i), device=device))
+        # Added up on the CPU, one after the other: a GPU would do it in another order every time.
+        i = i.cpu()
+        counts = torch.bincount(i, minlength=features)
         for tap in found:
-            change = torch.linalg.vector_norm(moved[tap][0], dim=0).float()
-            found[tap][k] = zeros.index_add(0, i, change) / counts
+            change = torch.linalg.vector_norm(moved[tap][0], dim=0).float().cpu()
+            found[tap][k] = torch.zeros(features).index_add(0, i, change) / counts
     return found

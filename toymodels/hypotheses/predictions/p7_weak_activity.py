@@ -66,7 +66,7 @@ def shares(host: Host, first: int, last: int) -> Quantities:
     """S_k by tap, [model, hidden, class] from the weakest to the strongest, on the CPU; NaN for a dead neuron."""
     samples = min(SAMPLES, last - first)
     parts = [_shares(part, first, samples) for part in host.slices(samples)]
-    return {tap: torch.cat([part[tap].cpu() for part in parts]) for tap in TAPS}
+    return {tap: torch.cat([part[tap] for part in parts]) for tap in TAPS}
 
 
 def _shares(host: Host, first: int, samples: int) -> Quantities:
@@ -81,14 +81,16 @@ def _shares(host: Host, first: int, samples: int) -> Quantities:
         still = (u <= UNMOVED * u[:, :, -1:]).sum(2, keepdim=True)
         edges = still + (samples - still) * torch.arange(CLASSES + 1, device=u.device) // CLASSES
         whole, other = (_between(edges, values) for values in (u, torch.where(inactive.gather(2, order), u, 0.0)))
-        found[tap] = torch.where((whole > 0) & (main >= 0)[:, :, None], (other / whole).clamp(0, 1), torch.nan).float()
+        alive = (whole > 0) & (main >= 0)[:, :, None].cpu()
+        found[tap] = torch.where(alive, (other / whole).clamp(0, 1), torch.nan).float()
     return found
 
 
 def _between(edges: Tensor, values: Tensor) -> Tensor:
-    """Sums of ``values`` along the last axis between consecutive ``edges``."""
-    upto = torch.nn.functional.pad(values.double().cumsum(2), (1, 0))
-    return upto.gather(2, edges).diff(dim=2)
+    """Sums of ``values`` along the last axis between consecutive ``edges``, on the CPU: a GPU would round what runs up
+    to an edge otherwise every time."""
+    upto = torch.nn.functional.pad(values.cpu().double().cumsum(2), (1, 0))
+    return upto.gather(2, edges.cpu()).diff(dim=2)
 
 
 def weak_minus_strong(shares: Tensor) -> Tensor:

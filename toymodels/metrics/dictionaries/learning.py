@@ -53,7 +53,8 @@ def fit(
     level of it) still misses of an example, drawn in proportion to its squared error squared, with an encoder of norm
     .2 or, where latents compete, 1. After Bricken et al. 2023, who point at the example itself.
 
-    float32, on the device of the ``activations``, which only a revival waits for: its words are drawn on the CPU.
+    float32, on the device of the ``activations``, which only a revival waits for: examples are drawn on the CPU, where
+    sums that run over them are the same every time.
     """
     if not isinstance(kind, Sparsity):
         raise TypeError(f"kind: expected a kind of sparsity, such as TopK(4) or L1(0.1), got {kind!r:.60}")
@@ -147,8 +148,8 @@ class Learner:
         """Point latents that fire on no sample of ``u`` at what is missed; see `fit`."""
         f = self.selection.select(self.E @ u)
         words = random.uniforms(self.seeds, f.shape[1], 1, step, Domain.INITIALISATION)[:, :, 0]
-        drawn = torch.from_numpy(words).to(u.device)
-        direction = torch.cat([self._missed(u, f, level, drawn) for level in self.levels], 2)
+        drawn = torch.from_numpy(words)
+        direction = torch.cat([self._missed(u, f, level, drawn[:, level]) for level in self.levels], 2)
         norm = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
         # Where nothing is missed there is nothing to point at, and the latent may stay dead.
         dead = (f.amax(2) <= 0) & (norm[:, 0] > 0)
@@ -170,13 +171,13 @@ class Learner:
         self.selection.revive(dead, optimizer)
 
     def _missed(self, u: Tensor, f: Tensor, level: slice, drawn: Tensor) -> Tensor:
-        """For each latent of a level what up to there is missed of an example, ``drawn`` in proportion to its squared
-        error squared: [model, hidden, latent of the level]."""
+        """For each latent of a level what up to there is missed of an example, ``drawn`` [model, latent] in proportion
+        to its squared error squared: [model, hidden, latent], latents of the level."""
         u_hat = self.D[:, :, : level.stop] @ f[:, : level.stop] + self.d[:, :, None]
         missed = u[:, : self.n_hidden] - u_hat
-        weight = missed.double().square().sum(1).square().cumsum(1)
-        example = torch.searchsorted(weight, drawn[:, level].contiguous() * weight[:, -1:]).clamp(max=u.shape[2] - 1)
-        return missed.gather(2, example[:, None, :].expand(-1, self.n_hidden, -1))
+        weight = missed.double().square().sum(1).square().cpu().cumsum(1)
+        example = torch.searchsorted(weight, drawn.contiguous() * weight[:, -1:]).clamp(max=u.shape[2] - 1)
+        return missed.gather(2, example.to(u.device)[:, None, :].expand(-1, self.n_hidden, -1))
 
     def dictionary(self) -> Dictionary:
         """The dictionaries as they have been learnt so far, one a model."""
