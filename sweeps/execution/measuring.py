@@ -1,7 +1,8 @@
 """Measuring: on which device the models of a run folder are measured, and what is done where it has no room or is lost.
 
-They are measured on the kind of device that trained them, where this process has one; elsewhere, and where its memory
-is too small, on the CPU, from which what was measured differs by rounding.
+A sweep measures a pack where it has just trained it. Later they are measured on the kind of device that trained them,
+where this process has one: of several GPUs on the first that it sees, whichever trained them (``CUDA_VISIBLE_DEVICES``
+chooses). Elsewhere, and where its memory is too small, it is the CPU, from which what was measured differs by rounding.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 def device_of(manifest: Manifest) -> str:
-    """The device on which the models of a run folder are measured: "cuda" or "cpu"."""
+    """The device on which the models of a run folder are measured: "cuda", the first GPU that is seen, or "cpu"."""
     return "cuda" if manifest.device == "cuda" and torch.cuda.is_available() else "cpu"
 
 

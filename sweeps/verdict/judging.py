@@ -64,7 +64,7 @@ def judge(
     """The verdict of every regime of a run; what each rests on goes into the run folder's tables of evidence.
 
     ``null_seed`` is that of the rotations which the null of alignment is drawn from. Seeds are measured on the device
-    of `toymodels.sweeps.execution.measuring`: on a GPU by this process, which has it to itself, on a CPU in so many
+    of `toymodels.sweeps.execution.measuring`: on a GPU of this machine by this process alone, on a CPU in so many
     ``processes``, begun anew, or a core each if None. Raises `FolderError` where the run holds no regime that can be
     judged, `DeviceLost` where the GPU is.
     """
@@ -74,7 +74,7 @@ def judge(
         _enough_samples(run, regime)
     if device != "cpu":
         processes = 1
-        on_note(f"the arms are measured on {device}, on which they were trained")
+        on_note(f"the arms are measured on {device}, the kind of device that trained them")
     elif processes is None:
         processes = torch.get_num_threads()
     parts: list[list[SomeSeeds]] = []

@@ -61,7 +61,7 @@ def test_arms_are_measured_where_they_were_trained_by_one_process(
     kernels = elsewhere.kernels
     there, said = verdict(small, processes=2)
     assert elsewhere.kernels > kernels + 3000
-    assert said[0] == "the arms are measured on meta, on which they were trained"
+    assert said[0] == "the arms are measured on meta, the kind of device that trained them"
     assert there.pop("measured_on") == "meta"
     assert there == here
     assert tables(small.path) == evidence
