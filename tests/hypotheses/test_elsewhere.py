@@ -14,6 +14,7 @@ from toymodels.engines import ENGINES
 from toymodels.hosts import Models
 from toymodels.hypotheses.arms import MAIN, PLAIN, Regime
 from toymodels.hypotheses.battery import judge, statistics
+from toymodels.hypotheses.evidence import halves
 from toymodels.hypotheses.measuring import gather
 from toymodels.hypotheses.predictions import PREDICTIONS, p9_harder_to_find
 from toymodels.metrics.dictionaries import choose, fit, learning
@@ -66,3 +67,26 @@ def test_what_is_gathered_there_is_the_evidence_of_the_cpu(kind: str, elsewhere:
     kernels = elsewhere.kernels
     assert repr(judge([statistics(there)])[0].findings) == repr(judge([statistics(here)])[0].findings)
     assert elsewhere.kernels == kernels
+
+
+def test_dictionaries_without_room_train_in_halves(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    regime, elsewhere_regime = regimes("bottleneck")
+    asked, whole = list[int](), p9_harder_to_find._dictionaries
+
+    def noted(arm: Models, middle: int, last: int) -> dict[str, torch.Tensor]:
+        asked.append(len(arm))
+        return whole(arm, middle, last)
+
+    monkeypatch.setattr(p9_harder_to_find, "_dictionaries", noted)
+    monkeypatch.setattr(p9_harder_to_find, "ABREAST", 1)  # the CPU's, as what trains beside changes the rounding
+    middle, last = halves(SAMPLES)
+    here = p9_harder_to_find.dictionaries(regime.arms[MAIN], middle, last)
+    assert asked == [1, 1]
+    elsewhere.most = 3 * 8 * 20 * 96  # of a model z and g, [2, penalty, latent, sample], and not of two
+    there = p9_harder_to_find.dictionaries(elsewhere_regime.arms[MAIN], middle, last)
+    assert asked[2:] == [2, 1, 1]
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[name].nan_to_num(-7.0), there[name].nan_to_num(-7.0)) for name in here)
+    elsewhere.most = 8 * 20 * 96
+    with pytest.raises(torch.OutOfMemoryError):
+        p9_harder_to_find.dictionaries(elsewhere_regime.arms[MAIN], middle, last)

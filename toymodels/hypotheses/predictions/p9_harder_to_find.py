@@ -30,9 +30,10 @@ from toymodels.hypotheses.prediction import OwnTable, Prediction
 from toymodels.hypotheses.statistics.contrasts import mean_over
 from toymodels.hypotheses.statistics.findings import Finding
 from toymodels.hypotheses.tiers import AnalysisSetting, Tiers
-from toymodels.metrics.dictionaries import PENALTIES, activations, choose, fit, matching, score, top_k
+from toymodels.metrics.dictionaries import activations, choose, fit, matching, score, top_k
 from toymodels.metrics.recovery import best_neuron_r2
 from toymodels.metrics.tiers import Tier
+from toymodels.training.memory import is_out_of_memory
 
 BEST_NEURON, TOP_K, L1 = "best neuron", "F1 of TopK", "F1 of L1"
 KINDS = (BEST_NEURON, TOP_K, L1)
@@ -43,10 +44,8 @@ directions."""
 FITTED, HELD_OUT, SCORED = 20_480, 4096, 16_384
 """The most samples that dictionaries are fitted on, chosen on and scored on."""
 ABREAST = 8
-"""How many models' dictionaries train together on a CPU, each at every penalty: more take more memory."""
-NUMBERS_ABREAST = 2**30
-"""How many activations may be trained on together elsewhere: a step of few dictionaries takes as long there as a step
-of many, that of its launches."""
+"""How many models' dictionaries train together on a CPU, each at every penalty: more take more memory, some five times
+the activations that they are fitted on, which are there once a penalty."""
 
 
 class HarderToFind(Prediction):
@@ -105,11 +104,28 @@ class HarderToFind(Prediction):
 def dictionaries(arm: Models, middle: int, last: int) -> Quantities:
     """What dictionaries of either kind find: by kind, the F1 of each feature at ``post`` [model, feature]; and as
     ``scores`` [model, dictionary, score] all `SCORES` of all `DICTIONARIES`, NaN at ``post`` without LayerNorm: it is
-    ``mid``."""
-    abreast, numbers = ABREAST, FITTED * arm.bottleneck.hidden * len(PENALTIES)
-    if arm.parameters.W_in.device.type != "cpu":
-        abreast = max(abreast, NUMBERS_ABREAST // numbers)
-    parts = [_dictionaries(arm[k : k + abreast], middle, last) for k in range(0, len(arm), abreast)]
+    ``mid``.
+
+    On a CPU `ABREAST` models are trained together. Elsewhere all are, as a step is launched once for all; or half of
+    them after the other half, and so on, where these have no room.
+    """
+    abreast = ABREAST if arm.parameters.W_in.device.type == "cpu" else len(arm)
+    return _together([_within(arm[k : k + abreast], middle, last) for k in range(0, len(arm), abreast)])
+
+
+def _within(arm: Models, middle: int, last: int) -> Quantities:
+    """`_dictionaries`, in halves as often as it takes for them to have room."""
+    try:
+        return _dictionaries(arm, middle, last)
+    except (RuntimeError, MemoryError) as error:
+        if len(arm) == 1 or not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    half = (len(arm) + 1) // 2
+    return _together([_within(part, middle, last) for part in (arm[:half], arm[half:])])
+
+
+def _together(parts: list[Quantities]) -> Quantities:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
