@@ -224,6 +224,25 @@ def test_what_cuda_adds_up_in_any_order_is_refused_there_but_of_whole_numbers(el
     assert there.index_put((place,), there).tolist() == there.tolist()
 
 
+def test_what_runs_aside_is_waited_for_whatever_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def __init__(self, *_: Any) -> None:
+            self.waits_for: list[Stream] = []
+
+        def wait_stream(self, other: Stream) -> None:
+            self.waits_for.append(other)
+
+    outside = Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: outside)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    recorder = replay.CudaRecorder(torch.device("cuda"))
+    with pytest.raises(KeyboardInterrupt), recorder.aside():
+        assert outside.waits_for == []
+        raise KeyboardInterrupt
+    assert outside.waits_for == [recorder.stream]
+
+
 def test_a_recording_runs_nothing_and_keeps_what_it_took_for_constant(elsewhere: Elsewhere) -> None:
     total, step = torch.zeros(2, device="meta"), 1.0
 

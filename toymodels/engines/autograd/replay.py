@@ -50,9 +50,11 @@ class CudaRecorder:
         """See `Recorder`: the default stream cannot be recorded."""
         outside = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(outside)
-        with torch.cuda.stream(self.stream):
-            yield
-        outside.wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:  # whatever was raised: its memory is given to others, and kernels may still write there
+            outside.wait_stream(self.stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder`."""
