@@ -10,7 +10,7 @@ DEMO := solu_neurons --out runs/demo --set features.n=64 --set features.density=
         --set features.frequency=uniform --set model.init_scale=2 \
         --set train.steps=3000 --grid 'seed={range = [0, 4]}'
 
-.PHONY: demo test faults slow lint types wheel lowest saelens transformers docs bench device device-parity device-learning device-scale device-tune clean
+.PHONY: demo test faults slow lint types wheel lowest saelens transformers docs bench device device-parity device-learning device-scale device-shares device-tune clean
 
 demo: $(VENV)/installed
 	$(BIN)/toymodels sweep $(DEMO)
@@ -94,7 +94,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.estimates
 
 # On a machine with CUDA and a Python that has torch and pytest: nothing is installed, only `toymodels` is imported. Each
-# part takes less than ten minutes, so that one can be run by itself where a machine is lent for no longer.
+# part is meant to take less than ten minutes, so that one can be run by itself where a machine is lent for no longer.
 DEVICE := parity learning W1,W2,W3,W4,W5 W6,W7 W8,W9,W10 scale shares tune
 device: $(addprefix device-,$(DEVICE))
 
@@ -107,7 +107,7 @@ device-learning device-scale: device-%:
 
 # What measuring takes beside training.
 device-shares:
-	$(PYTHON) -m benchmarks.shares
+	$(PYTHON) -m benchmarks.shares --minutes 8
 
 # Which tile, warps and models a launch are best, of those that the gpu engine could take.
 device-tune:

@@ -18,9 +18,11 @@ from toymodels.metrics.dictionaries import choose, fit  # noqa: E402
 
 
 def test_shares_are_of_training_and_measuring_together() -> None:
-    found = shares.shares({"training": 6.0, "battery": 2.0}, {"battery": 18.0})
-    assert found["there"] == pytest.approx({"training": 0.75, "battery": 0.25})
-    assert found["cpu"] == pytest.approx({"training": 0.25, "battery": 0.75})
+    rest = dict.fromkeys(shares.WHAT[1:], 0.5)
+    found = shares.shares({"training": 6.0} | rest, {name: 9 * each for name, each in rest.items()})
+    assert found["there"] == pytest.approx({"training": 0.75} | dict.fromkeys(rest, 0.0625))
+    assert found["cpu"] == pytest.approx({"training": 0.25} | dict.fromkeys(rest, 0.1875))
+    assert shares.shares({"training": 6.0} | rest, {"battery": 9.0}).keys() == {"there"}
 
 
 def test_the_program_works_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +37,17 @@ def test_the_program_works_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     said = page.read_text()
     for each in ("nothing follows about speed", "| dictionaries | ", "All but training: "):
         assert each in said, each
+
+
+def test_nothing_is_begun_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(p9_harder_to_find, "fit", partial(fit, steps=20))
+    monkeypatch.setattr(p9_harder_to_find, "choose", partial(choose, steps=20))
+    arguments = ["--device", "cpu", "--tiny", "--engine", "autograd", "--minutes", "0", "--out", str(tmp_path)]
+    shares.main(arguments)
+    (record,), (page,) = tmp_path.glob("shares-*-tiny.json"), tmp_path.glob("shares-*-tiny.md")
+    found = json.loads(record.read_text())
+    assert found["shares"] == {}
+    assert found["seconds"]["there"].keys() == {"training"}
+    assert found["seconds"]["cpu"] == {}
+    assert len(found["left_out"]) == 8
+    assert "Not begun, as the time was up: a pack's measures, battery, " in page.read_text()
