@@ -146,11 +146,13 @@ def main(arguments: list[str] | None = None) -> None:
         exact = learnt(experiments, "autograd", None)
         others = {way: learnt(experiments, engine, made) for way, (engine, made) in ways.items()}
         for of, values in exact.items():
-            of_models = values if values.ndim == 1 else values.sum(1)
-            each = {way: other[of].tolist() for way, other in others.items()}
-            rows.append({"arm": arm, "of": of, "float32": values.tolist(), **each})
-            cells = " | ".join(apart(values, other[of]) for other in others.values())
-            lines.append(f"| {arm} | {of} | {of_models.mean():.4g} ± {of_models.std(ddof=1):.2g} | {cells} |")
+            found = {"float32": values} | {way: other[of] for way, other in others.items()}
+            of_models = {way: each if each.ndim == 1 else each.sum(1) for way, each in found.items()}
+            differences = {way: apart(values, found[way]) for way in others}
+            numbers = {way: each.tolist() for way, each in of_models.items()}
+            rows.append({"arm": arm, "of": of, "of models": numbers, "apart": differences})
+            mean, spread = of_models["float32"].mean(), of_models["float32"].std(ddof=1)
+            lines.append(f"| {arm} | {of} | {mean:.4g} ± {spread:.2g} | {' | '.join(differences.values())} |")
             print(lines[-1], flush=True)
     head = (
         f"# Products in TF32, emulated\n\nDecoders 64 -> 16 -> 64, density .04, {asked.steps:,} steps of 256, "
