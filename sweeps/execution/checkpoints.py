@@ -65,7 +65,9 @@ class Checkpoints:
             step = self.of(job).read()["step"]
         except (OSError, Unfit, KeyError):
             return None  # said when it is loaded
-        return int(step[0]) if (step == step[:1]).all() else 0
+        if step.ndim != 1 or not len(step) or step.is_floating_point():
+            return None  # every engine refuses it
+        return int(step[0]) if (step == step[0]).all() else 0
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""

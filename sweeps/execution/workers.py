@@ -160,7 +160,8 @@ def check_able(machine: Machine, engine: str, device: str) -> None:
     """Raise `WorkerLacks` where a worker lacks what the engine, or the device, takes."""
     if reason := machine.cannot(engine, device):
         raise WorkerLacks(
-            f"{reason}; every worker of this run must train by engine {engine} on {device}: stop this one"
+            f"{reason}; every worker of this run must train by engine {engine} on {device}: have none that cannot, or "
+            "name another --engine or --device"
         )
 
 
