@@ -247,7 +247,7 @@ def test_how_far_a_pack_is_that_was_begun(step: torch.Tensor, begun: int | None,
     made = plan()
     store = Store.create_or_open(tmp_path, made, "autograd", "cpu")
     store.release()
-    of, job = Checkpoints("autograd", Reporter()), Job.of(store, made, made.packs[0])
+    of, job = Checkpoints("autograd", "cpu", Reporter()), Job.of(store, made, made.packs[0])
     assert of.begun(job) is None
     of.of(job).save({"step": step})
     assert of.begun(job) == begun
@@ -315,7 +315,7 @@ def test_a_file_in_the_place_of_the_folder_ends_nothing(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "run", made, "autograd", "cpu")
     store.release()
     store.unfinished.write_bytes(b"")
-    keep = Checkpoints("autograd", Reporter(note=notes.append)).of(Job.of(store, made, made.packs[0]))
+    keep = Checkpoints("autograd", "cpu", Reporter(note=notes.append)).of(Job.of(store, made, made.packs[0]))
     keep.save({"step": torch.zeros(1)})
     keep.save({"step": torch.zeros(1)})
     assert len(notes) == 1

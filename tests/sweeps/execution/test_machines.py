@@ -195,7 +195,7 @@ def test_a_worker_that_came_later_and_lacks_something_is_refused_when_it_gets_a_
     store = Store.create_or_open(tmp_path, plan(), "gpu", "cuda")
     job = Job.of(store, plan(), plan().packs[0])
     with pytest.raises(WorkerLacks, match="has no CUDA device that torch can use; every worker"):
-        carry_out(order_of(job, "gpu", "cuda"))
+        carry_out(order_of(job, "gpu", "cuda", {}))
     store.release()
 
 
