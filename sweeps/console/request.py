@@ -117,7 +117,7 @@ def resolve(
     if extend and shard is not None:
         raise SpecError("--extend: needs the whole folder, not a shard of it: extend it first, then share it")
     own = Shard.parse(shard) if shard is not None else None
-    check_options(device, workers, scheduler, own)
+    check_options(engine, device, workers, scheduler, own)
     folder = out if out is not None else Path("runs") / sweep.stem
     recorded = recorded_choice(folder)
     sweep = with_choices_of(folder, sweep)

@@ -3,7 +3,7 @@
     unfinished/%08d-FIRST-LAST.safetensors   of the pack of that number, its models FIRST to LAST - 1
 
 Written over and over while the pack is trained, gone when the pack is there. A pack that lack of memory divides is kept
-in parts. What is damaged, or of other models, another engine, version or processor, is moved aside and said.
+in parts. What is damaged, or of other models, another engine, version, processor or GPU, is moved aside and said.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from toymodels.engines import Keep
 from toymodels.sweeps.errors import Unreadable
 from toymodels.sweeps.execution.job import Job
+from toymodels.sweeps.execution.machines import on_gpu
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.plan.plan import Pack
 from toymodels.sweeps.store import atomic
@@ -48,11 +49,11 @@ class Unfit(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of a run, made by one engine; a pack's own is asked for by whoever trains it."""
+    """The checkpoints of a run, made by one engine on one device; a pack's own is asked for by whoever trains it."""
 
-    def __init__(self, engine: str, reporter: Reporter) -> None:
+    def __init__(self, engine: str, device: str, reporter: Reporter) -> None:
         self.reporter = reporter
-        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes()}
+        self.made_by = {"engine": engine, "numerics": NUMERICS, "versions": of_bytes(), **on_gpu(engine, device)}
 
     def of(self, job: Job) -> Checkpoint:
         """What keeps the models of a job while they are trained."""
@@ -65,7 +66,9 @@ class Checkpoints:
             step = self.of(job).read()["step"]
         except (OSError, Unfit, KeyError):
             return None  # said when it is loaded
-        return int(step[0]) if (step == step[:1]).all() else 0
+        if step.ndim != 1 or not len(step) or step.is_floating_point():
+            return None  # every engine refuses it
+        return int(step[0]) if (step == step[0]).all() else 0
 
     def say_unwritable(self, folder: Path, reason: object) -> None:
         """Once a run: it costs safety, and no training."""

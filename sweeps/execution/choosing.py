@@ -16,8 +16,12 @@ from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store.locks import Shard
 
 
-def check_options(device: str, workers: int | None, scheduler: str | None, shard: Shard | None) -> None:
-    """Raise `SpecError` for options that say who trains and do not go together, and where Dask is not installed."""
+def check_options(engine: str, device: str, workers: int | None, scheduler: str | None, shard: Shard | None) -> None:
+    """Raise `SpecError` for options that say who trains by what: for names that nobody could follow, options that do
+    not go together, and where Dask is not installed. Nobody is asked."""
+    _check_engine(engine)
+    if device != "auto":
+        _check_device(device)
     given = {"--shard": shard, "--workers": workers, "--scheduler": scheduler}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
@@ -30,6 +34,21 @@ def check_options(device: str, workers: int | None, scheduler: str | None, shard
         raise SpecError(f"--workers: expected 1 or more, got {workers}")
     if find_spec("distributed") is None:
         raise SpecError(f"{named[0]}: needs Dask: pip install 'toymodels[cluster]'")
+
+
+def _check_engine(engine: str) -> None:
+    """Raise `SpecError` for what is neither ``auto`` nor an engine of this version."""
+    if engine not in ("auto", *ENGINES):
+        raise SpecError(f"--engine: '{engine}' is not in this version (choose {choices()})")
+
+
+def _check_device(device: str) -> None:
+    """Raise `SpecError` for what is neither a kind of device nor a numbered one of CUDA."""
+    kind, colon, number = device.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and number.isascii() and number.isdecimal())):
+        raise SpecError(
+            f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
+        )
 
 
 def machines_to_ask(scheduler: str | None, recorded: Mapping[str, str], reporter: Reporter) -> Sequence[Machine]:
@@ -67,8 +86,7 @@ def resolve_engine(
 
     if engine == "auto":
         engine = recorded.get("engine", "auto")
-    if engine not in ("auto", *ENGINES):
-        raise SpecError(f"--engine: '{engine}' is not in this version (choose {choices()})")
+    _check_engine(engine)
     some = slice(1) if all(each.judges_by_one() for each in ENGINES.values()) else slice(None)
     batches = (plan.experiments(plan.settings(pack.models[some])) for pack in plan.packs)
     try:
@@ -98,21 +116,17 @@ def resolve_device(
         if not chosen.expected:
             reporter.note(str(chosen))
         device = chosen.device
-    kind, colon, number = device.partition(":")
-    numbered = kind == "cuda" and number.isascii() and number.isdecimal()
-    if kind not in DEVICES or (colon and not numbered):
-        raise SpecError(
-            f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
-        )
+    _check_device(device)
+    kind, _, number = device.partition(":")
     for machine in those:
         if reason := machine.without_device(kind):
             raise SpecError(f"--device: {reason} (choose auto or cpu)")
-        if numbered and int(number) >= machine.gpus:
+        if number and int(number) >= machine.gpus:
             raise SpecError(
                 f"--device: {machine} has {machine.gpus} CUDA devices, cuda:0 to cuda:{machine.gpus - 1}, "
                 f"got '{device}'"
             )
-    return f"{kind}:{int(number)}" if numbered else kind
+    return f"{kind}:{int(number)}" if number else kind
 
 
 def choose_executor(engine: str, device: str, workers: int | None = None, scheduler: str | None = None) -> Executor:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from queue import Empty, Queue
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import dask.config
 from distributed import CancelledError, Client, Future, KilledWorker
@@ -25,20 +25,21 @@ from toymodels.engines import ENGINES
 from toymodels.sweeps.errors import GO_ON, SweepError
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
-from toymodels.sweeps.execution.machines import Machine
+from toymodels.sweeps.execution.machines import Machine, made_with
 from toymodels.sweeps.execution.processes import local_cluster, visible_gpus
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.workers import (
     CarriedOut,
-    VersionsDiffer,
+    Order,
     carry_out,
     check_able,
-    differing,
+    check_same,
     order_of,
-    refusal,
+    public,
 )
 from toymodels.sweeps.store.manifest import versions
 
+T = TypeVar("T")
 TRIES = 2
 """workers that may die with a pack before it is given up"""
 DASK_SETTINGS = {"distributed": {"scheduler": {"allowed-failures": TRIES - 1, "worker-ttl": "60s"}}}
@@ -70,10 +71,33 @@ class Cluster(Executor):
         if first is None:
             return  # nothing to train: no cluster is begun
         with self._client(reporter) as client:
-            for machine in _machines(client, reporter):
-                check_able(machine, self.engine, self.device)
+            said = self._made_with(client, reporter)
+            for sentence in chain.from_iterable(first.store.version_changes(each) for each in said):
+                reporter.note_once(sentence)
+            order = partial(order_of, engine=self.engine, device=self.device, made_with=said[0])
             reporter.trained(0.0)  # training begins: the first packs end much later, and all at once
-            yield from _finish_on(client, self.engine, self.device, chain([first], jobs), reporter)
+            yield from _finish_on(client, order, chain([first], jobs), reporter)
+
+    def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
+        """See `Executor`: of the workers of a scheduler, what the first says. Raises as `workers_of`, `WorkerLacks`."""
+        if self.scheduler is None:
+            return made_with(self.engine, self.device)
+        if begun:
+            return {}
+        _quieten()
+        with _client_of(self.scheduler) as client:
+            return self._made_with(client, reporter)[0]
+
+    def _made_with(self, client: Client, reporter: Reporter) -> list[Mapping[str, str]]:
+        """What each worker makes packs with. Raises `WorkerLacks`, and `VersionsDiffer` where they differ by more than
+        rounding."""
+        for machine in _machines(client, reporter):
+            check_able(machine, self.engine, self.device)
+        said = sorted(_asked(client, made_with, self.engine, self.device).items())
+        first, mine = said[0]
+        for address, theirs in said[1:]:
+            check_same(mine, theirs, f"at {address}", f"at {first}")
+        return [each for _, each in said]
 
     @contextmanager
     def _client(self, reporter: Reporter) -> Iterator[Client]:
@@ -130,25 +154,30 @@ def _machines(client: Client, reporter: Reporter) -> list[Machine]:
         if time.monotonic() > end:
             raise ClusterLost(f"no worker came in {PATIENCE_SECONDS:.0f} seconds: start some with 'dask worker'")
         time.sleep(TICK_SECONDS)
-    mine = versions()
+    mine = {name: public(of) for name, of in versions().items()}
     found = client.get_versions(packages=[name for name in mine if name != "python"])
     for address, of_worker in cast("dict[str, Any]", found)["workers"].items():
         packages = dict(of_worker["packages"])
         packages["python"] = ".".join(packages["python"].split(".")[:3])
-        others = differing(mine, packages)
-        if others:
-            raise VersionsDiffer(refusal(f"at {address}", others))
+        theirs = {name: public(packages[name]) for name in mine if packages.get(name)}
+        check_same(mine, theirs, f"at {address}", "here")
+    said = _asked(client, Machine.here)
+    return [replace(machine, worker=address) for address, machine in sorted(said.items())]
+
+
+def _asked(client: Client, what: Callable[..., T], *about: str) -> dict[str, T]:
+    """What every worker answers, by its address. Raises `ClusterLost` where one, or all, are gone."""
     try:
-        said = cast("dict[str, Machine]", client.run(Machine.here))
+        said = cast("dict[str, T]", client.run(what, *about))
     except (OSError, CommClosedError) as error:
         raise ClusterLost(f"a worker is gone that was asked what it has ({error}); {GO_ON}") from error
     if not said:
         raise ClusterLost(f"no worker is left; {GO_ON}")
-    return [replace(machine, worker=address) for address, machine in sorted(said.items())]
+    return said
 
 
 def _finish_on(
-    client: Client, engine: str, device: str, jobs: Iterator[Job], reporter: Reporter
+    client: Client, order: Callable[..., Order], jobs: Iterator[Job], reporter: Reporter
 ) -> Iterator[tuple[Job, Finished | Failed]]:
     """As many packs at once as there are workers: none waits on a worker that another pack may kill."""
     at_work: dict[Any, tuple[Job, Future[CarriedOut]]] = {}
@@ -168,7 +197,7 @@ def _finish_on(
             job = next(jobs, None)
             more = job is not None
             if job is not None:
-                future = client.submit(carry_out, order_of(job, engine, device, topic), pure=False)
+                future = client.submit(carry_out, order(job, topic=topic), pure=False)
                 at_work[future.key] = job, future
                 future.add_done_callback(done.put)
         _report(heard, told, reporter)
@@ -180,7 +209,7 @@ def _finish_on(
         answer = _answer(future, job)
         future.release()  # else Dask would train it again when the worker that did dies
         for note in answer.notes:
-            reporter.note(note)
+            reporter.note_once(note)  # several packs of a worker say the same of it
         ended, trained = answer.ended, told.get(job.pack.index, 0.0)
         told[job.pack.index] = float("inf")  # what comes now is late
         if isinstance(ended, Finished):

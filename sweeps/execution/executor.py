@@ -8,11 +8,12 @@ This process is one (`toymodels.sweeps.execution.local`), the workers of a clust
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.store.manifest import of_bytes
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class Failed:
 
 class Executor(ABC):
     """Trains, measures and writes packs."""
+
+    def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
+        """What the bytes of packs depend on where it trains, beside their plan and engine, by name.
+
+        Nothing where others train into a folder that is ``begun``: it may be finished, so they are asked when they are
+        to train, and what differs then is noted.
+        """
+        return of_bytes()
 
     @abstractmethod
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:

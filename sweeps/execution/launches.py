@@ -57,15 +57,19 @@ def launches(
     """The jobs in launches: as many packs of one structure in a row as keep the device busy and fit into its memory.
 
     Of an engine that is not `Engine.independent` each is a launch by itself. ``begun`` says of a pack how far it is:
-    packs that can go on from a checkpoint are not mixed with others. A job more is asked for than is in the launch.
+    packs that can go on from a checkpoint are not mixed with others. It reads a whole checkpoint, so the first pack of
+    a launch is asked for once. A job more is asked for than is in the launch.
     """
     waiting: Job | None = next(jobs, None)
     while waiting is not None:
-        together, size = [waiting], len(waiting.keys)
-        wanted = engine.models_at_once(waiting.experiments, device) if engine.independent else 0
+        first, together, size = waiting, [waiting], len(waiting.keys)
+        wanted = engine.models_at_once(first.experiments, device) if engine.independent else 0
         waiting = next(jobs, None) if size < wanted else None
         budget = most_bytes()
-        while waiting is not None and size < wanted and _alike(together[0], waiting, begun):
+        step = begun(first) if waiting is not None else None
+        while waiting is not None and size < wanted:
+            if waiting.like.structure() != first.like.structure() or begun(waiting) != step:
+                break
             some = [e for job in (*together, waiting) for e in job.experiments]
             if budget is not None and engine.bytes_needed(some) > budget:
                 break
@@ -74,11 +78,6 @@ def launches(
             waiting = next(jobs, None) if size < wanted else None
         yield Launch(together)
         waiting = waiting if waiting is not None else next(jobs, None)
-
-
-def _alike(first: Job, other: Job, begun: Callable[[Job], Hashable]) -> bool:
-    """Whether two packs can be trained together."""
-    return first.like.structure() == other.like.structure() and begun(first) == begun(other)
 
 
 class KeptTogether(Keep):

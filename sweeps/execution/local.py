@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.launches import Launch, keep_of, launches
+from toymodels.sweeps.execution.machines import made_with
 from toymodels.sweeps.execution.measuring import naming_the_lost
 from toymodels.sweeps.execution.memory import memory_budget
 from toymodels.sweeps.execution.reporter import Reporter
@@ -32,6 +33,11 @@ class InProcess(Executor):
     threads: int | None = None
     """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
+    def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
+        """See `Executor`. Raises `DeviceLost`."""
+        with naming_the_lost(self.device):
+            return made_with(self.engine, self.device)
+
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
         """Every job with what became of it, in the order of the jobs. Raises `DeviceLost` where the GPU is."""
         with naming_the_lost(self.device):
@@ -39,7 +45,7 @@ class InProcess(Executor):
 
     def _finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
         engine, waiting = ENGINES[self.engine], deque[Launch]()
-        checkpoints = Checkpoints(self.engine, reporter)
+        checkpoints = Checkpoints(self.engine, self.device, reporter)
 
         def batches() -> Iterator[Sequence[Experiment]]:
             for launch in launches(jobs, engine, self.device, self._memory, checkpoints.begun):

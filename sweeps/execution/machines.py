@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from toymodels.engines import ENGINES
+from toymodels.sweeps.store.manifest import of_bytes
 
 DEVICES = ("cpu", "cuda")
 """the kinds of device"""
+COMPILED = ("gpu kernels", "triton")
+"""what the fingerprint of an engine with kernels of its own for a GPU has of them and of what compiles them"""
+ROUNDING = ("processor", "gpu")
+"""of what packs are made with, where it is no version that could be installed: machines that differ are not refused"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Machine:
     def cannot(self, engine: str, device: str) -> str | None:
         """Why it cannot train by the engine on the device, in a sentence; None if it can."""
         return self.without_device(device) or self.without_engine(engine, device)
+
+
+def on_gpu(engine: str, device: str) -> dict[str, str]:
+    """What the bytes of a pack depend on, beside `of_bytes`, where this process trains it by the engine on a GPU: the
+    GPU's name, and the kernels and compiler of an engine that has some. Nothing on a CPU."""
+    if kind_of(device) != "cuda":
+        return {}
+    said = ENGINES[engine].fingerprint()
+    return {name: said[name] for name in COMPILED if name in said} | {"gpu": torch.cuda.get_device_name(device)}
+
+
+def made_with(engine: str, device: str) -> dict[str, str]:
+    """All that the bytes of a pack depend on beside its plan, where this process trains it by the engine there."""
+    return of_bytes() | on_gpu(engine, device)
 
 
 def kind_of(device: str) -> str:

@@ -67,14 +67,16 @@ def run(
     process if none is named. Raises `FolderError` where the folder is refused.
     """
     executor = executor or InProcess(engine, device)
-    store = Store.create_or_open(folder, plan, engine, kind_of(device), shard)
+    made_with = executor.made_with(reporter, begun=Store(folder).begun)
+    store = Store.create_or_open(folder, plan, engine, kind_of(device), shard, made_with)
     packs, heartbeat = own_packs(plan, shard), Heartbeat(store)
     try:
         wording = store.take_over_wording(plan.sweep, may_write=shard is None)
         source = store.take_over_code(plan.sweep.code, may_write=shard is None)
-        for sentence in (wording, source, *store.version_changes()):
+        told = heartbeat.beside(reporter)
+        for sentence in (wording, source, *store.version_changes(made_with)):
             if sentence:
-                reporter.note(sentence)
+                told.note_once(sentence)
         _check_room(store, plan, packs)
         outcome = Outcome(models=models_of(packs))
         finished: dict[int, Finished] = {}
@@ -101,7 +103,7 @@ def run(
                 yield job
 
         # Closed before the folder is let go: closing keeps what is unfinished.
-        with closing(executor.finish(to_do(), heartbeat.beside(reporter))) as each:
+        with closing(executor.finish(to_do(), told)) as each:
             for job, ended in each:
                 heard = ended.trained if isinstance(ended, Failed) else None
                 heartbeat.ended(len(job.pack.models) if heard is None else heard)

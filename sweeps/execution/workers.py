@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distributed import get_worker
 
@@ -18,15 +17,16 @@ from toymodels.sweeps.errors import FolderError, SweepError
 from toymodels.sweeps.execution.executor import Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.local import InProcess
-from toymodels.sweeps.execution.machines import Machine
+from toymodels.sweeps.execution.machines import ROUNDING, Machine
 from toymodels.sweeps.execution.memory import SHARE
-from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.plan.plan import Pack
 from toymodels.sweeps.spec.code import Imported
 from toymodels.sweeps.spec.settings import Settings
-from toymodels.sweeps.store.manifest import NUMERICS, versions
+from toymodels.sweeps.store.manifest import NUMERICS
 from toymodels.sweeps.store.store import Store
 
+OF_NUMERICS = {"numerics": str(NUMERICS)}
 ONE_AT_A_TIME = threading.Lock()
 """a worker trains one pack at a time, on all the threads that it was given, however many tasks Dask hands it"""
 
@@ -45,7 +45,8 @@ class Order:
     settings: tuple[Settings, ...]
     engine: str
     device: str
-    versions: tuple[tuple[str, str], ...]
+    made_with: tuple[tuple[str, str], ...]
+    """with what the workers that were there first make packs, and the number of the numerics"""
     topic: str = ""
     """under which the client hears how far the pack is; nobody does without one"""
 
@@ -58,8 +59,8 @@ class CarriedOut:
     notes: tuple[str, ...] = ()
 
 
-def order_of(job: Job, engine: str, device: str, topic: str = "") -> Order:
-    """The order by which a worker finishes this job, and tells of it under a topic."""
+def order_of(job: Job, engine: str, device: str, made_with: Mapping[str, str], topic: str = "") -> Order:
+    """The order by which a worker finishes this job as others do, and tells of it under a topic."""
     store = job.store
     return Order(
         folder=str(store.path.absolute()),
@@ -69,17 +70,17 @@ def order_of(job: Job, engine: str, device: str, topic: str = "") -> Order:
         settings=tuple(job.settings),
         engine=engine,
         device=device,
-        versions=tuple(versions_of_packs().items()),
+        made_with=tuple({**made_with, **OF_NUMERICS}.items()),
         topic=topic,
     )
 
 
 def carry_out(order: Order) -> CarriedOut:
     """On a worker: train, measure and write a pack, unless it is there already."""
-    others = differing(dict(order.versions), versions_of_packs())
-    if others:
-        raise VersionsDiffer(refusal("that came later", others))
     check_able(Machine.here(_address()), order.engine, order.device)
+    here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
+    mine = here.made_with(SILENT, begun=True)
+    check_same(dict(order.made_with), {**mine, **OF_NUMERICS}, "that came later", "on the others")
     code = order.settings[0].code
     if isinstance(code, Imported):
         code.check_same()
@@ -88,14 +89,13 @@ def carry_out(order: Order) -> CarriedOut:
         raise FolderError(
             f"{order.folder}: a worker does not find this run folder: all of them must share its file system"
         )
-    notes: list[str] = []
+    notes = store.version_changes(mine)
     reporter = Reporter(note=notes.append, trained=_teller(order))
     with ONE_AT_A_TIME:
         job = Job(store, order.pack, order.keys, lambda some: order.settings[some])
         stored = job.finished(reporter)
         if stored is not None:
             return CarriedOut(stored, tuple(notes))
-        here = InProcess(order.engine, order.device, _worker_bytes(), _worker_threads())
         ((_, ended),) = here.finish(iter([job]), reporter)
         return CarriedOut(ended, tuple(notes))
 
@@ -139,13 +139,13 @@ def _worker_threads() -> int | None:
         return None
 
 
-def versions_of_packs() -> dict[str, str]:
-    """The versions, by package, that must be the same on every worker, and the number of the numerics."""
-    return versions() | {"numerics": str(NUMERICS)}
+def public(version: str) -> str:
+    """A version without its local part: 2.13.0 of 2.13.0+cu130, which says for what it was built."""
+    return version.partition("+")[0]
 
 
 class VersionsDiffer(SweepError):
-    """A worker has other versions than the client: its packs would be other bytes."""
+    """A worker has other versions than the client, or than the other workers: its packs would be other bytes."""
 
     exit_code = 2
 
@@ -160,19 +160,22 @@ def check_able(machine: Machine, engine: str, device: str) -> None:
     """Raise `WorkerLacks` where a worker lacks what the engine, or the device, takes."""
     if reason := machine.cannot(engine, device):
         raise WorkerLacks(
-            f"{reason}; every worker of this run must train by engine {engine} on {device}: stop this one"
+            f"{reason}; every worker of this run must train by engine {engine} on {device}: have none that cannot, or "
+            "name another --engine or --device"
         )
 
 
-def differing(mine: dict[str, str], theirs: dict[str, Any]) -> str:
-    """What differs, as a sentence's end; empty where nothing does."""
-    return ", ".join(
-        f"{name} {theirs.get(name) or 'missing'} there and {mine[name]} here"
+def check_same(mine: Mapping[str, str], theirs: Mapping[str, str], which: str, where: str) -> None:
+    """Raise `VersionsDiffer` where a worker, which one in words, has other versions than are said of another place.
+
+    Another processor or GPU is none: its packs differ by rounding, which is said of the run folder.
+    """
+    others = ", ".join(
+        f"{name} {theirs.get(name, 'missing')} there and {mine[name]} {where}"
         for name in mine
-        if theirs.get(name) != mine[name]
+        if name not in ROUNDING and theirs.get(name) != mine[name]
     )
-
-
-def refusal(which: str, others: str) -> str:
-    """The sentence that refuses a worker for what differs there."""
-    return f"a worker {which} has {others}: its packs would be other bytes; install the same versions"
+    if others:
+        raise VersionsDiffer(
+            f"a worker {which} has {others}: its packs would be other bytes; install the same versions"
+        )

@@ -10,7 +10,7 @@ Only `begin`, `check_is` and `take_over_wording` write, and only for who holds t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from toymodels.sweeps.spec.importing import CodeError
 from toymodels.sweeps.spec.resolved import resolved_toml
 from toymodels.sweeps.spec.sweep import Sweep, parse
 from toymodels.sweeps.store import atomic
-from toymodels.sweeps.store.manifest import MAX_SWEEPS, NUMERICS, Manifest, of_bytes
+from toymodels.sweeps.store.manifest import MAX_SWEEPS, NUMERICS, MadeWith, Manifest
 from toymodels.sweeps.store.rights import make_inner_folder, unreadable
 
 MOST_BYTES = 2**28
@@ -120,21 +120,22 @@ class RunFolder:
         going_on = continued(self.plan(), plan, extend)
         return replace(going_on, sweep=replace(worded_as(going_on.sweep, sweep), code=sweep.code))
 
-    def version_changes(self) -> list[str]:
-        """A sentence for every version that is not what the folder was begun with: packs may differ in rounding."""
-        begun, now = self.manifest.versions, of_bytes()
+    def version_changes(self, now: Mapping[str, str]) -> list[str]:
+        """A sentence for all with which packs are made ``now`` that is not what the folder was begun with: they may
+        differ in rounding."""
+        begun = {**dict.fromkeys(now, "unknown"), **self.manifest.versions}
         return [
-            f"{self.path}: begun with {name} {begun.get(name)}, now {now[name]}: packs may differ in rounding"
+            f"{self.path}: begun with {name} {begun[name]}, now {now[name]}: packs may differ in rounding"
             for name in now
-            if begun.get(name) != now[name]
+            if begun[name] != now[name]
         ]
 
-    def begin(self, plan: Plan, engine: str, device: str) -> None:
-        """Make this the folder of ``plan``."""
+    def begin(self, plan: Plan, engine: str, device: str, made_with: MadeWith = None) -> None:
+        """Make this the folder of ``plan``; its manifest says with what packs are made."""
         if any((self.path / "packs").iterdir()):
             raise FolderError(f"{self.path}: holds packs but no manifest.json: choose another --out")
         atomic.write(self.path / "sweep.toml", resolved_toml(plan.sweep).encode())
-        begun = Manifest.begun(plan, engine, device)
+        begun = Manifest.begun(plan, engine, device, made_with)
         atomic.write(self.manifest_path, begun.to_bytes())
         self._manifest = begun
 

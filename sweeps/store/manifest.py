@@ -43,6 +43,8 @@ BESIDE_CHOICES = 2**20
 """more than the rest of it takes"""
 MAX_SWEEPS = 1000
 """of which one folder may be"""
+MadeWith = Mapping[str, str] | None
+"""what the bytes of packs depend on beside their plan and engine, by name; None for `of_bytes` of this process"""
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +54,7 @@ def versions() -> dict[str, str]:
 
 
 def of_bytes() -> dict[str, str]:
-    """All that the bytes of a pack depend on beside its plan and engine."""
+    """All that the bytes of a pack depend on beside its plan and engine, where this process makes it on a CPU."""
     return versions() | {"processor": processor()}
 
 
@@ -69,7 +71,8 @@ class Manifest:
     engine: str
     device: str
     versions: Mapping[str, Any] = field(default_factory=dict)
-    """`of_bytes` of when the folder was begun"""
+    """with what its first packs were made: `of_bytes` of whoever trains, and what is more on a GPU
+    (`toymodels.sweeps.execution.machines.made_with`)"""
     sweeps: int = 0
     """of how many sweeps an extended folder is; 0 for one that was never extended"""
     tuned: Sequence[Any] = ()
@@ -82,11 +85,12 @@ class Manifest:
     """what else the file says, which this version keeps and does not read"""
 
     @staticmethod
-    def begun(plan: Plan, engine: str, device: str) -> Manifest:
+    def begun(plan: Plan, engine: str, device: str, made_with: MadeWith = None) -> Manifest:
         """The manifest of a new folder."""
+        made_with = of_bytes() if made_with is None else made_with
         size = len(plan), len(plan.packs)
         own = {"code": dict(plan.sweep.code.sources), "targets": _own_targets(plan)}
-        return Manifest(SCHEMA, NUMERICS, plan.hash, *size, engine, device, of_bytes(), tuned=_tuned(plan), **own)
+        return Manifest(SCHEMA, NUMERICS, plan.hash, *size, engine, device, made_with, tuned=_tuned(plan), **own)
 
     def extended(self, plan: Plan) -> Manifest:
         """The manifest of the folder when it has become that of ``plan``."""

@@ -31,7 +31,7 @@ from toymodels.sweeps.store import atomic, locks
 from toymodels.sweeps.store.contents import most_bytes, tensors_of
 from toymodels.sweeps.store.folder import TUNING, RunFolder
 from toymodels.sweeps.store.locks import Lock, Shard, moment
-from toymodels.sweeps.store.manifest import MEASURES, NUMERICS
+from toymodels.sweeps.store.manifest import MEASURES, NUMERICS, MadeWith
 from toymodels.sweeps.store.pulse import Pulse
 from toymodels.sweeps.store.rights import make_inner_folder, owner, unreadable
 from toymodels.sweeps.store.tensorfile import Damaged, StoredFile, deserialise, sealed, serialise
@@ -84,15 +84,15 @@ class Store(RunFolder):
         super().__init__(path)
         self._lock: Lock | None = None
 
-    # ------------------------------------------------------------------------------------------- opening
-
     @staticmethod
-    def create_or_open(path: Path, plan: Plan, engine: str, device: str, shard: Shard | None = None) -> Store:
+    def create_or_open(
+        path: Path, plan: Plan, engine: str, device: str, shard: Shard | None = None, made_with: MadeWith = None
+    ) -> Store:
         """The folder of this plan, locked: made, or found and checked to be this plan's. Raises `FolderError`."""
         store = Store(path)
         try:
             with explained(path):
-                store._open_for(plan, engine, device, shard)
+                store._open_for(plan, engine, device, shard, made_with)
         except BaseException:
             store.release()
             raise
@@ -109,7 +109,7 @@ class Store(RunFolder):
         _ = store.manifest
         return store
 
-    def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None) -> None:
+    def _open_for(self, plan: Plan, engine: str, device: str, shard: Shard | None, made_with: MadeWith) -> None:
         self.check_may_begin(plan.sweep)
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.packs, self.measures):
@@ -122,7 +122,7 @@ class Store(RunFolder):
             if self.begun:
                 self.check_is(plan, engine, device, shard is None)
             else:
-                self.begin(plan, engine, device)
+                self.begin(plan, engine, device, made_with)
 
     def check_may_begin(self, sweep: Sweep) -> None:
         """Raise `FolderError` for a folder without a manifest that holds what is no beginning of this sweep."""

@@ -24,10 +24,10 @@ from tests.conftest import IN_FRONT
 from toymodels.sweeps.console.looking import Watcher
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.processes import local_cluster
-from toymodels.sweeps.execution.workers import carry_out, order_of
+from toymodels.sweeps.execution.workers import carry_out, order_of, public
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.sweep import parse
-from toymodels.sweeps.store.manifest import versions
+from toymodels.sweeps.store.manifest import of_bytes, versions
 from toymodels.sweeps.store.store import Store
 
 pytestmark = pytest.mark.dask
@@ -63,7 +63,7 @@ Job.finish = finish
 OUT_OF_DATE = """
 import distributed.versions, importlib.metadata as metadata
 real = metadata.version
-distributed.versions.version = metadata.version = lambda name: "1.0.0" if name == "torch" else real(name)
+distributed.versions.version = metadata.version = lambda name, real=real: "1.0.0" if name == "torch" else real(name)
 distributed.versions._version_cached.cache_clear()
 """
 OFTEN = f"""
@@ -328,14 +328,14 @@ def test_a_worker_with_other_versions_is_refused_before_anything_is_trained(plac
         running = began(place, "old", "--scheduler", address)
         _, err = running.communicate(timeout=100)
     assert running.returncode == 2, err
-    assert f"torch 1.0.0 there and {versions()['torch']} here" in err
+    assert f"torch 1.0.0 there and {public(versions()['torch'])} here" in err
     assert not (place / "old").exists()
 
 
 def test_a_pack_that_two_workers_make_at_once_is_one_whole_file(place: Path) -> None:
     plan = make_plan(parse(TEXT, "on", "on.toml"))
     store = Store.create_or_open(place / "twice", plan, "autograd", "cpu")
-    order = order_of(Job.of(store, plan, plan.packs[0]), "autograd", "cpu")
+    order = order_of(Job.of(store, plan, plan.packs[0]), "autograd", "cpu", of_bytes())
     with ProcessPoolExecutor(2) as pool:
         both = list(pool.map(carry_out, [order, order]))
     store.release()

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DOOR, listing
-from tests.faults.test_cluster import ENV, dask, stored, until
+from tests.faults.test_cluster import ENV, OUT_OF_DATE, dask, stored, until
 from toymodels.sweeps.console import request
 from toymodels.sweeps.execution.reporter import Reporter
+from toymodels.sweeps.execution.workers import public
 from toymodels.sweeps.spec.sweep import parse
+from toymodels.sweeps.store.manifest import versions
 
 pytestmark = pytest.mark.dask
 
@@ -132,6 +134,27 @@ def there(address: str) -> int:
     """How many workers a scheduler has."""
     ask = f"from distributed import Client; c = Client({address!r}); print(len(c.nthreads()))"
     return int(subprocess.run([sys.executable, "-c", ask], env=ENV, check=True, capture_output=True).stdout)
+
+
+def test_workers_may_have_another_build_of_a_version_than_the_client_and_not_than_each_other(place: Path) -> None:
+    """A login node usually has PyTorch for CPUs; what the folder says is what trained."""
+    theirs = f"{public(versions()['torch'])}+cu000"
+    (place / "build.py").write_text(OUT_OF_DATE.replace("1.0.0", theirs))
+    with dask(place, "build", 1, "--preload", str(place / "build.py"), **PLAIN) as (address, _, _):
+        code, err = said(began(place, "short.toml", "--out", "build", "--scheduler", address))
+        assert code == 0, err
+        assert json.loads((place / "build" / "manifest.json").read_text())["versions"]["torch"] == theirs
+        running = began(place, "long.toml", "--engine", "autograd", "--out", "later", "--scheduler", address)
+        until(lambda: stored(place / "later"))
+        with another(place, address):
+            code, err = said(running)
+            assert code == 2, err
+            assert f"a worker that came later has torch {versions()['torch']} there and {theirs} on the others" in err
+            code, err = said(began(place, "short.toml", "--out", "mixed", "--scheduler", address))
+            assert code == 2, err
+            assert "torch " in err
+            assert " at tcp://" in err
+            assert not (place / "mixed").exists()
 
 
 def test_a_worker_that_comes_later_and_lacks_what_the_run_takes_is_refused(place: Path) -> None:

@@ -232,6 +232,27 @@ def test_a_sealed_one_of_another_shape_is_refused(whole: tuple[str, dict[str, by
     refused_and_begun_again(tmp_path, engine, expected, path, wrong, "curve: expected shape")
 
 
+@pytest.mark.parametrize(
+    "step, begun",
+    [
+        (torch.tensor([5, 5]), 5),
+        (torch.tensor([5, 6]), 0),
+        (torch.tensor(5), None),
+        (torch.zeros(0, dtype=torch.int64), None),
+        (torch.zeros(2, 2, dtype=torch.int64), None),
+        (torch.full((2,), torch.inf), None),
+    ],
+)
+def test_how_far_a_pack_is_that_was_begun(step: torch.Tensor, begun: int | None, tmp_path: Path) -> None:
+    made = plan()
+    store = Store.create_or_open(tmp_path, made, "autograd", "cpu")
+    store.release()
+    of, job = Checkpoints("autograd", "cpu", Reporter()), Job.of(store, made, made.packs[0])
+    assert of.begun(job) is None
+    of.of(job).save({"step": step})
+    assert of.begun(job) == begun
+
+
 def test_one_that_cannot_be_written_ends_nothing_and_is_said_once(
     whole: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +315,7 @@ def test_a_file_in_the_place_of_the_folder_ends_nothing(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "run", made, "autograd", "cpu")
     store.release()
     store.unfinished.write_bytes(b"")
-    keep = Checkpoints("autograd", Reporter(note=notes.append)).of(Job.of(store, made, made.packs[0]))
+    keep = Checkpoints("autograd", "cpu", Reporter(note=notes.append)).of(Job.of(store, made, made.packs[0]))
     keep.save({"step": torch.zeros(1)})
     keep.save({"step": torch.zeros(1)})
     assert len(notes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from toymodels.sweeps.execution import dask
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.run import run
-from toymodels.sweeps.execution.workers import CarriedOut, Order
+from toymodels.sweeps.execution.workers import CarriedOut, Order, order_of
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.pulse import Pulse
@@ -71,7 +72,8 @@ class OnTwoWorkers(Executor):
     """Trains on them."""
 
     def finish(self, jobs: Any, reporter: Reporter) -> Any:
-        yield from dask._finish_on(cast("Client", TwoWorkers()), "autograd", "cpu", jobs, reporter)
+        order = partial(order_of, engine="autograd", device="cpu", made_with={})
+        yield from dask._finish_on(cast("Client", TwoWorkers()), order, jobs, reporter)
 
 
 def test_of_a_pack_that_failed_only_what_was_heard_is_taken_back(

@@ -199,6 +199,22 @@ def test_an_engine_that_depends_on_the_batch_trains_every_pack_by_itself(monkeyp
     assert [launch.jobs for launch in found] == [[jobs[0]], [jobs[1]]]
 
 
+def test_how_far_a_pack_is_is_read_once_of_each_and_of_the_first_of_a_launch() -> None:
+    """As whole checkpoints are read for it."""
+    engine = mock.Mock(independent=True, models_at_once=lambda *_: 1000, bytes_needed=lambda _: 0)
+    like = mock.Mock(structure=lambda: "one")
+    jobs = [mock.Mock(keys="a", like=like, experiments=[], step=3 if number < 4 else 7) for number in range(6)]
+    asked: list[int] = []
+
+    def begun(job: Any) -> int:
+        asked.append(jobs.index(job))
+        return job.step
+
+    found = launches(iter(jobs), engine, "cuda", lambda: None, begun)
+    assert [launch.jobs for launch in found] == [jobs[:4], jobs[4:]]
+    assert asked == [0, 1, 2, 3, 4, 4, 5]
+
+
 class InMemory(Keep):
     """Keeps one state."""
 

@@ -166,8 +166,10 @@ def test_by_the_command_it_is_a_sentence_and_no_folder(tmp_path: Path, monkeypat
         2,
         "toymodels: --dry-run: models are timed here: this machine has no CUDA device that torch can use",
     )
-    answer = door(*on_workers, "--device", "cuda:1")
-    assert (answer.code, "choose cuda" in answer.err) == (2, True)
+    monkeypatch.setattr(dask, "workers_of", mock.Mock(side_effect=AssertionError("nobody is to be asked")))
+    for option, said in (("--device=cuda:1", "choose cuda"), ("--device=tpu", "got 'tpu'"), ("--engine=x", "choose ")):
+        answer = door(*on_workers, option)
+        assert (answer.code, said in answer.err) == (2, True)
     assert not Path("runs").exists()
 
 
@@ -182,7 +184,10 @@ def test_workers_that_are_gone_before_they_answer_decide_nothing(
 
 
 def test_a_worker_that_came_later_and_lacks_something_is_refused_when_it_gets_a_pack(tmp_path: Path) -> None:
-    sentence = "every worker of this run must train by engine gpu on cuda: stop this one"
+    sentence = (
+        "every worker of this run must train by engine gpu on cuda: have none that cannot, or name another --engine or "
+        "--device"
+    )
     with pytest.raises(WorkerLacks, match=f"the worker at tcp://bare:2: {NO_TRITON}; {sentence}") as refused:
         check_able(BARE, "gpu", "cuda")
     assert refused.value.exit_code == 2
@@ -190,7 +195,7 @@ def test_a_worker_that_came_later_and_lacks_something_is_refused_when_it_gets_a_
     store = Store.create_or_open(tmp_path, plan(), "gpu", "cuda")
     job = Job.of(store, plan(), plan().packs[0])
     with pytest.raises(WorkerLacks, match="has no CUDA device that torch can use; every worker"):
-        carry_out(order_of(job, "gpu", "cuda"))
+        carry_out(order_of(job, "gpu", "cuda", {}))
     store.release()
 
 
@@ -221,8 +226,13 @@ def test_more_workers_than_gpus_share_them_and_that_is_said(
 def test_the_options_are_looked_at_before_anybody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "find_spec", lambda _: None)
     with pytest.raises(SpecError, match="--scheduler: needs Dask"):
-        choosing.check_options("auto", None, "tcp://x:1", None)
+        choosing.check_options("auto", "auto", None, "tcp://x:1", None)
     with pytest.raises(SpecError, match="cuda:1 is one device, and --workers is for several"):
-        choosing.check_options("cuda:1", 2, None, None)
-    choosing.check_options("cuda:1", None, None, None)
+        choosing.check_options("gpu", "cuda:1", 2, None, None)
+    choosing.check_options("gpu", "cuda:1", None, None, None)
+    for engine, device in (("auto", "tpu"), ("auto", "cuda:x"), ("auto", "cpu:0"), ("abacus", "auto")):
+        with pytest.raises(
+            SpecError, match="--engine: 'abacus' is not in" if engine == "abacus" else f"got '{device}'"
+        ):
+            choosing.check_options(engine, device, None, "tcp://x:1", None)
     assert isinstance(choosing.choose_executor("gpu", "cuda", None, "tcp://x:1"), Cluster)
