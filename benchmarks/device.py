@@ -20,7 +20,7 @@ import re
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -32,7 +32,7 @@ from benchmarks.device_page import markdown
 from benchmarks.engines import LEARNING, LEARNING_STEPS, Make, same_learning
 from benchmarks.peers.recipe import Compiled, Graphed, Recipe
 from benchmarks.roofline import Peaks, Step, measure_peaks
-from benchmarks.timing import RESULTS, Ours, Side, machine, per_step, spread, stem, steps_for, write
+from benchmarks.timing import RESULTS, Ours, Side, TooShort, machine, per_step, ratio, stem, steps_for, told, write
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.training.memory import is_out_of_memory
@@ -63,7 +63,7 @@ TINY = Sizes(
     copied=2**12,
     learning=tuple(replace(w, models=4, n=8, m=4, batch=64, embedding=min(w.embedding, 4)) for w in LEARNING),
     learning_steps=40,
-    seconds=0.001,
+    seconds=0.01,
     repeats=1,
 )
 
@@ -103,7 +103,10 @@ def learned(makes: dict[str, Make], sizes: Sizes) -> list[dict[str, Any]]:
 def compare(
     workload: Workload, makes: dict[str, Make], device: str, sizes: Sizes, peaks: Peaks
 ) -> Iterator[dict[str, Any]]:
-    """A row a density: seconds a step of every side, interleaved. A side that cannot is left out of it, with why."""
+    """A row a density: seconds a step of every side, interleaved, and of the others' over the first's.
+
+    A side that cannot, or whose steps are too short, is left out of both, with why.
+    """
     built, steps, failed = dict[str, Side](), dict[str, int](), dict[str, str]()
     for name, make in makes.items():
         with noting(name, failed):
@@ -118,22 +121,22 @@ def compare(
         for _ in range(sizes.repeats):
             for name, side in built.items():
                 times[name].append(per_step(side, steps[name], device))
-        ours = next(iter(times))
+        seconds, untold = dict[str, float](), dict(failed)
+        for name, values in times.items():
+            with noting(name, untold):
+                seconds[name] = statistics.median(told(values))
+        first, *others = times
         yield {
             "workload": str(workload),
             "density": density,
-            "seconds": {name: statistics.median(values) for name, values in times.items()},
-            "ratio": {
-                name: spread([them / us for us, them in zip(times[ours], values, strict=True)])
-                for name, values in times.items()
-                if name != ours
-            },
+            "seconds": seconds,
+            "ratio": {name: ratio(times[name], times[first]) for name in others if {first, name} <= seconds.keys()},
             "reached": {
-                name: Step.of(workload).reached(peaks, statistics.median(values))
-                for name, values in times.items()
+                name: Step.of(workload).reached(peaks, each)
+                for name, each in seconds.items()
                 if name.startswith("ours")
             },
-            "failed": failed,
+            "failed": untold,
         }
     for side in built.values():
         side.close()
@@ -146,7 +149,7 @@ def scale(w: Workload, models: int, name: str, device: str, sizes: Sizes, peaks:
     with noting(name, failed):
         side = Ours(name, workload, 0.05, device)
         steps = steps_for(side, sizes.seconds, device)
-        seconds = statistics.median(per_step(side, steps, device) for _ in range(sizes.repeats))
+        seconds = statistics.median(told([per_step(side, steps, device) for _ in range(sizes.repeats)]))
         row |= {"seconds": seconds, "reached": Step.of(workload).reached(peaks, seconds)}
     return row | {"failed": failed}
 
@@ -156,12 +159,15 @@ def noting(name: str, failed: dict[str, str]) -> Iterator[None]:
     """Notes why a side could not, by its name, and goes on."""
     try:
         yield
+    except TooShort as error:
+        failed[name] = str(error)
     except Exception as error:
         full = isinstance(error, OutOfMemory) or is_out_of_memory(error)
         first = str(error).partition("\n")[0]
         failed[name] = "out of memory" if full else f"{type(error).__name__}: {first}"
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # after some errors CUDA refuses everything, this too
+                torch.cuda.empty_cache()
 
 
 def resources(names: list[str], workload: Workload, device: str) -> dict[str, Any]:
@@ -178,9 +184,9 @@ def geometric_means(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Of the median ratios to each peer over all workloads; the densities of a workload, and kinds of W6, as one."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        for peer, ratio in row["ratio"].items():
+        for peer, times in row["ratio"].items():
             name = re.split("[ :]", row["workload"])[0]
-            found.setdefault(peer, {}).setdefault(name, []).append(math.log(ratio["median"]))
+            found.setdefault(peer, {}).setdefault(name, []).append(math.log(times["median"]))
     return {peer: math.exp(statistics.mean(map(statistics.mean, of.values()))) for peer, of in found.items()}
 
 
@@ -222,23 +228,25 @@ def main(arguments: list[str] | None = None) -> None:
         "left_out": [],
         "resources": {},
     }
-    for workload in chosen if "peers" in parts else ():
-        if time.monotonic() > end:
-            record["left_out"].append(workload.name)
-            continue
-        record["rows"] += compare(workload, makes, device, sizes, peaks)
-        record["resources"] |= resources(ours, workload, device)
-        print(workload, *(f"{row['density']:g} {row['seconds']}" for row in record["rows"][-2:]), flush=True)
-    for models, w, name in product(sizes.models, SCALED, ours) if "scale" in parts else ():
-        if time.monotonic() > end:
-            record["left_out"].append(f"{models:,} models {w.name} on {name}")
-            continue
-        record["scale"].append(scale(w, models, name, device, sizes, peaks))
-    called = stem("device", record)
-    if (kept := asked.out / f"{called}.json").exists():
-        joined(record, json.loads(kept.read_text()))
-    record["geometric_mean"] = geometric_means(record["rows"])
-    write(asked.out, called, markdown(record), record)
+    try:
+        for workload in chosen if "peers" in parts else ():
+            if time.monotonic() > end:
+                record["left_out"].append(workload.name)
+                continue
+            record["rows"] += compare(workload, makes, device, sizes, peaks)
+            record["resources"] |= resources(ours, workload, device)
+            print(workload, *(f"{row['density']:g} {row['seconds']}" for row in record["rows"][-2:]), flush=True)
+        for models, w, name in product(sizes.models, SCALED, ours) if "scale" in parts else ():
+            if time.monotonic() > end:
+                record["left_out"].append(f"{models:,} models {w.name} on {name}")
+                continue
+            record["scale"].append(scale(w, models, name, device, sizes, peaks))
+    finally:  # what was measured is kept, whatever a GPU does to the rest
+        called = stem("device", record)
+        if (kept := asked.out / f"{called}.json").exists():
+            joined(record, json.loads(kept.read_text()))
+        record["geometric_mean"] = geometric_means(record["rows"])
+        write(asked.out, called, markdown(record), record)
 
 
 if __name__ == "__main__":

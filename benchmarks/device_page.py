@@ -33,8 +33,8 @@ def markdown(record: dict[str, Any]) -> str:
     if record["rows"]:
         lines += table("workload", "density", "side", "ms a step", "x ours", *RATES)
         lines += [line for row in record["rows"] for line in _compared(row)]
-        means = ", ".join(f"{mean:.2f} x {peer}" for peer, mean in record["geometric_mean"].items())
-        lines += ["", f"Geometric means of all workloads (densities, and kinds of W6, as one): {means}."]
+        if means := ", ".join(f"{mean:.2f} x {peer}" for peer, mean in record["geometric_mean"].items()):
+            lines += ["", f"Geometric means of all workloads (densities, and kinds of W6, as one): {means}."]
     if record["scale"]:
         lines += table("sizes", "models", "engine", "µs a step", "models x steps / s", *RATES)
         lines += [_scaled(row) for row in record["scale"]]

@@ -32,9 +32,10 @@ from benchmarks.timing import (
     machine,
     peak_mib,
     per_step,
+    ratio,
     sgemm,
-    spread,
     steps_for,
+    told,
     write,
 )
 from benchmarks.workload import WORKLOADS, Workload
@@ -109,20 +110,18 @@ def compare(workload: Workload, makes: dict[str, Make], device: str) -> list[dic
             for name, side in built.items():
                 times[name].append(per_step(side, steps[name], device))
         ours = next(iter(times.values()))
-        rate = workload.flop() * workload.models / statistics.median(ours)
+        seconds = {name: statistics.median(told(values)) for name, values in times.items()}
+        rate = workload.models / next(iter(seconds.values()))
         rows.append(
             {
                 "workload": str(workload),
                 "density": density,
                 "date": date,
                 "load": load,
-                "ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
-                "ratio": {
-                    name: spread([them / us for us, them in zip(ours, values, strict=True)])
-                    for name, values in times.items()
-                },
-                "models_x_steps_per_s": workload.models / statistics.median(ours),
-                "gflop_per_s": rate / 1e9,
+                "ms": {name: 1e3 * each for name, each in seconds.items()},
+                "ratio": {name: ratio(values, ours) for name, values in times.items()},
+                "models_x_steps_per_s": rate,
+                "gflop_per_s": workload.flop() * rate / 1e9,
                 "sgemm_gflop_per_s": statistics.median(peaks) / 1e9,
             }
         )

@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import RESULTS, Ours, machine, peak_mib, per_step, steps_for, write
+from benchmarks.timing import RESULTS, Ours, machine, peak_mib, per_step, steps_for, told, write
 from benchmarks.workload import Workload
 
 BASE = Workload("base", 64, 64, 16, 1024, "solu")
@@ -33,7 +33,7 @@ def microseconds(workload: Workload, density: float) -> float:
     """A step of one model, the median of interleaved repeats."""
     side = Ours("fused", workload, density)
     steps = steps_for(side, SECONDS)
-    return 1e6 * statistics.median(per_step(side, steps) for _ in range(REPEATS)) / workload.models
+    return 1e6 * statistics.median(told([per_step(side, steps) for _ in range(REPEATS)])) / workload.models
 
 
 def varied(name: str, value: float) -> tuple[Workload, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -22,6 +23,17 @@ from benchmarks.workload import Workload
 from toymodels.engines import ENGINES
 
 RESULTS = Path(__file__).parent / "results"
+LEAST = 1e-3
+"""seconds that steps must take to be told from what else a machine does meanwhile"""
+SHARE = 0.02
+"""of the run that is taken off, that they must take: two runs of one thing differ by as much"""
+
+
+class TooShort(Exception):
+    """Steps that take too little time to be told from what comes before the first."""
+
+    def __init__(self) -> None:
+        super().__init__("too short to time")
 
 
 class Side(Protocol):
@@ -95,14 +107,31 @@ def steps_for(side: Side, seconds: float, device: str = "cpu") -> int:
 
 
 def per_step(side: Side, steps: int, device: str = "cpu") -> float:
-    """Seconds a step: a long run less a short one, so that what is done before the first step is not in it."""
+    """Seconds a step: a long run less a short one, so that what is done before the first step is not in it.
+
+    NaN where the difference is less than `LEAST`, or than `SHARE` of the short run.
+    """
     short = clock(device, lambda: side.run(2))
-    return max(clock(device, lambda: side.run(steps + 2)) - short, 1e-9) / steps * getattr(side, "scale", 1.0)
+    more = clock(device, lambda: side.run(steps + 2)) - short
+    return math.nan if more < max(LEAST, SHARE * short) else more / steps * getattr(side, "scale", 1.0)
+
+
+def told(values: Sequence[float], least: int | None = None) -> list[float]:
+    """Those of several measurements that are numbers. Raises `TooShort` unless ``least``, or else most, are."""
+    found = [value for value in values if not math.isnan(value)]
+    if len(found) < (len(values) // 2 + 1 if least is None else least):
+        raise TooShort
+    return found
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """min, median, max."""
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def ratio(them: Sequence[float], us: Sequence[float]) -> dict[str, float]:
+    """`spread` of how many times as long they took as we, of the turns in which both could be timed."""
+    return spread(told([their / our for their, our in zip(them, us, strict=True)], least=1))
 
 
 def sgemm(device: str = "cpu") -> float:

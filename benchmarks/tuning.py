@@ -31,7 +31,7 @@ from torch import Tensor
 
 from benchmarks.compiled import NotCompiled, compiled, formed, one
 from benchmarks.device import SCALED, TINY, noting
-from benchmarks.timing import RESULTS, machine, per_step, spread, stem, steps_for, write
+from benchmarks.timing import RESULTS, TooShort, machine, per_step, spread, stem, steps_for, told, write
 from benchmarks.tuning_page import markdown
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES
@@ -121,19 +121,22 @@ class Tuned:
         """seconds a step, and of how many they were measured"""
 
     def time(self, form: Form) -> dict[str, float]:
-        """Seconds a step. Raises ``ArithmeticError`` for a form that computes something else."""
+        """Seconds a step. Raises ``ArithmeticError`` for a form that computes something else, and `TooShort`."""
         self.side.take(form)
         loss = self.side.run(1).double().mean().item()
         self.loss = loss if self.loss is None else self.loss
         if not abs(loss - self.loss) <= SAME * self.loss:
             raise ArithmeticError(f"the loss of the first step is {loss:.7g}, and {self.loss:.7g} with the rule's form")
         steps = steps_for(self.side, self.grid.seconds, self.device)
-        seconds = spread([per_step(self.side, steps, self.device) for _ in range(self.grid.repeats)])
+        seconds = spread(told([per_step(self.side, steps, self.device) for _ in range(self.grid.repeats)]))
         self.found[form] = seconds["median"], steps
         return seconds
 
     def best_other(self, rule: Form) -> dict[str, Any] | None:
-        """The fastest form but the rule's, and how many times as long a step with the rule's takes, in turns."""
+        """The fastest form but the rule's, and how many times as long a step with the rule's takes, in turns.
+
+        None for how many times, where both were timed before and steps are too short now.
+        """
         others = {form: seconds for form, (seconds, _) in self.found.items() if form != rule}
         if rule not in self.found or not others:
             return None
@@ -144,7 +147,10 @@ class Tuned:
                 self.side.take(form)
                 seconds.append(per_step(self.side, self.found[form][1], self.device))
             ratios.append(seconds[0] / seconds[1])
-        return {"tile": best.tile, "warps": best.warps, "rule over it": spread(ratios)}
+        try:
+            return {"tile": best.tile, "warps": best.warps, "rule over it": spread(told(ratios))}
+        except TooShort:
+            return {"tile": best.tile, "warps": best.warps, "rule over it": None}
 
 
 def compiling(

@@ -67,7 +67,7 @@ def _size(row: Row) -> str:
 def _compared(row: Row) -> str:
     other = row["best other"]
     ratio = other["rule over it"]
-    times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+    times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else "too short to time"
     return line_of([row["workload"], _size(row), _size(other), times])
 
 
@@ -106,8 +106,9 @@ def _said(expected: Expected, record: Row) -> str:
 
 
 def _rules(record: Row, *names: str) -> list[Row] | None:
-    """The rows of the rule's form of these workloads; None where one is missing or has no other beside it."""
-    named = [(row["workload"].split(":")[0].split()[0], row) for row in record["forms"] if row.get("best other")]
+    """The rows of the rule's form of these workloads; None where one is missing or has no other timed beside it."""
+    compared = [row for row in record["forms"] if (other := row.get("best other")) and other["rule over it"]]
+    named = [(row["workload"].split(":")[0].split()[0], row) for row in compared]
     return [row for name, row in named if name in names] if {name for name, _ in named} >= set(names) else None
 
 

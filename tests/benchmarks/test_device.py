@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))  # benchmarks are in no wheel
 
-from benchmarks import device  # noqa: E402
+from benchmarks import device, timing  # noqa: E402
 from benchmarks.device import Sizes, compare, engines, geometric_means, joined, noting, scale, sides  # noqa: E402
 from benchmarks.device_page import markdown  # noqa: E402
 from benchmarks.peers.recipe import Graphed, Recipe  # noqa: E402
@@ -98,9 +98,9 @@ def test_the_program_works_and_a_record_is_of_several_calls(tmp_path: Path, monk
         ("20->5", 10),
     ]
     for row in second["rows"]:
-        assert row["seconds"].keys() == {"ours, autograd", "recipe"}
-        assert min(row["seconds"].values()) > 0
-        assert row["failed"] == {}
+        assert row["seconds"].keys() == {"ours, autograd", "recipe"} - row["failed"].keys()
+        assert set(row["failed"].values()) <= {"too short to time"}
+        assert all(seconds > 1e-6 for seconds in row["seconds"].values())
     for said in ("nothing follows about speed", "| W1: 2 x 5->2", "| 2->1 | 10 | autograd |", "Same learning"):
         assert said in page, said
     assert "Not begun" not in page
@@ -113,11 +113,92 @@ def test_nothing_is_begun_when_the_time_is_up(tmp_path: Path) -> None:
     assert "Not begun, as the time was up: W1" in page
 
 
-def test_a_side_that_does_not_work_is_left_out_with_its_reason() -> None:
+class Known:
+    """A side whose first two steps take a second, and every step after them as long as is said."""
+
+    name, density = "known", 0.0
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+
+    def run(self, steps: int) -> Any:
+        """Its seconds, which the clock of the test hands on."""
+        return 1.0 + self.step * (steps - 2)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_what_is_too_short_to_be_timed_says_so_and_is_in_no_ratio_and_no_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is drowned by what comes before the first is no result; one that is not is what it was."""
+    monkeypatch.setattr(timing, "clock", lambda _, work: work())
+    w, sizes = Workload("W1", 2, 4, 2, 8), Sizes()
+
+    def compared(**steps: float) -> list[dict[str, Any]]:
+        return list(
+            compare(w, {name: lambda *_, s=step: Known(s) for name, step in steps.items()}, "cpu", sizes, PEAKS)
+        )
+
+    row, _ = compared(ours=0.25, recipe=0.5, short=0.0, backwards=-1e-9)
+    assert row["seconds"] == {"ours": 0.25, "recipe": 0.5}
+    assert row["ratio"] == {"recipe": {"min": 2.0, "median": 2.0, "max": 2.0}}
+    assert row["failed"] == dict.fromkeys(("short", "backwards"), "too short to time")
+    rows = compared(ours=0.0, recipe=0.5)
+    assert [(row["ratio"], row["reached"]) for row in rows] == [({}, {})] * 2
+    assert geometric_means(rows) == {}
+    record = {"machine": {"device": "d"}, "peaks": vars(PEAKS), "tiny": False, "rows": rows, "scale": []}
+    page = markdown(record | {"left_out": [], "learning": [], "resources": {}, "geometric_mean": {}})
+    assert "| ours | too short to time |" in page
+    assert "Geometric mean" not in page
+    monkeypatch.setattr(device, "Ours", lambda *_: Known(0.0))
+    assert scale(w, 3, "fused", "cpu", sizes, PEAKS)["failed"] == {"fused": "too short to time"}
+
+
+def test_a_turn_of_several_that_cannot_be_timed_is_left_out_and_most_of_them_must_be() -> None:
+    nan = float("nan")
+    assert timing.told([3.0, nan, 1.0]) == [3.0, 1.0]
+    assert timing.ratio([nan, 4.0, 6.0], [1.0, nan, 2.0]) == {"min": 3.0, "median": 3.0, "max": 3.0}
+    for values in ([nan], [nan, 1.0], [nan, 1.0, nan]):
+        with pytest.raises(timing.TooShort, match="too short to time"):
+            timing.told(values)
+
+
+def test_what_was_timed_is_kept_when_the_device_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the second workload, and CUDA refuses whatever is asked then."""
+
+    def breaking(workload: Workload, *_: Any) -> Any:
+        if workload.name == "W2":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        yield {"workload": str(workload), "density": 0.3, "seconds": {}, "ratio": {}, "reached": {}, "failed": {}}
+
+    monkeypatch.setattr(device, "compare", breaking)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(tmp_path, "--only", "W1,W2", "--parts", "peers")
+    (kept,), (page,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
+    assert [row["workload"] for row in json.loads(kept.read_text())["rows"]] == ["W1: 2 x 5->2, batch 64"]
+    assert page.read_text().startswith("# Training on")
+
+
+def test_why_a_side_could_not_is_noted_on_a_device_that_refuses_everything_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refusing() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", refusing)
+    failed: dict[str, str] = {}
+    with noting("it", failed):
+        refusing()
+    assert failed == {"it": "RuntimeError: CUDA error: an illegal memory access was encountered"}
+
+
+def test_a_side_that_does_not_work_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Recipe):
         def run(self, steps: int) -> torch.Tensor:
             raise RuntimeError("no such thing\nin two lines")
 
+    monkeypatch.setattr(device, "per_step", lambda *_: 1e-3)
     w, sizes = Workload("W1", 2, 4, 2, 8), Sizes(seconds=1e-4, repeats=1)
     makes = sides("cpu", ["autograd"]) | {"broken": Broken}
     rows = list(compare(w, makes, "cpu", sizes, PEAKS))

@@ -46,6 +46,7 @@ def test_the_program_works_interpreted_and_a_record_is_of_several_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "SMALL", replace(SMALL, workloads=SMALL.workloads[:1]))
+    monkeypatch.setattr(tuning, "per_step", lambda side, steps, _: side.run(steps).numel() * 1e-3)
     first, _ = run(tmp_path)
     (rule, other, *rest), models = first["forms"], first["models"]
     assert (rule["rule"], other["rule"], rest[0]["rule"]) == (True, False, False)
@@ -122,6 +123,24 @@ def test_what_was_timed_is_kept_when_the_device_breaks(tmp_path: Path, monkeypat
     (row,) = json.loads(kept.read_text())["forms"]
     assert (row["rule"], row["failed"]) == (True, None)
     assert "| 16 | 1 | rule |" in page.read_text()
+
+
+def test_forms_whose_steps_are_too_short_to_be_timed_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = replace(SMALL, tiles=(16,), warps=(2,))
+    monkeypatch.setattr(tuning, "steps_for", lambda *_: 2)
+    monkeypatch.setattr(tuning, "per_step", lambda *_: float("nan"))
+    rule, other = forms(LITTLE, "cpu", grid, {}, NEVER)
+    assert [row["failed"] for row in (rule, other)] == ["too short to time"] * 2
+    assert (rule["best other"], "seconds" in rule) == (None, False)
+    assert tuning.models(LITTLE, 1, "cpu", grid)["failed"] == "too short to time"
+    seconds = iter([1e-3, 2e-3, *[float("nan")] * 2])  # both at first, then neither in turns
+    monkeypatch.setattr(tuning, "per_step", lambda *_: next(seconds))
+    rule, other = forms(LITTLE, "cpu", grid, {}, NEVER)
+    assert rule["best other"] == {"tile": 16, "warps": 2, "rule over it": None}
+    record = recorded(filled)
+    record["forms"][-1] = {**record["forms"][-1], "best other": rule["best other"]}
+    assert "| W4: such | 64 x 1 | 16 x 2 | too short to time |" in markdown(record)
+    assert EXPECTED[3].holds(record) is None
 
 
 def test_a_side_begins_again_with_each_form() -> None:
