@@ -19,7 +19,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -30,6 +30,7 @@ import torch
 
 from benchmarks.device_page import markdown
 from benchmarks.engines import LEARNING, LEARNING_STEPS, Make, same_learning
+from benchmarks.options import check_device, check_engines, chosen, workloads
 from benchmarks.peers.recipe import Compiled, Graphed, Recipe
 from benchmarks.roofline import Peaks, Step, measure_peaks
 from benchmarks.timing import RESULTS, Ours, Side, TooShort, machine, per_step, ratio, stem, steps_for, told, write
@@ -37,6 +38,7 @@ from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.training.memory import is_out_of_memory
 
+PARTS = ("learning", "peers", "scale")
 SCALED = (Workload("2->1", 1, 2, 1, 64), Workload("20->5", 1, 20, 5, 1024))
 
 
@@ -73,7 +75,7 @@ def engines(kind: str) -> list[str]:
     return [name for name, engine in reversed(ENGINES.items()) if kind in engine.devices]
 
 
-def sides(device: str, ours: list[str]) -> dict[str, Make]:
+def sides(device: str, ours: Sequence[str]) -> dict[str, Make]:
     """Ours first, then the peers that the device has."""
 
     def engine(name: str) -> Make:
@@ -170,7 +172,7 @@ def noting(name: str, failed: dict[str, str]) -> Iterator[None]:
                 torch.cuda.empty_cache()
 
 
-def resources(names: list[str], workload: Workload, device: str) -> dict[str, Any]:
+def resources(names: Sequence[str], workload: Workload, device: str) -> dict[str, Any]:
     """By engine and workload, what each kernel takes of the device, or why it cannot be told."""
     found, failed = dict[str, Any](), dict[str, str]()
     for name in names:
@@ -205,19 +207,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Run, print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--parts", default="learning,peers,scale")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--engines", default="")
+    parser.add_argument("--parts", default="", help=f"default: {','.join(PARTS)}")
+    parser.add_argument("--only", default="", help="default: every workload")
+    parser.add_argument("--engines", default="", help="default: all for the device")
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     end, sizes, device = time.monotonic() + 60 * asked.minutes, TINY if asked.tiny else Sizes(), asked.device
-    only, parts = [name for name in asked.only.split(",") if name], asked.parts.split(",")
-    ours = [name for name in asked.engines.split(",") if name] or engines(device)
+    only = workloads(parser, asked.only)
+    parts = chosen(parser, "--parts", asked.parts, PARTS) or PARTS
+    ours = chosen(parser, "--engines", asked.engines, ENGINES)
+    check_device(parser, device)
+    check_engines(parser, ours, device)
+    ours = ours or engines(device)
     makes, peaks = sides(device, ours), measure_peaks(device, sizes.product, sizes.copied)
     torch.set_float32_matmul_precision("highest")
-    chosen = [w for w in sizes.workloads if not only or w.name.split()[0] in only]
     record: dict[str, Any] = {
         "machine": machine(device),
         "tiny": asked.tiny,
@@ -229,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
         "resources": {},
     }
     try:
-        for workload in chosen if "peers" in parts else ():
+        for workload in (w for w in sizes.workloads if "peers" in parts and (not only or w.name.split()[0] in only)):
             if time.monotonic() > end:
                 record["left_out"].append(workload.name)
                 continue

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from benchmarks.compiled import NotCompiled, compiled, formed, one
 from benchmarks.device import SCALED, TINY, noting
+from benchmarks.options import check_device, check_engines, workloads
 from benchmarks.timing import RESULTS, TooShort, machine, per_step, spread, stem, steps_for, told, write
 from benchmarks.tuning_page import markdown
 from benchmarks.workload import WORKLOADS, Workload
@@ -224,7 +225,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     end, grid, device = time.monotonic() + 60 * asked.minutes, SMALL if asked.tiny else Grid(), asked.device
-    only = [name for name in asked.only.split(",") if name]
+    only = workloads(parser, asked.only)
+    check_device(parser, device)
+    check_engines(parser, ["gpu"], device)
     record: dict[str, Any] = {"machine": machine(device), "tiny": asked.tiny, "forms": [], "models": [], "left_out": {}}
     chosen = list[Workload]()
     for workload in (w for w in grid.workloads if not only or w.name.split()[0] in only):
