@@ -42,6 +42,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "gated": ("b_gate", "b_mag", "r_mag"),
 }
 """The architectures that are read, each with the tensors that it has beside W_dec, W_enc and the biases."""
+ALONE = "directions"
+"""what stands for the architecture of a dictionary without an encoder"""
 RESCALED = ("topk", "batchtopk", "matryoshka_batchtopk")
 """those of which ``rescale_acts_by_decoder_norm`` may be said"""
 AS_WRITTEN = "6.0.0"
@@ -63,7 +65,7 @@ class ReadDictionary:
 
     path: Path
     architecture: str
-    """of `OWN`, or ``decoder`` where there is no encoder"""
+    """of `OWN`, or `ALONE`"""
     dictionary: Dictionary
     notes: tuple[str, ...] = ()
     """what had to be taken for granted, a sentence each"""
@@ -82,7 +84,7 @@ def read_dictionary(path: Path, hidden: int) -> ReadDictionary:
         _check_config(where.with_name(sae_files.CONFIG), config)
     found = sae_files.read_tensors(where, hidden)
     if "W_enc" not in found:
-        return _decoder_alone(where, config, found)
+        return _directions_alone(where, config, found)
     notes = list[str]()
     if config is None:
         config = {"architecture": _by_tensors(found)}
@@ -166,14 +168,14 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Path:
     return sae_files.write(folder, tensors, config)
 
 
-def _decoder_alone(where: Path, config: Mapping[str, Any] | None, found: Mapping[str, Tensor]) -> ReadDictionary:
+def _directions_alone(where: Path, config: Mapping[str, Any] | None, found: Mapping[str, Tensor]) -> ReadDictionary:
     """The directions of a dictionary without an encoder, of which no architecture may be said."""
     beside = sorted(found.keys() - {"W_dec", "b_dec"})
     if beside or config is not None:
         raise SpecError(f"{where}: {', '.join(beside) or sae_files.CONFIG} without W_enc: expected the encoder too")
     b_dec = found.get("b_dec")
     D = found["W_dec"].T.contiguous()[None]
-    return ReadDictionary(where, "decoder", Dictionary(D, decoder_bias=None if b_dec is None else b_dec[None]))
+    return ReadDictionary(where, ALONE, Dictionary(D, decoder_bias=None if b_dec is None else b_dec[None]))
 
 
 def _by_tensors(found: Mapping[str, Tensor]) -> str:

@@ -28,7 +28,7 @@ from toymodels.metrics.dictionaries import Scores, activations, score
 from toymodels.metrics.dictionaries.scores import BY_FEATURE
 from toymodels.metrics.gauge import up_to_common
 from toymodels.sweeps.errors import FolderError, SpecError
-from toymodels.sweeps.results.dictionaries import ReadDictionary, read_dictionary
+from toymodels.sweeps.results.dictionaries import ALONE, ReadDictionary, read_dictionary
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.tables import TIER_NAMES
 from toymodels.sweeps.spec.wording import one_of
@@ -72,6 +72,8 @@ ALL = "all"
 IN_ORDER = (ALL, *reversed(TIER_NAMES))
 LITTLE = 0.2
 """R^2 of a reconstruction below which it is asked whether the dictionary is of these activations"""
+OF_LATENTS = ("f1", "precision", "recall", "kept", "classification_f1", "l0", "r2", "shrinkage", "dead_latents")
+"""what is undefined without an encoder: see `Scores`"""
 
 
 @dataclass(frozen=True)
@@ -167,13 +169,14 @@ def _scored(
 
 def _doubts(models: pd.DataFrame, tap: str) -> list[str]:
     """A sentence where dictionaries may be of other models or of another tap, which nothing in their files tells."""
-    doubtful = models[models["r2"] < LITTLE]["model"].tolist()
-    which = ", ".join(map(str, doubtful))
-    sentence = (
-        f"model{'s' * (len(doubtful) > 1)} {which}: less than {LITTLE:.0%} of the variance of the activations at {tap} "
-        "is in the reconstruction (r2): is the dictionary of this model and this tap?"
-    )
-    return [sentence] if doubtful else []
+    doubts = {
+        f"less than {LITTLE:.0%} of the variance of the activations at {tap} is in the reconstruction (r2): is the "
+        "dictionary of this model and this tap?": models["r2"] < LITTLE,
+        f"directions alone are scored, as there is no encoder: {', '.join(OF_LATENTS)} are blank, and nothing tells "
+        "whether the dictionary is of this model and this tap": models["architecture"] == ALONE,
+    }
+    of = {sentence: models[doubted]["model"].tolist() for sentence, doubted in doubts.items()}
+    return [f"model{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {each}" for each, of in of.items() if of]
 
 
 def _check_memory(e: Experiment, samples: int) -> None:

@@ -92,8 +92,13 @@ def test_directions_alone_have_no_scores_of_latents(run: Run, tmp_path: Path) ->
     save_file({"W_dec": torch.randn(4, 2)}, tmp_path / "directions.safetensors")
     command = ("score", run.path, 0, "--dictionary", tmp_path / "directions.safetensors", "--samples", SAMPLES)
     answer = door(*command)
-    assert (answer.code, answer.err) == (0, "")
-    (row,) = door(*command, "--json").json()["models"]
+    assert answer.code == 0
+    assert answer.err.startswith("model 0: directions alone are scored, as there is no encoder: ")
+    assert answer.err.count("\n") == 1
+    assert "read as 'directions', at post" in answer.out
+    document = door(*command, "--json").json()
+    assert document["notes"] == [answer.err.strip()]
+    (row,) = document["models"]
     known = {name for name in (*OF_FEATURES, *OF_MODELS) if row[name] is not None}
     assert known == {"mcc", "mmcs", "mcc_by_chance", "mmcs_by_chance", "uniqueness"}
 

@@ -142,7 +142,7 @@ def test_a_file_alone_is_read_by_its_tensors_and_that_is_said(tmp_path: Path) ->
     torch.testing.assert_close(latents(read.dictionary)[0].T, (X @ few["W_enc"]).relu(), atol=1e-5, rtol=1e-5)
     directions = {"W_dec": few["W_dec"]}
     read = read_dictionary(saved(tmp_path / "directions", directions, None), HIDDEN)
-    assert (read.architecture, read.notes, read.dictionary.encoder) == ("decoder", (), None)
+    assert (read.architecture, read.notes, read.dictionary.encoder) == ("directions", (), None)
     assert torch.equal(read.dictionary.decoder[0].T, few["W_dec"])
 
 

@@ -23,7 +23,7 @@ from toymodels.sweeps.execution.run import run as execute
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.results.dictionaries import save_dictionary
 from toymodels.sweeps.results.reading import Run, load
-from toymodels.sweeps.results.scoring import FIRST, OF_FEATURES, OF_MODELS, score_run
+from toymodels.sweeps.results.scoring import FIRST, OF_FEATURES, OF_LATENTS, OF_MODELS, score_run
 from toymodels.sweeps.spec.sweep import parse
 
 N, SAMPLES = 6, 2000
@@ -124,9 +124,9 @@ def test_before_a_layer_norm_what_is_common_to_all_neurons_counts_for_nothing(ti
     plain, moved = (each.models["mcc"] for each in scored.values())
     assert moved[normed].tolist() == pytest.approx(plain[normed].tolist(), abs=1e-5)
     assert (moved < plain - 0.001).drop(normed).all()
-    (said,) = scored["moved"].notes
+    said, of_directions = scored["moved"].notes
     assert said.startswith("where a LayerNorm reads the tap")
-    assert not score_run(tiered, tmp_path / "moved", None, "post", 64).notes
+    assert score_run(tiered, tmp_path / "moved", None, "post", 64).notes == [of_directions]
 
 
 def test_a_dictionary_that_says_little_of_the_activations_is_asked_where_it_is_from(
@@ -144,6 +144,23 @@ def test_a_dictionary_that_says_little_of_the_activations_is_asked_where_it_is_f
     assert found.notes == []
     (note,) = score_run(tiered, tmp_path, None, "pre", 512).notes
     assert note.startswith("models 1, 2: less than 20% of the variance of the activations at pre is in")
+
+
+def test_of_directions_alone_it_is_said_that_nothing_tells_where_they_are_from(tiered: Run, tmp_path: Path) -> None:
+    """In one sentence for all that have no encoder; what it calls blank is what is undefined."""
+    save_dictionary(perfect(tiered, 0), tmp_path / "0")
+    for m in (1, 3):
+        save_file({"W_dec": host(tiered, 4).directions("pre")[0].T.contiguous()}, tmp_path / f"{m}.safetensors")
+    found = score_run(tiered, tmp_path, None, "post", 256)
+    (note,) = (note for note in found.notes if "directions" in note)
+    assert note.startswith("models 1, 3: directions alone are scored, as there is no encoder: f1, precision, ")
+    assert note.endswith("are blank, and nothing tells whether the dictionary is of this model and this tap")
+    alone = found.models.set_index("model").loc[1]
+    assert alone["architecture"] == "directions"
+    assert [name for name in (*OF_FEATURES, *OF_MODELS) if pd.isna(alone[name])] == list(OF_LATENTS)
+    (of_one,) = score_run(tiered, tmp_path, 1, "post", 256).notes
+    assert of_one.startswith("model 1: directions alone")
+    assert not any("directions" in note for note in score_run(tiered, tmp_path, 0, "post", 256).notes)
 
 
 def test_tiers_stand_in_their_own_order(tiered: Run, tmp_path: Path) -> None:
