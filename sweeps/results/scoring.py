@@ -175,8 +175,8 @@ def _doubts(models: pd.DataFrame, tap: str) -> list[str]:
         f"directions alone are scored, as there is no encoder: {', '.join(OF_LATENTS)} are blank, and nothing tells "
         "whether the dictionary is of this model and this tap": models["architecture"] == ALONE,
     }
-    of = {sentence: models[doubted]["model"].tolist() for sentence, doubted in doubts.items()}
-    return [f"model{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {each}" for each, of in of.items() if of]
+    which = {sentence: models[doubted]["model"].tolist() for sentence, doubted in doubts.items()}
+    return [f"model{'s' * (len(of) > 1)} {', '.join(map(str, of))}: {each}" for each, of in which.items() if of]
 
 
 def _check_memory(e: Experiment, samples: int) -> None:
