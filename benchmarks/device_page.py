@@ -16,7 +16,11 @@ TAKEN = (
     "limited by",
 )
 """of a multiprocessor, by a kernel: see `toymodels.engines.gpu.resources`"""
-RATES = ("TFLOP/s", "of peak", "on chip", "by memory")
+RATES = ("TFLOP/s", "of peak", "by memory")
+COMPARED = (
+    "*ms a step* is the median of a few turns, in each of which every side is timed once. *x ours* is a side's time "
+    "over that of the first of our engines that ran there, turn by turn: the median (the least to the largest)."
+)
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -31,10 +35,11 @@ def markdown(record: dict[str, Any]) -> str:
     if record["tiny"]:
         lines += ["", "**Tiny sizes: a trial of the program, of which nothing follows about speed.**"]
     if record["rows"]:
+        lines += ["", COMPARED]
         lines += table("workload", "density", "side", "ms a step", "x ours", *RATES)
         lines += [line for row in record["rows"] for line in _compared(row)]
         if means := ", ".join(f"{mean:.2f} x {peer}" for peer, mean in record["geometric_mean"].items()):
-            lines += ["", f"Geometric means of all workloads (densities, and kinds of W6, as one): {means}."]
+            lines += ["", f"Geometric means of all workloads timed (densities, and kinds of W6, as one): {means}."]
     if record["scale"]:
         lines += table("sizes", "models", "engine", "µs a step", "models x steps / s", *RATES)
         lines += [_scaled(row) for row in record["scale"]]
@@ -45,7 +50,8 @@ def markdown(record: dict[str, Any]) -> str:
         lines += ["", f"Not begun, as the time was up: {', '.join(record['left_out'])}."]
     for row in record["learning"]:
         found = ", ".join(f"{side} {loss:.5f} ± {error:.5f}" for side, (loss, error) in row["losses"].items())
-        lines += ["", f"Same learning, {row['workload']}: {found}"]
+        of = f"mean batch loss at step {row['steps']:,} of {row['models']} models ± standard error"
+        lines += ["", f"Same learning, {row['workload']}, {of}: {found}"]
     return "\n".join(lines) + "\n"
 
 
@@ -53,9 +59,10 @@ def _measured(peaks: dict[str, float]) -> str:
     return (
         f"Measured in the last call: {peaks['flop'] / 1e12:.3g} TFLOP/s of float32 products "
         f"({peaks['flop_tf32'] / 1e12:.3g} where tf32 is allowed), {peaks['bytes'] / 1e9:,.0f} GB/s of a copy, "
-        f"{1e6 * peaks['launch']:.1f} µs an operation launched. *On chip* is the time of a step's products at that "
-        "peak, *by memory* that of writing and reading every array once, if it is longer; a share is that time over "
-        "the measured one, both of one call where the record is of several."
+        f"{1e6 * peaks['launch']:.1f} µs an operation launched. *TFLOP/s* are those of a step's dense products, "
+        "whatever is skipped. *Of peak* is the time that they take at the rate of float32 products over a step's, *by "
+        "memory* the same with the time of writing and reading every array once, if it is longer; both times are of "
+        "one call where the record is of several."
     )
 
 
@@ -117,5 +124,5 @@ def _million(row: dict[str, Any]) -> str:
 def _rates(reached: dict[str, float] | None) -> list[str]:
     if reached is None:
         return [""] * len(RATES)
-    shares = (f"{reached[what]:.1%}" for what in ("of peak", "of on chip", "of by memory"))
+    shares = (f"{reached[what]:.1%}" for what in ("of peak", "of by memory"))
     return [f"{reached['flop_per_s'] / 1e12:.3g}", *shares]

@@ -77,7 +77,10 @@ def sides(device: str) -> dict[str, Make]:
 def same_learning(
     makes: dict[str, Make], tasks: Sequence[Workload] = LEARNING, steps: int = LEARNING_STEPS
 ) -> list[dict[str, Any]]:
-    """Mean last batch loss of every side on every task; raises unless all agree with ours within 4 standard errors."""
+    """Mean batch loss of every side's models at the last step, with its standard error, a row a task.
+
+    Ends the program unless all agree with ours within 4 standard errors.
+    """
     rows = []
     for workload in tasks:
         found = {}
@@ -90,7 +93,7 @@ def same_learning(
         for name, (loss, error) in found.items():
             if abs(loss - ours) > 4 * math.hypot(error, our_error):
                 raise SystemExit(f"{workload}: {name} learns something else: {loss:.5f} against {ours:.5f}")
-        rows.append({"workload": workload.name, "losses": found})
+        rows.append({"workload": workload.name, "models": workload.models, "steps": steps, "losses": found})
     return rows
 
 

@@ -25,6 +25,8 @@ from toymodels.engines.gpu.occupancy import Occupancy  # noqa: E402
 from toymodels.engines.gpu.resources import Resources  # noqa: E402
 from toymodels.training.experiment import sampler, start  # noqa: E402
 
+LEARNT = "Same learning, w, mean batch loss at step 40 of 4 models ± standard error: ours, autograd 1.00000 ± 0.50000"
+MEANT = ("*ms a step* is the median", "*x ours* is a side's time over that of the first", "*Of peak* is the time that")
 PEAKS = Peaks(flop=1e12, flop_tf32=2e12, bytes=1e11, launch=1e-6)
 TOLD: dict[str, Any] = {
     "gpu, W9": {
@@ -84,7 +86,9 @@ def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 def test_the_program_works_and_a_record_is_of_several_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        device, "same_learning", lambda makes, *_: [{"workload": "w", "losses": dict.fromkeys(makes, (1, 0))}]
+        device,
+        "same_learning",
+        lambda makes, *_: [{"workload": "w", "models": 4, "steps": 40, "losses": dict.fromkeys(makes, (1, 0.5))}],
     )
     first, _ = run(tmp_path, "--only", "W1,W9", "--parts", "learning,peers")
     assert [row["workload"].partition(":")[0] for row in first["rows"]] == ["W1", "W1", "W9", "W9"]
@@ -101,7 +105,7 @@ def test_the_program_works_and_a_record_is_of_several_calls(tmp_path: Path, monk
         assert row["seconds"].keys() == {"ours, autograd", "recipe"} - row["failed"].keys()
         assert set(row["failed"].values()) <= {"too short to time"}
         assert all(seconds > 1e-6 for seconds in row["seconds"].values())
-    for said in ("nothing follows about speed", "| W1: 2 x 5->2", "| 2->1 | 10 | autograd |", "Same learning"):
+    for said in ("nothing follows about speed", "| W1: 2 x 5->2", "| 2->1 | 10 | autograd |", LEARNT, *MEANT):
         assert said in page, said
     assert "Not begun" not in page
 
@@ -214,8 +218,9 @@ def test_a_side_that_does_not_work_is_left_out_with_its_reason(monkeypatch: pyte
     page = markdown(record | {"left_out": [], "learning": [], "resources": TOLD, "geometric_mean": {"recipe": 2.0}})
     assert "| broken | RuntimeError: no such thing |" in page
     assert "| gpu, W9 | train | 16 | 4 | 255 | 1,024 | 51,200 | 2 | 12.5% | registers |" in page
+    assert "| TFLOP/s | of peak | by memory |" in page
     assert "| gpu, W7 | Unsupported: too large | | | | | | | | |" in page.replace("  ", " ")
-    assert "Geometric means of all workloads (densities, and kinds of W6, as one): 2.00 x recipe." in page
+    assert "Geometric means of all workloads timed (densities, and kinds of W6, as one): 2.00 x recipe." in page
 
 
 def test_what_kernels_take_is_told_by_engine_and_workload_or_why_not() -> None:
