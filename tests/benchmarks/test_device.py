@@ -158,6 +158,15 @@ def test_what_is_too_short_to_be_timed_says_so_and_is_in_no_ratio_and_no_mean(mo
     assert scale(w, 3, "fused", "cpu", sizes, PEAKS)["failed"] == {"fused": "too short to time"}
 
 
+@pytest.mark.parametrize("step, steps", [(2.0, 2), (0.25, 4), (2**-5, 32), (2**-10, 1024), (0.0, 5000)])
+def test_steps_take_as_long_together_as_what_comes_before_them(
+    step: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is a second here; also where a step takes a thousandth of it, as of a million models on a GPU."""
+    monkeypatch.setattr(timing, "clock", lambda _, work: work())
+    assert timing.steps_for(Known(step), 0.5) == steps
+
+
 def test_a_turn_of_several_that_cannot_be_timed_is_left_out_and_most_of_them_must_be() -> None:
     nan = float("nan")
     assert timing.told([3.0, nan, 1.0]) == [3.0, 1.0]

@@ -42,11 +42,23 @@ def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads(record.read_text()), page.read_text()
 
 
+@pytest.fixture
+def taking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is taken, and said to take a millisecond: this machine may have others to serve meanwhile."""
+    monkeypatch.setattr(tuning, "steps_for", lambda *_: 2)
+
+    def per_step(side: Formed, steps: int, _: str) -> float:
+        side.run(steps)
+        return 1e-3
+
+    monkeypatch.setattr(tuning, "per_step", per_step)
+
+
+@pytest.mark.usefixtures("taking")
 def test_the_program_works_interpreted_and_a_record_is_of_several_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "SMALL", replace(SMALL, workloads=SMALL.workloads[:1]))
-    monkeypatch.setattr(tuning, "per_step", lambda side, steps, _: side.run(steps).numel() * 1e-3)
     first, _ = run(tmp_path)
     (rule, other, *rest), models = first["forms"], first["models"]
     assert (rule["rule"], other["rule"], rest[0]["rule"]) == (True, False, False)
@@ -98,6 +110,7 @@ def test_the_rules_form_is_tried_first_and_every_other_is_tried_or_left_out_with
     assert 4 <= sum(why is None for why in tried.values()) <= 20
 
 
+@pytest.mark.usefixtures("taking")
 def test_a_form_that_computes_something_else_is_not_timed() -> None:
     """Here one whose models have another output, which no tile and no warps give them."""
     of, rule = Tuned(LITTLE, "cpu", SMALL), form_of(one(LITTLE))
@@ -107,6 +120,7 @@ def test_a_form_that_computes_something_else_is_not_timed() -> None:
         of.time(replace(rule, output="linear"))
 
 
+@pytest.mark.usefixtures("taking")
 def test_what_was_timed_is_kept_when_the_device_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the second form: the first is in the record, and the page can be made of it."""
     timed = Tuned.time
@@ -154,6 +168,7 @@ def test_a_side_begins_again_with_each_form() -> None:
     assert side.run(1).allclose(loss, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("taking")
 def test_a_kernel_that_did_not_compile_is_left_out_with_its_reason() -> None:
     failing: Future[dict[str, Any]] = Future()
     failing.set_exception(NotCompiled("ValueError: arange's range must be a power of 2"))
