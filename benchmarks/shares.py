@@ -21,8 +21,10 @@ from typing import Any
 import torch
 
 import toymodels as tm
+from benchmarks.options import check_device, check_engines, chosen
 from benchmarks.timing import RESULTS, clock, machine, stem, write
 from benchmarks.workload import DECODER, Workload
+from toymodels.engines import ENGINES
 from toymodels.hosts import Models
 from toymodels.hypotheses.arms import MAIN, Regime
 from toymodels.hypotheses.battery import statistics
@@ -144,6 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
+    check_device(parser, asked.device)
+    names = chosen(parser, "--engine", asked.engine, ("auto", *ENGINES))
+    check_engines(parser, [name for name in names if name != "auto"], asked.device)
     end, sizes = time.monotonic() + 60 * asked.minutes, TINY if asked.tiny else Sizes()
     seconds = timed(sizes, asked.device, asked.engine, end)
     there, cpu = seconds["there"], seconds["cpu"]

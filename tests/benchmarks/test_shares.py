@@ -39,6 +39,23 @@ def test_the_program_works_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert each in said, each
 
 
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--engine", "gpuu"], "--engine: expected auto, autograd, gpu_tf32, gpu_split, gpu or fused, got 'gpuu'"),
+        (["--device", "cuda"], "this machine has no GPU that torch can use"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_timed(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        shares.main(["--device", "cpu", "--tiny", "--out", str(tmp_path), *options])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_begun_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(p9_harder_to_find, "fit", partial(fit, steps=20))
     monkeypatch.setattr(p9_harder_to_find, "choose", partial(choose, steps=20))
