@@ -42,7 +42,7 @@ def test_the_program_works_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["--engine", "gpuu"], "--engine: expected auto, autograd, gpu_tf32, gpu_split, gpu or fused, got 'gpuu'"),
+        (["--engine", "gpuu"], "got 'gpuu'"),
         (["--device", "cuda"], "this machine has no GPU that torch can use"),
     ],
 )
