@@ -79,7 +79,7 @@ def said(running: subprocess.Popen[str]) -> tuple[int | None, str]:
 def test_a_client_without_a_gpu_has_workers_train_by_the_gpu_engine(place: Path) -> None:
     """To the bytes that a machine makes which has what they have."""
     code, err = said(began(place, "short.toml", *BY_GPU, "--out", "client"))
-    assert (code, "the gpu engine runs on a CUDA device, not on cpu" in err) == (2, True)
+    assert (code, "the gpu engine runs on a CUDA device, and this machine has none" in err) == (2, True)
     assert said(began(place, "short.toml", *BY_GPU, "--out", "alone", env=INTERPRETED))[0] == 0
     with dask(place, "there", 2, **INTERPRETED) as (address, _, _):
         code, err = said(began(place, "short.toml", *BY_GPU, "--out", "there", "--scheduler", address))
@@ -164,5 +164,6 @@ def test_a_worker_that_comes_later_and_lacks_what_the_run_takes_is_refused(place
         with another(place, address):
             code, err = said(running)
         assert code == 2, err
-        assert "the gpu engine runs on a CUDA device, not on cpu; every worker of this run must train by engine" in err
+        lacks = "the gpu engine runs on a CUDA device, and this machine has none that torch can use"
+        assert f"{lacks}; every worker of this run must train by engine" in err
     assert json.loads((place / "late" / "manifest.json").read_text())["engine"] == "gpu"

@@ -13,8 +13,9 @@ from functools import partial
 import torch
 
 from toymodels.checks import Whole, expect
+from toymodels.engines.devices import absent, best_for, gpus_here, misnamed
 from toymodels.engines.engine import Advance, Engine, OnStep, Unsupported
-from toymodels.engines.registry import ENGINES, EngineChoice, choices, choose
+from toymodels.engines.registry import ENGINES, EngineChoice, choices, choose, kinds_of
 from toymodels.surroundings import undisturbed
 from toymodels.training.experiment import Experiment, check_one_structure
 from toymodels.training.keep import Keep
@@ -50,16 +51,25 @@ def train(
 ) -> Trained:
     """Train models of one structure at once; the result is on the CPU, in the order given.
 
+    ``device`` is "cpu", "cuda", one CUDA device of several by its number, "cuda:1", or "auto": CUDA where torch can use
+    it and the engine named is not for a CPU alone, else the CPU.
+
     ``engine`` is a name of `ENGINES`, or "auto": on a CPU "fused" and on a GPU "gpu" where these can, "autograd"
-    elsewhere. ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. ``on_step`` is
+    elsewhere. Two are there to be measured and are taken only by name: "gpu_tf32", the gpu engine with the factors of
+    its products rounded to 10 bits, and "gpu_split", the same with each step's batch shared out over the whole GPU.
+
+    ``memory_bytes`` bounds a batch on a CPU; on every device a refused allocation halves it. ``on_step`` is
     called now and then with an `Advance`: how many steps were taken since, and all models' newest losses. ``keep``
     keeps a long run now and then, so that the same call goes on after an interruption. Raises ``ValueError`` for
-    experiments of several structures and for what the engine named cannot train, `OutOfMemory` when a single model does
-    not fit.
+    experiments of several structures, for a device that is not there and for what the engine named cannot train,
+    `OutOfMemory` when a single model does not fit.
     """
     check_one_structure(experiments)
     device = str(device) if isinstance(device, torch.device) else device
     _check(device, dtype, memory_bytes, on_step, keep)
+    device = best_for(kinds_of(engine)) if device == "auto" else device
+    if reason := absent(device, gpus_here()):
+        raise ValueError(f"device: {reason} (choose auto or cpu)")
     chosen = choose(engine, [experiments], device, dtype).engine
     newest = torch.full((len(experiments),), torch.nan, dtype=dtype)
     trained = 0
@@ -88,6 +98,8 @@ def _check(device: object, dtype: object, memory_bytes: object, on_step: object,
     """Raise ``TypeError`` or ``ValueError`` for arguments of `train` that are not what they should be."""
     if not isinstance(device, str):
         raise TypeError(f"device: expected a word such as 'cpu' or 'cuda', got {device!r:.60}")
+    if reason := misnamed(device):
+        raise ValueError(f"device: {reason:.200}")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype: expected torch.float32 or torch.float64, got {dtype!r:.60}")
     if memory_bytes is not None:

@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 
 from toymodels.engines.autograd import AutogradEngine
+from toymodels.engines.devices import DEVICES
 from toymodels.engines.engine import Engine, Unsupported
 from toymodels.engines.fused import FusedEngine
 from toymodels.engines.gpu import GpuEngine, SplitEngine, Tf32Engine
@@ -25,6 +26,11 @@ def choices() -> str:
     """What may stand for an engine, in words."""
     *names, last = "auto", *ENGINES
     return f"{', '.join(names)} or {last}"
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds of device that the engine of this name trains on; of "auto", and of what is no engine, all."""
+    return ENGINES[name].devices if name in ENGINES else DEVICES
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,13 @@ class FusedEngine(Engine):
         self, experiments: Sequence[Experiment], device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> str | None:
         """See `Engine`."""
-        if device != "cpu" or dtype != torch.float32:
-            precision = str(dtype).removeprefix("torch.")
-            return f"the fused engine computes in float32 on a cpu, not in {precision} on {device}"
+        if device != "cpu":
+            return (
+                f'the fused engine trains on a cpu, not on {device}: choose device="cpu" (--device cpu), '
+                "or engine gpu or autograd"
+            )
+        if dtype != torch.float32:
+            return f"the fused engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
         return KNOWN.unsupported(experiments)
 
     def judges_by_one(self) -> bool:

@@ -26,10 +26,10 @@ def lacking(device: str, what: str = "a kernel in Triton") -> str | None:
         return f"{what} needs Triton, which comes with PyTorch for CUDA: pip install triton"
     if interpreted():
         return None if device == "cpu" else f"with {SWITCH}=1 {what} is interpreted on cpu, not run on {device}"
-    if device.partition(":")[0] != "cuda":
-        return f"{what} runs on a CUDA device, not on {device}"
     if not torch.cuda.is_available():
         return f"{what} runs on a CUDA device, and this machine has none that torch can use"
+    if device.partition(":")[0] != "cuda":
+        return f'{what} runs on a CUDA device, not on {device}: choose device="cuda" (--device cuda)'
     return _without_compiler(what)
 
 
