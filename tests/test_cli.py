@@ -19,11 +19,15 @@ import torch
 
 from tests.conftest import IN_FRONT, TINY, door, finish, listing, process
 from toymodels import figures
+from toymodels.engines import ENGINES
 from toymodels.engines.autograd import AutogradEngine
 from toymodels.hypotheses.answers import Answer
+from toymodels.kernels.on_gpu.availability import triton_version
 from toymodels.sweeps.execution import choosing, job, local, machines
-from toymodels.sweeps.spec.sweep import shipped
+from toymodels.sweeps.plan.plan import make_plan
+from toymodels.sweeps.spec.sweep import parse, shipped
 from toymodels.sweeps.store.locks import Lock
+from toymodels.sweeps.store.store import Store
 
 COMMANDS = ["sweep", "figure", "show", "tables", "report", "list", "status", "watch", "doctor"]
 # Eight packs of about half a second each: time to be interrupted in.
@@ -759,6 +763,37 @@ def test_doctor_says_how_to_get_an_optional_part(monkeypatch: pytest.MonkeyPatch
     assert json.loads(door("doctor", "--json").out)["distributed"][0].isdecimal()
     monkeypatch.setattr("toymodels.sweeps.console.doctor._version", lambda _name: None)
     assert "not installed: pip install 'toymodels[cluster]'" in door("doctor").out
+
+
+def test_help_and_doctor_name_every_engine_and_the_doctor_where_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = door("sweep", "--help").out
+    assert all(f"{name} (" in said for name in ENGINES)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    facts = door("doctor", "--json").json()
+    assert {name: facts[f"engine {name}"] for name in ("autograd", "fused")} == {"autograd": "cpu", "fused": "cpu"}
+    assert all(facts[f"engine {name}"] == f"no: {ENGINES[name].lacks('cuda')}" for name in ("gpu", "gpu_split"))
+    assert facts["triton"] == triton_version() or facts["triton"].startswith("not installed: ")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: "NVIDIA H200")
+    for engine in ("gpu", "gpu_tf32", "gpu_split"):
+        monkeypatch.setattr(ENGINES[engine], "lacks", lambda device: None)
+    lines = dict(line.split(maxsplit=2)[1:] for line in door("doctor").out.splitlines() if line.startswith("engine "))
+    assert lines == {name: "cpu" if name == "fused" else "cuda" for name in ENGINES}
+
+
+def test_status_of_a_run_that_this_machine_cannot_go_on_with_says_who_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plan = make_plan(parse(TINY, "tiny", "tiny.toml"))
+    Store.create_or_open(Path("run"), plan, "gpu", "cuda").release()
+    advice = (
+        "To continue, on a machine that can or with --scheduler ADDRESS (this machine has no CUDA device that torch "
+    )
+    command = "toymodels sweep run/sweep.toml --out run"
+    assert door("status", "run").out.splitlines()[-1] == f"{advice}can use): {command}"
+    assert f"nobody is at work. {advice}can use): {command}" in door("watch", "run", "--once").out
+    assert door("status", "run", "--json").json()["next"] == command
 
 
 def test_a_figure_that_cannot_be_drawn_costs_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:

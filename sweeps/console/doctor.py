@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 import torch
 
+from toymodels.engines import ENGINES
+from toymodels.engines.devices import best_for
 from toymodels.kernels import compiled, vector
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import fail
@@ -20,11 +22,13 @@ NEEDED = ("toymodels", "torch", "numpy", "scipy", "numba", "safetensors", "pyarr
 OPTIONAL = {
     "distributed": "pip install 'toymodels[cluster]' for --workers and --scheduler",
     "transformer-lens": "pip install 'toymodels[transformers]' for measure-transformer",
+    "triton": "it comes with PyTorch for CUDA; the gpu engines need it",
 }
 
 
 def examine() -> dict[str, str | int | float]:
-    """Facts by name: versions, device, cores and threads, memory, disk, and each optional part or how to get it."""
+    """Facts by name: versions, device, cores and threads, memory, disk, what each engine trains on here or lacks, and
+    each optional part or how to get it."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -32,6 +36,7 @@ def examine() -> dict[str, str | int | float]:
         **{name: _version(name) or f"not installed: {remedy}" for name, remedy in OPTIONAL.items()},
         "device": ", ".join(gpus) or "cpu",
         "device auto": str(best_here()).removeprefix("device "),
+        **{f"engine {name}": _where(name) for name in sorted(ENGINES)},
         "cores": os.cpu_count() or 1,
         "cores that may be used": usable(),
         "threads": min(torch.get_num_threads(), usable()),
@@ -63,6 +68,13 @@ def say_cleared(as_json: bool) -> None:
         documents.print_document(documents.of_cleared(cleared))
     else:
         print("\n".join(map(str, cleared)) or "nothing was kept")
+
+
+def _where(name: str) -> str:
+    """The kind of device that ``--device auto`` is for this engine here, or what it lacks to train there."""
+    device = best_for(ENGINES[name].devices)
+    lacks = ENGINES[name].lacks(device)
+    return f"no: {lacks}" if lacks else device
 
 
 def _version(package: str) -> str | None:

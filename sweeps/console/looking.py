@@ -70,7 +70,7 @@ class Look:
         standing = self.standing
         lines = [f"at work: {name}" for name in standing.in_use_by]
         if not lines and self.exit_code is None:
-            lines = [f"nobody is at work. To continue: {standing.following}"]
+            lines = [f"nobody is at work. {standing.to_continue}"]
         lines += [f"pack {index} failed: {reason}" for index, reason in [*self.failures.items()][:MOST_FAILURES]]
         if len(self.failures) > MOST_FAILURES:
             lines.append(f"{len(self.failures) - MOST_FAILURES:,} more packs failed: {standing.store.failed}")

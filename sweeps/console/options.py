@@ -40,7 +40,13 @@ Axes = Annotated[
     typer.Option("--grid", metavar="KEY=V1,V2", help="Replace or add a grid axis. Repeatable."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one of several: cuda:1.")]
-EngineName = Annotated[str, typer.Option(help="auto, fused (a cpu, fastest) or autograd (the reference).")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        help="auto, fused (a cpu, fastest), autograd (anywhere, the reference), gpu (an NVIDIA GPU) or, to be "
+        "measured, gpu_tf32 (gpu, rounded products) or gpu_split (gpu, shared batches)."
+    ),
+]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="I/N", help="Train every N-th pack from pack I on, beside other shards on the same folder."),

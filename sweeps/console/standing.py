@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toymodels.sweeps.errors import FolderError
+from toymodels.sweeps.execution.machines import Machine
 from toymodels.sweeps.store.locks import Holder, Lock
 from toymodels.sweeps.store.manifest import Manifest
 from toymodels.sweeps.store.store import Store
@@ -77,6 +78,13 @@ class Standing:
         goes_on = f"toymodels sweep {folder}/sweep.toml --out {folder}{allowing}"
         return f"toymodels show {folder}" if self.finished else goes_on
 
+    @property
+    def to_continue(self) -> str:
+        """How to go on, in a line that ends with the command; where this machine cannot, which can, and why it not."""
+        lacks = Machine.here().cannot(self.manifest.engine, self.manifest.device)
+        where = f", on a machine that can or with --scheduler ADDRESS ({lacks})" if lacks else ""
+        return f"To continue{where}: {self.following}"
+
     def print(self) -> None:
         """Print how the run stands on stdout, one fact a line."""
         manifest = self.manifest
@@ -91,7 +99,7 @@ class Standing:
             failed = ", ".join(map(str, self.packs_failed))
             print(f"failed packs: {failed}; those that failed twice need --retry-failed")
         if not (self.finished or self.in_use_by):
-            print(f"To continue: {self.following}")
+            print(self.to_continue)
 
 
 def _lacks_packs(store: Store) -> bool:
