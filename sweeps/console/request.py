@@ -126,7 +126,7 @@ def resolve(
     # The tuning has every arm with every candidate, so whatever trains it can train what will be chosen.
     recorded = recorded or (recorded_choice(tuning_folder(folder)) if trials is not None else {})
     machines = machines_to_ask(scheduler, recorded, reporter)
-    device = resolve_device(device, recorded, reporter, machines)
+    device = resolve_device(device, recorded, reporter, machines, engine)
     engine = resolve_engine(engine, device, plan if trials is None else trials, recorded, reporter, machines)
     if plan.repeated:
         reporter.note(

@@ -104,15 +104,16 @@ def resolve_device(
     recorded: Mapping[str, str],
     reporter: Reporter = SILENT,
     machines: Sequence[Machine] | None = None,
+    engine: str = "auto",
 ) -> str:
-    """The device named, or for ``auto`` the run folder's or the best there is, which is said where it is news.
+    """The device named, or for ``auto`` the run folder's or the best there is for the engine, said where it is news.
 
     One CUDA device of several is named by its number, ``cuda:1``. Raises `SpecError` for none of these, and for one
     that any of the ``machines`` lacks, this one if others are not given.
     """
     those = [Machine.here()] if machines is None else machines
     if device == "auto":
-        chosen = automatic(recorded, those)
+        chosen = automatic(recorded, those, engine)
         if not chosen.expected:
             reporter.note(str(chosen))
         device = chosen.device

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from toymodels.engines.registry import kinds_of
 from toymodels.sweeps.execution.machines import Machine
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
@@ -28,16 +29,19 @@ class ChosenDevice:
         return f"device {self.device}: {self.why}"
 
 
-def automatic(recorded: Mapping[str, str], machines: Sequence[Machine]) -> ChosenDevice:
+def automatic(recorded: Mapping[str, str], machines: Sequence[Machine], engine: str = "auto") -> ChosenDevice:
     """What ``auto`` means: the device of the run folder, where it has one, or else the best of those that train.
 
     That is CUDA where every one of them has it. Where some workers have, it is the CPU, which all have: none is refused
     or idle for what nobody asked for, and who would rather train on the GPUs is told how. Of a run folder that is gone
-    on with, workers need not be asked: then there are no ``machines``.
+    on with, workers need not be asked: then there are no ``machines``. Where an ``engine`` is named that is for a CPU
+    alone, that is the device.
     """
     best = "cuda" if all(machine.gpus for machine in machines) else "cpu"
     if device := recorded.get("device"):
         return ChosenDevice(device, "this run folder was begun on it", expected=not machines or device == best)
+    if "cuda" not in kinds_of(engine):
+        return ChosenDevice("cpu", f"the {engine} engine trains on no other", expected=best == "cpu")
     return _best_of(machines) if any(machine.worker for machine in machines) else best_here()
 
 

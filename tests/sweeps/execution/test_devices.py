@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import TINIER, door
+from toymodels.engines import ENGINES
 from toymodels.sweeps.execution import devices
 from toymodels.sweeps.execution.choosing import resolve_device
 from toymodels.sweeps.execution.devices import automatic, best_here
@@ -38,6 +39,27 @@ def test_a_gpu_is_chosen_and_named(gpus: list[str]) -> None:
     gpus.append("NVIDIA H100 80GB HBM3")
     assert str(best_here()) == "device cuda: NVIDIA H100 80GB HBM3, one of 2: --workers 2 trains on all of them"
     assert resolve_device("auto", {}) == "cuda"
+
+
+@pytest.mark.usefixtures("gpus")
+def test_auto_follows_an_engine_that_is_for_a_cpu_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINIER)
+    answer = door("sweep", path, "--out", tmp_path / "run", "--engine", "fused")
+    assert answer.code == 0, answer.err
+    assert "device cpu: the fused engine trains on no other" in answer.err
+    assert "engine fused, cpu" in answer.err
+    answer = door("sweep", path, "--out", tmp_path / "named", "--engine", "fused", "--device", "cuda")
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
+    how = 'choose device="cpu" (--device cpu), or engine gpu or autograd'
+    assert f"--engine: the fused engine trains on a cpu, not on cuda: {how}" in answer.err
+    assert {name: resolve_device("auto", {}, engine=name) for name in ENGINES if name != "fused"} == dict.fromkeys(
+        ("autograd", "gpu", "gpu_tf32", "gpu_split"), "cuda"
+    )
+    with_gpu, without = Machine(1, {}, "tcp://gpu:1"), Machine(0, {}, "tcp://cpu:3")
+    some, none = automatic({}, [with_gpu], "fused"), automatic({}, [with_gpu, without], "fused")
+    assert (some.device, some.expected, none.device, none.expected) == ("cpu", False, "cpu", True)
+    assert resolve_device("auto", {"device": "cuda"}, engine="fused") == "cuda"
 
 
 def test_a_folder_that_was_begun_elsewhere_is_followed_and_that_is_said(gpus: list[str]) -> None:
