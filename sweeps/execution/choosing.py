@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from toymodels.engines import ENGINES, Engine, Unsupported, choices, choose
+from toymodels.engines.devices import misnamed
 from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.devices import automatic
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.local import InProcess
-from toymodels.sweeps.execution.machines import DEVICES, Machine
+from toymodels.sweeps.execution.machines import Machine
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store.locks import Shard
@@ -44,11 +45,8 @@ def _check_engine(engine: str) -> None:
 
 def _check_device(device: str) -> None:
     """Raise `SpecError` for what is neither a kind of device nor a numbered one of CUDA."""
-    kind, colon, number = device.partition(":")
-    if kind not in DEVICES or (colon and not (kind == "cuda" and number.isascii() and number.isdecimal())):
-        raise SpecError(
-            f"--device: expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
-        )
+    if reason := misnamed(device):
+        raise SpecError(f"--device: {reason}")
 
 
 def machines_to_ask(scheduler: str | None, recorded: Mapping[str, str], reporter: Reporter) -> Sequence[Machine]:
@@ -118,15 +116,10 @@ def resolve_device(
             reporter.note(str(chosen))
         device = chosen.device
     _check_device(device)
-    kind, _, number = device.partition(":")
     for machine in those:
-        if reason := machine.without_device(kind):
+        if reason := machine.without_device(device):
             raise SpecError(f"--device: {reason} (choose auto or cpu)")
-        if number and int(number) >= machine.gpus:
-            raise SpecError(
-                f"--device: {machine} has {machine.gpus} CUDA devices, cuda:0 to cuda:{machine.gpus - 1}, "
-                f"got '{device}'"
-            )
+    kind, _, number = device.partition(":")
     return f"{kind}:{int(number)}" if number else kind
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from toymodels.engines import ENGINES
+from toymodels.engines.devices import DEVICES, absent, gpus_here
 from toymodels.sweeps.store.manifest import of_bytes
 
-DEVICES = ("cpu", "cuda")
-"""the kinds of device"""
 COMPILED = ("gpu kernels", "triton")
 """what the fingerprint of an engine with kernels of its own for a GPU has of them and of what compiles them"""
 ROUNDING = ("processor", "gpu")
@@ -33,15 +32,14 @@ class Machine:
     def here(worker: str = "") -> Machine:
         """The machine of this process."""
         asked = {(name, kind): engine.lacks(kind) for name, engine in ENGINES.items() for kind in DEVICES}
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return Machine(gpus, {what: reason for what, reason in asked.items() if reason}, worker)
+        return Machine(gpus_here(), {what: reason for what, reason in asked.items() if reason}, worker)
 
     def __str__(self) -> str:
         return f"the worker at {self.worker}" if self.worker else "this machine"
 
     def without_device(self, device: str) -> str | None:
         """That it has no such device, in a sentence; None if it has one."""
-        return f"{self} has no CUDA device that torch can use" if kind_of(device) == "cuda" and not self.gpus else None
+        return absent(device, self.gpus, str(self))
 
     def without_engine(self, engine: str, device: str) -> str | None:
         """What it lacks for the engine, given the device, in a sentence; None if nothing."""

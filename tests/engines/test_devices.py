@@ -43,7 +43,7 @@ def test_a_device_that_is_not_there_is_a_sentence(gpus: list[str]) -> None:
         train(PLAIN, device="cuda:1")
     assert absent("cuda:2", 2) == "this machine has 2 CUDA devices, cuda:0 to cuda:1, got 'cuda:2'"
     assert absent("cuda:1", 2) is absent("cuda", 1) is absent("cpu", 0) is None
-    assert misnamed("auto") is misnamed("cpu") is misnamed("cuda:12") is None
+    assert misnamed("cpu") is misnamed("cuda:12") is None
 
 
 def test_auto_is_cuda_where_it_is_there_and_the_engine_is_not_for_a_cpu_alone(gpus: list[str]) -> None:

@@ -98,7 +98,7 @@ def _check(device: object, dtype: object, memory_bytes: object, on_step: object,
     """Raise ``TypeError`` or ``ValueError`` for arguments of `train` that are not what they should be."""
     if not isinstance(device, str):
         raise TypeError(f"device: expected a word such as 'cpu' or 'cuda', got {device!r:.60}")
-    if reason := misnamed(device):
+    if device != "auto" and (reason := misnamed(device)):
         raise ValueError(f"device: {reason:.200}")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype: expected torch.float32 or torch.float64, got {dtype!r:.60}")

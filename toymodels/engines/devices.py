@@ -9,13 +9,13 @@ DEVICES = ("cpu", "cuda")
 
 
 def misnamed(device: str) -> str | None:
-    """Why this word names no device, in a sentence; None where it names one, there or not, or is "auto".
+    """Why this word names no device, in a sentence with what may be asked for; None where it names one, there or not.
 
     One CUDA device of several is named by its number, "cuda:1".
     """
     kind, colon, number = device.partition(":")
     numbered = kind == "cuda" and number.isascii() and number.isdecimal()
-    if device == "auto" or (numbered if colon else kind in DEVICES):
+    if numbered if colon else kind in DEVICES:
         return None
     return f"expected auto, {', '.join(DEVICES)} or a numbered one such as cuda:1, got '{device}'"
 
