@@ -61,7 +61,8 @@ class Engine(ABC):
     name: ClassVar[str]
     """what sweeps, run folders and ``--engine`` call it"""
     devices: ClassVar[tuple[str, ...]]
-    """the kinds of device that it is for: where it refuses something on one of these, that is worth saying"""
+    """the kinds of device that it is for: where it refuses something on one of these, that is worth saying; the device
+    "auto" is one of these"""
     independent: ClassVar[bool] = False
     """whether a model is the same bits whatever is trained beside it, and every tensor that it keeps has the model axis
     first. Then an executor may train several packs at once, keep each by itself, and go on with those that were kept at
