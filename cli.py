@@ -48,13 +48,13 @@ def sweep(
 ) -> None:
     """Train and measure every model of a sweep. The same command continues it; a finished one returns at once."""
     from toymodels import figures
-    from toymodels.engines import ENGINES
     from toymodels.sweeps.console import ending, parts, printing, request
     from toymodels.sweeps.console.audience import Standard
     from toymodels.sweeps.execution.estimate import estimate
     from toymodels.sweeps.execution.reporter import Reporter
     from toymodels.sweeps.results.reading import Run
 
+    reporter = Reporter(note=say)
     asked = request.resolve(
         request.sweep_named(name_or_file, fixed=set_ or [], axes=grid or [], tune=not no_tune, allow_code=allow_code),
         out=out,
@@ -64,11 +64,11 @@ def sweep(
         workers=workers,
         scheduler=scheduler,
         extend=extend,
-        reporter=Reporter(note=say),
+        reporter=reporter,
     )
     if dry_run:
-        ENGINES[asked.engine].prepare(say)
-        of_parts = [estimate(part.plan, part.engine, part.device) for part in (asked, asked.tuning) if part is not None]
+        parts_asked = [part for part in (asked, asked.tuning) if part is not None]
+        of_parts = [estimate(part.plan, part.engine, part.device, reporter) for part in parts_asked]
         printing.print_estimate(asked.sweep.stem, as_json, *of_parts)
         return
     done = parts.carry_out(asked, retry_failed, Standard())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,8 +99,14 @@ def of_shard(shard: Shard, packs: int, folder: Path, outcome: Outcome) -> Docume
 
 def of_estimate(sweep: str, estimate: Estimate, tuning: Estimate | None = None) -> Document:
     """What a sweep will take, as ``--dry-run`` says it, and what its ``tuning`` will before it."""
-    first = {} if tuning is None else {"tuning": dataclasses.asdict(tuning)}
-    return {"sweep": sweep, **dataclasses.asdict(estimate), **first}
+    first = {} if tuning is None else {"tuning": _of_part(tuning)}
+    return {"sweep": sweep, **_of_part(estimate), **first}
+
+
+def _of_part(estimate: Estimate) -> Document:
+    """An estimate, its seconds as null where they cannot be told."""
+    said = dataclasses.asdict(estimate).items()
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in said}
 
 
 def of_summary(folder: Path, question: str, arms: Sequence[ArmSummary], notes: Sequence[str]) -> Document:

@@ -12,7 +12,7 @@ from rich.table import Table
 from toymodels.sweeps.console import documents
 from toymodels.sweeps.console.door import say
 from toymodels.sweeps.console.standing import Standing
-from toymodels.sweeps.execution.estimate import Estimate, span
+from toymodels.sweeps.execution.estimate import Estimate, time_of
 from toymodels.sweeps.results.reading import Run
 from toymodels.sweeps.results.summary import MEASURED, ArmSummary, as_text, legend, notes, summarise
 
@@ -84,9 +84,8 @@ def print_estimate(sweep: str, as_json: bool, estimate: Estimate, tuning: Estima
     _print_part(f"{sweep}, sweep" if tuning is not None else sweep, estimate)
     if tuning is not None:
         parts = (tuning, estimate)
-        low, high = span(sum(part.seconds_low for part in parts)), span(sum(part.seconds_high for part in parts))
         print(f"together: {sum(part.models for part in parts):,} models")
-        print(f"time: about {span(sum(part.seconds for part in parts))} ({low} to {high}) on this machine")
+        print(f"time: {time_of(*parts)}")
 
 
 def _print_part(name: str, estimate: Estimate) -> None:

@@ -1,11 +1,13 @@
 """The estimate: what a plan will take, from some of its groups, each trained and measured for a moment.
 
 However many groups there are, timing ends after `SECONDS`: those that were not timed are told from those that were
-(`toymodels.sweeps.execution.costs`). Memory and disk are counted, from one model of each group.
+(`toymodels.sweeps.execution.costs`). Memory and disk are counted, from one model of each group, on any machine; time is
+told on one that can train the models.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +16,11 @@ import numpy as np
 
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.glance import html_page, html_table
-from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.execution.burst import burst
 from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.costs import NOISE, Costs
 from toymodels.sweeps.execution.machines import Machine
+from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.store.contents import least_bytes
 from toymodels.training.experiment import Experiment
@@ -34,7 +36,8 @@ MOST_GROUPS = 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep will take on this machine: models, packs, memory, disk, and a range of seconds."""
+    """What a sweep will take on this machine: models, packs, memory, disk, and a range of seconds, which are NaN where
+    this machine cannot train the models."""
 
     models: int
     groups: int
@@ -59,14 +62,23 @@ class Estimate:
 
     def rows(self) -> dict[str, str]:
         """What it says, by what of."""
-        low, high = span(self.seconds_low), span(self.seconds_high)
+        timed = f"{self.groups_measured} of {self.groups} groups; the others are told from these"
         return {
             "models": f"{self.models:,} models in {self.groups} groups, {self.packs} packs",
             "memory": f"{self.memory_bytes / 2**20:,.0f} MiB for the largest pack",
             "disk": f"{self.disk_bytes / 2**20:,.1f} MiB",
-            "time": f"about {span(self.seconds)} ({low} to {high}) on this machine",
-            "timed": f"{self.groups_measured} of {self.groups} groups; the others are told from these",
+            "time": time_of(self),
+            **({} if math.isnan(self.seconds) else {"timed": timed}),
         }
+
+
+def time_of(*parts: Estimate) -> str:
+    """How long these take on this machine, one after another, as one would say it."""
+    seconds = sum(part.seconds for part in parts)
+    if math.isnan(seconds):
+        return "cannot be told on this machine"
+    low, high = span(sum(part.seconds_low for part in parts)), span(sum(part.seconds_high for part in parts))
+    return f"about {span(seconds)} ({low} to {high}) on this machine"
 
 
 def span(seconds: float) -> str:
@@ -77,32 +89,38 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
 
 
-def estimate(plan: Plan, engine: str, device: str) -> Estimate:
+def estimate(plan: Plan, engine: str, device: str, reporter: Reporter = SILENT) -> Estimate:
     """Time some of the groups, the cheapest and then those least like any that were timed, and add everything up.
 
-    Raises `SpecError` where this machine, on which they are timed, cannot train by the engine on the device.
+    Where this machine cannot train by the engine on the device nothing is timed, and the reporter hears why.
     """
-    if reason := Machine.here().cannot(engine, device):
-        raise SpecError(f"--dry-run: models are timed here: {reason}")
     _, firsts, counts = np.unique(plan.groups, return_index=True, return_counts=True)
     settings = plan.settings(firsts.tolist())
     likes, samples = plan.experiments(settings), [each["eval.samples"] for each in settings]
     costs = Costs.of(likes, samples)
-    with on_threads():
-        _time_some(plan, costs, samples, engine, device)
+    if reason := Machine.here().cannot(engine, device):
+        reporter.note_once(f"--dry-run: how long it takes cannot be told here, where models would be timed: {reason}")
+        seconds = [math.nan] * 3
+    else:
+        ENGINES[engine].prepare(reporter.note)
+        with on_threads():
+            _time_some(plan, costs, samples, engine, device)
+        low, now = _totals(costs, likes, firsts, counts)
+        factors = _factors(costs)
+        seconds = [np.sqrt(low.sum() * now.sum()), (low / factors).sum(), (now * factors).sum()]
 
     needed = ENGINES[engine].bytes_needed
     sizes = np.minimum(counts, plan.pack_sizes).tolist()
-    low, now = _totals(costs, likes, firsts, counts)
+    best, lowest, highest = map(float, seconds)
     return Estimate(
         models=len(plan),
         groups=plan.n_groups,
         packs=len(plan.packs),
         memory_bytes=max(needed([like] * size) for like, size in zip(likes, sizes, strict=True)),
         disk_bytes=sum(_disk_bytes(like) * count for like, count in zip(likes, counts.tolist(), strict=True)),
-        seconds=float(np.sqrt(low.sum() * now.sum())),
-        seconds_low=float((low / _factors(costs)).sum()),
-        seconds_high=float((now * _factors(costs)).sum()),
+        seconds=best,
+        seconds_low=lowest,
+        seconds_high=highest,
         groups_measured=len(costs.ratios),
     )
 

@@ -163,9 +163,16 @@ def test_by_the_command_it_is_a_sentence_and_no_folder(tmp_path: Path, monkeypat
     monkeypatch.setattr(dask, "workers_of", lambda *_: [GPU])
     answer = door(*on_workers, "--dry-run")
     assert (answer.code, answer.err.splitlines()[-1]) == (
-        2,
-        "toymodels: --dry-run: models are timed here: this machine has no CUDA device that torch can use",
+        0,
+        "--dry-run: how long it takes cannot be told here, where models would be timed: this machine has no CUDA "
+        "device that torch can use",
     )
+    assert [line.partition(": ")[0] for line in answer.out.splitlines()] == ["tiny", "memory", "disk", "time"]
+    assert answer.out.endswith("\ntime: cannot be told on this machine\n")
+    told = door(*on_workers, "--dry-run", "--json").json()
+    assert (told["models"], told["packs"], told["groups_measured"]) == (4, 2, 0)
+    assert min(told["memory_bytes"], told["disk_bytes"]) > 0
+    assert told["seconds"] is told["seconds_low"] is told["seconds_high"] is None
     monkeypatch.setattr(dask, "workers_of", mock.Mock(side_effect=AssertionError("nobody is to be asked")))
     for option, said in (("--device=cuda:1", "choose cuda"), ("--device=tpu", "got 'tpu'"), ("--engine=x", "choose ")):
         answer = door(*on_workers, option)
