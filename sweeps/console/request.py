@@ -17,7 +17,7 @@ from toymodels.sweeps.execution.choosing import (
 )
 from toymodels.sweeps.execution.executor import Executor
 from toymodels.sweeps.execution.reporter import Reporter
-from toymodels.sweeps.execution.run import models_of, own_packs
+from toymodels.sweeps.execution.run import is_finished, models_of, own_packs
 from toymodels.sweeps.execution.tuning import chosen_by, to_be_tuned, with_choices_of
 from toymodels.sweeps.plan.plan import Plan
 from toymodels.sweeps.spec.assignments import parse_assignment, parse_axis
@@ -125,7 +125,7 @@ def resolve(
     trials = to_be_tuned(folder, plan, extend)
     # The tuning has every arm with every candidate, so whatever trains it can train what will be chosen.
     recorded = recorded or (recorded_choice(tuning_folder(folder)) if trials is not None else {})
-    machines = machines_to_ask(scheduler, recorded, reporter)
+    machines = machines_to_ask(scheduler, recorded, reporter, finished=is_finished(folder, plan, own))
     device = resolve_device(device, recorded, reporter, machines, engine)
     engine = resolve_engine(engine, device, plan if trials is None else trials, recorded, reporter, machines)
     if plan.repeated:

@@ -44,7 +44,7 @@ class Standing:
             part="" if tuned else "tuning",
             extending=begun and not tuned,
             manifest=store.manifest,
-            packs_done=store.packs_done(),
+            packs_done=len(store.packs_there()),
             packs_failed=store.failures(),
             at_work=[*Lock(folder).holders(), *Lock(inside).holders()],
             packs_a_minute=store.packs_a_minute(),
@@ -105,6 +105,6 @@ class Standing:
 def _lacks_packs(store: Store) -> bool:
     """Whether planned packs of a run folder have no file; not of one that cannot be read, or was emptied."""
     try:
-        return store.packs.is_dir() and store.packs_done() < store.manifest.packs
+        return store.packs.is_dir() and len(store.packs_there()) < store.manifest.packs
     except FolderError:
         return False

@@ -49,14 +49,17 @@ def _check_device(device: str) -> None:
         raise SpecError(f"--device: {reason}")
 
 
-def machines_to_ask(scheduler: str | None, recorded: Mapping[str, str], reporter: Reporter) -> Sequence[Machine]:
+def machines_to_ask(
+    scheduler: str | None, recorded: Mapping[str, str], reporter: Reporter, *, finished: bool = False
+) -> Sequence[Machine]:
     """Those that will train, where an engine and a device are to be chosen for them: this machine, or every worker of
     the scheduler.
 
-    Nobody where workers go on with a run folder: that is finished, or they are asked when they are to train.
+    Nobody where a run is ``finished``: then nothing is trained, and it does not matter what a machine lacks. Nobody
+    either where workers go on with a run folder: they are asked when they are to train.
     """
     if scheduler is None:
-        return [Machine.here()]
+        return [] if finished else [Machine.here()]
     if recorded:
         return []
     from toymodels.sweeps.execution.dask import workers_of  # Dask is an optional part, and slow to import
@@ -74,8 +77,8 @@ def resolve_engine(
 ) -> str:
     """The engine named; for ``auto`` the run folder's, or the fastest that can train every model of the plan.
 
-    On each of the ``machines``, where that is not this one alone. Raises `SpecError` for one that this version lacks,
-    or that cannot train this plan.
+    On each of the ``machines``, this one if others are not given; there are none where nothing is to be trained. Raises
+    `SpecError` for one that this version lacks, or that cannot train this plan.
     """
     those = [Machine.here()] if machines is None else machines
 

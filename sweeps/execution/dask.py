@@ -25,7 +25,8 @@ from toymodels.engines import ENGINES
 from toymodels.sweeps.errors import GO_ON, SweepError
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
-from toymodels.sweeps.execution.machines import Machine, made_with
+from toymodels.sweeps.execution.local import InProcess
+from toymodels.sweeps.execution.machines import Machine, check_here, made_with
 from toymodels.sweeps.execution.processes import local_cluster, visible_gpus
 from toymodels.sweeps.execution.reporter import Reporter
 from toymodels.sweeps.execution.workers import (
@@ -70,6 +71,8 @@ class Cluster(Executor):
         first = next(jobs, None)
         if first is None:
             return  # nothing to train: no cluster is begun
+        if self.scheduler is None:
+            check_here(self.engine, self.device, first.store.path)
         with self._client(reporter) as client:
             said = self._made_with(client, reporter)
             for sentence in chain.from_iterable(first.store.version_changes(each) for each in said):
@@ -81,7 +84,7 @@ class Cluster(Executor):
     def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
         """See `Executor`: of the workers of a scheduler, what the first says. Raises as `workers_of`, `WorkerLacks`."""
         if self.scheduler is None:
-            return made_with(self.engine, self.device)
+            return InProcess(self.engine, self.device).made_with(reporter, begun=begun)
         if begun:
             return {}
         _quieten()

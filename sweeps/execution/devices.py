@@ -33,9 +33,9 @@ def automatic(recorded: Mapping[str, str], machines: Sequence[Machine], engine: 
     """What ``auto`` means: the device of the run folder, where it has one, or else the best of those that train.
 
     That is CUDA where every one of them has it. Where some workers have, it is the CPU, which all have: none is refused
-    or idle for what nobody asked for, and who would rather train on the GPUs is told how. Of a run folder that is gone
-    on with, workers need not be asked: then there are no ``machines``. Where an ``engine`` is named that is for a CPU
-    alone, that is the device.
+    or idle for what nobody asked for, and who would rather train on the GPUs is told how. Of a run folder that is
+    finished, or that workers go on with, nobody need be asked: then there are no ``machines``. Where an ``engine`` is
+    named that is for a CPU alone, that is the device.
     """
     best = "cuda" if all(machine.gpus for machine in machines) else "cpu"
     if device := recorded.get("device"):

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 from toymodels.engines import ENGINES, Keep
 from toymodels.sweeps.execution.checkpoints import Checkpoints, forget
@@ -13,7 +14,7 @@ from toymodels.sweeps.execution.cores import on_threads
 from toymodels.sweeps.execution.executor import Executor, Failed
 from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.launches import Launch, keep_of, launches
-from toymodels.sweeps.execution.machines import made_with
+from toymodels.sweeps.execution.machines import Machine, check_here, made_with
 from toymodels.sweeps.execution.measuring import naming_the_lost
 from toymodels.sweeps.execution.memory import memory_budget
 from toymodels.sweeps.execution.reporter import Reporter
@@ -34,14 +35,21 @@ class InProcess(Executor):
     """that it trains on, if not as many as torch is set to; never more than the cores that this process may use"""
 
     def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
-        """See `Executor`. Raises `DeviceLost`."""
+        """See `Executor`; nothing of a folder that is ``begun`` on a device that is not here. Raises `DeviceLost`."""
         with naming_the_lost(self.device):
+            if begun and Machine.here().without_device(self.device):
+                return {}
             return made_with(self.engine, self.device)
 
     def finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
-        """Every job with what became of it, in the order of the jobs. Raises `DeviceLost` where the GPU is."""
+        """Every job with what became of it, in the order of the jobs. Raises `SpecError` where this machine cannot
+        train them, `DeviceLost` where the GPU is."""
+        first = next(jobs, None)
+        if first is None:
+            return
+        check_here(self.engine, self.device, first.store.path)
         with naming_the_lost(self.device):
-            yield from self._finish(jobs, reporter)
+            yield from self._finish(chain([first], jobs), reporter)
 
     def _finish(self, jobs: Iterator[Job], reporter: Reporter) -> Generator[tuple[Job, Finished | Failed]]:
         engine, waiting = ENGINES[self.engine], deque[Launch]()

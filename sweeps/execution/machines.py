@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from toymodels.engines import ENGINES
 from toymodels.engines.devices import DEVICES, absent, gpus_here
+from toymodels.sweeps.errors import SpecError
 from toymodels.sweeps.store.manifest import of_bytes
 
 COMPILED = ("gpu kernels", "triton")
@@ -49,6 +51,18 @@ class Machine:
     def cannot(self, engine: str, device: str) -> str | None:
         """Why it cannot train by the engine on the device, in a sentence; None if it can."""
         return self.without_device(device) or self.without_engine(engine, device)
+
+
+def check_here(engine: str, device: str, folder: Path) -> None:
+    """Raise `SpecError` where this machine is to train packs of a run folder and cannot.
+
+    It was asked nothing where the run seemed finished, and then a pack turned out to be damaged.
+    """
+    if reason := Machine.here().cannot(engine, device):
+        raise SpecError(
+            f"{reason}; packs of {folder} must be trained by engine {engine} on {device}: run the same command on a "
+            "machine that can"
+        )
 
 
 def on_gpu(engine: str, device: str) -> dict[str, str]:

@@ -124,10 +124,19 @@ def run(
     finally:
         store.release()
     if shard is not None:
-        outcome.missing = len(plan.packs) - store.packs_done()
+        outcome.missing = len(plan.packs) - len(store.packs_there())
         if not outcome.missing:
             outcome.untabled = _derive_as_last(plan, folder, engine, device, reporter)
     return outcome
+
+
+def is_finished(folder: Path, plan: Plan, shard: Shard | None = None) -> bool:
+    """Whether a folder is that of ``plan`` and has a file for each of its packs, those of the shard if it is one: then
+    nothing is to be trained, unless one turns out to be damaged."""
+    store = Store(folder)
+    if not store.begun or store.manifest.plan != plan.hash:
+        return False
+    return store.packs_there().issuperset(pack.index for pack in own_packs(plan, shard))
 
 
 def _check_room(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:

@@ -178,7 +178,7 @@ class Run:
 
     def _by_sweep(self) -> str:
         """What to do for a table of the sweep's that is not there."""
-        done, planned = self._store.packs_done(), self._store.manifest.packs
+        done, planned = len(self._store.packs_there()), self._store.manifest.packs
         unfinished = f"{done} of {planned} packs are finished: run the sweep again to continue it"
         return unfinished if done < planned else f"'toymodels tables {self.path}' builds it"
 

@@ -216,8 +216,8 @@ class Store(RunFolder):
 
     # ------------------------------------------------------------------------------------------- packs
 
-    def packs_done(self) -> int:
-        """How many of the planned packs have a file, whatever is in it."""
+    def packs_there(self) -> set[int]:
+        """The numbers of the planned packs that have a file, whatever is in it."""
         planned = self.manifest.packs
         try:
             found = [p.stem for p in self.packs.iterdir() if re.fullmatch(r"\d{8}\.safetensors", p.name)]
@@ -225,7 +225,7 @@ class Store(RunFolder):
             found = []
         except OSError as error:
             raise unreadable(self.packs, error) from None
-        return sum(int(name) < planned for name in found)
+        return {int(name) for name in found if int(name) < planned}
 
     def packs_a_minute(self) -> float | None:
         """How fast packs came, by the times of their files; None of fewer than three."""
