@@ -33,8 +33,8 @@ class Executor(ABC):
     def made_with(self, reporter: Reporter, *, begun: bool) -> Mapping[str, str]:
         """What the bytes of packs depend on where it trains, beside their plan and engine, by name.
 
-        Nothing where others train into a folder that is ``begun``: it may be finished, so they are asked when they are
-        to train, and what differs then is noted.
+        Nothing where others train into a folder that is ``begun``, and is not extended now: it may be finished, so they
+        are asked when they are to train, and what differs then is noted.
         """
         return of_bytes()
 

@@ -23,6 +23,7 @@ from toymodels.sweeps.execution.job import Finished, Job
 from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.machines import kind_of
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
+from toymodels.sweeps.plan.extending import extends
 from toymodels.sweeps.plan.plan import Pack, Plan
 from toymodels.sweeps.store.contents import least_bytes
 from toymodels.sweeps.store.folder import worded_as
@@ -67,7 +68,7 @@ def run(
     process if none is named. Raises `FolderError` where the folder is refused.
     """
     executor = executor or InProcess(engine, device)
-    made_with = executor.made_with(reporter, begun=Store(folder).begun)
+    made_with = executor.made_with(reporter, begun=_goes_on(folder, plan))
     store = Store.create_or_open(folder, plan, engine, kind_of(device), shard, made_with)
     packs, heartbeat = own_packs(plan, shard), Heartbeat(store)
     try:
@@ -137,6 +138,12 @@ def is_finished(folder: Path, plan: Plan, shard: Shard | None = None) -> bool:
     if not store.begun or store.manifest.plan != plan.hash:
         return False
     return store.packs_there().issuperset(pack.index for pack in own_packs(plan, shard))
+
+
+def _goes_on(folder: Path, plan: Plan) -> bool:
+    """Whether a folder is begun, and this plan does not extend it."""
+    store = Store(folder)
+    return store.begun and (plan.hash == store.manifest.plan or not extends(plan, store.plan()))
 
 
 def _check_room(store: Store, plan: Plan, packs: Sequence[Pack]) -> None:

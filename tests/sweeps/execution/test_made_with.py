@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 
-from tests.conftest import TINIER
+from tests.conftest import TINIER, listing
 from toymodels.engines import ENGINES
 from toymodels.sweeps.execution import dask
 from toymodels.sweeps.execution.checkpoints import Checkpoints
@@ -22,7 +22,7 @@ from toymodels.sweeps.execution.local import InProcess
 from toymodels.sweeps.execution.machines import Machine, made_with
 from toymodels.sweeps.execution.reporter import SILENT, Reporter
 from toymodels.sweeps.execution.run import run
-from toymodels.sweeps.execution.workers import VersionsDiffer, carry_out, order_of, public
+from toymodels.sweeps.execution.workers import VersionsDiffer, WorkerLacks, carry_out, order_of, public
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.sweep import parse
 from toymodels.sweeps.store.manifest import Manifest, of_bytes, versions
@@ -164,6 +164,24 @@ def test_workers_of_one_run_have_the_same_to_the_letter(
     assert str(refused.value).startswith(f"a worker at tcp://w:1 has {name} {other} there and {one} at tcp://w:0: its")
     assert refused.value.exit_code == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_workers_are_asked_before_a_folder_is_extended(
+    able: bool, of_workers: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(PLAN, tmp_path, "autograd", "cpu")
+    (tmp_path / "manifest.json").write_bytes(Manifest.begun(PLAN, "gpu", "cuda", a_worker()).to_bytes())
+    before = listing(tmp_path)
+    longer = Store(tmp_path).plan_for(parse(TINIER.replace("[0, 1]", "[0, 1, 2]"), "tiny", "tiny.toml"), extend=True)
+    assert len(longer) > len(PLAN)
+    of_workers(a_worker(), a_worker(triton="3.6.0"))
+    if not able:
+        monkeypatch.setattr(dask, "_machines", lambda *_: [Machine(0, {}, "tcp://w:0")])
+    with pytest.raises(VersionsDiffer if able else WorkerLacks) as refused:
+        run(longer, tmp_path, "gpu", "cuda", executor=ON_WORKERS)
+    assert refused.value.exit_code == 2
+    assert listing(tmp_path) == before
 
 
 def test_workers_with_other_gpus_train_and_that_is_said_once(
