@@ -6,7 +6,8 @@ a `Request` to its models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from toymodels.sweeps.console import ending
 from toymodels.sweeps.console.audience import Audience
@@ -45,14 +46,20 @@ def carry_out(request: Request, retry_failed: bool, audience: Audience) -> Done:
 
 
 def _train(request: Request, retry_failed: bool, audience: Audience) -> Outcome:
-    audience.say(str(request))
-    with Progress(request.models, request.part, audience) as progress:
+    progress = Progress(request.models, request.part, audience)
+
+    def opened() -> None:
+        """The folder does not refuse the request."""
+        audience.say(str(request))
+        stack.enter_context(progress)
+
+    with ExitStack() as stack:
         return run(
             request.plan,
             request.folder,
             request.engine,
             request.device,
-            progress.reporter,
+            replace(progress.reporter, opened=opened),
             shard=request.shard,
             retry_failed=retry_failed,
             executor=request.executor,

@@ -18,6 +18,8 @@ class Reporter:
     """called when so many models' worth of training is done, in parts of a model; with 0 when training begins"""
     stored: Callable[[float], None] = unheard
     """called with so many models that were there already"""
+    opened: Callable[[], None] = lambda: None
+    """called when the run folder was found to be, or made, that of the run, before anything is trained"""
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def note_once(self, sentence: str) -> None:

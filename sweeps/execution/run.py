@@ -72,6 +72,7 @@ def run(
     store = Store.create_or_open(folder, plan, engine, kind_of(device), shard, made_with)
     packs, heartbeat = own_packs(plan, shard), Heartbeat(store)
     try:
+        reporter.opened()
         wording = store.take_over_wording(plan.sweep, may_write=shard is None)
         source = store.take_over_code(plan.sweep.code, may_write=shard is None)
         told = heartbeat.beside(reporter)
