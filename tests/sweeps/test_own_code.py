@@ -24,6 +24,7 @@ from tests.conftest import door, finish, listing, process
 from toymodels import metrics
 from toymodels.sweeps.errors import FolderError, SpecError
 from toymodels.sweeps.execution.job import Job
+from toymodels.sweeps.execution.machines import made_with
 from toymodels.sweeps.execution.workers import carry_out, order_of
 from toymodels.sweeps.plan.plan import make_plan
 from toymodels.sweeps.spec.code import own_code
@@ -387,7 +388,8 @@ def test_a_worker_imports_the_same_or_refuses(own: Path) -> None:
     plan = make_plan(read_allowed(SWEEP))
     store = Store.create_or_open(own / "run", plan, "autograd", "cpu")
     store.release()
-    orders = [pickle.loads(pickle.dumps(order_of(Job.of(store, plan, pack), "autograd", "cpu"))) for pack in plan.packs]
+    of = ("autograd", "cpu", made_with("autograd", "cpu"))
+    orders = [pickle.loads(pickle.dumps(order_of(Job.of(store, plan, pack), *of))) for pack in plan.packs]
     assert carry_out(orders[1]).ended.models == 2  # type: ignore[union-attr]
     assert "neurons.kurtosis" in Mapped(store.measures_path(plan.packs[1])).names
     (own / "mine.py").write_text(MINE + "\n")

@@ -55,9 +55,13 @@ def test_with_a_gpu_it_is_the_one_that_auto_takes(monkeypatch: pytest.MonkeyPatc
 
 def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda name: None)
-    reason = gpu.lacks("cuda")
-    assert reason is not None
-    assert "pip install triton" in reason
+    sentence = "the gpu engine needs Triton, which comes with PyTorch for CUDA: pip install triton"
+    assert gpu.lacks("cpu") == sentence
+    monkeypatch.delenv(availability.SWITCH)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.lacks("cuda") == "the gpu engine runs on a CUDA device, and this machine has none that torch can use"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert gpu.lacks("cuda") == sentence
 
 
 def test_without_a_compiler_or_pythons_header_it_says_what_to_install(

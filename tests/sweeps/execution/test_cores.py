@@ -9,6 +9,8 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -144,7 +146,8 @@ def test_a_sweep_trains_on_no_more_threads_than_it_may(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert list(InProcess("autograd", "cpu", threads=given).finish(iter([]), SILENT)) == []
+        job: Any = SimpleNamespace(store=SimpleNamespace(path=Path("run")))
+        assert list(InProcess("autograd", "cpu", threads=given).finish(iter([job]), SILENT)) == []
         assert (seen, torch.get_num_threads()) == ([expected], 3)
     finally:
         torch.set_num_threads(before)

@@ -22,15 +22,19 @@ def interpreted() -> bool:
 
 def lacking(device: str, what: str = "a kernel in Triton") -> str | None:
     """Why ``what`` cannot run on a device, in a sentence; None if it can."""
-    if find_spec("triton") is None:
-        return f"{what} needs Triton, which comes with PyTorch for CUDA: pip install triton"
     if interpreted():
-        return None if device == "cpu" else f"with {SWITCH}=1 {what} is interpreted on cpu, not run on {device}"
+        elsewhere = f"with {SWITCH}=1 {what} is interpreted on cpu, not run on {device}"
+        return elsewhere if device != "cpu" else _without_triton(what)
     if not torch.cuda.is_available():
         return f"{what} runs on a CUDA device, and this machine has none that torch can use"
     if device.partition(":")[0] != "cuda":
         return f'{what} runs on a CUDA device, not on {device}: choose device="cuda" (--device cuda)'
-    return _without_compiler(what)
+    return _without_triton(what) or _without_compiler(what)
+
+
+def _without_triton(what: str) -> str | None:
+    lacks = f"{what} needs Triton, which comes with PyTorch for CUDA: pip install triton"
+    return lacks if find_spec("triton") is None else None
 
 
 def _without_compiler(what: str) -> str | None:
