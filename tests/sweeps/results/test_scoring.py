@@ -155,7 +155,7 @@ def test_of_directions_alone_it_is_said_that_nothing_tells_where_they_are_from(t
     (note,) = (note for note in found.notes if "directions" in note)
     assert note.startswith("models 1, 3: directions alone are scored, as there is no encoder: f1, precision, ")
     assert note.endswith("are blank, and nothing tells whether the dictionary is of this model and this tap")
-    alone = found.models.set_index("model").loc[1]
+    (alone,) = found.models[found.models["model"] == 1].to_dict("records")
     assert alone["architecture"] == "directions"
     assert [name for name in (*OF_FEATURES, *OF_MODELS) if pd.isna(alone[name])] == list(OF_LATENTS)
     (of_one,) = score_run(tiered, tmp_path, 1, "post", 256).notes
