@@ -17,6 +17,8 @@ from toymodels.kernels.on_gpu.availability import SWITCH
 KERNELS = ["train", "judge", "part", "step"]
 A100, H100 = 80, 90
 MANY = ["5->2", "rotated", "pairs", "softmax", "absolute", "20->5", "64->16", "20, rotated", "trained embedding"]
+FOR_ELSE = 64
+"""bytes of memory that a thread may have without a spill"""
 LARGE = ["decoder", "100->20", "200->20", "100->40", "128->64"]
 
 
@@ -39,8 +41,9 @@ def check(folder: Path, capability: int, case: str) -> list[dict[str, Any]]:
     frames, spilled, registers = zip(*(map(int, each) for each in given), strict=True)
     assert [each["registers"] for each in found] == [*registers]
     assert [each["spilled"] for each in found] == [*frames]
-    # A thread has memory for spills alone.
-    assert [frame > 0 for frame in frames] == [stored > 0 for stored in spilled]
+    # What is spilled is in a thread's memory; a few bytes there can be for something else.
+    assert all(frame > 0 for frame, stored in zip(frames, spilled, strict=True) if stored)
+    assert all(frame <= FOR_ELSE for frame, stored in zip(frames, spilled, strict=True) if not stored)
     return found
 
 

@@ -33,7 +33,7 @@ class Resources:
     registers: int
     """a thread, of 32 bits: 255 at most"""
     spilled: int
-    """bytes a thread in local memory"""
+    """bytes a thread in local memory, nearly all of them for spills"""
     shared: int
     """bytes of shared memory a program"""
     occupancy: Occupancy
