@@ -11,9 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from toymodels.engines.gpu.kernels.steps import NUMBERS, rotation_of, taken
+from toymodels.engines.gpu.kernels.steps import NUMBERS, note, rotation_of, taken
 from toymodels.engines.gpu.kernels.tile import given_of, loss_and_gradient, source_of
-from toymodels.engines.gpu.kernels.weights import add, load_weights, store_weights, zeros
+from toymodels.engines.gpu.kernels.weights import add, load_state, load_weights, store_state, store_weights, zeros
 
 
 @triton.jit(do_not_specialize=["batch", "tiles"])
@@ -86,7 +86,7 @@ def step(
     if t < tl.load(window + 1):
         row = t - begin
         theta, own = state + model * 3 * form.size, parts + model * tiles * (1 + form.size)
-        weights = load_weights(theta, form)
+        weights, mean, square = load_state(theta, form)
         loss = 0.0
         gradient = zeros(form)
         for _ in range(0, tiles):
@@ -98,8 +98,8 @@ def step(
             store_weights(before + model * form.size, weights, form)
         weights, mean, square, most, lost = taken(
             weights,
-            load_weights(theta + form.size, form),
-            load_weights(theta + 2 * form.size, form),
+            mean,
+            square,
             tl.load(ceiling + model),
             tl.load(diverged_step + model),
             loss,
@@ -112,14 +112,9 @@ def step(
             rotation_of(rotation, model, form),
             form,
         )
-        store_weights(theta, weights, form)
-        store_weights(theta + form.size, mean, form)
-        store_weights(theta + 2 * form.size, square, form)
+        store_state(theta, weights, mean, square, form)
         tl.store(ceiling + model, most)
         tl.store(diverged_step + model, lost)
-        point = tl.load(points + 2 * row)
-        shot = tl.load(points + 2 * row + 1)
-        tl.store(curve + model * points_kept + point, loss, mask=point >= 0)
-        if shot >= 0:
-            store_weights(snapshots + (model * snapshots_kept + shot) * form.size, weights, form)
+        point, shot = tl.load(points + 2 * row), tl.load(points + 2 * row + 1)
+        note(curve, snapshots, point, shot, model, points_kept, snapshots_kept, loss, weights, form)
         tl.store(done + model, t)

@@ -9,7 +9,16 @@ from toymodels.engines.gpu.kernels.elementary import finite
 from toymodels.engines.gpu.kernels.pruning import pruned
 from toymodels.engines.gpu.kernels.tile import given_of, loss_and_gradient, source_of
 from toymodels.engines.gpu.kernels.update import propose
-from toymodels.engines.gpu.kernels.weights import add, all_finite, chosen, load_weights, store_weights, zeros
+from toymodels.engines.gpu.kernels.weights import (
+    add,
+    all_finite,
+    chosen,
+    load_state,
+    load_weights,
+    store_state,
+    store_weights,
+    zeros,
+)
 
 NUMBERS = tl.constexpr(6)
 """of each model beside its parameters: LayerNorm's eps, what activations cost, rate, decay, bias decay, growth"""
@@ -52,6 +61,15 @@ def taken(weights, mean, square, most, lost, loss, gradient, t, own, rule, pace,
     if moves & (tl.load(most_kept) >= 0):
         weights = pruned(weights, most_kept, form)
     return weights, mean, square, most, lost
+
+
+@triton.jit
+def note(curve, snapshots, point, shot, model, points_kept, snapshots_kept, loss, weights, form: tl.constexpr):
+    """Write a step's loss to its ``point`` of the model's curve, and the weights after it to its ``shot`` of the
+    snapshots; each where it has one, -1 where not."""
+    tl.store(curve + model * points_kept + point, loss, mask=point >= 0)
+    if shot >= 0:
+        store_weights(snapshots + (model * snapshots_kept + shot) * form.size, weights, form)
 
 
 @triton.jit
@@ -108,9 +126,7 @@ def train(
     given = given_of(importance, own, embedding, model, form)
     R = rotation_of(rotation, model, form)
     theta = state + model * 3 * form.size
-    weights = load_weights(theta, form)
-    mean = load_weights(theta + form.size, form)
-    square = load_weights(theta + 2 * form.size, form)
+    weights, mean, square = load_state(theta, form)
     most = tl.load(ceiling + model)
     lost = tl.load(diverged_step + model)
     shares = kept + tl.load(share + model) * (2 * (end - begin))
@@ -125,13 +141,8 @@ def train(
         weights, mean, square, most, lost = taken(
             weights, mean, square, most, lost, loss, gradient, t, own, rule, pace + 3 * row, shares + 2 * row, R, form
         )
-        tl.store(curve + model * points_kept + point, loss, mask=point >= 0)
-        if shot >= 0:
-            store_weights(snapshots + (model * snapshots_kept + shot) * form.size, weights, form)
-    after = next_state + model * 3 * form.size
-    store_weights(after, weights, form)
-    store_weights(after + form.size, mean, form)
-    store_weights(after + 2 * form.size, square, form)
+        note(curve, snapshots, point, shot, model, points_kept, snapshots_kept, loss, weights, form)
+    store_state(next_state + model * 3 * form.size, weights, mean, square, form)
     tl.store(next_ceiling + model, most)
     tl.store(next_diverged_step + model, lost)
 

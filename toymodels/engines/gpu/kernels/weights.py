@@ -59,6 +59,20 @@ def store_weights(theta, weights, form: tl.constexpr):
 
 
 @triton.jit
+def load_state(state, form: tl.constexpr):
+    """The parameters at ``state``, and the two moments behind them."""
+    return load_weights(state, form), load_weights(state + form.size, form), load_weights(state + 2 * form.size, form)
+
+
+@triton.jit
+def store_state(state, weights, mean, square, form: tl.constexpr):
+    """The parameters, written to ``state``, and the two moments behind them."""
+    store_weights(state, weights, form)
+    store_weights(state + form.size, mean, form)
+    store_weights(state + 2 * form.size, square, form)
+
+
+@triton.jit
 def zeros(form: tl.constexpr):
     """A gradient of 0."""
     none = ()
