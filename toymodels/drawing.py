@@ -21,6 +21,14 @@ from toymodels.kernels.on_gpu.availability import lacking
 from toymodels.random import Domain
 
 
+def read_by_kernels(source: Source) -> tuple[np.ndarray, ...]:
+    """What kernels in Triton read of a source, in types that torch has: seeds [model]; low, high and divisor [model,
+    feature]; the group of each feature [feature], or one number where there are none."""
+    member = source.member.astype(np.int32) if len(source.member) else np.zeros(1, np.int32)
+    edges = source.low.view(np.int32), source.high.view(np.int32), source.divisor
+    return source.seeds.view(np.int64), *edges, member
+
+
 class Drawing:
     """What x of some models is drawn from, copied to a device once.
 
@@ -98,11 +106,7 @@ class Drawing:
 
     @cached_property
     def _edges(self) -> tuple[Tensor, ...]:
-        """What the kernel reads: seeds, low, high, divisor, member."""
-        source = self.source
-        edges = [source.low.view(np.int32), source.high.view(np.int32), source.divisor]
-        member = source.member.astype(np.int32) if self._groups else np.zeros(1, np.int32)
-        return (self._seeds, *(torch.from_numpy(each).to(self.device) for each in (*edges, member)))
+        return tuple(torch.from_numpy(each).to(self.device) for each in read_by_kernels(self.source))
 
     @cached_property
     def _block(self) -> Any:

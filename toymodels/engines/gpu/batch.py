@@ -12,6 +12,7 @@ from torch import Tensor
 
 from toymodels.bottleneck import Parameters
 from toymodels.data import Samples
+from toymodels.drawing import read_by_kernels
 from toymodels.engines.engine import CEILING
 from toymodels.engines.gpu.form import Form, form_of
 from toymodels.features import Sampler
@@ -145,13 +146,10 @@ def adam_of(recipe: Training) -> Adam:
 
 def _source(experiments: Sequence[Experiment], data: Samples) -> list[np.ndarray]:
     assert isinstance(data, Sampler)
-    source, target = data.source, experiments[0].target
-    pairs = np.zeros(1, np.int32)
+    target, pairs = experiments[0].target, np.zeros(1, np.int32)
     if isinstance(target, And):
         pairs = np.stack([target.members(data.n, e.seed) for e in experiments]).astype(np.int32)
-    edges = [source.low.view(np.int32), source.high.view(np.int32), source.divisor]
-    member = source.member.astype(np.int32) if len(source.member) else np.zeros(1, np.int32)
-    return [np.array(each) for each in (data.seeds, *edges, member, pairs)]
+    return [np.array(each) for each in (*read_by_kernels(data.source), pairs)]
 
 
 def _fixed_embedding(form: Form, parameters: Parameters) -> np.ndarray:

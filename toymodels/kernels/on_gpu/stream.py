@@ -67,8 +67,10 @@ def _values(own, divisor, form: tl.constexpr):
     if form.binary:
         if form.signed:
             return tl.where(2 * u >= divisor, 1.0, -1.0)
-        return tl.full(own.shape, 1.0, tl.float32)
-    r = u / divisor
-    if form.signed:
-        r = 2 * r - 1
-    return r.to(tl.float32)
+        else:
+            return tl.full(own.shape, 1.0, tl.float32)
+    else:
+        r = u / divisor
+        if form.signed:
+            r = 2 * r - 1
+        return r.to(tl.float32)
