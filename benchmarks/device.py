@@ -13,7 +13,6 @@ that name. What the kernels of an engine take of the device (registers, spills, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -23,17 +22,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.device_page import markdown
 from benchmarks.engines import LEARNING, LEARNING_STEPS, Make, same_learning
-from benchmarks.options import check_device, check_engines, chosen, workloads
+from benchmarks.options import check_device, check_engines, chosen, of_a_device, workloads
 from benchmarks.peers.recipe import Compiled, Graphed, Recipe
 from benchmarks.roofline import Peaks, Step, measure_peaks
-from benchmarks.timing import RESULTS, Ours, Side, TooShort, machine, per_step, ratio, stem, steps_for, told, write
+from benchmarks.timing import Ours, Side, TooShort, machine, per_step, ratio, stem, steps_for, told, write
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES, OutOfMemory
 from toymodels.training.memory import is_out_of_memory
@@ -205,14 +203,10 @@ def joined(record: dict[str, Any], earlier: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run, print and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser = of_a_device(__doc__, minutes=9.0)
     parser.add_argument("--parts", default="", help=f"default: {','.join(PARTS)}")
     parser.add_argument("--only", default="", help="default: every workload")
     parser.add_argument("--engines", default="", help="default: all for the device")
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     end, sizes, device = time.monotonic() + 60 * asked.minutes, TINY if asked.tiny else Sizes(), asked.device
     only = workloads(parser, asked.only)

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 
+from benchmarks.timing import RESULTS
 from benchmarks.workload import WORKLOADS
 from toymodels.engines import ENGINES
+from toymodels.engines.devices import DEVICES
 from toymodels.kernels.on_gpu.availability import SWITCH
 from toymodels.sweeps.spec.wording import one_of
+
+
+def of_a_device(description: str | None, minutes: float) -> ArgumentParser:
+    """A parser of what every program has that times a device."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--device", choices=DEVICES, default="cuda")
+    parser.add_argument("--minutes", type=float, default=minutes, help="after which nothing more is begun")
+    parser.add_argument("--tiny", action="store_true", help="sizes that any CPU finishes in seconds")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
 
 
 def check_device(parser: ArgumentParser, device: str) -> None:

@@ -11,18 +11,16 @@ are no shares.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import toymodels as tm
-from benchmarks.options import check_device, check_engines, chosen
-from benchmarks.timing import RESULTS, clock, machine, stem, write
+from benchmarks.options import check_device, check_engines, chosen, of_a_device
+from benchmarks.timing import clock, machine, stem, write
 from benchmarks.workload import DECODER, Workload
 from toymodels.engines import ENGINES
 from toymodels.hosts import Models
@@ -139,12 +137,8 @@ def markdown(record: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run, print and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser = of_a_device(__doc__, minutes=8.0)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     check_device(parser, asked.device)
     names = chosen(parser, "--engine", asked.engine, ("auto", *ENGINES))

@@ -15,7 +15,6 @@ Kernels are compiled in as many processes as there are cores, while what is read
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -23,7 +22,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,8 +29,8 @@ from torch import Tensor
 
 from benchmarks.compiled import NotCompiled, compiled, formed, one
 from benchmarks.device import SCALED, TINY, noting
-from benchmarks.options import check_device, check_engines, workloads
-from benchmarks.timing import RESULTS, TooShort, machine, per_step, spread, stem, steps_for, told, write
+from benchmarks.options import check_device, check_engines, of_a_device, workloads
+from benchmarks.timing import TooShort, machine, per_step, spread, stem, steps_for, told, write
 from benchmarks.tuning_page import markdown
 from benchmarks.workload import WORKLOADS, Workload
 from toymodels.engines import ENGINES
@@ -217,12 +215,8 @@ def joined(record: dict[str, Any], earlier: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run, print and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser = of_a_device(__doc__, minutes=8.0)
     parser.add_argument("--only", default="")
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     end, grid, device = time.monotonic() + 60 * asked.minutes, SMALL if asked.tiny else Grid(), asked.device
     only = workloads(parser, asked.only)
