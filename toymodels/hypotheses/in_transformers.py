@@ -49,6 +49,7 @@ OF_NORM = (("P2", RESCALED), *(("P4", kind) for kind in NeedsNorm.decisive))
 Findings = dict[tuple[str, str, str], Finding]
 """by arm, the key of a prediction or question, and the kind of statistic or what is asked"""
 BY_CHANCE = "affine substitution, W_in random"
+"""that of `random_neurons`, by its name among what engagement is told by"""
 EPS = "1e-05"
 """the LayerNorm eps of transformers, which no setting of the analysis changes"""
 

@@ -44,7 +44,7 @@ directions."""
 FITTED, HELD_OUT, SCORED = 20_480, 4096, 16_384
 """The most samples that dictionaries are fitted on, chosen on and scored on."""
 ABREAST = 8
-"""How many models' dictionaries train together on a CPU, each at every penalty: more take more memory, some five times
+"""How many models' dictionaries train together on a CPU, each at every penalty: more take more memory, several times
 the activations that they are fitted on, which are there once a penalty."""
 
 
